@@ -1,0 +1,1 @@
+"""Corpora: fetched, verified, prepared, stored, batched."""

@@ -1,0 +1,296 @@
+"""The whole experiment as data: datasets × systems × seeds, and the studies that need them.
+
+A run is named `DATASET/SYSTEM/seedN`. A dataset's name may carry a segmentation (`europarl7@across-1024`), a system's
+name may carry changes (`reluformer+gamma=0.5+recipe=sweep`); `Experiment.resolve` turns the three names into the full
+`RunConfig`. Two studies that name the same run share it. Nothing in here imports torch or Snakemake.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import Field
+
+from reluformer.corpus.config import CorpusConfig
+from reluformer.memory.config import ACTIVATIONS, MemoryConfig
+from reluformer.model.config import ModelConfig
+from reluformer.paper.config import StudyConfig
+from reluformer.settings import SettingsError, Strict, load, merge, nearest, parse, read_yaml
+from reluformer.training.config import TrainingConfig
+from reluformer.translation.config import TranslationConfig
+
+ATTENTIONS = ("encoder_attention", "decoder_attention", "cross_attention")
+RECIPE_PARTS = {"model": ModelConfig, "training": TrainingConfig, "translation": TranslationConfig}
+
+
+class SystemConfig(Strict):
+    """A system by name: the memory in each place. `attention` stands for all three attentions."""
+
+    title: str
+    ffn: dict[str, Any] = Field(default_factory=dict)
+    attention: dict[str, Any] = Field(default_factory=dict)
+    encoder_attention: dict[str, Any] = Field(default_factory=dict)
+    decoder_attention: dict[str, Any] = Field(default_factory=dict)
+    cross_attention: dict[str, Any] = Field(default_factory=dict)
+    layers: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    def memories(self) -> dict[str, Any]:
+        """The part of a model's configuration that this system decides."""
+        attentions = {place: merge(self.attention, getattr(self, place)) for place in ATTENTIONS}
+        return {"ffn": self.ffn, **attentions, "layers": self.layers}
+
+
+class DatasetConfig(Strict):
+    """A corpus and the recipe that trains on it."""
+
+    title: str
+    src: str = Field(description="language code of the source")
+    tgt: str = Field(description="language code of the target")
+    corpus: CorpusConfig
+    model: dict[str, Any] = Field(default_factory=dict, description="keys of the model configuration")
+    training: dict[str, Any] = Field(default_factory=dict, description="keys of the training configuration")
+    translation: dict[str, Any] = Field(default_factory=dict, description="keys of the translation configuration")
+    recipes: dict[str, dict[str, dict[str, Any]]] = Field(
+        default_factory=dict, description="named changes to model, training and translation"
+    )
+
+
+class RunOverride(Strict):
+    """Changes to the runs whose names match."""
+
+    dataset: str = Field("*", description="a pattern of dataset names")
+    system: str = Field("*", description="a pattern of system names")
+    model: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+    translation: dict[str, Any] = Field(default_factory=dict)
+
+
+class ExperimentConfig(Strict):
+    """config.yaml: which datasets, seeds and studies, and what to change in their recipes."""
+
+    title: str
+    toy: bool = Field(False, description="stamp every page as the toy configuration")
+    datasets: dict[str, str] = Field(description="role in studies.yaml -> file in config/datasets/")
+    seeds: list[int] = Field([1, 2, 3], min_length=1)
+    only: list[str] = Field(default=[], description="studies to build; empty is all of studies.yaml")
+    studies: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="changes to studies of studies.yaml, e.g. fewer lengths"
+    )
+    model: dict[str, Any] = Field(default_factory=dict, description="changes to every run's model")
+    training: dict[str, Any] = Field(default_factory=dict, description="changes to every run's training")
+    translation: dict[str, Any] = Field(default_factory=dict, description="changes to every run's translation")
+    overrides: list[RunOverride] = Field(default=[], description="changes to the runs whose names match")
+    archives: str | None = Field(None, description="a folder searched for archives before the network")
+    force: bool = Field(False, description="start even where it would take very long")
+
+
+class RunConfig(Strict):
+    """Everything that decides a run; saved as config.yaml in the run's folder."""
+
+    dataset: str
+    system: str
+    seed: int
+    src: str
+    tgt: str
+    model: ModelConfig
+    training: TrainingConfig
+    translation: TranslationConfig
+
+    def save(self, path: Path) -> None:
+        """Writes the configuration as YAML."""
+        path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+
+
+class Run(NamedTuple):
+    """One training: dataset × system × seed."""
+
+    dataset: str
+    system: str
+    seed: int
+
+    @property
+    def path(self) -> str:
+        """The run's folder under results/runs/."""
+        return f"{self.dataset}/{self.system}/seed{self.seed}"
+
+
+def split_dataset(name: str) -> tuple[str, str | None]:
+    """`europarl7@across-1024` -> `("europarl7", "across-1024")`; a sentence dataset has no segmentation."""
+    base, _, segments = name.partition("@")
+    return base, segments or None
+
+
+def split_system(name: str) -> tuple[str, dict[str, Any]]:
+    """`reluformer+gamma=0.5` -> `("reluformer", {"gamma": 0.5})`."""
+    base, *changes = name.split("+")
+    pairs = (change.partition("=") for change in changes)
+    return base, {key: yaml.safe_load(value) for key, _, value in pairs}
+
+
+class Experiment:
+    """An experiment's configuration, read and checked: every mistake in it is a `SettingsError` at construction."""
+
+    def __init__(self, config: Mapping[str, Any], folder: str | Path = "config", name: str = "config.yaml") -> None:
+        self.folder = Path(folder)
+        self.name = name
+        self.config = parse(ExperimentConfig, config, name)
+        self.systems = self._read_systems()
+        self.datasets = {file: self._read_dataset(role, file) for role, file in self.config.datasets.items()}
+        self.studies = self._read_studies()
+        self._runs = {study: self._expand(study) for study in self.studies}
+        self._resolved = {run: self.resolve(run) for runs in self._runs.values() for run in runs}
+
+    @classmethod
+    def from_files(cls, *files: str | Path, folder: str | Path | None = None) -> Experiment:
+        """The experiment of one or more config files, later ones laid over earlier ones."""
+        config: dict[str, Any] = {}
+        for file in files:
+            config = merge(config, read_yaml(file))
+        return cls(config, folder or Path(files[0]).parent, str(files[-1]))
+
+    @property
+    def runs(self) -> dict[Run, RunConfig]:
+        """Every run that some study needs, each once."""
+        return self._resolved
+
+    def study_runs(self, study: str) -> list[Run]:
+        """The runs of one study, in the order of its table."""
+        return self._runs[study]
+
+    def dataset(self, name: str) -> DatasetConfig:
+        """The dataset of a run, its segmentation ignored. Raises `SettingsError`."""
+        base, _ = split_dataset(name)
+        if base not in self.datasets:
+            raise SettingsError(f"{self.name}: datasets: {base!r}: unknown dataset{nearest(base, self.datasets)}")
+        return self.datasets[base]
+
+    def resolve(self, run: Run) -> RunConfig:
+        """The full configuration of a run from its three names. Raises `SettingsError`."""
+        dataset = self.dataset(run.dataset)
+        system, changes = split_system(run.system)
+        where = f"run {run.path}"
+        if system not in self.systems:
+            raise SettingsError(f"{where}: system: {system!r}: unknown system{nearest(system, self.systems)}")
+        parts: dict[str, Any] = {part: getattr(dataset, part) for part in RECIPE_PARTS}
+        parts["model"] = merge(parts["model"], self.systems[system].memories())
+        parts = merge(parts, {part: getattr(self.config, part) for part in RECIPE_PARTS})
+        if recipe := changes.pop("recipe", None):
+            parts = merge(parts, dataset.recipes.get(recipe, {}))
+        for override in self.config.overrides:
+            if fnmatchcase(run.dataset, override.dataset) and fnmatchcase(run.system, override.system):
+                parts = merge(parts, {part: getattr(override, part) for part in RECIPE_PARTS})
+        for key, value in changes.items():
+            parts = merge(parts, _change(key, value, parts, where))
+        resolved = {part: parse(model, parts[part], f"{where}: {part}") for part, model in RECIPE_PARTS.items()}
+        return RunConfig(
+            dataset=run.dataset, system=run.system, seed=run.seed, src=dataset.src, tgt=dataset.tgt, **resolved
+        )
+
+    def _read_systems(self) -> dict[str, SystemConfig]:
+        path = self.folder / "systems.yaml"
+        systems = {}
+        for name, data in read_yaml(path).items():
+            systems[name] = parse(SystemConfig, data, f"{path}: {name}")
+            for place, memory in systems[name].memories().items():
+                if place != "layers":
+                    parse(MemoryConfig, memory, f"{path}: {name}: {place}")
+        return systems
+
+    def _read_dataset(self, role: str, file: str) -> DatasetConfig:
+        path = self.folder / "datasets" / f"{file}.yaml"
+        if not path.is_file():
+            known = sorted(p.stem for p in path.parent.glob("*.yaml"))
+            raise SettingsError(f"{self.name}: datasets.{role}: {file!r}: unknown dataset{nearest(file, known)}")
+        dataset = load(DatasetConfig, path)
+        for part, model in RECIPE_PARTS.items():
+            parse(model, getattr(dataset, part), f"{path}: {part}")
+            for recipe, changes in dataset.recipes.items():
+                if unknown := set(changes) - set(RECIPE_PARTS):
+                    key = sorted(unknown)[0]
+                    raise SettingsError(f"{path}: recipes.{recipe}: {key}: unknown key{nearest(key, RECIPE_PARTS)}")
+                parse(model, changes.get(part, {}), f"{path}: recipes.{recipe}.{part}")
+        return dataset
+
+    def _read_studies(self) -> dict[str, StudyConfig]:
+        path = self.folder / "studies.yaml"
+        data = read_yaml(path)
+        for chosen in (*self.config.only, *self.config.studies):
+            if chosen not in data:
+                raise SettingsError(f"{self.name}: studies: {chosen!r}: unknown study{nearest(chosen, data)}")
+        studies = {}
+        for name in self.config.only or data:
+            where = f"{path}: {name}"
+            if not isinstance(data[name], dict):
+                raise SettingsError(f"{where}: expected a mapping of keys to values")
+            study = parse(StudyConfig, data[name], where)
+            if change := self.config.studies.get(name):
+                study = parse(StudyConfig, {**data[name], **change}, f"{self.name}: studies.{name}")
+            self._check_study(study, where)
+            studies[name] = study
+        return studies
+
+    def _check_study(self, study: StudyConfig, where: str) -> None:
+        for system in study.systems:
+            if split_system(system)[0] not in self.systems:
+                raise SettingsError(f"{where}: systems: {system!r}: unknown system{nearest(system, self.systems)}")
+        roles = [*self.config.datasets, *self.datasets]
+        if study.dataset not in roles:
+            raise SettingsError(f"{where}: dataset: {study.dataset!r}: unknown dataset{nearest(study.dataset, roles)}")
+        segments = self.datasets[self._dataset_name(study)].corpus.segments
+        if segments is None and (study.lengths or study.packing):
+            raise SettingsError(f"{where}: lengths: {study.lengths}: {study.dataset!r} is not a document dataset")
+        if segments is not None:
+            for key, valid in (("lengths", segments.lengths), ("packing", segments.packing)):
+                for value in getattr(study, key):
+                    if value not in valid:
+                        raise SettingsError(f"{where}: {key}: {value!r}: the dataset has {list(valid)}")
+
+    def _dataset_name(self, study: StudyConfig) -> str:
+        return self.config.datasets.get(study.dataset, study.dataset)
+
+    def _expand(self, name: str) -> list[Run]:
+        study = self.studies[name]
+        dataset = self._dataset_name(study)
+        segments = self.datasets[dataset].corpus.segments
+        views = [dataset]
+        if segments is not None:
+            packings, lengths = study.packing or segments.packing[:1], study.lengths or segments.lengths
+            views = [f"{dataset}@{packing}-{length}" for packing in packings for length in lengths]
+        grid = [
+            "".join(f"+{key}={value}" for key, value in zip(study.vary, point, strict=True))
+            for point in itertools.product(*study.vary.values())
+        ]
+        recipe = f"+recipe={study.recipe}" if study.recipe in self.datasets[dataset].recipes else ""
+        return [
+            Run(view, f"{system}{point}{recipe}", seed)
+            for view in views
+            for system in study.systems
+            for point in grid
+            for seed in study.seeds or self.config.seeds
+        ]
+
+
+def _change(key: str, value: Any, parts: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What `+key=value` in a system's name changes: `slots`, an option of the attentions, or a dotted key."""
+    if key in ModelConfig.model_fields:
+        return {"model": {key: value}}
+    if key in TrainingConfig.model_fields:
+        return {"training": {key: value}}
+    if "." in key:
+        first, *rest = key.split(".")
+        if first in RECIPE_PARTS and len(rest) == 1:
+            return {first: {rest[0]: value}}
+    takers = [
+        place
+        for place in ATTENTIONS
+        if key in ACTIVATIONS[parts["model"].get(place, {}).get("activation", "softmax")].options
+    ]
+    if takers:
+        return {"model": {place: {"options": {key: value}} for place in takers}}
+    valid = [*ModelConfig.model_fields, *TrainingConfig.model_fields, "gamma", "temperature"]
+    raise SettingsError(f"{where}: {key}={value}: unknown change{nearest(key, valid)}")

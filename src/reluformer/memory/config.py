@@ -1,0 +1,73 @@
+"""How one memory is read: its activation, what follows the read, its penalty. No torch in here.
+
+To add an activation, write its class in `reluformer.memory.activations` and one line in `ACTIVATIONS`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+from pydantic import Field, TypeAdapter, ValidationError, field_validator
+
+from reluformer.settings import Strict, nearest
+
+Gamma = float | Literal["learned"]
+
+
+class Activation(NamedTuple):
+    """Where an activation's class is, and the type of each option it takes."""
+
+    target: str
+    options: dict[str, Any]
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "softmax": Activation("reluformer.memory.activations:Softmax", {"temperature": float}),
+    "relu": Activation("reluformer.memory.activations:ReLU", {}),
+    "relu-scaled": Activation("reluformer.memory.activations:ScaledReLU", {"gamma": Gamma}),
+    "sparsemax": Activation("reluformer.memory.activations:Sparsemax", {}),
+    "entmax15": Activation("reluformer.memory.activations:Entmax15", {}),
+}
+
+
+class PenaltyConfig(Strict):
+    """Eq. 7: per row, L = |log Σs| + max(H(s) − C, 0) with C = margin · log n."""
+
+    weight: float = Field(0.01, ge=0, description="λ, the weight of the penalty in the training loss")
+    margin: float = Field(0.7, ge=0, description="C / log n: the entropy allowed before it costs")
+    normalisation: bool = Field(True, description="the |log Σs| term")
+    entropy: bool = Field(True, description="the max(H(s) − C, 0) term")
+    entropy_of: Literal["normalised", "raw"] = Field("normalised", description="H of s/Σs, or of s as it is")
+
+
+class MemoryConfig(Strict):
+    """One memory: f in `out = f(q·Kᵀ)·V`, and what is done to the result."""
+
+    activation: str = Field("softmax", description="a name of the registry ACTIVATIONS")
+    options: dict[str, Any] = Field(default_factory=dict, description="the activation's options, e.g. gamma")
+    after: Literal["nothing", "layernorm", "gated-rmsnorm"] = Field(
+        "nothing", description="what follows the read, before the residual connection"
+    )
+    penalty: PenaltyConfig | None = Field(None, description="Eq. 7, or none")
+
+    @field_validator("activation")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in ACTIVATIONS:
+            raise ValueError(f"unknown activation{nearest(name, ACTIVATIONS)}")
+        return name
+
+    @field_validator("options")
+    @classmethod
+    def _options(cls, options: dict[str, Any], info: Any) -> dict[str, Any]:
+        if "activation" not in info.data:
+            return options
+        known = ACTIVATIONS[info.data["activation"]].options
+        for key, value in options.items():
+            if key not in known:
+                raise ValueError(f"{info.data['activation']} has no option {key!r}{nearest(key, known)}")
+            try:
+                TypeAdapter(known[key]).validate_python(value, strict=False)
+            except ValidationError as error:
+                raise ValueError(f"option {key}: {value!r}: {error.errors()[0]['msg']}") from None
+        return options

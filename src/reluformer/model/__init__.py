@@ -1,0 +1,1 @@
+"""The Transformer, made of memories."""

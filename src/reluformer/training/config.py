@@ -1,0 +1,42 @@
+"""How a run is trained. No torch in here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from reluformer.settings import Strict
+
+
+class TrainingConfig(Strict):
+    """The recipe of one run; the defaults are the common IWSLT14 De-En recipe."""
+
+    updates: int = Field(50_000, ge=1, description="optimizer updates")
+    batch_tokens: int = Field(4096, ge=1, description="target tokens an update sees, over all processes")
+    accumulation: int = Field(1, ge=1, description="gradient accumulation steps of one update")
+    learning_rate: float = Field(5e-4, gt=0, description="the peak")
+    schedule: Literal["inverse-sqrt", "cosine", "linear"] = "inverse-sqrt"
+    warmup: int = Field(4000, ge=0, description="updates of linear warm-up")
+    adam_betas: tuple[float, float] = (0.9, 0.98)
+    adam_eps: float = 1e-8
+    weight_decay: float = Field(1e-4, ge=0)
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    clip_norm: float = Field(0.0, ge=0, description="gradient norm to clip to; 0 is off")
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    zero_stage: Literal[0, 1, 2] = Field(0, description="DeepSpeed ZeRO stage")
+    activation_checkpointing: bool = False
+    processes: int = Field(1, ge=1, description="ranks on one node; one device each where there are devices")
+    nodes: int = Field(1, ge=1)
+    threads: int | None = Field(None, ge=1, description="CPU threads a process; none: what the job is given")
+    log_every: int = Field(100, ge=1, description="updates between log lines")
+    validate_every: int = Field(1000, ge=1, description="updates between validations")
+    patience: int = Field(0, ge=0, description="validations without improvement before stopping; 0 is never")
+    stop_on: Literal["loss", "bleu"] = Field("loss", description="what a validation improves")
+    checkpoint_every: int = Field(1000, ge=1, description="updates between checkpoints")
+    checkpoint_minutes: float = Field(0, ge=0, description="also after so many minutes; 0 is off")
+    keep: int = Field(5, ge=1, description="checkpoints kept")
+    average_last: int = Field(5, ge=1, description="checkpoints averaged into the final model; 1 is none")
+    divergence_loss: float = Field(100.0, gt=0, description="a training loss (nats a token) over this is divergence ...")
+    divergence_patience: int = Field(20, ge=1, description="... once it lasted for so many updates; NaN is at once")
+    tensorboard: bool = False

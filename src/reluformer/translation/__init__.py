@@ -1,0 +1,1 @@
+"""Batched beam search, one for every system."""

@@ -1,0 +1,17 @@
+"""How a model translates. No torch in here."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from reluformer.settings import Strict
+
+
+class TranslationConfig(Strict):
+    """Beam search: hypotheses are ranked by log-probability / length ** length_penalty, as in fairseq."""
+
+    beam: int = Field(5, ge=1)
+    length_penalty: float = Field(1.0, ge=0)
+    max_ratio: float = Field(1.2, gt=0, description="hypothesis length limit: max_ratio · source + max_extra")
+    max_extra: int = Field(10, ge=0)
+    batch_tokens: int = Field(4096, ge=1, description="source tokens of a batch, padding included")
