@@ -37,6 +37,10 @@ class TrainingConfig(Strict):
     checkpoint_minutes: float = Field(0, ge=0, description="also after so many minutes; 0 is off")
     keep: int = Field(5, ge=1, description="checkpoints kept")
     average_last: int = Field(5, ge=1, description="checkpoints averaged into the final model; 1 is none")
-    divergence_loss: float = Field(100.0, gt=0, description="a training loss (nats a token) over this is divergence ...")
-    divergence_patience: int = Field(20, ge=1, description="... once it lasted for so many updates; NaN is at once")
+    divergence_loss: float = Field(
+        100.0, gt=0, description="a training loss (nats a token) over this is divergence ..."
+    )
+    divergence_patience: int = Field(
+        20, ge=1, description="... once it lasted for so many updates; NaN is at once"
+    )
     tensorboard: bool = False
