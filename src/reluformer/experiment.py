@@ -54,9 +54,7 @@ class DatasetConfig(Strict):
     corpus: CorpusConfig
     model: dict[str, Any] = Field(default_factory=dict, description="keys of the model configuration")
     training: dict[str, Any] = Field(default_factory=dict, description="keys of the training configuration")
-    translation: dict[str, Any] = Field(
-        default_factory=dict, description="keys of the translation configuration"
-    )
+    translation: dict[str, Any] = Field(default_factory=dict, description="keys of the translation configuration")
     recipes: dict[str, dict[str, dict[str, Any]]] = Field(
         default_factory=dict, description="named changes to model, training and translation"
     )
@@ -85,9 +83,7 @@ class ExperimentConfig(Strict):
     )
     model: dict[str, Any] = Field(default_factory=dict, description="changes to every run's model")
     training: dict[str, Any] = Field(default_factory=dict, description="changes to every run's training")
-    translation: dict[str, Any] = Field(
-        default_factory=dict, description="changes to every run's translation"
-    )
+    translation: dict[str, Any] = Field(default_factory=dict, description="changes to every run's translation")
     overrides: list[RunOverride] = Field(default=[], description="changes to the runs whose names match")
     archives: str | None = Field(None, description="a folder searched for archives before the network")
     force: bool = Field(False, description="start even where it would take very long")
@@ -96,9 +92,7 @@ class ExperimentConfig(Strict):
 class Experiment:
     """An experiment's configuration, read and checked: every mistake in it is a `SettingsError` at construction."""
 
-    def __init__(
-        self, config: Mapping[str, Any], folder: str | Path = "config", name: str = "config.yaml"
-    ) -> None:
+    def __init__(self, config: Mapping[str, Any], folder: str | Path = "config", name: str = "config.yaml") -> None:
         self.folder = Path(folder)
         self.name = name
         self.config = parse(ExperimentConfig, config, name)
@@ -129,9 +123,7 @@ class Experiment:
         """The dataset of a run, its segmentation ignored. Raises `SettingsError`."""
         base, _ = split_dataset(name)
         if base not in self.datasets:
-            raise SettingsError(
-                f"{self.name}: datasets: {base!r}: unknown dataset{nearest(base, self.datasets)}"
-            )
+            raise SettingsError(f"{self.name}: datasets: {base!r}: unknown dataset{nearest(base, self.datasets)}")
         return self.datasets[base]
 
     def resolve(self, run: Run) -> RunConfig:
@@ -151,9 +143,7 @@ class Experiment:
                 parts = merge(parts, {part: getattr(override, part) for part in RECIPE_PARTS})
         for key, value in changes.items():
             parts = merge(parts, _change(key, value, parts, where))
-        resolved = {
-            part: parse(model, parts[part], f"{where}: {part}") for part, model in RECIPE_PARTS.items()
-        }
+        resolved = {part: parse(model, parts[part], f"{where}: {part}") for part, model in RECIPE_PARTS.items()}
         return RunConfig(
             dataset=run.dataset,
             system=run.system,
@@ -177,18 +167,14 @@ class Experiment:
         path = self.folder / "datasets" / f"{file}.yaml"
         if not path.is_file():
             known = sorted(p.stem for p in path.parent.glob("*.yaml"))
-            raise SettingsError(
-                f"{self.name}: datasets.{role}: {file!r}: unknown dataset{nearest(file, known)}"
-            )
+            raise SettingsError(f"{self.name}: datasets.{role}: {file!r}: unknown dataset{nearest(file, known)}")
         dataset = load(DatasetConfig, path)
         for part, model in RECIPE_PARTS.items():
             parse(model, getattr(dataset, part), f"{path}: {part}")
             for recipe, changes in dataset.recipes.items():
                 if unknown := set(changes) - set(RECIPE_PARTS):
                     key = sorted(unknown)[0]
-                    raise SettingsError(
-                        f"{path}: recipes.{recipe}: {key}: unknown key{nearest(key, RECIPE_PARTS)}"
-                    )
+                    raise SettingsError(f"{path}: recipes.{recipe}: {key}: unknown key{nearest(key, RECIPE_PARTS)}")
                 parse(model, changes.get(part, {}), f"{path}: recipes.{recipe}.{part}")
         return dataset
 
@@ -213,19 +199,13 @@ class Experiment:
     def _check_study(self, study: StudyConfig, where: str) -> None:
         for system in study.systems:
             if split_system(system)[0] not in self.systems:
-                raise SettingsError(
-                    f"{where}: systems: {system!r}: unknown system{nearest(system, self.systems)}"
-                )
+                raise SettingsError(f"{where}: systems: {system!r}: unknown system{nearest(system, self.systems)}")
         roles = [*self.config.datasets, *self.datasets]
         if study.dataset not in roles:
-            raise SettingsError(
-                f"{where}: dataset: {study.dataset!r}: unknown dataset{nearest(study.dataset, roles)}"
-            )
+            raise SettingsError(f"{where}: dataset: {study.dataset!r}: unknown dataset{nearest(study.dataset, roles)}")
         segments = self.datasets[self._dataset_name(study)].corpus.segments
         if segments is None and (study.lengths or study.packing):
-            raise SettingsError(
-                f"{where}: lengths: {study.lengths}: {study.dataset!r} is not a document dataset"
-            )
+            raise SettingsError(f"{where}: lengths: {study.lengths}: {study.dataset!r} is not a document dataset")
         if segments is not None:
             for key, valid in (("lengths", segments.lengths), ("packing", segments.packing)):
                 for value in getattr(study, key):

@@ -94,9 +94,7 @@ def explain(error: ValidationError, model: type[BaseModel], data: Any, where: st
 def _fields_at(model: Any, location: tuple[Any, ...]) -> list[str]:
     """Field names of the model found by following `location` through `model`'s annotations."""
     for part in location:
-        field = (
-            model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
-        )
+        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
         if field is None:
             continue  # an index or a key of a mapping: the model stays the same
         candidates = _models_in(field.annotation)

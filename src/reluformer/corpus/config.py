@@ -14,9 +14,7 @@ class ArchiveConfig(Strict):
 
     name: str = Field(description="the file's published name; --config archives=DIR looks for it under DIR")
     urls: list[str] = Field(description="mirrors, tried in order")
-    sha256: str | None = Field(
-        None, description="none: recorded at the first download and enforced from then on"
-    )
+    sha256: str | None = Field(None, description="none: recorded at the first download and enforced from then on")
 
 
 class SegmentsConfig(Strict):
@@ -34,9 +32,7 @@ class CorpusConfig(Strict):
     lowercase: bool = False
     truecase: bool = False
     min_words: int = Field(1, ge=1, description="pairs with fewer words on either side are dropped")
-    max_tokens: int | None = Field(
-        None, description="training pairs with more tokens on either side are dropped"
-    )
+    max_tokens: int | None = Field(None, description="training pairs with more tokens on either side are dropped")
     max_ratio: float | None = Field(None, description="training pairs with a larger length ratio are dropped")
     vocabulary: int = Field(10_000, description="joint BPE vocabulary")
     documents: bool = Field(False, description="keep document borders")

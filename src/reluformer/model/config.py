@@ -19,9 +19,7 @@ class ModelConfig(Strict):
     heads: int = Field(4, ge=1, description="H, attention heads; the head width is width / heads")
     slots: int = Field(1024, ge=1, description="slots of each learned (FFN) memory")
     vocabulary: int = Field(0, ge=0, description="joint vocabulary; filled in from the corpus, 0 until then")
-    norm: Literal["post", "pre"] = Field(
-        "post", description="LayerNorm after the residual add, or before the module"
-    )
+    norm: Literal["post", "pre"] = Field("post", description="LayerNorm after the residual add, or before the module")
     share_embeddings: Literal["none", "decoder", "all"] = Field(
         "decoder", description="which of source, target and output embeddings are one matrix"
     )

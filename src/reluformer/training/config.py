@@ -40,7 +40,5 @@ class TrainingConfig(Strict):
     divergence_loss: float = Field(
         100.0, gt=0, description="a training loss (nats a token) over this is divergence ..."
     )
-    divergence_patience: int = Field(
-        20, ge=1, description="... once it lasted for so many updates; NaN is at once"
-    )
+    divergence_patience: int = Field(20, ge=1, description="... once it lasted for so many updates; NaN is at once")
     tensorboard: bool = False
