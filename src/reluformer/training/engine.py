@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,13 @@ from reluformer.training.config import TrainingConfig
 from reluformer.training.schedule import build_schedule
 
 AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
+
+
+class LightAdamW(AdamW):
+    """AdamW without the decorators that load torch's compiler: a second of every start, and nothing compiles here."""
+
+    add_param_group = inspect.unwrap(AdamW.add_param_group)
+    step = torch.no_grad()(inspect.unwrap(AdamW.step))
 
 
 class World(NamedTuple):
@@ -103,7 +111,8 @@ def build_engine(
         tensorboard: the folder of event files, or none.
     """
     module.to(world.device)
-    optimizer = AdamW(
+    kind = AdamW if config.zero_stage else LightAdamW  # ZeRO warns of any optimizer that it does not know by name
+    optimizer = kind(
         module.parameters(),
         lr=config.learning_rate,
         betas=config.adam_betas,
