@@ -75,7 +75,7 @@ class ExperimentConfig(Strict):
 
     title: str
     toy: bool = Field(False, description="stamp every page as the toy configuration")
-    datasets: dict[str, str] = Field(description="role in studies.yaml -> file in config/datasets/")
+    datasets: dict[str, str] = Field(description="role in studies.yaml -> a name in config/datasets/, or a path of a .yaml")
     seeds: list[int] = Field([1, 2, 3], min_length=1)
     only: list[str] = Field(default=[], description="studies to build; empty is all of studies.yaml")
     studies: dict[str, dict[str, Any]] = Field(
@@ -96,8 +96,11 @@ class Experiment:
         self.folder = Path(folder)
         self.name = name
         self.config = parse(ExperimentConfig, config, name)
+        for part, model in RECIPE_PARTS.items():
+            parse(model, getattr(self.config, part), f"{name}: {part}")
         self.systems = self._read_systems()
-        self.datasets = {file: self._read_dataset(role, file) for role, file in self.config.datasets.items()}
+        self.roles = {role: Path(file).stem for role, file in self.config.datasets.items()}
+        self.datasets = {Path(file).stem: self._read_dataset(role, file) for role, file in self.config.datasets.items()}
         self.studies = self._read_studies()
         self._runs = {study: self._expand(study) for study in self.studies}
         self._resolved = {run: self.resolve(run) for runs in self._runs.values() for run in runs}
@@ -164,7 +167,7 @@ class Experiment:
         return systems
 
     def _read_dataset(self, role: str, file: str) -> DatasetConfig:
-        path = self.folder / "datasets" / f"{file}.yaml"
+        path = Path(file) if file.endswith(".yaml") else self.folder / "datasets" / f"{file}.yaml"
         if not path.is_file():
             known = sorted(p.stem for p in path.parent.glob("*.yaml"))
             raise SettingsError(f"{self.name}: datasets.{role}: {file!r}: unknown dataset{nearest(file, known)}")
@@ -213,7 +216,7 @@ class Experiment:
                         raise SettingsError(f"{where}: {key}: {value!r}: the dataset has {list(valid)}")
 
     def _dataset_name(self, study: StudyConfig) -> str:
-        return self.config.datasets.get(study.dataset, study.dataset)
+        return self.roles.get(study.dataset, study.dataset)
 
     def _expand(self, name: str) -> list[Run]:
         study = self.studies[name]
