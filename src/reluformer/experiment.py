@@ -8,12 +8,14 @@ name may carry changes (`reluformer+gamma=0.5+recipe=sweep`); `Experiment.resolv
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
+from tabulate import tabulate
 
 from reluformer.corpus.config import CorpusConfig
 from reluformer.memory.config import ACTIVATIONS, MemoryConfig
@@ -45,6 +47,14 @@ class SystemConfig(Strict):
         return {"ffn": self.ffn, **attentions, "layers": self.layers}
 
 
+class Preparation(Strict):
+    """What decides the text and the token ids of a dataset; its recipe does not."""
+
+    src: str
+    tgt: str
+    corpus: CorpusConfig
+
+
 class DatasetConfig(Strict):
     """A corpus and the recipe that trains on it."""
 
@@ -58,6 +68,10 @@ class DatasetConfig(Strict):
     recipes: dict[str, dict[str, dict[str, Any]]] = Field(
         default_factory=dict, description="named changes to model, training and translation"
     )
+
+    def preparation(self) -> Preparation:
+        """The part that a change of the recipe leaves alone."""
+        return Preparation(src=self.src, tgt=self.tgt, corpus=self.corpus)
 
 
 class RunOverride(Strict):
@@ -75,7 +89,9 @@ class ExperimentConfig(Strict):
 
     title: str
     toy: bool = Field(False, description="stamp every page as the toy configuration")
-    datasets: dict[str, str] = Field(description="role in studies.yaml -> a name in config/datasets/, or a path of a .yaml")
+    datasets: dict[str, str] = Field(
+        description="role in studies.yaml -> a name in config/datasets/, or a path of a .yaml"
+    )
     seeds: list[int] = Field([1, 2, 3], min_length=1)
     only: list[str] = Field(default=[], description="studies to build; empty is all of studies.yaml")
     studies: dict[str, dict[str, Any]] = Field(
@@ -128,6 +144,19 @@ class Experiment:
         if base not in self.datasets:
             raise SettingsError(f"{self.name}: datasets: {base!r}: unknown dataset{nearest(base, self.datasets)}")
         return self.datasets[base]
+
+    def summary(self) -> str:
+        """How many runs of which system on which dataset, as a table for a person."""
+        counts: dict[str, Counter[str]] = {}
+        for run in self.runs:
+            counts.setdefault(split_dataset(run.dataset)[0], Counter())[split_system(run.system)[0]] += 1
+        datasets = list(counts)
+        systems = list(dict.fromkeys(system for count in counts.values() for system in count))
+        rows = [[system, *(counts[dataset][system] for dataset in datasets)] for system in systems]
+        total = ["all systems", *(sum(counts[dataset].values()) for dataset in datasets)]
+        seeds = ", ".join(map(str, self.config.seeds))
+        table = tabulate([*rows, total], headers=[f"{len(self.runs)} runs (seeds {seeds})", *datasets])
+        return f"{self.config.title}\n{table}\n"
 
     def resolve(self, run: Run) -> RunConfig:
         """The full configuration of a run from its three names. Raises `SettingsError`."""
