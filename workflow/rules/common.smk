@@ -12,7 +12,7 @@ from reluformer.settings import SettingsError
 shell.prefix("export OMP_NUM_THREADS={threads}; ")
 
 try:
-    EXPERIMENT = Experiment(config, folder=Path(workflow.basedir) / "config", name=str(workflow.configfiles[-1]))
+    EXPERIMENT = Experiment(config, folder="config", name=str(workflow.configfiles[-1]))
 except SettingsError as error:
     sys.exit(f"Configuration error: {error}")
 
