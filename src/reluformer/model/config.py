@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from reluformer.memory.config import MemoryConfig
-from reluformer.settings import Strict
+from reluformer.settings import Strict, merge, nearest, parse
+
+KINDS = ("ffn", "encoder_attention", "decoder_attention", "cross_attention")
+
+
+def kind_of(place: str) -> str:
+    """The kind of memory in a place: `encoder.0.attention` -> `encoder_attention`."""
+    side, _, name = place.split(".")
+    return f"{side}_attention" if name == "attention" else name
 
 
 class ModelConfig(Strict):
@@ -34,7 +43,8 @@ class ModelConfig(Strict):
     cross_attention: MemoryConfig = MemoryConfig()
     layers: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
-        description="changes per layer, e.g. {encoder.0.attention: {activation: relu}}; '*' matches every layer",
+        description="changes by place, e.g. {encoder.0.attention: {activation: relu}}; '*' matches every layer; "
+        "applied in the order written; a new activation starts without the old one's options",
     )
 
     @model_validator(mode="after")
@@ -42,3 +52,33 @@ class ModelConfig(Strict):
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
         return self
+
+    @model_validator(mode="after")
+    def _layers_exist(self) -> ModelConfig:
+        places = self.places()
+        for pattern in self.layers:
+            if not any(fnmatchcase(place, pattern) for place in places):
+                raise ValueError(f"layers: there is no place {pattern!r}{nearest(pattern, places)}")
+        for place in places:
+            self.memory(place)
+        return self
+
+    def places(self) -> list[str]:
+        """The name of every memory, first the encoder's, in the order in which they are read."""
+        encoder = [f"encoder.{i}.{name}" for i in range(self.encoder_layers) for name in ("attention", "ffn")]
+        names = ("attention", "cross_attention", "ffn")
+        return encoder + [f"decoder.{i}.{name}" for i in range(self.decoder_layers) for name in names]
+
+    def memory(self, place: str) -> MemoryConfig:
+        """The memory in one place: its kind's, with the changes in `layers` that match. Raises `SettingsError`."""
+        base: MemoryConfig = getattr(self, kind_of(place))
+        changes = {pattern: change for pattern, change in self.layers.items() if fnmatchcase(place, pattern)}
+        if not changes:
+            return base
+        memory = base.model_dump()
+        for pattern, change in changes.items():
+            if change.get("activation", memory["activation"]) != memory["activation"]:
+                memory["options"] = {}
+            memory = merge(memory, change)
+            parse(MemoryConfig, memory, f"layers: {pattern}")
+        return parse(MemoryConfig, memory, f"layers: {place}")
