@@ -17,7 +17,7 @@ from reluformer.analysis.rows import Rows
 class Anisotropy:
     """The mean cosine of two different value vectors, over all pairs (Ethayarajh 2019), in [−1, 1].
 
-    In closed form, with u the vectors at length 1: (‖Σ u‖² − n) / (n·(n − 1)). A learned memory: the n slots' rows of V.
+    In closed form, with u the vectors at length 1: (‖Σ u‖² − n) / (n·(n − 1)). A learned memory: the n rows of V.
     Attention: the values of all real tokens of the split, head by head, then the mean over the heads. Zero vectors have
     no direction and are left out; fewer than two vectors have no cosine.
 

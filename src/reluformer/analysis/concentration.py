@@ -21,7 +21,7 @@ def top_shares(values: Tensor, counts: Tensor) -> Tensor:
 
     values: [..., K], none negative, 0 beyond the first n. counts: int [...], n, the number of slots. p % of n slots is
     rarely a whole number, so the curve is read linearly between whole numbers of slots (a Lorenz curve from the top):
-    equal values give exactly p %, and memories of different sizes can be compared. Where Σ values is 0, so is the share.
+    equal values give exactly p %, and memories of any size can be compared. Where Σ values is 0, so is the share.
     """
     ranked = values.sort(dim=-1, descending=True).values
     total = ranked.sum(-1, keepdim=True)
