@@ -44,7 +44,7 @@ def prepare(config: CorpusConfig, src: str, tgt: str, archives: list[Path], outp
             cleaning = _write_text(config, src, tgt, archives, partial_folder, pool)
             if config.truecase:
                 for language in (src, tgt):
-                    truecase.apply_to_corpus(partial_folder, language, pool)
+                    truecase.truecase_corpus(partial_folder, language, pool)
             counts = _count_words([partial_folder / f"train.tok.{language}" for language in (src, tgt)], pool)
             size = subword.train(counts, config.vocabulary, partial_folder / "subword.model")
             print(f"subwords: {size} pieces from {len(counts)} distinct words", flush=True)
@@ -114,6 +114,8 @@ def _tokenise(pairs: list[Pair], *, src: str, tgt: str, lower: bool, straighten:
             if straighten and pair.split == "test":
                 text = text.replace("’", "'")
             tokens = moses.tokenizer(language)(text)
+            if pair.split == "train":
+                tokens = tokens.strip()  # as clean-corpus-n.perl; tokenizer.perl can leave a space at the end
             sides.append(moses.lowercase(tokens) if lower else tokens)
         results.append((pair, sides[0], sides[1]))
     return results
