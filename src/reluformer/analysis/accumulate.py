@@ -44,8 +44,18 @@ class ColumnMean:
         return [finite(mean) for mean in (self._sum / self._count).tolist()]
 
 
+def row_moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and population variance of each row of [N, E], in two passes in fp32 or more; both [N] in float64."""
+    values = values.to(torch.promote_types(values.dtype, torch.float32))
+    mean = values.mean(1, keepdim=True)
+    return mean[:, 0].double(), (values - mean).square_().mean(1).double()
+
+
 class Variance:
-    """The population variance of all numbers in each of G groups, merged batch by batch (Chan, Golub, LeVeque 1979)."""
+    """The population variance of all numbers in each of G groups.
+
+    Rows are merged into batches, and batches into the whole, in float64 (Chan, Golub, LeVeque 1979).
+    """
 
     def __init__(self, groups: int = 1) -> None:
         self.groups = groups
@@ -58,7 +68,7 @@ class Variance:
         rows, width = values.shape
         if group is None:
             group = torch.zeros(rows, dtype=torch.long, device=values.device)
-        row_variance, row_mean = torch.var_mean(values.double(), dim=1, correction=0)
+        row_mean, row_variance = row_moments(values)
         empty = torch.zeros(self.groups, dtype=torch.float64, device=values.device)
         members = empty.index_add(0, group, torch.ones_like(row_mean))
         mean = empty.index_add(0, group, row_mean) / members.clamp(min=1)

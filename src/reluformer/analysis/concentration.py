@@ -24,8 +24,8 @@ def top_shares(values: Tensor, counts: Tensor) -> Tensor:
     equal values give exactly p %, and memories of any size can be compared. Where Σ values is 0, so is the share.
     """
     ranked = values.sort(dim=-1, descending=True).values
-    total = ranked.sum(-1, keepdim=True)
     held = torch.nn.functional.pad(ranked.cumsum(-1), (1, 0))  # [..., K + 1]: what the first k slots hold
+    total = held[..., -1:]
     percent = torch.tensor([float(p) for p in PERCENT], dtype=torch.float64, device=values.device)
     slots = counts[..., None] * percent / 100
     whole = slots.floor().long()
@@ -72,21 +72,20 @@ class SlotUse:
     """
 
     def __init__(self) -> None:
-        self._used: Tensor | None = None
-        self._effective: Tensor | None = None
+        self._largest: Tensor | None = None  # [2, K]: the largest weight and the largest share that each slot got
 
     def update(self, rows: Rows) -> None:
-        weights = rows.weights[:, 0]
-        even = rows.mass / weights.size(-1) * (1 - 1e-5)  # equal weights are even, whatever the rounding
-        used = (weights > 0).any(0)
-        effective = ((weights >= even) & rows.alive).any(0)
-        self._used = used if self._used is None else self._used | used
-        self._effective = effective if self._effective is None else self._effective | effective
+        largest = torch.stack([rows.weights.amax((0, 1)), rows.shares.amax((0, 1))])
+        self._largest = largest if self._largest is None else torch.maximum(self._largest, largest)
 
     def result(self) -> dict[str, Any]:
+        if self._largest is None:
+            return {"used_slots": None, "effective_slots": None}
+        weight, share = self._largest
+        even = (1 - 1e-5) / len(share)  # equal weights are even, whatever the rounding
         return {
-            "used_slots": None if self._used is None else float(self._used.float().mean()),
-            "effective_slots": None if self._effective is None else float(self._effective.float().mean()),
+            "used_slots": float((weight > 0).float().mean()),
+            "effective_slots": float((share >= even).float().mean()),
         }
 
 

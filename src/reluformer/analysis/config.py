@@ -15,8 +15,8 @@ class AnalysisConfig(Strict):
     split: Literal["train", "valid", "test"] = "test"
     batch_tokens: int = Field(2048, ge=1, description="tokens of a batch on its longer side, padding included")
     top_rows: int = Field(
-        4096, ge=1, description="rows a place whose weights are sorted for top_share, evenly spread over the split"
+        2048, ge=1, description="rows a place whose weights are sorted for top_share, evenly spread over the split"
     )
     gradient_batches: int = Field(4, ge=1, description="batches whose gradients are averaged")
-    gradient_tokens: int = Field(1024, ge=1, description="target tokens of each of them, about")
+    gradient_tokens: int = Field(512, ge=1, description="target tokens of each of them, about")
     map_tokens: int = Field(512, ge=1, description="tokens of each axis of the attention maps at most")
