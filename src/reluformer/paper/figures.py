@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from reluformer.experiment import Experiment
 from reluformer.paper.notes import toy_stamp
 from reluformer.paper.outputs import FIGURE_FORMATS
@@ -21,9 +19,9 @@ from reluformer.paper.plots import (
     variance_law,
 )
 from reluformer.paper.plots.plot import Plot
-from reluformer.paper.plots.style import finish, save, style
+from reluformer.paper.plots.style import Drawing, finish, save, style
 
-KINDS: dict[str, Callable[[Plot], tuple[Figure, list[str]]]] = {
+KINDS: dict[str, Callable[[Plot], Drawing]] = {
     "lines": lines.draw,
     "bars": bars.draw,
     "layers": layers.draw,
@@ -39,7 +37,9 @@ def draw(experiment: Experiment, study: str, results: Path) -> None:
     """Writes every figure of a study as `results/paper/figures/STUDY-FIGURE.{svg,png}`."""
     for name, config in experiment.studies[study].figures.items():
         with style():
-            figure, notes = KINDS[config.kind](Plot(experiment, study, config, results))
-            finish(figure, config.title, notes, toy_stamp(experiment))
+            drawing = KINDS[config.kind](Plot(experiment, study, config, results))
+            figure = finish(drawing, config.title, toy_stamp(experiment))
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # laid out once, for all formats
             for form in FIGURE_FORMATS:
                 save(figure, results / "paper" / "figures" / f"{study}-{name}.{form}")

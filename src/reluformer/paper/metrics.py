@@ -54,9 +54,9 @@ class Metric(NamedTuple):
         return float(value)
 
     def show(self, value: float, sd: float | None = None) -> str:
-        """`value`, or `value ± sd`, as text."""
+        """`value ± sd` as text; without a spread, or with seeds that agree exactly, `value`."""
         text = format(value, self.format)
-        return text if sd is None else f"{text} ± {format(sd, self.format)}"
+        return text if not sd else f"{text} ± {format(sd, self.format)}"
 
 
 def _score(name: str, title: str, *path: str, better: Literal["higher", "neither"] = "higher") -> Metric:

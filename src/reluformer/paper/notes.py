@@ -63,20 +63,21 @@ def answer(config: AnswerConfig, frame: pd.DataFrame) -> str:
 
     Means are over seeds; values within the tolerance of the best count as equally good.
     """
-    shown, key = metric(config.metric), config.key
-    groups = [(value, group) for value, group in frame.groupby(key, sort=False)]
-    means = {value: group[shown.name].mean() for value, group in groups if group[shown.name].notna().any()}
-    space = ", ".join(str(value) for value, _ in groups)
+    shown = metric(config.metric)
+    groups = [(str(value), group) for value, group in frame.groupby(config.key, sort=False)]
+    known = {value: group[shown.name].dropna() for value, group in groups}
+    means = {value: float(values.mean()) for value, values in known.items() if len(values)}
+    space = ", ".join(known)
     if not means:
         return f"“{config.question}” Not answered yet: no run of {config.symbol} ∈ {{{space}}} has a {shown.title}."
     best = max(means, key=lambda value: means[value])
-    n = int(frame.loc[frame[key] == best, shown.name].notna().sum())
-    close = [str(v) for v, mean in means.items() if v != best and means[best] - mean <= config.tolerance]
-    lost = [str(value) for value, group in groups if (group["status"] == DIVERGED).all()]
-    unknown = [str(value) for value, _ in groups if value not in means and str(value) not in lost]
+    n = len(known[best])
+    close = [value for value, mean in means.items() if value != best and means[best] - mean <= config.tolerance]
+    lost = [value for value, group in groups if (group["status"] == DIVERGED).all()]
+    unknown = [value for value in known if value not in means and value not in lost]
     parts = [
         f"of the search space {config.symbol} ∈ {{{space}}}, {config.symbol} = {best} is best with "
-        f"{shown.title} {shown.show(means[best])} ({n} seed{'s' * (n > 1)})",
+        f"{shown.title} {shown.show(means[best], known[best].std(ddof=1) if n > 1 else None)} ({n} seed{'s' * (n > 1)})",
         f"within {config.tolerance} of it: {', '.join(close) or 'none'}",
         f"the range over all values is {shown.show(max(means.values()) - min(means.values()))}",
     ]

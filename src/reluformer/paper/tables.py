@@ -85,19 +85,16 @@ def shown_table(table: pd.DataFrame, study: StudyConfig, metrics: Sequence[Metri
         label = _across_label(study.across, line[study.across])
         for text, title in texts.items():
             row[label if len(texts) == 1 else f"{title}: {label}"] = line[text]
-    columns = [column for text, title in texts.items() for column in _columns_of(rows, title, len(texts) == 1)]
-    return pd.DataFrame(rows.values())[[*(KEY_TITLES.get(key, key) for key in rest), *columns]]
-
-
-def _columns_of(rows: dict[Any, dict[str, Any]], title: str, only: bool) -> list[str]:
-    names = dict.fromkeys(name for row in rows.values() for name in row)
-    keys = set(KEY_TITLES.values())
-    return [name for name in names if (name not in keys if only else name.startswith(f"{title}: "))]
+    names = {KEY_TITLES.get(key, key) for key in rest}
+    spread = [name for row in rows.values() for name in row if name not in names]
+    prefixes = [""] if len(texts) == 1 else [f"{title}: " for title in texts.values()]
+    order = [name for prefix in prefixes for name in dict.fromkeys(spread) if name.startswith(prefix)]
+    return pd.DataFrame(rows.values())[[*(KEY_TITLES.get(key, key) for key in rest), *order]].fillna("–")
 
 
 def _telling(view: pd.DataFrame, keys: list[str]) -> list[str]:
-    """The keys that differ between rows; the system always."""
-    return [key for key in keys if key == "system" or view[key].nunique(dropna=False) > 1]
+    """The keys that differ between rows; the system where nothing else does."""
+    return [key for key in keys if view[key].nunique(dropna=False) > 1] or ["system"]
 
 
 def _across_label(key: str, value: Any) -> str:

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from reluformer.paper.metrics import ATTENTION
 from reluformer.paper.plots.plot import Plot
-from reluformer.paper.plots.style import empty
+from reluformer.paper.plots.style import Drawing, empty
 
 AXES = {"encoder": ("src", "src"), "decoder": ("tgt", "tgt"), "cross": ("tgt", "src")}
 SIDES = {"src": "source", "tgt": "target"}
 
 
-def draw(plot: Plot) -> tuple[Figure, list[str]]:
-    """The figure, and its notes."""
+def draw(plot: Plot) -> Drawing:
+    """The figure with its notes and legend."""
     config, frame = plot.config, plot.frame()
     maps = {run: read_map(plot, run) for run in frame["run"]}
     window = config.window
@@ -50,7 +50,7 @@ def draw(plot: Plot) -> tuple[Figure, list[str]]:
     ]
     if rows == 2:
         notes.append(f"Above: the whole segment (cut to 512 tokens); below: its first {window} tokens.")
-    return figure, [*notes, *(note for note in plot.notes(frame) if not note.startswith("Mean over"))]
+    return Drawing(figure, [*notes, *(note for note in plot.notes(frame) if not note.startswith("Mean over"))])
 
 
 def read_map(plot: Plot, run: str) -> dict[str, Any] | None:
@@ -72,7 +72,7 @@ def read_map(plot: Plot, run: str) -> dict[str, Any] | None:
 def draw_map(axes: Axes, weights: NDArray[Any], queries: Any, keys: Any) -> None:
     """One map, dark where the weight is; with tokens on its axes where they are given."""
     top = float(np.percentile(weights, 99)) or float(weights.max()) or 1.0
-    axes.imshow(weights, cmap="cividis_r", vmin=0, vmax=top, aspect="equal", interpolation="nearest")
+    axes.imshow(weights, cmap="Blues", vmin=0, vmax=top, aspect="equal", interpolation="nearest")
     axes.grid(visible=False)
     if queries is not None:
         size = 7.5 if len(keys) <= 32 else 6

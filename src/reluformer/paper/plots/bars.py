@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from reluformer.paper.metrics import Metric, metric
 from reluformer.paper.plots.plot import Plot
-from reluformer.paper.plots.style import grid
+from reluformer.paper.plots.style import Drawing, grid, measure, name_panel
 from reluformer.paper.tables import cell_text
 
 
-def draw(plot: Plot) -> tuple[Figure, list[str]]:
-    """The figure, and its notes."""
+def draw(plot: Plot) -> Drawing:
+    """The figure with its notes and legend."""
     metrics = [metric(name) for name in plot.config.y]
     frame = plot.frame(plot.config.y)
     series = list(dict.fromkeys(frame["series"]))
     figure, panels = grid(len(metrics), columns=2, size=(4.6, 0.9 + 0.34 * len(series)), sharey=True)
     for axes, shown in zip(panels, metrics, strict=True):
-        axes.set_title(shown.title)
+        name_panel(axes, shown)
+        measure(axes.xaxis, shown)
         for row, label in enumerate(series):
             draw_bar(axes, plot, frame[frame["series"] == label], shown, row)
         axes.set_yticks(range(len(series)), series)
         axes.set_ylim(len(series) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
         axes.margins(x=0.2)  # room for the figure beside the longest bar
-    return figure, [note for note in plot.notes(frame) if not note.startswith("Diverged")]
+    return Drawing(figure, [note for note in plot.notes(frame) if not note.startswith("Diverged")])
 
 
 def draw_bar(axes: Axes, plot: Plot, part, shown: Metric, row: int) -> None:  # type: ignore[no-untyped-def]

@@ -7,18 +7,17 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from reluformer.paper.metrics import SCORES
 from reluformer.paper.plots.plot import Plot
-from reluformer.paper.plots.style import empty, grid, legend
+from reluformer.paper.plots.style import Drawing, empty, grid
 
 TITLES = {"bleu": "BLEU (sacreBLEU)", "tokenized_bleu": "BLEU (tokenised, lower-cased)"}
 Label = tuple[int, int | None]
 
 
-def draw(plot: Plot) -> tuple[Figure, list[str]]:
-    """The figure, and its notes."""
+def draw(plot: Plot) -> Drawing:
+    """The figure with its notes and legend."""
     frame = plot.frame()
     scores = {run: plot.read(run, SCORES) for run in frame["run"]}
     views = list(frame.groupby(["dataset", "packing", "length"], sort=False, dropna=False))
@@ -29,8 +28,7 @@ def draw(plot: Plot) -> tuple[Figure, list[str]]:
         if isinstance(packing, str):
             axes.set_title(f"L = {length:.0f}, {packing} documents")
         handles |= draw_view(axes, plot, part, scores, measure)
-    legend(figure, list(handles.values()), list(handles))
-    return figure, [*plot.notes(frame), "Grey bars: the number of test segments in each bucket."]
+    return Drawing(figure, [*plot.notes(frame), "Grey bars: the number of test segments in each bucket."], handles)
 
 
 def draw_view(axes: Axes, plot: Plot, part: pd.DataFrame, scores: dict[str, Any], measure: str) -> dict[str, Any]:

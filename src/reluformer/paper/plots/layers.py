@@ -5,30 +5,28 @@ from __future__ import annotations
 from statistics import mean
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from reluformer.paper.metrics import ANALYSIS, metric
 from reluformer.paper.plots.plot import Plot
-from reluformer.paper.plots.style import empty, grid, legend
+from reluformer.paper.plots.style import Drawing, empty, grid, name_panel
 
 ATTENTIONS = ("encoder_attention", "decoder_attention", "cross_attention")
 SHORT = {"encoder": "enc", "decoder": "dec", "cross_attention": "cross"}
 
 
-def draw(plot: Plot) -> tuple[Figure, list[str]]:
-    """The figure, and its notes."""
+def draw(plot: Plot) -> Drawing:
+    """The figure with its notes and legend."""
     frame = plot.frame()
     figure, panels = grid(len(plot.config.y), size=(5.2, 3.0))
     handles: dict[str, Any] = {}
     analyses = {run: plot.read(run, ANALYSIS) or {} for run in frame["run"]}
     for axes, name in zip(panels, plot.config.y, strict=True):
         shown = metric(name)
-        axes.set_title(shown.title)
+        name_panel(axes, shown)
         series = {
             label: by_place([analyses[run].get("places") or {} for run in part["run"]], *shown.path[1:])
             for label, part in frame.groupby("series", sort=False)
         }
-        places = list(dict.fromkeys(place for values in series.values() for place in values))
+        places = sorted({place for values in series.values() for place in values}, key=position)
         if not places:
             empty(axes, "no run has it")
             continue
@@ -40,8 +38,7 @@ def draw(plot: Plot) -> tuple[Figure, list[str]]:
         values = [value for one in series.values() for value in one.values()]
         if min(values) > 0 and max(values) > 20 * min(values):
             axes.set_yscale("log")
-    legend(figure, list(handles.values()), list(handles))
-    return figure, plot.notes(frame)
+    return Drawing(figure, plot.notes(frame), handles)
 
 
 def by_place(runs: list[dict[str, Any]], kind: str, *path: str) -> dict[str, float]:
@@ -55,6 +52,12 @@ def by_place(runs: list[dict[str, Any]], kind: str, *path: str) -> dict[str, flo
             if isinstance(value, int | float):
                 found.setdefault(name, []).append(value)
     return {name: mean(values) for name, values in found.items()}
+
+
+def position(place: str) -> tuple[bool, str, int]:
+    """Encoder before decoder, each kind of memory by itself, by layer."""
+    stack, layer, memory = place.split(".")
+    return stack != "encoder", memory, int(layer)
 
 
 def short(place: str) -> str:

@@ -8,18 +8,17 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from reluformer.paper.metrics import Metric, metric
 from reluformer.paper.plots.plot import Plot
-from reluformer.paper.plots.style import empty, grid, legend
+from reluformer.paper.plots.style import Drawing, empty, grid, measure, name_panel
 from reluformer.paper.tables import KEY_TITLES
 
 AXIS_TITLES = {**KEY_TITLES, "length": "L (tokens)", "slots": "slots of each FFN memory"}
 
 
-def draw(plot: Plot) -> tuple[Figure, list[str]]:
-    """The figure, and its notes."""
+def draw(plot: Plot) -> Drawing:
+    """The figure with its notes and legend."""
     key = plot.config.x
     assert key is not None  # FigureConfig sees to it
     metrics = [metric(name) for name in plot.config.y]
@@ -28,19 +27,18 @@ def draw(plot: Plot) -> tuple[Figure, list[str]]:
     figure, panels = grid(len(metrics))
     handles: dict[str, Any] = {}
     for axes, shown in zip(panels, metrics, strict=True):
-        axes.set_title(shown.title)
+        name_panel(axes, shown)
         if frame[shown.name].isna().all():
             empty(axes, "no run has it")
             continue
+        measure(axes.yaxis, shown)
         places = place(axes, values)
         axes.set_xlabel(AXIS_TITLES.get(key, key))
         for series, look in plot.looks(frame).items():
             part = frame[frame["series"] == series]
             if line := draw_series(axes, part, key, shown, places, look):
                 handles[series] = line
-    if len(handles) > 1:
-        legend(figure, list(handles.values()), list(handles))
-    return figure, plot.notes(frame)
+    return Drawing(figure, plot.notes(frame), handles)
 
 
 def place(axes: Axes, values: Sequence[Any]) -> dict[Any, float]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from reluformer.paper.formats import write_file
+from reluformer.paper.metrics import Metric
 
 COLOURS = ("#332288", "#cc6677", "#117733", "#882255", "#ddaa33", "#88ccee", "#44aa99", "#999933", "#aa4499")
 MARKERS = "osD^vPXd*"
@@ -37,6 +39,17 @@ STYLE: dict[str, Any] = {
 }
 PANEL = (3.7, 2.9)
 """Inches of one panel."""
+LINE = 0.19
+"""Inches of one line under the panels."""
+
+
+class Drawing(NamedTuple):
+    """A figure without its title and what stands below it."""
+
+    figure: Figure
+    notes: list[str]
+    handles: Mapping[str, Any] = {}
+    """The legend: label -> what it looks like. A legend of one line is left out."""
 
 
 @contextmanager
@@ -68,38 +81,32 @@ def grid(panels: int, columns: int = 3, size: tuple[float, float] = PANEL, **key
     return figure, axes[:panels]
 
 
-def legend(figure: Figure, handles: Sequence[Line2D | Any], labels: Sequence[str]) -> None:
-    """One legend under the panels, in as many columns as the figure's width has room for."""
-    if not handles:
-        return
-    widest = max(len(label) for label in labels) * 0.075 + 0.6
-    columns = max(1, min(len(labels), int(figure.get_figwidth() / widest)))
-    rows = ceil(len(labels) / columns)
-    figure.set_figheight(figure.get_figheight() + 0.22 * rows)
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
-
-
-def finish(figure: Figure, title: str, notes: Sequence[str], stamp: str | None) -> None:
-    """Puts the title above the panels and the notes, then the stamp, in lines below everything."""
-    lines = [*(line for note in notes for line in wrap(note, figure.get_figwidth())), *([stamp] if stamp else [])]
-    head = wrap(title, figure.get_figwidth(), 8.5)
+def finish(drawing: Drawing, title: str, stamp: str | None) -> Figure:
+    """The figure with its title above the panels and, below them, its legend, its notes and the toy stamp."""
+    figure, notes, handles = drawing
+    width = figure.get_figwidth()
+    lines = [*(line for note in notes for line in wrap(note, width)), *([stamp] if stamp else [])]
+    head = wrap(title, width, 8.5)
     figure.suptitle("\n".join(head))
-    below = 0.19 * len(lines) + (0.06 if lines else 0)
+    columns = max(1, min(len(handles), int(width / (max(map(len, handles), default=0) * 0.073 + 0.62))))
+    rows = ceil(len(handles) / columns) if len(handles) > 1 else 0
+    under = LINE * len(lines) + 0.08
+    below = under + 0.23 * rows
     height = figure.get_figheight() + below + 0.2 * len(head)
     figure.set_figheight(height)
     engine = figure.get_layout_engine()
     assert engine is not None
     engine.set(rect=(0, below / height, 1, 1 - below / height))  # type: ignore[call-arg]
+    if rows:
+        anchor = (0.5, under / height)
+        figure.legend(
+            list(handles.values()), list(handles), loc="lower center", bbox_to_anchor=anchor, ncols=columns, borderpad=0
+        )
     for row, line in enumerate(reversed(lines)):
         stamped = stamp is not None and row == 0
-        figure.text(
-            0.01,
-            (0.05 + 0.19 * row) / height,
-            line,
-            fontsize=8.5,
-            color="#b35c00" if stamped else "#444444",
-            fontweight="bold" if stamped else "normal",
-        )
+        look: dict[str, Any] = {"color": "#b35c00", "fontweight": "bold"} if stamped else {"color": "#444444"}
+        figure.text(0.05 / width, (0.06 + LINE * row) / height, line, fontsize=8.5, **look)
+    return figure
 
 
 def wrap(text: str, inches: float, per_inch: float = 13.0) -> list[str]:
@@ -107,6 +114,18 @@ def wrap(text: str, inches: float, per_inch: float = 13.0) -> list[str]:
     from textwrap import wrap as lines
 
     return lines(text, max(20, int(inches * per_inch))) or [""]
+
+
+def name_panel(axes: Axes, metric: Metric) -> None:
+    """A metric as a panel's title, in lines that fit it."""
+    axes.set_title("\n".join(wrap(metric.title, axes.figure.get_figwidth() / 4, 10)))
+
+
+def measure(axis: Axis, metric: Metric) -> None:
+    """A metric's scale: shares as percentages, and no more ticks than there is room for."""
+    axis.set_major_locator(MaxNLocator(5))
+    if metric.format.endswith("%"):
+        axis.set_major_formatter(PercentFormatter(1.0))
 
 
 def empty(axes: Axes, message: str) -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from statistics import mean
 from typing import Any
 
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from reluformer.paper.metrics import ANALYSIS, CURVES, KINDS, SHARES
 from reluformer.paper.plots.plot import Plot
-from reluformer.paper.plots.style import empty, grid, legend
+from reluformer.paper.plots.style import Drawing, empty, grid
 
 
-def draw(plot: Plot) -> tuple[Figure, list[str]]:
-    """The figure, and its notes."""
+def draw(plot: Plot) -> Drawing:
+    """The figure with its notes and legend."""
     frame = plot.frame()
     analyses = {run: plot.read(run, ANALYSIS) or {} for run in frame["run"]}
     figure, panels = grid(len(plot.config.y), size=(4.2, 3.2))
@@ -37,8 +36,7 @@ def draw(plot: Plot) -> tuple[Figure, list[str]]:
         axes.set_xlabel("top slots (%)")
         axes.set_ylim(0, 1.03)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    legend(figure, list(handles.values()), list(handles))
-    return figure, plot.notes(frame)
+    return Drawing(figure, plot.notes(frame), handles)
 
 
 def mean_curve(curves: list[dict[str, float | None]]) -> list[tuple[float, float]]:

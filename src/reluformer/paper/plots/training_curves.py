@@ -6,18 +6,17 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from reluformer.paper.metrics import LOG
 from reluformer.paper.plots.plot import Plot
-from reluformer.paper.plots.style import empty, grid, legend
+from reluformer.paper.plots.style import Drawing, empty, grid
 from reluformer.paper.records import DIVERGED, read_lines
 
 CURVES = (("train", "loss", "training loss (nats/token)"), ("valid", "ppl", "validation perplexity"))
 
 
-def draw(plot: Plot) -> tuple[Figure, list[str]]:
-    """The figure, and its notes."""
+def draw(plot: Plot) -> Drawing:
+    """The figure with its notes and legend."""
     frame = plot.frame()
     figure, panels = grid(len(CURVES), size=(5.0, 3.3))
     handles: dict[str, Any] = {}
@@ -39,8 +38,7 @@ def draw(plot: Plot) -> tuple[Figure, list[str]]:
             limit(axes)
         else:
             empty(axes, "no run has it")
-    legend(figure, list(handles.values()), list(handles))
-    return figure, [*plot.notes(frame), "A line a run."]
+    return Drawing(figure, [*plot.notes(frame), "A line a run."], handles)
 
 
 def draw_run(axes: Axes, points: list[tuple[int, float]], diverged: bool, look: dict[str, Any]) -> Any:

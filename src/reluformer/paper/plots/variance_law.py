@@ -5,13 +5,13 @@ from __future__ import annotations
 from statistics import mean
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from reluformer.paper.metrics import ANALYSIS
 from reluformer.paper.outputs import VARIANCE_LAW
 from reluformer.paper.plots.plot import Plot
-from reluformer.paper.plots.style import empty, grid, legend
+from reluformer.paper.plots.style import Drawing, empty, grid
 from reluformer.paper.records import read_json
 
 GAUSSIAN = {
@@ -22,8 +22,8 @@ GAUSSIAN = {
 """Activations of variance_law.json: legend, and the system whose colour they share."""
 
 
-def draw(plot: Plot) -> tuple[Figure, list[str]]:
-    """The figure, and its notes."""
+def draw(plot: Plot) -> Drawing:
+    """The figure with its notes and legend."""
     frame = plot.frame()
     figure, (left, right) = grid(2, size=(5.0, 3.5))
     left.set_title("Gaussian inputs")
@@ -40,8 +40,7 @@ def draw(plot: Plot) -> tuple[Figure, list[str]]:
         scale(right, "tokens attended to")
     else:
         empty(right, "no run has it")
-    legend(figure, list(handles.values()), list(handles))
-    return figure, plot.notes(frame)
+    return Drawing(figure, plot.notes(frame), handles)
 
 
 def draw_law(axes: Axes, plot: Plot, law: dict[str, Any] | None) -> None:
@@ -59,9 +58,11 @@ def draw_law(axes: Axes, plot: Plot, law: dict[str, Any] | None) -> None:
 
 
 def scale(axes: Axes, title: str) -> None:
-    """Both axes by powers, so that a power law is a straight line."""
+    """Axes by powers, so that a power law is a straight line; a variance that hardly changes is shown as it is."""
     axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
+    values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines])
+    if values.max() > 10 * values.min():
+        axes.set_yscale("log")
     axes.set_xlabel(title)
     axes.set_ylabel("variance of the output")
 
