@@ -35,7 +35,8 @@ class Embeddings(nn.Module):
         self.target = nn.Parameter(self._start(vocabulary))
         self.source = None if share == "all" else nn.Parameter(self._start(vocabulary))
         self.output = nn.Parameter(self._start(vocabulary)) if share == "none" else None
-        self._positions = torch.empty(0, width)
+        self._exact = torch.empty(0, width)
+        self._positions = self._exact
 
     def embed_source(self, tokens: Tensor) -> Tensor:
         """tokens int [B, L] -> [B, L, E]."""
@@ -59,9 +60,10 @@ class Embeddings(nn.Module):
         return torch.add(self._table(first + tokens.size(1), weight)[first:], vectors, alpha=math.sqrt(self.width))
 
     def _table(self, length: int, like: Tensor) -> Tensor:
-        if length > self._positions.size(0):
-            self._positions = sinusoids(max(length, 2 * self._positions.size(0), 256), self.width)
-        self._positions = self._positions.to(like)
+        if length > self._exact.size(0):
+            self._exact = self._positions = sinusoids(max(length, 2 * self._exact.size(0), 256), self.width)
+        if self._positions.dtype != like.dtype or self._positions.device != like.device:
+            self._positions = self._exact.to(like)
         return self._positions[:length]
 
     def _start(self, vocabulary: int) -> Tensor:
