@@ -11,6 +11,7 @@ import deepspeed
 import deepspeed.ops
 import torch
 from deepspeed.accelerator import get_accelerator
+from deepspeed.runtime.zero.utils import ZERO_SUPPORTED_OPTIMIZERS
 from torch import Tensor, nn
 from torch.optim import AdamW
 
@@ -25,6 +26,9 @@ class LightAdamW(AdamW):
 
     add_param_group = inspect.unwrap(AdamW.add_param_group)
     step = torch.no_grad()(inspect.unwrap(AdamW.step))
+
+
+ZERO_SUPPORTED_OPTIMIZERS.append(LightAdamW)  # as AdamW is
 
 
 class World(NamedTuple):
@@ -83,7 +87,6 @@ def engine_config(config: TrainingConfig, tensorboard: Path | None) -> dict[str,
         "gradient_accumulation_steps": config.accumulation,
         "gradient_clipping": config.clip_norm,
         "zero_optimization": {"stage": config.zero_stage, "overlap_comm": False},
-        "zero_allow_untested_optimizer": True,
         "steps_per_print": None,
         "wall_clock_breakdown": False,
         "timers": {"throughput": {"enabled": False}},
@@ -111,8 +114,7 @@ def build_engine(
         tensorboard: the folder of event files, or none.
     """
     module.to(world.device)
-    kind = AdamW if config.zero_stage else LightAdamW  # ZeRO warns of any optimizer that it does not know by name
-    optimizer = kind(
+    optimizer = LightAdamW(
         module.parameters(),
         lr=config.learning_rate,
         betas=config.adam_betas,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import runpy
 import socket
 from pathlib import Path
@@ -74,6 +75,7 @@ class Training:
         self.folder, self.corpora, self.run = folder, corpora, run
         self.output, self.checkpoints = folder / "output", folder / "checkpoints"
         self.checkpoints.mkdir(parents=True, exist_ok=True)
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # of the server, at its first start
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["reluformer.training.worker"])
         self.processes: list[Any] = []
@@ -97,7 +99,6 @@ class Training:
                 "MASTER_ADDR": "127.0.0.1",
                 "MASTER_PORT": port,
                 "GLOO_SOCKET_IFNAME": "lo",
-                "DS_ACCELERATOR": "cpu",
                 "OMP_NUM_THREADS": 1,
             }
             log = str(self.folder / f"rank{rank}.log")
