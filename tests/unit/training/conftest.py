@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import runpy
 import socket
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from reluformer.corpus.store import Sequences, StoreWriter
+from reluformer.corpus.subword import train
 from reluformer.run import RunConfig
 
 VOCABULARY = 40
@@ -32,7 +34,8 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tgt = (src - 5 + 7) % (VOCABULARY - 5) + 5
         with StoreWriter(root / "toy" / "store" / split, VOCABULARY, False) as store:
             store.add(Sequences(src, lengths), Sequences(tgt, lengths))
-    (root / "toy" / "subword.model").write_bytes(b"not read by a training that stops on loss")
+    words = ["".join(rng.choice(list("abcdefgh"), size)) for size in rng.integers(2, 7, 300)]
+    train(Counter(words), VOCABULARY, root / "toy" / "subword.model")
     return root
 
 
@@ -77,7 +80,7 @@ class Training:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # of the server, at its first start
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["reluformer.training.worker"])
+        self.context.set_forkserver_preload(["reluformer.training.worker", "deepspeed.runtime.zero.muon.original_muon"])
         self.processes: list[Any] = []
 
     def start(self) -> Training:

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
 import torch
 
 from reluformer.training.signals import Signals
 from reluformer.training.worker import main
 
-if TYPE_CHECKING:
-    environment: dict[str, object]
-    arguments: list[str]
-    log: str
-
-os.environ.update({key: str(value) for key, value in environment.items()})
-sys.stderr = sys.stdout = open(log, "a", buffering=1)  # noqa: SIM115, PTH123
+given = globals()  # `runpy.run_path` puts them there
+os.environ.update({key: str(value) for key, value in given["environment"].items()})
+sys.stderr = sys.stdout = open(given["log"], "a", buffering=1)  # noqa: SIM115, PTH123
 torch.set_num_threads(1)
-os._exit(main(arguments, Signals()))
+os._exit(main(given["arguments"], Signals()))
