@@ -51,18 +51,20 @@ def launch(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, threa
         in the configuration, 1 for a crash.
 
     Raises:
-        SettingsError: for a second trainer on the same run, more processes than devices, or several nodes without srun.
+        SettingsError: for a second trainer on the same run, more processes than devices, several nodes without srun,
+            or a folder that cannot be written to.
     """
     started = time.time()
-    checkpoints.mkdir(parents=True, exist_ok=True)
+    require_writable(checkpoints)
     with (
         _only_trainer(checkpoints),
         claim_devices(run.training.processes) as devices,
-        tempfile.TemporaryDirectory(prefix="reluformer-") as folder,
+        tempfile.TemporaryDirectory(prefix="reluformer-") as temporary,
     ):
-        job = Path(folder) / "run.json"
+        require_writable(output)  # found out now, not after hours of training
+        job = Path(temporary) / "run.json"
         job.write_text(run.model_dump_json(), encoding="utf-8")
-        outcome = Path(folder) / "outcome.json"
+        outcome = Path(temporary) / "outcome.json"
         command = [
             *rendezvous(run.training.processes, run.training.nodes, os.environ),
             *("-m", "reluformer.training.worker"),
@@ -71,6 +73,16 @@ def launch(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, threa
         environment = worker_environment(run, threads, devices, started, os.environ)
         code = _supervise(command, environment)
         return _exit_code(code, outcome)
+
+
+def require_writable(folder: Path) -> None:
+    """Makes `folder`; raises `SettingsError` where no file can be written in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SettingsError(f"{folder}: cannot be written to: {error.strerror}") from None
 
 
 def rendezvous(processes: int, nodes: int, environment: Mapping[str, str]) -> list[str]:

@@ -259,6 +259,8 @@ class Trainer:
             if self.world.first:
                 self.checkpoints.commit(folder)
         except OSError as error:
+            if self.world.first:
+                self.checkpoints.sweep()
             raise no_space(error, self.checkpoints.folder, good[-1] if good else None) from error
         self.world.barrier()
         self._saved = time.monotonic()

@@ -9,14 +9,17 @@ state.json              update, schedule, loss scaler, place in the data, log an
 
 from __future__ import annotations
 
+import errno
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from deepspeed import DeepSpeedEngine
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -105,7 +108,11 @@ def average_weights(files: list[Path], last: dict[str, Tensor]) -> dict[str, Ten
 
 
 def _save(path: Path, tensors: dict[str, Tensor]) -> None:
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:  # which hides that it is an OSError, such as a full disk
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
 
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:

@@ -9,6 +9,7 @@ def test_checkpoints_outlive_outputs_that_cannot_be_written(training):
     each.output.write_text("in the way")
     assert each.start().wait() == 1
     assert list(each.checkpoints.glob("*/update-00000016"))
+    assert "output: could not be written" in each.messages() and "the checkpoints are kept" in each.messages()
     each.output.unlink()
     each.finish()
     assert "going on from update 16" in each.messages()

@@ -16,6 +16,7 @@ from reluformer.training.launch import (
     INTERRUPTED,
     launch,
     rendezvous,
+    require_writable,
     threads_per_process,
     worker_environment,
 )
@@ -86,7 +87,13 @@ def test_environment(toy_run):
 def test_a_second_trainer_is_refused(tmp_path, corpora, toy_run):
     with FileLock(tmp_path / "trainer.lock"), pytest.raises(SettingsError, match="another process is training this"):
         launch(toy_run, corpora, tmp_path / "output", tmp_path, 1)
-    assert not (tmp_path / "output").exists()
+
+
+def test_folders_are_tried_before_the_training(tmp_path):
+    require_writable(tmp_path / "a" / "b")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SettingsError, match="file: cannot be written to: File exists"):
+        require_writable(tmp_path / "file")
 
 
 @pytest.mark.slow
@@ -96,7 +103,7 @@ def test_two_processes_from_start_to_outputs_with_a_signal_between(tmp_path, cor
     wait_for("*/update-00000020", tmp_path)
     job.send_signal(signal.SIGTERM)
     assert job.wait(60) == INTERRUPTED, (tmp_path / "log").read_text()
-    assert not (tmp_path / "output").exists()
+    assert list((tmp_path / "output").iterdir()) == []
     second = start(run, corpora, tmp_path)
     assert second.wait(120) == 0, (tmp_path / "log").read_text()
     assert "going on from update" in (tmp_path / "log").read_text()

@@ -28,9 +28,10 @@ def test_out_of_memory_names_the_batch(training):
     trainer = object.__new__(Trainer)
     trainer.update = 7
     trainer.config = training("a").run.training
-    with pytest.raises(
-        TrainingError, match=r"update 7.* 5 pairs padded to 6 source and 8 target.*batch_tokens \(200\)"
-    ), trainer._memory((5, 6), (5, 8)):
+    with (
+        pytest.raises(TrainingError, match=r"update 7.* 5 pairs padded to 6 source and 8 target.*batch_tokens \(200\)"),
+        trainer._memory((5, 6), (5, 8)),
+    ):
         raise RuntimeError("CUDA out of memory. Tried to allocate 1 GiB")
     with pytest.raises(RuntimeError, match="shape"), trainer._memory((5, 6), (5, 8)):
         raise RuntimeError("shape mismatch")

@@ -132,7 +132,7 @@ def test_full_disk(training, tmp_path):
         pytest.skip("needs the right to mount a small disk")
     try:
         filler = each.checkpoints / "filler"
-        filler.write_bytes(bytes(300_000))
+        filler.write_bytes(bytes(750_000))
         assert each.start().wait() == 1
         assert "no space left on the disk; the last good checkpoint is of update 8" in each.messages()
         filler.unlink()
