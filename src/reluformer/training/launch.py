@@ -14,6 +14,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,7 +59,7 @@ def launch(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, threa
     started = time.time()
     require_writable(checkpoints)
     with (
-        _only_trainer(checkpoints),
+        _only_trainer(checkpoints, run.training.nodes),
         claim_devices(run.training.processes) as devices,
         tempfile.TemporaryDirectory(prefix="reluformer-") as temporary,
     ):
@@ -94,11 +96,11 @@ def rendezvous(processes: int, nodes: int, environment: Mapping[str, str]) -> li
     torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--max-restarts=0"]
     if nodes == 1:
         return [*torchrun, "--standalone"]
-    if environment.get("SLURM_NNODES") != str(nodes) or "SLURM_LAUNCH_NODE_IPADDR" not in environment:
+    if environment.get("SLURM_STEP_NUM_NODES") != str(nodes):
         raise SettingsError(f"training.nodes: {nodes}: start it by `srun --nodes={nodes} --ntasks-per-node=1`")
     identity = f"{environment['SLURM_JOB_ID']}.{environment.get('SLURM_STEP_ID', '0')}"
     port = 20_000 + sum(map(int, identity.split("."))) % 20_000  # the same on every node, another for another job
-    address = environment["SLURM_LAUNCH_NODE_IPADDR"]
+    address = first_node(environment)
     return [
         *torchrun,
         f"--nnodes={nodes}",
@@ -106,6 +108,15 @@ def rendezvous(processes: int, nodes: int, environment: Mapping[str, str]) -> li
         f"--rdzv-id={identity}",
         f"--rdzv-endpoint={address}:{port}",
     ]
+
+
+def first_node(environment: Mapping[str, str]) -> str:
+    """The address of the first node of this srun step, where its processes meet."""
+    if shutil.which("scontrol") is None:
+        return environment["SLURM_LAUNCH_NODE_IPADDR"]  # where srun was called: the first node, from a batch script
+    name = _scontrol("hostnames", environment["SLURM_STEP_NODELIST"]).split()[0]
+    address = re.search(r"NodeAddr=(\S+)", _scontrol("node", name))
+    return address[1] if address else name
 
 
 def threads_per_process(run: RunConfig, threads: int | None) -> int:
@@ -134,9 +145,13 @@ def worker_environment(
     return changed
 
 
+def _scontrol(what: str, of: str) -> str:
+    return subprocess.run(["scontrol", "show", what, of], capture_output=True, text=True, check=True).stdout
+
+
 @contextlib.contextmanager
-def _only_trainer(checkpoints: Path) -> Iterator[None]:
-    if int(os.environ.get("SLURM_NODEID", "0")):
+def _only_trainer(checkpoints: Path, nodes: int) -> Iterator[None]:
+    if nodes > 1 and os.environ.get("SLURM_NODEID", "0") != "0":
         yield  # the launcher on the first node holds the lock for all nodes
         return
     lock = FileLock(checkpoints / "trainer.lock", timeout=0)

@@ -14,6 +14,7 @@ from filelock import FileLock
 from reluformer.settings import SettingsError
 from reluformer.training.launch import (
     INTERRUPTED,
+    first_node,
     launch,
     rendezvous,
     require_writable,
@@ -35,12 +36,13 @@ def changed(run, **training):
     return run.model_copy(update={"training": run.training.model_copy(update=training)})
 
 
-def start(run, corpora, folder) -> subprocess.Popen:
+def start(run, corpora, folder, environment=None) -> subprocess.Popen:
     """The launcher in a process of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.json").write_text(run.model_dump_json())
     paths = [folder / "run.json", corpora, folder / "output", folder / "checkpoints"]
-    return subprocess.Popen([sys.executable, "-c", LAUNCH, *map(str, paths)], stderr=(folder / "log").open("a"))
+    command = [sys.executable, "-c", LAUNCH, *map(str, paths)]
+    return subprocess.Popen(command, stderr=(folder / "log").open("a"), env={**os.environ, **(environment or {})})
 
 
 def wait_for(pattern, folder, seconds=60):
@@ -56,9 +58,10 @@ def test_one_node_has_a_port_of_its_own():
     assert "--nproc-per-node=2" in rendezvous(2, 1, {})
 
 
-def test_several_nodes_meet_where_srun_says():
+def test_several_nodes_meet_where_srun_says(monkeypatch):
+    monkeypatch.setenv("PATH", "")
     slurm = {
-        "SLURM_NNODES": "2",
+        "SLURM_STEP_NUM_NODES": "2",
         "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.1",
         "SLURM_JOB_ID": "41",
         "SLURM_STEP_ID": "1",
@@ -67,6 +70,16 @@ def test_several_nodes_meet_where_srun_says():
     assert {"--nnodes=2", "--rdzv-backend=c10d", "--rdzv-id=41.1", "--rdzv-endpoint=10.0.0.1:20042"} <= set(command)
     with pytest.raises(SettingsError, match="srun --nodes=2"):
         rendezvous(1, 2, {})
+
+
+def test_the_first_node_is_asked_of_slurm(tmp_path, monkeypatch):
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(
+        '#!/bin/sh\n[ "$2" = hostnames ] && printf "n3\\nn4\\n" || echo "NodeName=$3 NodeAddr=10.0.0.$3"\n'
+    )
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert first_node({"SLURM_STEP_NODELIST": "n[3-4]"}) == "10.0.0.n3"
 
 
 def test_cores_are_shared(toy_run):
@@ -131,3 +144,20 @@ def test_a_rank_that_dies_ends_the_job(tmp_path, corpora, toy_run):
     began = time.monotonic()
     assert job.wait(60) == 1
     assert time.monotonic() - began < 60
+
+
+@pytest.mark.slow
+def test_two_nodes(tmp_path, corpora, toy_run):
+    """Two launchers of one srun step, here on one machine."""
+    run = changed(toy_run, nodes=2, updates=20)
+    slurm = {
+        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_STEP_NUM_NODES": "2",
+        "SLURM_LAUNCH_NODE_IPADDR": "127.0.0.1",
+        "GLOO_SOCKET_IFNAME": "lo",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PATH": "",
+    }
+    jobs = [start(run, corpora, tmp_path, {**slurm, "SLURM_NODEID": str(node)}) for node in range(2)]
+    assert [job.wait(120) for job in jobs] == [0, 0], (tmp_path / "log").read_text()
+    assert json.loads((tmp_path / "output" / "summary.json").read_text())["processes"] == 2
