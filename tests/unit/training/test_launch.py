@@ -111,7 +111,7 @@ def test_folders_are_tried_before_the_training(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_from_start_to_outputs_with_a_signal_between(tmp_path, corpora, toy_run):
-    run = changed(toy_run, processes=2, updates=500, checkpoint_every=20, log_every=100)
+    run = changed(toy_run, processes=2, updates=300, checkpoint_every=20, log_every=100)
     job = start(run, corpora, tmp_path)
     wait_for("*/update-00000020", tmp_path)
     job.send_signal(signal.SIGTERM)
@@ -121,7 +121,7 @@ def test_two_processes_from_start_to_outputs_with_a_signal_between(tmp_path, cor
     assert second.wait(120) == 0, (tmp_path / "log").read_text()
     assert "going on from update" in (tmp_path / "log").read_text()
     summary = json.loads((tmp_path / "output" / "summary.json").read_text())
-    assert summary["updates"] == 500 and summary["processes"] == 2
+    assert summary["updates"] == 300 and summary["processes"] == 2
 
 
 @pytest.mark.slow
