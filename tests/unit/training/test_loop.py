@@ -46,3 +46,14 @@ def test_interim_checkpoints_by_the_clock(training):
     each = training("a", updates=30, checkpoint_every=1000, checkpoint_minutes=1e-6, average_last=5).finish()
     straight = training("b", updates=30, checkpoint_every=1000, average_last=5).finish()
     assert each.weights() == straight.weights()  # what the clock saved is never averaged
+
+
+@pytest.mark.parametrize("zero_stage", [0, 1])
+def test_mixed_precision_is_used_and_learns_the_same(training, zero_stage):
+    curves = {}
+    for precision in ("fp32", "bf16", "fp16"):
+        done = training(precision, updates=30, dropout=0.0, precision=precision, zero_stage=zero_stage).finish()
+        curves[precision] = [line["loss"] for line in done.log("train")]
+    for precision in ("bf16", "fp16"):
+        assert curves[precision] != curves["fp32"]
+        assert curves[precision] == pytest.approx(curves["fp32"], rel=0.05)

@@ -13,6 +13,14 @@ from pathlib import Path
 import pytest
 
 
+SPLITS = [
+    {"processes": 2, "zero_stage": 1},
+    {"processes": 2, "zero_stage": 2, "precision": "fp16", "accumulation": 2, "clip_norm": 0.5},
+    {"precision": "bf16", "clip_norm": 0.5},
+    {"precision": "fp16"},
+]
+
+
 def same(one, other) -> None:
     assert one.weights() == other.weights()
     assert one.log() == other.log()
@@ -43,7 +51,7 @@ def test_killed_at_random_moments(training, processes):
     same(straight, killed)
 
 
-@pytest.mark.parametrize("split", [{"processes": 2, "zero_stage": 1}, {"precision": "bf16"}, {"precision": "fp16"}])
+@pytest.mark.parametrize("split", SPLITS)
 def test_resume_of_other_states(training, split):
     straight = training("straight", updates=30, **split).finish()
     killed = training("killed", updates=30, **split).start()
