@@ -7,7 +7,6 @@ Under SLURM the devices in CUDA_VISIBLE_DEVICES are the job's alone and nothing 
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
 import shutil
 import subprocess
@@ -38,7 +37,7 @@ def visible_devices() -> list[str]:
 
 def lock_folder() -> Path:
     """Where the lock files of this machine's devices are, one folder a user."""
-    return Path(tempfile.gettempdir()) / f"reluformer-devices-{getpass.getuser()}"
+    return Path(tempfile.gettempdir()) / f"reluformer-devices-{os.getuid()}"
 
 
 @contextlib.contextmanager

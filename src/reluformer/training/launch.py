@@ -134,8 +134,8 @@ def worker_environment(
         "OMP_NUM_THREADS": str(threads_per_process(run, threads)),
         "CUDA_VISIBLE_DEVICES": ",".join(devices),
         "RELUFORMER_STARTED": repr(started),
-        # torchrun passes these on at once and kills after 30 s; SIGTERM and SIGUSR1 are the launcher's to pass on.
-        "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGINT",
+        # What torchrun handles it passes on and kills after 30 s; what asks to save is the launcher's to pass on.
+        "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGHUP",
         "PYTHONUNBUFFERED": "1",
     }
     if not devices:
@@ -175,8 +175,8 @@ def _supervise(command: list[str], environment: dict[str, str]) -> int:
 
     def in_child() -> None:
         die_with_parent()
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        for number in ASKING:
+            signal.signal(number, signal.SIG_IGN)
 
     before = {number: signal.signal(number, ask) for number in ASKING}
     try:

@@ -16,14 +16,14 @@ class RunLog:
     """The log of one run; only the first process has one that writes.
 
     Args:
-        folder: where log.jsonl and train.log are.
+        folder: where log.jsonl is; train.log is beside it, and stays when the checkpoints go.
         updates: the last update, for the time that is left.
         active: whether this process writes.
     """
 
     def __init__(self, folder: Path, updates: int, active: bool) -> None:
         self.lines = folder / "log.jsonl"
-        self.plain = folder / "train.log"
+        self.plain = folder.parent / "train.log"
         self.updates = updates
         self.active = active
         self._bar: Any = None

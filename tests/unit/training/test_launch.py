@@ -42,7 +42,9 @@ def start(run, corpora, folder, environment=None) -> subprocess.Popen:
     (folder / "run.json").write_text(run.model_dump_json())
     paths = [folder / "run.json", corpora, folder / "output", folder / "checkpoints"]
     command = [sys.executable, "-c", LAUNCH, *map(str, paths)]
-    return subprocess.Popen(command, stderr=(folder / "log").open("a"), env={**os.environ, **(environment or {})})
+    return subprocess.Popen(
+        command, stderr=(folder / "log").open("a"), env={**os.environ, **(environment or {})}, start_new_session=True
+    )
 
 
 def wait_for(pattern, folder, seconds=60):
@@ -122,6 +124,17 @@ def test_two_processes_from_start_to_outputs_with_a_signal_between(tmp_path, cor
     assert "going on from update" in (tmp_path / "log").read_text()
     summary = json.loads((tmp_path / "output" / "summary.json").read_text())
     assert summary["updates"] == 300 and summary["processes"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group(tmp_path, corpora, toy_run, number):
+    """Ctrl-C in a terminal, scancel: torchrun gets the signal, too, and has to leave the saving in peace."""
+    job = start(changed(toy_run, updates=100_000), corpora, tmp_path)
+    wait_for("*/update-*", tmp_path)
+    os.killpg(job.pid, number)
+    assert job.wait(60) == INTERRUPTED, (tmp_path / "log").read_text()
+    assert "interrupted: saved at update" in (tmp_path / "log").read_text()
 
 
 @pytest.mark.slow

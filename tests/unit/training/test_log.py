@@ -5,8 +5,13 @@ import json
 from reluformer.training.log import RunLog
 
 
+def folder(tmp_path):
+    (tmp_path / "identity").mkdir()
+    return tmp_path / "identity"
+
+
 def test_events_are_json_lines_and_plain_lines(tmp_path, capsys):
-    log = RunLog(tmp_path, 10, active=True)
+    log = RunLog(folder(tmp_path), 10, active=True)
     log.event(event="train", update=1, loss=2.5, grad_norm=float("nan"))
     assert json.loads(log.lines.read_text()) == {"event": "train", "update": 1, "loss": 2.5, "grad_norm": None}
     assert "train update 1 loss 2.5" in log.plain.read_text()
@@ -16,7 +21,7 @@ def test_events_are_json_lines_and_plain_lines(tmp_path, capsys):
 
 
 def test_rewind_drops_later_events_and_a_cut_off_line(tmp_path):
-    log = RunLog(tmp_path, 10, active=True)
+    log = RunLog(folder(tmp_path), 10, active=True)
     for update in (1, 2, 3):
         log.event(event="train", update=update)
     with log.lines.open("a") as file:
@@ -28,17 +33,17 @@ def test_rewind_drops_later_events_and_a_cut_off_line(tmp_path):
 
 
 def test_other_processes_write_nothing(tmp_path):
-    log = RunLog(tmp_path, 10, active=False)
+    log = RunLog(folder(tmp_path), 10, active=False)
     log.rewind(-1)
     log.event(event="train", update=1)
     log.message("x")
     log.sync()
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.rglob("*")] == ["identity"]
 
 
 def test_a_terminal_gets_a_bar(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    log = RunLog(tmp_path, 10, active=True)
+    log = RunLog(folder(tmp_path), 10, active=True)
     log.progress(5, 2.5, 1e-3, 1234.0)
     log.message("said above the bar")
     log.close()

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-
 SPLITS = [
     {"processes": 2, "zero_stage": 1},
     {"processes": 2, "zero_stage": 2, "precision": "fp16", "accumulation": 2, "clip_norm": 0.5},
