@@ -6,6 +6,7 @@ Four passes, each a stream through all workers, so that memory does not grow wit
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -90,8 +91,10 @@ def _write_text(
             files[split] = [
                 stack.enter_context((folder / name).open("w", encoding="utf-8", newline="\n")) for name in names
             ]
-        for results in pool.map(tokenise, chunks(read(config, src, tgt, archives), _CHUNK)):
-            for pair, src_tokens, tgt_tokens in results:
+        # tee keeps the few chunks in flight, so that the raw text need not come back from the workers.
+        given, kept = itertools.tee(chunks(read(config, src, tgt, archives), _CHUNK))
+        for chunk, tokens in zip(kept, pool.map(tokenise, given), strict=False):
+            for pair, (src_tokens, tgt_tokens) in zip(chunk, tokens, strict=True):
                 to = cleaner.split(pair, src_tokens, tgt_tokens)
                 if to is None:
                     continue
@@ -106,19 +109,16 @@ def _write_text(
     return {split: dict(counts) for split, counts in cleaner.counts.items()}
 
 
-def _tokenise(pairs: list[Pair], *, src: str, tgt: str, lower: bool, straighten: bool) -> list[tuple[Pair, str, str]]:
-    results = []
-    for pair in pairs:
-        sides = []
-        for language, text in ((src, pair.src), (tgt, pair.tgt)):
-            if straighten and pair.split == "test":
-                text = text.replace("’", "'")
-            tokens = moses.tokenizer(language)(text)
-            if pair.split == "train":
-                tokens = tokens.strip()  # as clean-corpus-n.perl; tokenizer.perl can leave a space at the end
-            sides.append(moses.lowercase(tokens) if lower else tokens)
-        results.append((pair, sides[0], sides[1]))
-    return results
+def _tokenise(pairs: list[Pair], *, src: str, tgt: str, lower: bool, straighten: bool) -> list[tuple[str, str]]:
+    def tokens(language: str, text: str, split: str) -> str:
+        if straighten and split == "test":
+            text = text.replace("’", "'")
+        text = moses.tokenizer(language)(text)
+        if split == "train":
+            text = text.strip()  # as clean-corpus-n.perl; tokenizer.perl can leave a space at the end
+        return moses.lowercase(text) if lower else text
+
+    return [(tokens(src, pair.src, pair.split), tokens(tgt, pair.tgt, pair.split)) for pair in pairs]
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -23,7 +23,7 @@ def length_distribution(lengths: Sequence[int] | NDArray[np.integer], limit: int
     found: dict[str, Any] = {
         "mean": round(float(values.mean()), 2),
         "median": float(np.median(values)),
-        "p90": float(np.percentile(values, 90)),
+        "p90": round(float(np.percentile(values, 90)), 1),
         "max": int(values.max()),
     }
     if limit is not None:
