@@ -8,12 +8,14 @@ name may carry changes (`reluformer+gamma=0.5+recipe=sweep`); `Experiment.resolv
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
+from tabulate import tabulate
 
 from reluformer.corpus.config import CorpusConfig
 from reluformer.memory.config import ACTIVATIONS, MemoryConfig
@@ -45,6 +47,14 @@ class SystemConfig(Strict):
         return {"ffn": self.ffn, **attentions, "layers": self.layers}
 
 
+class Preparation(Strict):
+    """What decides the text and the token ids of a dataset; its recipe does not."""
+
+    src: str
+    tgt: str
+    corpus: CorpusConfig
+
+
 class DatasetConfig(Strict):
     """A corpus and the recipe that trains on it."""
 
@@ -58,6 +68,10 @@ class DatasetConfig(Strict):
     recipes: dict[str, dict[str, dict[str, Any]]] = Field(
         default_factory=dict, description="named changes to model, training and translation"
     )
+
+    def preparation(self) -> Preparation:
+        """The part that a change of the recipe leaves alone."""
+        return Preparation(src=self.src, tgt=self.tgt, corpus=self.corpus)
 
 
 class RunOverride(Strict):
@@ -75,7 +89,9 @@ class ExperimentConfig(Strict):
 
     title: str
     toy: bool = Field(False, description="stamp every page as the toy configuration")
-    datasets: dict[str, str] = Field(description="role in studies.yaml -> file in config/datasets/")
+    datasets: dict[str, str] = Field(
+        description="role in studies.yaml -> a name in config/datasets/, or a path of a .yaml"
+    )
     seeds: list[int] = Field([1, 2, 3], min_length=1)
     only: list[str] = Field(default=[], description="studies to build; empty is all of studies.yaml")
     studies: dict[str, dict[str, Any]] = Field(
@@ -96,8 +112,11 @@ class Experiment:
         self.folder = Path(folder)
         self.name = name
         self.config = parse(ExperimentConfig, config, name)
+        for part, model in RECIPE_PARTS.items():
+            parse(model, getattr(self.config, part), f"{name}: {part}")
         self.systems = self._read_systems()
-        self.datasets = {file: self._read_dataset(role, file) for role, file in self.config.datasets.items()}
+        self.roles = {role: Path(file).stem for role, file in self.config.datasets.items()}
+        self.datasets = {Path(file).stem: self._read_dataset(role, file) for role, file in self.config.datasets.items()}
         self.studies = self._read_studies()
         self._runs = {study: self._expand(study) for study in self.studies}
         self._resolved = {run: self.resolve(run) for runs in self._runs.values() for run in runs}
@@ -125,6 +144,19 @@ class Experiment:
         if base not in self.datasets:
             raise SettingsError(f"{self.name}: datasets: {base!r}: unknown dataset{nearest(base, self.datasets)}")
         return self.datasets[base]
+
+    def summary(self) -> str:
+        """How many runs of which system on which dataset, as a table for a person."""
+        counts: dict[str, Counter[str]] = {}
+        for run in self.runs:
+            counts.setdefault(split_dataset(run.dataset)[0], Counter())[split_system(run.system)[0]] += 1
+        datasets = list(counts)
+        systems = list(dict.fromkeys(system for count in counts.values() for system in count))
+        rows = [[system, *(counts[dataset][system] for dataset in datasets)] for system in systems]
+        total = ["all systems", *(sum(counts[dataset].values()) for dataset in datasets)]
+        seeds = ", ".join(map(str, self.config.seeds))
+        table = tabulate([*rows, total], headers=[f"{len(self.runs)} runs (seeds {seeds})", *datasets])
+        return f"{self.config.title}\n{table}\n"
 
     def resolve(self, run: Run) -> RunConfig:
         """The full configuration of a run from its three names. Raises `SettingsError`."""
@@ -164,7 +196,7 @@ class Experiment:
         return systems
 
     def _read_dataset(self, role: str, file: str) -> DatasetConfig:
-        path = self.folder / "datasets" / f"{file}.yaml"
+        path = Path(file) if file.endswith(".yaml") else self.folder / "datasets" / f"{file}.yaml"
         if not path.is_file():
             known = sorted(p.stem for p in path.parent.glob("*.yaml"))
             raise SettingsError(f"{self.name}: datasets.{role}: {file!r}: unknown dataset{nearest(file, known)}")
@@ -213,7 +245,7 @@ class Experiment:
                         raise SettingsError(f"{where}: {key}: {value!r}: the dataset has {list(valid)}")
 
     def _dataset_name(self, study: StudyConfig) -> str:
-        return self.config.datasets.get(study.dataset, study.dataset)
+        return self.roles.get(study.dataset, study.dataset)
 
     def _expand(self, name: str) -> list[Run]:
         study = self.studies[name]

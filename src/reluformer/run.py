@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from reluformer.model.config import ModelConfig
-from reluformer.settings import Strict, load
+from reluformer.settings import SettingsError, Strict, load
 from reluformer.training.config import TrainingConfig
 from reluformer.translation.config import TranslationConfig
 
@@ -46,6 +46,14 @@ class Run(NamedTuple):
     def path(self) -> str:
         """The run's folder under results/runs/."""
         return f"{self.dataset}/{self.system}/seed{self.seed}"
+
+    @classmethod
+    def parse(cls, path: str) -> Run:
+        """The run of `DATASET/SYSTEM/seedN`. Raises `SettingsError`."""
+        match path.strip("/").split("/"):
+            case [dataset, system, seed] if seed.removeprefix("seed").isdigit():
+                return cls(dataset, system, int(seed.removeprefix("seed")))
+        raise SettingsError(f"{path!r}: a run is named DATASET/SYSTEM/seedN, e.g. iwslt14/reluformer/seed1")
 
 
 def split_dataset(name: str) -> tuple[str, str | None]:

@@ -1,0 +1,51 @@
+# `make help` lists what there is. Everything runs in .venv, made from the pinned requirements.
+PYTHON ?= python3
+CORES ?= $(shell nproc)
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+SNAKEMAKE := snakemake --cores $(CORES)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench report clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.runtime ## the whole paper in small, on real text, on a CPU (about 20 minutes on two cores)
+	@$(SNAKEMAKE) --configfile config/demo.yaml
+	@reluformer overview --config config/demo.yaml
+
+test: $(VENV)/.dev ## the tests (services that are not installed are skipped, and said so)
+	@timeout -k 30 1500 pytest -n $(CORES) $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev ## ruff, mypy, snakefmt, snakemake --lint
+	@ruff check .
+	@ruff format --check .
+	@mypy
+	@snakefmt --check Snakefile workflow
+	@timeout -k 5 120 snakemake --lint --quiet
+
+format: $(VENV)/.dev ## format Python and Snakemake files, write the schemas anew
+	@ruff check --fix .
+	@ruff format .
+	@snakefmt Snakefile workflow
+	@reluformer schemas workflow/schemas
+
+bench: $(VENV)/.dev ## speed and memory, as ratios measured side by side
+	@python -m benchmarks
+
+report: $(VENV)/.runtime ## the report of what is there, without running anything
+	@$(SNAKEMAKE) --forcerun report --until report results/paper/report.html
+
+clean: ## remove results, logs, checkpoints and the virtual environment; downloads stay
+	rm -rf results/corpora results/runs results/paper logs checkpoints .snakemake $(VENV)
+
+$(VENV)/.runtime: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

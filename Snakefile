@@ -1,0 +1,31 @@
+# The reproduction of "A Study on ReLU and Softmax in Transformer", from the archives to the report.
+#   snakemake --cores all                                              the paper (config/config.yaml)
+#   snakemake --cores 2 --configfile config/demo.yaml                  the same DAG in small (`make demo`)
+#   snakemake --cores 2 results/paper/tables/ffn-activation.csv        one table and what it needs
+#   snakemake -n                                                       what would be done
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/corpus.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/translate.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/analyse.smk"
+include: "workflow/rules/paper.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+localrules:
+    all,
+    paper,
+
+
+rule all:
+    default_target: True
+    input:
+        "results/paper/report.html",

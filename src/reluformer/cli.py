@@ -1,0 +1,193 @@
+"""`reluformer <step>`: each step of the DAG, usable without Snakemake.
+
+A step that works on a run or a corpus takes its settings either as `--settings JSON` (what Snakemake hands over, fully
+resolved) or from the configuration files (`--config`, later ones laid over earlier ones).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reluformer.corpus.config import ArchiveConfig
+from reluformer.experiment import Experiment, Preparation
+from reluformer.run import Run, RunConfig
+from reluformer.settings import SettingsError, parse
+
+app = typer.Typer(
+    help=__doc__.splitlines()[0] if __doc__ else None,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Settings = Annotated[str | None, typer.Option(help="The resolved settings as JSON, instead of --config.")]
+Config = Annotated[list[str] | None, typer.Option(help="A configuration file; repeat to lay one over another.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all that torch finds otherwise.")]
+RunFolder = Annotated[Path, typer.Argument(help="A run's folder, results/runs/DATASET/SYSTEM/seedN.")]
+Corpora = Annotated[Path, typer.Option(help="The folder with the prepared corpora.")]
+
+DEFAULT_CONFIG = "config/config.yaml"
+
+
+def experiment_of(config: list[str] | None) -> Experiment:
+    """The experiment of --config files; a value that starts with '{' is a whole configuration as JSON."""
+    files = config or [DEFAULT_CONFIG]
+    if files[0].startswith("{"):
+        return Experiment(parse_json(files[0], "--config"))
+    return Experiment.from_files(DEFAULT_CONFIG, *[file for file in files if file != DEFAULT_CONFIG])
+
+
+def parse_json(text: str, where: str) -> dict[str, Any]:
+    """A JSON object given on the command line. Raises `SettingsError`."""
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"{where}: not valid JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise SettingsError(f"{where}: expected a JSON object, found {type(data).__name__}")
+    return data
+
+
+def preparation_of(settings: str | None, dataset: str | None, config: list[str] | None) -> Preparation:
+    """A corpus's settings from JSON, or by the dataset's name from the configuration files."""
+    if settings is not None:
+        return parse(Preparation, parse_json(settings, "--settings"), "--settings")
+    if dataset is None:
+        raise SettingsError("name a dataset, or give --settings")
+    return experiment_of(config).dataset(dataset).preparation()
+
+
+@app.command()
+def fetch(
+    output: Annotated[Path, typer.Option(help="Where the file goes; its name is its published name.")],
+    settings: Annotated[str, typer.Option(help="The archive's settings as JSON: name, urls, sha256.")],
+    archives: Annotated[Path | None, typer.Option(help="A folder searched before the network.")] = None,
+) -> None:
+    """Fetch one archive: from a folder, or from its mirrors; verified, resumed, never half-written."""
+    from reluformer.corpus.fetch import fetch as fetch_archive
+
+    archive = parse(ArchiveConfig, parse_json(settings, "--settings"), "--settings")
+    print(fetch_archive(archive, output.parent, archives))
+
+
+@app.command()
+def prepare(
+    archives: Annotated[list[Path], typer.Argument(help="The corpus's archives, as fetched.")],
+    output: Annotated[Path, typer.Option(help="The corpus's folder, results/corpora/DATASET.")],
+    settings: Settings = None,
+    dataset: Annotated[str | None, typer.Option(help="A dataset of the configuration.")] = None,
+    config: Config = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+) -> None:
+    """Clean, tokenise, segment and store one corpus."""
+    from reluformer.corpus.prepare import prepare as prepare_corpus
+
+    chosen = preparation_of(settings, dataset, config)
+    prepare_corpus(chosen.corpus, chosen.src, chosen.tgt, archives, output, workers)
+
+
+@app.command()
+def pack(
+    corpus: Annotated[Path, typer.Option(help="The prepared corpus's folder.")],
+    packing: Annotated[str, typer.Option(help="within or across documents.")],
+    length: Annotated[int, typer.Option(min=1, help="L, tokens of a segment at most.")],
+    settings: Settings = None,
+    dataset: Annotated[str | None, typer.Option(help="A dataset of the configuration.")] = None,
+    config: Config = None,
+) -> None:
+    """Pack a prepared document corpus into segments of at most L tokens."""
+    from reluformer.corpus.pack import pack as pack_corpus
+
+    chosen = preparation_of(settings, dataset, config)
+    pack_corpus(chosen.corpus, chosen.src, chosen.tgt, corpus, packing, length)
+
+
+@app.command()
+def train(
+    run: Annotated[str | None, typer.Argument(help="DATASET/SYSTEM/seedN, e.g. iwslt14/reluformer/seed1.")] = None,
+    settings: Settings = None,
+    config: Config = None,
+    corpora: Corpora = Path("results/corpora"),
+    output: Annotated[Path | None, typer.Option(help="The run's folder; by default results/runs/RUN.")] = None,
+    checkpoints: Annotated[Path, typer.Option(help="Where training state is kept.")] = Path("checkpoints"),
+    threads: Threads = None,
+) -> None:
+    """Train one run, from its last checkpoint where there is one."""
+    from reluformer.training.launch import launch
+
+    if settings is not None:
+        resolved = parse(RunConfig, parse_json(settings, "--settings"), "--settings")
+    elif run is not None:
+        resolved = experiment_of(config).resolve(Run.parse(run))
+    else:
+        raise SettingsError("name a run (DATASET/SYSTEM/seedN), or give --settings")
+    path = Run(resolved.dataset, resolved.system, resolved.seed).path
+    code = launch(resolved, corpora, output or Path("results/runs") / path, checkpoints / path, threads)
+    raise typer.Exit(code)
+
+
+@app.command("translate-run")
+def translate_run(run: RunFolder, corpora: Corpora = Path("results/corpora"), threads: Threads = None) -> None:
+    """Translate the test split with a trained run."""
+    from reluformer.translation.step import translate_run as translate
+
+    translate(run, corpora, threads)
+
+
+@app.command()
+def score(run: RunFolder, corpora: Corpora = Path("results/corpora")) -> None:
+    """Score a run's translations: BLEU, tokenised BLEU, chrF, by length."""
+    from reluformer.evaluation.score import score_run
+
+    score_run(run, corpora)
+
+
+@app.command()
+def analyse(run: RunFolder, corpora: Corpora = Path("results/corpora"), threads: Threads = None) -> None:
+    """Measure a trained run's memories over the test split."""
+    from reluformer.analysis.step import analyse_run
+
+    analyse_run(run, corpora, threads)
+
+
+@app.command("variance-law")
+def variance_law(
+    output: Annotated[Path, typer.Option(help="The JSON file to write.")],
+    seed: Annotated[int, typer.Option(help="Seed of the Gaussian inputs.")] = 1,
+) -> None:
+    """Variance of each attention's output against n on Gaussian inputs: theory and measurement."""
+    from reluformer.analysis.gaussian import write_variance_law
+
+    write_variance_law(output, seed)
+
+
+@app.command()
+def study(
+    name: Annotated[str, typer.Argument(help="A study of config/studies.yaml.")],
+    config: Config = None,
+    results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
+) -> None:
+    """Build one study's tables and figures from its runs."""
+    from reluformer.paper.build import build_study
+
+    build_study(experiment_of(config), name, results)
+
+
+def main() -> None:
+    """Runs the command line; a person's mistake ends as one line and exit code 2."""
+    try:
+        app()
+    except SettingsError as error:
+        print(f"reluformer: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

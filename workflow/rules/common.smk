@@ -1,0 +1,51 @@
+# The experiment behind every rule: which runs there are, and the settings of each.
+
+import json
+import os
+import sys
+
+from reluformer.experiment import Experiment
+from reluformer.run import Run
+from reluformer.settings import SettingsError
+
+# One process of this project uses the threads that its rule asks for, not all it finds.
+shell.prefix("export OMP_NUM_THREADS={threads}; ")
+
+try:
+    EXPERIMENT = Experiment(config, folder="config", name=str(workflow.configfiles[-1]))
+except SettingsError as error:
+    sys.exit(f"Configuration error: {error}")
+
+if workflow.is_main_process:
+    print(EXPERIMENT.summary(), file=sys.stderr)
+
+
+wildcard_constraints:
+    corpus=r"[^/@]+",
+    dataset=r"[^/]+",
+    system=r"[^/]+",
+    seed=r"\d+",
+    packing="within|across",
+    length=r"\d+",
+    split="train|valid|test",
+
+
+RUN = "results/runs/{dataset}/{system}/seed{seed}"
+
+
+def as_json(model):
+    """A configuration as one line: what a rule hands to its step, and what triggers a rerun when it changes."""
+    return json.dumps(model.model_dump(mode="json"), sort_keys=True)
+
+
+def resolve(wildcards):
+    return EXPERIMENT.resolve(Run(wildcards.dataset, wildcards.system, int(wildcards.seed)))
+
+
+def view(dataset):
+    """The folder with a dataset's token store: the corpus's own, or that of one segmentation."""
+    return f"results/corpora/{dataset.replace('@', '/')}"
+
+
+def corpus(dataset):
+    return f"results/corpora/{dataset.partition('@')[0]}"

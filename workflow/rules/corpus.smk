@@ -1,0 +1,54 @@
+# From the published archives to token ids.
+
+ARCHIVES = {
+    archive.name: archive for dataset in EXPERIMENT.datasets.values() for archive in dataset.corpus.archives
+}
+LOCAL_ARCHIVES = f"--archives {config['archives']}" if config.get("archives") else ""
+
+
+rule fetch:
+    output:
+        "resources/{archive}",
+    params:
+        settings=lambda wildcards: as_json(ARCHIVES[wildcards.archive]),
+    wildcard_constraints:
+        archive="|".join(re.escape(name) for name in ARCHIVES),
+    log:
+        "logs/fetch/{archive}.log",
+    shell:
+        "reluformer fetch --settings {params.settings:q} --output {output:q} {LOCAL_ARCHIVES} > {log:q} 2>&1"
+
+
+rule prepare:
+    input:
+        lambda wildcards: [
+            f"resources/{archive.name}" for archive in EXPERIMENT.datasets[wildcards.corpus].corpus.archives
+        ],
+    output:
+        "results/corpora/{corpus}/statistics.json",
+        "results/corpora/{corpus}/provenance.json",
+        "results/corpora/{corpus}/subword.model",
+        store=directory("results/corpora/{corpus}/store"),
+    params:
+        settings=lambda wildcards: as_json(EXPERIMENT.datasets[wildcards.corpus].preparation()),
+    log:
+        "logs/prepare/{corpus}.log",
+    threads: workflow.cores or 1
+    shell:
+        "reluformer prepare {input:q} --settings {params.settings:q} --output results/corpora/{wildcards.corpus:q}"
+        " --workers {threads} > {log:q} 2>&1"
+
+
+rule pack:
+    input:
+        "results/corpora/{corpus}/statistics.json",
+    output:
+        "results/corpora/{corpus}/{packing}-{length}/statistics.json",
+        store=directory("results/corpora/{corpus}/{packing}-{length}/store"),
+    params:
+        settings=lambda wildcards: as_json(EXPERIMENT.datasets[wildcards.corpus].preparation()),
+    log:
+        "logs/pack/{corpus}/{packing}-{length}.log",
+    shell:
+        "reluformer pack --settings {params.settings:q} --corpus results/corpora/{wildcards.corpus:q}"
+        " --packing {wildcards.packing} --length {wildcards.length} > {log:q} 2>&1"
