@@ -42,6 +42,7 @@ class Batch(NamedTuple):
 class BatchSampler:
     """An endless iterator of `Update`; its state can be saved and restored in the middle of an epoch.
 
+    `window` is how many batches are mixed: larger means less padding and less variety between neighbours.
     `batch_tokens` is the most target tokens (EOS included) of a global batch; a longer sequence is a batch of its own.
     The global batches are the same for every `world_size * accumulation`, except that where a batch has fewer sequences
     than that many parts, neighbours are joined so that no part is ever empty.
