@@ -1,12 +1,12 @@
 """Checkpoints on the disk: written whole or not at all, with checksums, the last ones kept.
 
-checkpoints/DATASET/SYSTEM/seedN/
-  trainer.lock
-  <identity>/                 one folder for each resolved configuration and corpus of the run
-    run.json                  what the identity stands for
-    log.jsonl  train.log
-    update-00001000/          state.json, *.safetensors, checksums.json
-    update-00001234-interim/  saved on a signal or a clock; never averaged into the final model
+    checkpoints/DATASET/SYSTEM/seedN/
+      trainer.lock
+      <identity>/                 one folder for each resolved configuration and corpus of the run
+        run.json                  what the identity stands for
+        log.jsonl  train.log
+        update-00001000/          state.json, *.safetensors, checksums.json
+        update-00001234-interim/  saved on a signal or a clock; never averaged into the final model
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The full state of a training as tensors (safetensors) and JSON, and back: nothing is pickled.
 
-model.safetensors       weights and buffers, once
-optimizer.safetensors   ZeRO 0: the Adam moments, once
-rank<r>.safetensors     each rank: random generators; ZeRO 1 and 2: its part of moments and fp32 weights
-rank<r>.json            each rank: random generators of Python and numpy
-state.json              update, schedule, loss scaler, place in the data, log and stopping rules
+    model.safetensors       weights and buffers, once
+    optimizer.safetensors   ZeRO 0: the Adam moments, once
+    rank<r>.safetensors     each rank: random generators; ZeRO 1 and 2: its part of moments and fp32 weights
+    rank<r>.json            each rank: random generators of Python and numpy
+    state.json              update, schedule, loss scaler, place in the data, log and stopping rules
 """
 
 from __future__ import annotations
