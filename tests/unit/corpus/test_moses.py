@@ -24,6 +24,10 @@ from reluformer.corpus.moses import lowercase, tokenizer
         ("en", "the end. of it", "the end. of it"),
         ("en", "Is it so? Yes, at 9 a.m. tomorrow", "Is it so ? Yes , at 9 a.m. tomorrow"),
         ("en", "   ", ""),
+        ("fi", "EU:n ja USA:ssa: kello 10:30.", "EU:n ja USA:ssa : kello 10 : 30 ."),
+        ("sv", "EU:s mål: klart.", "EU:s mål : klart ."),
+        ("ca", "La il·lusió d'aquell · dia.", "La il·lusió d&apos; aquell · dia ."),
+        ("ga", "B'fhéidir d'fhear.", "B&apos; fhéidir d&apos; fhear ."),
     ],
 )
 def test_final_periods_and_abbreviations(language: str, text: str, tokens: str | None) -> None:
