@@ -3,10 +3,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import hypothesis.strategies as st
+import numpy as np
 import pytest
+from hypothesis import given
 
 from reluformer.corpus.config import ArchiveConfig
-from reluformer.corpus.statistics import length_distribution, sha256, sources, versions, write_json
+from reluformer.corpus.statistics import Lengths, length_distribution, sha256, sources, versions, write_json
 
 
 def test_length_distribution() -> None:
@@ -19,6 +22,21 @@ def test_length_distribution() -> None:
         "share_over": 0.2,
     }
     assert length_distribution([]) == {"mean": None, "median": None, "p90": None, "max": None}
+
+
+@given(st.lists(st.lists(st.integers(0, 300), max_size=20), max_size=5))
+def test_counting_in_parts_gives_what_numpy_gives_at_once(parts: list[list[int]]) -> None:
+    counted = Lengths()
+    for part in parts:
+        counted.add(part)
+    lengths = [length for part in parts for length in part]
+    if lengths:
+        found = counted.distribution(100)
+        assert found["mean"] == pytest.approx(np.mean(lengths), abs=0.006)
+        assert found["median"] == np.median(lengths)
+        assert found["p90"] == pytest.approx(np.percentile(lengths, 90), abs=0.051)
+        assert found["max"] == max(lengths)
+        assert found["share_half"] == pytest.approx(np.mean(np.array(lengths) >= 50), abs=1e-4)
 
 
 def test_sources(tmp_path: Path) -> None:
