@@ -1,12 +1,12 @@
 """Checkpoints on the disk: written whole or not at all, with checksums, the last ones kept.
 
-    checkpoints/DATASET/SYSTEM/seedN/
-      trainer.lock
-      <identity>/                 one folder for each resolved configuration and corpus of the run
-        run.json                  what the identity stands for
-        log.jsonl  train.log
-        update-00001000/          state.json, *.safetensors, checksums.json
-        update-00001234-interim/  saved on a signal or a clock; never averaged into the final model
+checkpoints/DATASET/SYSTEM/seedN/
+  trainer.lock
+  <identity>/                 one folder for each resolved configuration and corpus of the run
+    run.json                  what the identity stands for
+    log.jsonl  train.log
+    update-00001000/          state.json, *.safetensors, checksums.json
+    update-00001234-interim/  saved on a signal or a clock; never averaged into the final model
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ class Checkpoints:
         return final
 
     def newest(self, report: Callable[[str], None]) -> Checkpoint | None:
-        """The newest checkpoint that is whole; damaged ones are reported and passed over."""
+        """The newest checkpoint that is whole; damaged ones are reported and passed over, unfinished ones removed."""
+        self.sweep()
         for checkpoint in reversed(self.all()):
             try:
                 verify(checkpoint.path)
@@ -111,12 +112,15 @@ class Checkpoints:
         """Removes all of it."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def sweep(self) -> None:
+        """Removes what a crash or a full disk left of checkpoints that were being written."""
+        for unfinished in self.folder.glob(".update-*.partial"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+
     def _prune(self) -> None:
         everything = self.all()
         regular = [checkpoint for checkpoint in everything if not checkpoint.interim]
         kept = {checkpoint.path for checkpoint in [*regular[-self.keep :], everything[-1]]}
-        for abandoned in self.folder.glob(".update-*.partial"):
-            shutil.rmtree(abandoned, ignore_errors=True)
         for checkpoint in everything:
             if checkpoint.path not in kept:
                 shutil.rmtree(checkpoint.path, ignore_errors=True)

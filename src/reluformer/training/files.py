@@ -23,7 +23,7 @@ def replace(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.partial")
     write(temporary)
     sync(temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,6 +14,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +24,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 from filelock import FileLock, Timeout
 
 from reluformer.run import RunConfig
@@ -51,18 +53,20 @@ def launch(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, threa
         in the configuration, 1 for a crash.
 
     Raises:
-        SettingsError: for a second trainer on the same run, more processes than devices, or several nodes without srun.
+        SettingsError: for a second trainer on the same run, more processes than devices, several nodes without srun,
+            or a folder that cannot be written to.
     """
     started = time.time()
-    checkpoints.mkdir(parents=True, exist_ok=True)
+    require_writable(checkpoints)
     with (
-        _only_trainer(checkpoints),
+        _only_trainer(checkpoints, run.training.nodes),
         claim_devices(run.training.processes) as devices,
-        tempfile.TemporaryDirectory(prefix="reluformer-") as folder,
+        tempfile.TemporaryDirectory(prefix="reluformer-") as temporary,
     ):
-        job = Path(folder) / "run.json"
+        require_writable(output)  # found out now, not after hours of training
+        job = Path(temporary) / "run.json"
         job.write_text(run.model_dump_json(), encoding="utf-8")
-        outcome = Path(folder) / "outcome.json"
+        outcome = Path(temporary) / "outcome.json"
         command = [
             *rendezvous(run.training.processes, run.training.nodes, os.environ),
             *("-m", "reluformer.training.worker"),
@@ -71,6 +75,16 @@ def launch(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, threa
         environment = worker_environment(run, threads, devices, started, os.environ)
         code = _supervise(command, environment)
         return _exit_code(code, outcome)
+
+
+def require_writable(folder: Path) -> None:
+    """Makes `folder`; raises `SettingsError` where no file can be written in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SettingsError(f"{folder}: cannot be written to: {error.strerror}") from None
 
 
 def rendezvous(processes: int, nodes: int, environment: Mapping[str, str]) -> list[str]:
@@ -82,11 +96,11 @@ def rendezvous(processes: int, nodes: int, environment: Mapping[str, str]) -> li
     torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--max-restarts=0"]
     if nodes == 1:
         return [*torchrun, "--standalone"]
-    if environment.get("SLURM_NNODES") != str(nodes) or "SLURM_LAUNCH_NODE_IPADDR" not in environment:
+    if environment.get("SLURM_STEP_NUM_NODES") != str(nodes):
         raise SettingsError(f"training.nodes: {nodes}: start it by `srun --nodes={nodes} --ntasks-per-node=1`")
     identity = f"{environment['SLURM_JOB_ID']}.{environment.get('SLURM_STEP_ID', '0')}"
     port = 20_000 + sum(map(int, identity.split("."))) % 20_000  # the same on every node, another for another job
-    address = environment["SLURM_LAUNCH_NODE_IPADDR"]
+    address = first_node(environment)
     return [
         *torchrun,
         f"--nnodes={nodes}",
@@ -94,6 +108,15 @@ def rendezvous(processes: int, nodes: int, environment: Mapping[str, str]) -> li
         f"--rdzv-id={identity}",
         f"--rdzv-endpoint={address}:{port}",
     ]
+
+
+def first_node(environment: Mapping[str, str]) -> str:
+    """The address of the first node of this srun step, where its processes meet."""
+    if shutil.which("scontrol") is None:
+        return environment["SLURM_LAUNCH_NODE_IPADDR"]  # where srun was called: the first node, from a batch script
+    name = _scontrol("hostnames", environment["SLURM_STEP_NODELIST"]).split()[0]
+    address = re.search(r"NodeAddr=(\S+)", _scontrol("node", name))
+    return address[1] if address else name
 
 
 def threads_per_process(run: RunConfig, threads: int | None) -> int:
@@ -122,9 +145,13 @@ def worker_environment(
     return changed
 
 
+def _scontrol(what: str, of: str) -> str:
+    return subprocess.run(["scontrol", "show", what, of], capture_output=True, text=True, check=True).stdout
+
+
 @contextlib.contextmanager
-def _only_trainer(checkpoints: Path) -> Iterator[None]:
-    if int(os.environ.get("SLURM_NODEID", "0")):
+def _only_trainer(checkpoints: Path, nodes: int) -> Iterator[None]:
+    if nodes > 1 and os.environ.get("SLURM_NODEID", "0") != "0":
         yield  # the launcher on the first node holds the lock for all nodes
         return
     lock = FileLock(checkpoints / "trainer.lock", timeout=0)

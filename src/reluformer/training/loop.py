@@ -22,7 +22,7 @@ from deepspeed import DeepSpeedEngine
 from reluformer.corpus.batches import BatchSampler, Update, collate
 from reluformer.training.checkpoints import Checkpoints, no_space
 from reluformer.training.config import TrainingConfig
-from reluformer.training.data import TrainingData, validation_batches
+from reluformer.training.data import TrainingData
 from reluformer.training.engine import World, gradient_norm
 from reluformer.training.errors import Interrupted, TrainingError
 from reluformer.training.exchange import Exchange, Totals
@@ -30,6 +30,7 @@ from reluformer.training.log import RunLog
 from reluformer.training.signals import Signals
 from reluformer.training.state import load_state, save_state
 from reluformer.training.stopping import Divergence, EarlyStopping
+from reluformer.training.validation import Validation
 
 Ending = Literal["finished", "stopped-early", "diverged"]
 
@@ -79,7 +80,7 @@ class Trainer:
         self.exchange_every = 1 if world.size == 1 and world.device.type == "cpu" else EXCHANGE_EVERY
         self.divergence = Divergence(config.divergence_loss, config.divergence_patience)
         self.stopping = EarlyStopping(config.patience, higher=config.stop_on == "bleu")
-        self.valid_batches = validation_batches(data.valid, max(1, config.batch_tokens // world.size))
+        self.validation = Validation(data, world, config.batch_tokens, with_bleu=config.stop_on == "bleu")
         self.update = 0
         self.epoch = 0
         self.window = {"loss": 0.0, "nll": 0.0, "penalty": 0.0, "tokens": 0}
@@ -235,21 +236,14 @@ class Trainer:
 
     def _validate(self) -> bool:
         """Measures the loss on the validation split; whether to stop."""
-        self.engine.eval()
-        sums = torch.zeros(3, dtype=torch.float64, device=self.world.device)
-        with torch.no_grad():
-            for indices in self.valid_batches[self.world.rank :: self.world.size]:
-                batch = collate(self.data.valid, indices)
-                losses = self.engine(*(torch.from_numpy(array).to(self.world.device) for array in batch))
-                sums += torch.stack((losses.loss_sum.double(), losses.nll_sum.double(), losses.tokens.double()))
-        self.engine.train()
-        loss_sum, nll_sum, tokens = self.world.sum(sums).tolist()
-        loss, nll = loss_sum / tokens, nll_sum / tokens
-        self.log.event(event="valid", update=self.update, loss=loss, nll=nll, ppl=math.exp(min(nll, 700.0)))
-        self._monitor({"valid/loss": loss, "valid/nll": nll})
+        found = self.validation.measure(self.engine)
+        loss, nll = found.loss, found.nll
+        bleu = {} if found.bleu is None else {"bleu": found.bleu}
+        self.log.event(event="valid", update=self.update, loss=loss, nll=nll, ppl=math.exp(min(nll, 700.0)), **bleu)
+        self._monitor({f"valid/{key}": value for key, value in {"loss": loss, "nll": nll, **bleu}.items()})
         best = self.results["best_valid_loss"]
         self.results["best_valid_loss"] = _finite(loss) if best is None else min(best, loss)
-        return self.stopping.judge(loss)
+        return self.stopping.judge(loss if found.bleu is None else found.bleu)
 
     def _save(self, interim: bool) -> None:
         """Saves the state of all processes."""
@@ -265,6 +259,8 @@ class Trainer:
             if self.world.first:
                 self.checkpoints.commit(folder)
         except OSError as error:
+            if self.world.first:
+                self.checkpoints.sweep()
             raise no_space(error, self.checkpoints.folder, good[-1] if good else None) from error
         self.world.barrier()
         self._saved = time.monotonic()

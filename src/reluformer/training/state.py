@@ -1,22 +1,25 @@
 """The full state of a training as tensors (safetensors) and JSON, and back: nothing is pickled.
 
-    model.safetensors       weights and buffers, once
-    optimizer.safetensors   ZeRO 0: the Adam moments, once
-    rank<r>.safetensors     each rank: random generators; ZeRO 1 and 2: its part of moments and fp32 weights
-    rank<r>.json            each rank: random generators of Python and numpy
-    state.json              update, schedule, loss scaler, place in the data, log and stopping rules
+model.safetensors       weights and buffers, once
+optimizer.safetensors   ZeRO 0: the Adam moments, once
+rank<r>.safetensors     each rank: random generators; ZeRO 1 and 2: its part of moments and fp32 weights
+rank<r>.json            each rank: random generators of Python and numpy
+state.json              update, schedule, loss scaler, place in the data, log and stopping rules
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from deepspeed import DeepSpeedEngine
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -105,7 +108,11 @@ def average_weights(files: list[Path], last: dict[str, Tensor]) -> dict[str, Ten
 
 
 def _save(path: Path, tensors: dict[str, Tensor]) -> None:
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:  # which hides that it is an OSError, such as a full disk
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
 
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:

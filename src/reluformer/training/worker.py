@@ -22,6 +22,7 @@ import traceback
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
@@ -99,7 +100,10 @@ def work(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, signals
     finally:
         log.close()
     if world.first:
-        write_outputs(trainer, run, ending, output)
+        try:
+            write_outputs(trainer, run, ending, output)
+        except (OSError, SafetensorError) as error:
+            raise TrainingError(f"{output}: could not be written: {error}; the checkpoints are kept") from error
         trainer.checkpoints.remove()
     world.barrier()
     torch.distributed.destroy_process_group()
@@ -121,4 +125,7 @@ def own_folder(run: RunConfig, data: TrainingData, checkpoints: Path, world: Wor
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], SIGNALS))
+    CODE = main(sys.argv[1:], SIGNALS)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(CODE)  # all files are written: taking torch down in order would take half a second

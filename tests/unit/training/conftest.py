@@ -1,0 +1,174 @@
+"""A made-up corpus, and trainings of a small model on it in processes that can be killed."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import runpy
+import socket
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reluformer.corpus.store import Sequences, StoreWriter
+from reluformer.corpus.subword import train
+from reluformer.run import RunConfig
+
+VOCABULARY = 40
+SCRIPT = Path(__file__).with_name("forked_worker.py")
+TIMES = ("seconds", "tokens_per_second")
+
+
+@pytest.fixture(scope="session")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus whose target is its source with every id moved by seven."""
+    rng = np.random.default_rng(0)
+    root = tmp_path_factory.mktemp("corpora")
+    for split, sequences in (("train", 400), ("valid", 40)):
+        lengths = rng.integers(2, 12, sequences)
+        src = rng.integers(5, VOCABULARY, lengths.sum()).astype("<u4")
+        tgt = (src - 5 + 7) % (VOCABULARY - 5) + 5
+        with StoreWriter(root / "toy" / "store" / split, VOCABULARY, False) as store:
+            store.add(Sequences(src, lengths), Sequences(tgt, lengths))
+    words = ["".join(rng.choice(list("abcdefgh"), size)) for size in rng.integers(2, 7, 300)]
+    train(Counter(words), VOCABULARY, root / "toy" / "subword.model")
+    return root
+
+
+def make_run(system: str = "transformer", dropout: float = 0.1, memory: Any = None, **training: Any) -> RunConfig:
+    """A run of a 1+1-layer model of width 32 on the made-up corpus."""
+    memory = memory or {}
+    recipe = {
+        "updates": 40,
+        "batch_tokens": 200,
+        "learning_rate": 5e-3,
+        "warmup": 10,
+        "log_every": 5,
+        "validate_every": 20,
+        "checkpoint_every": 8,
+        "average_last": 3,
+        **training,
+    }
+    model = {"encoder_layers": 1, "decoder_layers": 1, "width": 32, "heads": 2, "slots": 64, "dropout": dropout}
+    return RunConfig.model_validate(
+        {
+            "dataset": "toy",
+            "system": system,
+            "seed": 1,
+            "src": "de",
+            "tgt": "en",
+            "model": {**model, **memory},
+            "training": recipe,
+            "translation": {},
+        }
+    )
+
+
+class Training:
+    """One training whose processes are started, waited for and killed by the test.
+
+    The processes are forked from a server that has imported torch already, so that a start takes no seconds.
+    """
+
+    def __init__(self, folder: Path, corpora: Path, run: RunConfig) -> None:
+        self.folder, self.corpora, self.run = folder, corpora, run
+        self.output, self.checkpoints = folder / "output", folder / "checkpoints"
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # of the server, at its first start
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(["reluformer.training.worker", "deepspeed.runtime.zero.muon.original_muon"])
+        self.processes: list[Any] = []
+
+    def start(self) -> Training:
+        """Starts every process of the training."""
+        job = self.folder / "run.json"
+        job.write_text(self.run.model_dump_json())
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        size = self.run.training.processes
+        outcome = self.folder / "outcome.json"
+        outcome.unlink(missing_ok=True)
+        arguments = [str(path) for path in (job, self.corpora, self.output, self.checkpoints, outcome)]
+        for rank in range(size):
+            environment = {
+                "RANK": rank,
+                "LOCAL_RANK": rank,
+                "WORLD_SIZE": size,
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+                "GLOO_SOCKET_IFNAME": "lo",
+                "OMP_NUM_THREADS": 1,
+            }
+            log = str(self.folder / f"rank{rank}.log")
+            known = {"environment": environment, "arguments": arguments, "log": log}
+            process = self.context.Process(target=runpy.run_path, args=(str(SCRIPT), known), daemon=True)
+            process.start()
+            self.processes.append(process)
+        return self
+
+    def wait(self, timeout: float = 60) -> int:
+        """The code that the launcher would end with."""
+        for process in self.processes:
+            process.join(timeout)
+            assert process.exitcode is not None, "a training that does not end"
+        self.processes = []
+        outcome = self.folder / "outcome.json"
+        return json.loads(outcome.read_text())["code"] if outcome.is_file() else 1
+
+    def kill(self) -> None:
+        """SIGKILL to every process."""
+        for process in self.processes:
+            process.kill()
+            process.join()
+        self.processes = []
+
+    def finish(self) -> Training:
+        """Runs to the end."""
+        code = self.start().wait()
+        assert code == 0, self.messages()
+        return self
+
+    def messages(self) -> str:
+        """What the first process said."""
+        return (self.folder / "rank0.log").read_text()
+
+    def log(self, event: str | None = None) -> list[dict[str, Any]]:
+        """The log's events without their times."""
+        lines = [json.loads(line) for line in (self.output / "log.jsonl").read_text().splitlines()]
+        chosen = [line for line in lines if event in (None, line["event"])]
+        return [{key: value for key, value in line.items() if key not in TIMES} for line in chosen]
+
+    def summary(self) -> dict[str, Any]:
+        """summary.json."""
+        return json.loads((self.output / "summary.json").read_text())
+
+    def weights(self) -> bytes:
+        """The model's file."""
+        return (self.output / "model.safetensors").read_bytes()
+
+
+@pytest.fixture
+def training(tmp_path: Path, corpora: Path) -> Any:
+    """Makes trainings in folders of their own: `training(name, **recipe)`."""
+    made: list[Training] = []
+
+    def make(name: str, **recipe: Any) -> Training:
+        folder = tmp_path / name
+        folder.mkdir()
+        made.append(Training(folder, corpora, make_run(**recipe)))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.kill()
+
+
+@pytest.fixture
+def toy_run() -> RunConfig:
+    """A run of the made-up corpus."""
+    return make_run()

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from reluformer.training.checkpoints import (
+    Checkpoints,
+    DamagedCheckpoint,
+    differences,
+    identity,
+    no_space,
+    open_folder,
+    verify,
+)
+
+
+def write(checkpoints, update, interim=False, content="x"):
+    folder = checkpoints.begin(update, interim)
+    (folder / "model.safetensors").write_text(content)
+    return checkpoints.commit(folder)
+
+
+def test_the_last_regular_ones_are_kept_and_the_newest_interim_one(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    for update in (10, 20, 30):
+        write(checkpoints, update)
+    write(checkpoints, 35, interim=True)
+    assert [(c.update, c.interim) for c in checkpoints.all()] == [(20, False), (30, False), (35, True)]
+    write(checkpoints, 40)
+    assert [(c.update, c.interim) for c in checkpoints.all()] == [(30, False), (40, False)]
+    assert [c.update for c in checkpoints.regular(before=40, count=2)] == [30]
+    assert checkpoints.regular(before=50, count=0) == []
+
+
+def test_an_unfinished_checkpoint_is_none(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    (checkpoints.begin(10, False) / "model.safetensors").write_text("half")
+    assert checkpoints.newest(print) is None
+    write(checkpoints, 20)
+    assert [path.name for path in tmp_path.iterdir()] == ["update-00000020"]
+
+
+def test_the_same_update_is_written_again(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    write(checkpoints, 10, content="old")
+    path = write(checkpoints, 10, content="new")
+    assert (path / "model.safetensors").read_text() == "new"
+    verify(path)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "checksums.json"])
+@pytest.mark.parametrize("damage", ["", "{", None])
+def test_damage_is_reported_and_the_one_before_used(tmp_path, file, damage):
+    checkpoints = Checkpoints(tmp_path, keep=3)
+    write(checkpoints, 10)
+    newest = write(checkpoints, 20)
+    if damage is None:
+        (newest / file).unlink()
+    else:
+        (newest / file).write_text(damage)
+    with pytest.raises(DamagedCheckpoint):
+        verify(newest)
+    said = []
+    assert checkpoints.newest(said.append).update == 10
+    assert len(said) == 1 and "update 20 is damaged" in said[0]
+
+
+def test_other_configurations_are_named(tmp_path):
+    said = []
+    run, data = {"seed": 1, "training": {"updates": 10, "warmup": 4}}, {"a": "1"}
+    own = open_folder(tmp_path, run, data, said.append)
+    assert own.name == identity(run, data) and said == []
+    assert open_folder(tmp_path, run, data, said.append) == own and said == []
+    other = open_folder(tmp_path, {**run, "training": {"updates": 20, "warmup": 4}}, {"a": "2"}, said.append)
+    assert other != own
+    assert "corpus.a: '1' -> '2'" in said[0] and "training.updates: 10 -> 20" in said[0] and "warmup" not in said[0]
+
+
+def test_differences_names_new_and_lost_keys():
+    assert differences({"a": 1, "b": {"c": 1}}, {"b": {"c": 1, "d": 2}}) == ["a: 1 -> None", "b.d: None -> 2"]
+
+
+def test_no_space_says_what_is_left(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    write(checkpoints, 10)
+    message = str(no_space(OSError(errno.ENOSPC, "No space left"), tmp_path, checkpoints.all()[-1]))
+    assert "no space left on the disk; the last good checkpoint is of update 10" in message

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from reluformer.training.config import TrainingConfig
+from reluformer.training.engine import LightAdamW, engine_config
+
+START = """
+import os, sys
+os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
+os.environ["DS_ACCELERATOR"] = "cpu"
+import torch
+from reluformer.training.config import TrainingConfig
+from reluformer.training.engine import build_engine, join_world
+engine = build_engine(torch.nn.Linear(3, 3), TrainingConfig(), join_world())
+engine.backward(engine(torch.ones(1, 3)).sum(), scale_wrt_gas=False)
+engine.step()
+heavy = {"torch._dynamo", "sympy", "tensorboard", "pandas", "matplotlib"} & set(sys.modules)
+sys.exit(f"a start must not import {heavy}" if heavy else 0)
+"""
+
+
+def test_a_start_imports_nothing_heavy():
+    assert subprocess.run([sys.executable, "-c", START], check=False, timeout=60).returncode == 0
+
+
+def test_light_adamw_is_adamw():
+    results = []
+    for kind in (torch.optim.AdamW, LightAdamW):
+        torch.manual_seed(0)
+        module = torch.nn.Linear(4, 4)
+        optimizer = kind(module.parameters(), lr=0.1, weight_decay=0.01, fused=True)
+        for step in range(5):
+            module(torch.full((2, 4), float(step))).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        results.append(module.weight.detach().clone())
+    assert torch.equal(*results)
+
+
+def test_configuration():
+    config = TrainingConfig(accumulation=3, clip_norm=0.5, zero_stage=2, precision="bf16")
+    made = engine_config(config, Path("a/tensorboard"))
+    assert made["gradient_accumulation_steps"] == 3 and made["gradient_clipping"] == 0.5
+    assert made["zero_optimization"]["stage"] == 2
+    assert made["torch_autocast"] == {"enabled": True, "dtype": "bfloat16"}
+    assert made["tensorboard"] == {"enabled": True, "output_path": "a", "job_name": "tensorboard"}
+    plain = engine_config(TrainingConfig(), None)
+    assert "torch_autocast" not in plain and "tensorboard" not in plain

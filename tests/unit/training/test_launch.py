@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from filelock import FileLock
+
+from reluformer.settings import SettingsError
+from reluformer.training.launch import (
+    INTERRUPTED,
+    first_node,
+    launch,
+    rendezvous,
+    require_writable,
+    threads_per_process,
+    worker_environment,
+)
+
+LAUNCH = """
+import sys
+from pathlib import Path
+from reluformer.run import RunConfig
+from reluformer.training.launch import launch
+run = RunConfig.model_validate_json(Path(sys.argv[1]).read_text())
+sys.exit(launch(run, *map(Path, sys.argv[2:]), 2))
+"""
+
+
+def changed(run, **training):
+    return run.model_copy(update={"training": run.training.model_copy(update=training)})
+
+
+def start(run, corpora, folder, environment=None) -> subprocess.Popen:
+    """The launcher in a process of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run.json").write_text(run.model_dump_json())
+    paths = [folder / "run.json", corpora, folder / "output", folder / "checkpoints"]
+    command = [sys.executable, "-c", LAUNCH, *map(str, paths)]
+    return subprocess.Popen(command, stderr=(folder / "log").open("a"), env={**os.environ, **(environment or {})})
+
+
+def wait_for(pattern, folder, seconds=60):
+    end = time.monotonic() + seconds
+    while not (found := list((folder / "checkpoints").glob(pattern))):
+        assert time.monotonic() < end, (folder / "log").read_text()
+        time.sleep(0.01)
+    return found[0]
+
+
+def test_one_node_has_a_port_of_its_own():
+    assert rendezvous(2, 1, {})[-2:] == ["--max-restarts=0", "--standalone"]
+    assert "--nproc-per-node=2" in rendezvous(2, 1, {})
+
+
+def test_several_nodes_meet_where_srun_says(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    slurm = {
+        "SLURM_STEP_NUM_NODES": "2",
+        "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.1",
+        "SLURM_JOB_ID": "41",
+        "SLURM_STEP_ID": "1",
+    }
+    command = rendezvous(1, 2, slurm)
+    assert {"--nnodes=2", "--rdzv-backend=c10d", "--rdzv-id=41.1", "--rdzv-endpoint=10.0.0.1:20042"} <= set(command)
+    with pytest.raises(SettingsError, match="srun --nodes=2"):
+        rendezvous(1, 2, {})
+
+
+def test_the_first_node_is_asked_of_slurm(tmp_path, monkeypatch):
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(
+        '#!/bin/sh\n[ "$2" = hostnames ] && printf "n3\\nn4\\n" || echo "NodeName=$3 NodeAddr=10.0.0.$3"\n'
+    )
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert first_node({"SLURM_STEP_NODELIST": "n[3-4]"}) == "10.0.0.n3"
+
+
+def test_cores_are_shared(toy_run):
+    assert threads_per_process(changed(toy_run, processes=2), 5) == 2
+    assert threads_per_process(changed(toy_run, processes=4), 2) == 1
+    assert threads_per_process(changed(toy_run, threads=3), 1) == 3
+    assert threads_per_process(toy_run, None) == len(os.sched_getaffinity(0))
+
+
+def test_environment(toy_run):
+    cpu = worker_environment(toy_run, 2, [], 1.5, {"HOME": "/h"})
+    assert cpu["DS_ACCELERATOR"] == "cpu" and cpu["OMP_NUM_THREADS"] == "2" and cpu["HOME"] == "/h"
+    assert cpu["RELUFORMER_STARTED"] == "1.5"
+    gpu = worker_environment(toy_run, 2, ["3", "5"], 1.5, {})
+    assert gpu["CUDA_VISIBLE_DEVICES"] == "3,5" and "DS_ACCELERATOR" not in gpu
+
+
+def test_a_second_trainer_is_refused(tmp_path, corpora, toy_run):
+    with FileLock(tmp_path / "trainer.lock"), pytest.raises(SettingsError, match="another process is training this"):
+        launch(toy_run, corpora, tmp_path / "output", tmp_path, 1)
+
+
+def test_folders_are_tried_before_the_training(tmp_path):
+    require_writable(tmp_path / "a" / "b")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SettingsError, match="file: cannot be written to: File exists"):
+        require_writable(tmp_path / "file")
+
+
+@pytest.mark.slow
+def test_two_processes_from_start_to_outputs_with_a_signal_between(tmp_path, corpora, toy_run):
+    run = changed(toy_run, processes=2, updates=500, checkpoint_every=20, log_every=100)
+    job = start(run, corpora, tmp_path)
+    wait_for("*/update-00000020", tmp_path)
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(60) == INTERRUPTED, (tmp_path / "log").read_text()
+    assert list((tmp_path / "output").iterdir()) == []
+    second = start(run, corpora, tmp_path)
+    assert second.wait(120) == 0, (tmp_path / "log").read_text()
+    assert "going on from update" in (tmp_path / "log").read_text()
+    summary = json.loads((tmp_path / "output" / "summary.json").read_text())
+    assert summary["updates"] == 500 and summary["processes"] == 2
+
+
+@pytest.mark.slow
+def test_nothing_outlives_a_killed_launcher(tmp_path, corpora, toy_run):
+    job = start(changed(toy_run, updates=100_000), corpora, tmp_path)
+    wait_for("*/update-*", tmp_path)
+    family = psutil.Process(job.pid).children(recursive=True)
+    assert len(family) >= 2
+    job.kill()
+    job.wait()
+    assert psutil.wait_procs(family, timeout=10)[1] == []
+
+
+@pytest.mark.slow
+def test_a_rank_that_dies_ends_the_job(tmp_path, corpora, toy_run):
+    job = start(changed(toy_run, updates=100_000, processes=2), corpora, tmp_path)
+    wait_for("*/update-*", tmp_path)
+    torchrun = psutil.Process(job.pid).children()[0]
+    torchrun.children()[1].kill()
+    began = time.monotonic()
+    assert job.wait(60) == 1
+    assert time.monotonic() - began < 60
+
+
+@pytest.mark.slow
+def test_two_nodes(tmp_path, corpora, toy_run):
+    """Two launchers of one srun step, here on one machine."""
+    run = changed(toy_run, nodes=2, updates=20)
+    slurm = {
+        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_STEP_NUM_NODES": "2",
+        "SLURM_LAUNCH_NODE_IPADDR": "127.0.0.1",
+        "GLOO_SOCKET_IFNAME": "lo",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PATH": "",
+    }
+    jobs = [start(run, corpora, tmp_path, {**slurm, "SLURM_NODEID": str(node)}) for node in range(2)]
+    assert [job.wait(120) for job in jobs] == [0, 0], (tmp_path / "log").read_text()
+    assert json.loads((tmp_path / "output" / "summary.json").read_text())["processes"] == 2

@@ -1,0 +1,48 @@
+"""Mirrors `reluformer.training.loop`; whole trainings are in test_worker and test_resume."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def test_log_lines_are_means_between_them(training):
+    """Logging every update and every fifth one shows the same losses."""
+    fine = training("fine", updates=10, log_every=1).finish().log("train")
+    coarse = training("coarse", updates=10, log_every=5).finish()
+    assert [line["update"] for line in coarse.log("train")] == [5, 10]
+    tokens_weighted = sum(line["loss"] for line in fine[:5]) / 5
+    assert coarse.log("train")[0]["loss"] == pytest.approx(tokens_weighted, rel=0.02)
+    assert coarse.log("train")[1]["lr"] == fine[9]["lr"] == 5e-3
+
+
+def test_activation_checkpointing_changes_no_number(training):
+    plain = training("plain", updates=10).finish()
+    recomputed = training("recomputed", updates=10, activation_checkpointing=True).finish()
+    assert plain.weights() == recomputed.weights()
+
+
+def test_out_of_memory_names_the_batch(training):
+    from reluformer.training.errors import TrainingError
+    from reluformer.training.loop import Trainer
+
+    trainer = object.__new__(Trainer)
+    trainer.update = 7
+    trainer.config = training("a").run.training
+    with (
+        pytest.raises(TrainingError, match=r"update 7.* 5 pairs padded to 6 source and 8 target.*batch_tokens \(200\)"),
+        trainer._memory((5, 6), (5, 8)),
+    ):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 1 GiB")
+    with pytest.raises(RuntimeError, match="shape"), trainer._memory((5, 6), (5, 8)):
+        raise RuntimeError("shape mismatch")
+
+
+def test_tensorboard_through_deepspeed(training):
+    done = training("a", updates=10, tensorboard=True).finish()
+    assert list((done.checkpoints / "tensorboard").glob("events*"))
+
+
+def test_interim_checkpoints_by_the_clock(training):
+    each = training("a", updates=30, checkpoint_every=1000, checkpoint_minutes=1e-6, average_last=5).finish()
+    straight = training("b", updates=30, checkpoint_every=1000, average_last=5).finish()
+    assert each.weights() == straight.weights()  # what the clock saved is never averaged

@@ -1,0 +1,27 @@
+"""Mirrors `reluformer.training.config`."""
+
+from __future__ import annotations
+
+import pytest
+
+from reluformer.settings import SettingsError, parse
+from reluformer.training.config import TrainingConfig
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"zero_stage": 3}, {"precision": "fp8"}, {"updates": 0}, {"schedule": "step"}, {"divergence_patience": 0}],
+)
+def test_refuses(wrong):
+    with pytest.raises(SettingsError, match=f"recipe: {next(iter(wrong))}"):
+        parse(TrainingConfig, wrong, "recipe")
+
+
+def test_defaults_are_the_iwslt_recipe():
+    config = TrainingConfig()
+    assert (config.batch_tokens, config.warmup, config.adam_betas, config.label_smoothing) == (
+        4096,
+        4000,
+        (0.9, 0.98),
+        0.1,
+    )

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from reluformer.corpus.store import Store
+from reluformer.corpus.subword import EOS
+from reluformer.training.validation import MAX_EXTRA, MAX_RATIO, greedy, validation_batches
+
+
+def test_batches_hold_every_pair_once_within_the_budget(corpora):
+    store = Store(corpora / "toy" / "store" / "valid")
+    batches = validation_batches(store, 50)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(store)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * (store.tgt_lengths[batch].max() + 1) <= 50
+    assert [len(batch) for batch in validation_batches(store, 1)] == [1] * len(store)
+
+
+class Counter:
+    """A stand-in for a model: sentence b says 10, 11, … and ends after b tokens; the last never ends."""
+
+    def start(self, src, src_mask):
+        self.said = torch.zeros(src.size(0), dtype=torch.long)
+        return self
+
+    def step(self, tokens, state):
+        rows = torch.arange(len(tokens))
+        best = torch.where((self.said == rows) & (rows < len(rows) - 1), EOS, 10 + self.said)
+        self.said += 1
+        return torch.nn.functional.one_hot(best, 100).float()
+
+
+def test_greedy_stops_each_sentence_at_its_end():
+    src = torch.ones(3, 4, dtype=torch.long)
+    first, second, endless = greedy(Counter(), src, src.bool())
+    assert first == [] and second == [10]
+    assert len(endless) == int(MAX_RATIO * 4) + MAX_EXTRA

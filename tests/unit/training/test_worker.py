@@ -1,0 +1,104 @@
+"""Whole trainings: that they learn, that they do not depend on how they are split, and what they leave behind."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from safetensors.numpy import load_file
+
+from reluformer.run import RunConfig
+from reluformer.settings import SettingsError
+from reluformer.training.worker import with_vocabulary
+
+GOLDEN = [4.27833, 3.77306, 3.57506, 3.57723, 3.54986, 3.54817, 3.45534, 3.56183]
+"""Losses of `make_run(dropout=0)` at each fifth update: a change of these is a change of what is trained."""
+
+
+def test_loss_falls_and_outputs_are_whole(training):
+    done = training("a", updates=80, learning_rate=1e-2).finish()
+    losses = [line["loss"] for line in done.log("train")]
+    assert losses[-1] < 0.85 * losses[0]
+    assert {path.name for path in done.output.iterdir()} == {
+        "model.safetensors",
+        "config.yaml",
+        "log.jsonl",
+        "summary.json",
+    }
+    summary = done.summary()
+    assert summary["status"] == "finished" and summary["updates"] == 80 and summary["diverged_at"] is None
+    assert summary["target_tokens"] > 80 * 100 and 0 <= summary["batch_padding"] < 0.5
+    assert summary["first_loss"] > summary["final_loss"] == losses[-1]
+    assert RunConfig.load(done.output).model.vocabulary == 40
+    assert [path.name for path in done.checkpoints.iterdir()] == []
+
+
+def test_golden_loss_curve(training):
+    done = training("a", dropout=0.0).finish()
+    losses = [line["loss"] for line in done.log("train")]
+    assert losses == pytest.approx(GOLDEN, abs=2e-4)
+    valid = done.log("valid")
+    assert [line["update"] for line in valid] == [20, 40]
+    assert valid[0]["ppl"] == pytest.approx(math.exp(valid[0]["nll"]))
+
+
+def test_split_does_not_matter(training):
+    """One process with two steps, two processes, ZeRO 1 and 2: one loss curve."""
+    recipe = {"dropout": 0.0, "updates": 50, "log_every": 1, "clip_norm": 1.0}
+    alone = training("alone", accumulation=2, **recipe).finish().log("train")
+    for name, split in {
+        "two": {"processes": 2},
+        "zero1": {"processes": 2, "zero_stage": 1},
+        "zero2": {"processes": 2, "zero_stage": 2},
+    }.items():
+        other = training(name, **split, **recipe).finish().log("train")
+        for key in ("loss", "nll", "grad_norm"):
+            assert [line[key] for line in other] == pytest.approx([line[key] for line in alone], abs=1e-4), name
+
+
+def test_penalty_is_in_the_loss(training):
+    attention = {"activation": "relu-scaled", "options": {"gamma": 1.0}, "penalty": {"weight": 0.5}}
+    memory = dict.fromkeys(("encoder_attention", "decoder_attention", "cross_attention"), attention)
+    done = training("a", memory=memory, updates=20, log_every=2).finish()
+    penalties = [line["penalty"] for line in done.log("train")]
+    assert penalties[0] > 0 and penalties[-1] < penalties[0]
+
+
+def test_divergence_is_a_result(training):
+    done = training("a", updates=300, learning_rate=1e6, warmup=0, divergence_loss=50.0, divergence_patience=3)
+    done.finish()
+    summary = done.summary()
+    assert summary["status"] == "diverged"
+    assert 1 < summary["diverged_at"] <= summary["updates"] < 300
+    assert len(done.output.joinpath("model.safetensors").read_bytes()) > 0
+    assert done.log("train")[-1]["update"] == summary["updates"]
+
+
+def test_average_of_the_last_checkpoints(training):
+    plain = training("plain", average_last=1, updates=24).finish()
+    averaged = training("averaged", average_last=2, updates=24).finish()
+    at16 = training("at16", average_last=1, updates=16).finish()  # inverse-sqrt does not depend on the last update
+    last, mean, first = (load_file(each.output / "model.safetensors") for each in (plain, averaged, at16))
+    for name in last:
+        assert mean[name] == pytest.approx((last[name].astype(float) + first[name]) / 2, abs=1e-6)
+
+
+def test_early_stopping(training):
+    done = training("a", updates=200, learning_rate=1e-9, validate_every=5, patience=2).finish()
+    summary = done.summary()
+    assert summary["stopped_early"] and summary["updates"] < 200
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_validation_bleu(training, processes):
+    done = training("a", updates=10, validate_every=5, stop_on="bleu", patience=1, processes=processes).finish()
+    assert all(0 <= line["bleu"] <= 100 for line in done.log("valid"))
+
+
+def test_mistakes_are_one_line(training, toy_run, tmp_path):
+    lost = training("a")
+    lost.corpora = tmp_path
+    assert lost.start().wait() == 2
+    assert lost.messages().startswith("error: ") and len(lost.messages().splitlines()) == 1
+    with pytest.raises(SettingsError, match="the corpus has 7 subwords"):
+        with_vocabulary(with_vocabulary(toy_run, 40), 7)
