@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -8,6 +9,8 @@ import torch
 
 from reluformer.analysis.sweep import TensorBatch, by_length, sweep
 from reluformer.corpus.batches import collate
+from reluformer.memory import activations, config
+from reluformer.memory.activations import Activation
 from reluformer.model.observe import observe
 
 PUNCTUATION = np.arange(40) % 7 == 6
@@ -31,9 +34,12 @@ def test_batches_have_every_sequence_once_within_the_limit(make_store):
     assert [len(batch) for batch in by_length(store, 1)] == [1] * len(store)  # a longer one is a batch of its own
 
 
-@pytest.mark.parametrize("activation", ["relu-scaled", "softmax", "sparsemax"])
-def test_padding_and_batch_size_change_nothing(make_store, make_model, activation):
-    memory = {"activation": activation}
+@pytest.mark.parametrize(
+    "memory",
+    [{"activation": name} for name in ("relu-scaled", "softmax", "sparsemax", "entmax15")]
+    + [{"activation": "relu", "after": "gated-rmsnorm"}, {"activation": "softmax", "after": "layernorm"}],
+)
+def test_padding_and_batch_size_change_nothing(make_store, make_model, memory):
     model = make_model(encoder_attention=memory, decoder_attention=memory, cross_attention=memory)
     store = make_store()
     alone = flat(sweep(model, store, PUNCTUATION, batch_tokens=1, top_rows=1000))
@@ -78,6 +84,39 @@ def test_measures_are_those_of_a_plain_loop(make_store, make_model):
     assert 0 < found["zero_share"] < 1
     assert found["output_variance"] == pytest.approx(torch.cat(outputs).double().var(correction=0).item(), rel=1e-5)
     assert found["residual_variance"] == pytest.approx(torch.cat(residuals).double().var(correction=0).item(), rel=1e-5)
+
+
+def test_what_is_not_a_number_is_none(make_store, make_model):
+    model = make_model()
+    with torch.no_grad():
+        model.encoder[0].ffn.memory.value.fill_(math.nan)
+    places = sweep(model, make_store(), PUNCTUATION, batch_tokens=64, top_rows=10)
+    json.dumps(places, allow_nan=False)
+    assert places["encoder.0.ffn"]["variance_ratio"] is None
+    assert places["encoder.0.ffn"]["entropy"] > 0
+    assert places["encoder.1.attention"]["entropy"] is None
+    assert places["encoder.1.attention"]["zero_rows"] == 0.0
+
+
+class SquareReLU(Activation):
+    """weights_ij = max(s_ij, 0)²."""
+
+    def forward(self, scores):
+        return scores.relu_().square()
+
+
+def test_an_activation_that_did_not_exist_is_measured(make_store, make_model, monkeypatch):
+    monkeypatch.setattr(activations, "SquareReLU", SquareReLU, raising=False)
+    target = config.Activation("reluformer.memory.activations:SquareReLU", {})
+    monkeypatch.setitem(config.ACTIVATIONS, "relu-squared", target)
+    memory = {"activation": "relu-squared"}
+    model = make_model(ffn=memory, encoder_attention=memory)
+    places = sweep(model, make_store(), PUNCTUATION, batch_tokens=64, top_rows=100)
+    plain = sweep(make_model(), make_store(), PUNCTUATION, batch_tokens=64, top_rows=100)
+    place = "encoder.0.attention"  # squares of the same scores: the same zeros, more on the largest
+    assert places[place]["zero_share"] == plain[place]["zero_share"]
+    assert places[place]["top_share"]["20"] > plain[place]["top_share"]["20"]
+    assert places[place]["entropy"] < plain[place]["entropy"]
 
 
 def test_every_place_of_the_model_is_measured(make_store, make_model):
