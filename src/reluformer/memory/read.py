@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import dropout as drop
 from torch.nn.functional import linear
 
 from reluformer.memory.activations import Activation
+from reluformer.memory.dropout import drop
 from reluformer.memory.penalty import Penalty
 from reluformer.memory.visible import Visible
 
@@ -62,7 +62,7 @@ def read(
     if activation.normalised and (some := visible.some()) is not None:
         s = s * some
     loss = None if penalty is None else penalty(s, count, rows)
-    output = torch.matmul(drop(s, dropout) if dropout else s, value)
+    output = torch.matmul(drop(s, dropout), value)
     return Reading(output, s if weights else None, loss)
 
 

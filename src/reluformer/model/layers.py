@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
 
+from reluformer.memory.dropout import drop
 from reluformer.memory.memories import CrossAttention, LearnedMemory, Memory, Recalled, SelfAttention
 from reluformer.memory.visible import Visible
 from reluformer.model.config import ModelConfig
@@ -64,8 +64,7 @@ class Residual(nn.Module):
         )
         if self.observer is not None:
             self.observer(self.place, _seen(recalled, x, rows))
-        output = dropout(recalled.output, self.dropout) if self.training and self.dropout else recalled.output
-        x = x + output
+        x = x + drop(recalled.output, self.dropout if self.training else 0.0)
         return x if self.pre else self.norm(x), recalled.penalty
 
 

@@ -13,6 +13,9 @@ from torch.autograd.function import once_differentiable
 
 from reluformer.model.transformer import Transformer
 
+TILE = {True: 1 << 19, False: 1 << 26}
+"""Elements of a tile of logits: on a CPU (true) 2 MiB of fp32, elsewhere what keeps the device busy."""
+
 
 class Losses(NamedTuple):
     """One batch's losses.
@@ -29,34 +32,52 @@ class Losses(NamedTuple):
     tokens: Tensor
 
 
-class SmoothedCrossEntropy(torch.autograd.Function):
-    """(loss_sum, nll_sum) of logits [N, V], which are overwritten, and targets int [N].
+class ProjectedCrossEntropy(torch.autograd.Function):
+    """(loss_sum, nll_sum) of hidden [N, E], the output matrix [V, E] and targets int [N], without the logits [N, V].
 
-    loss = (1 − ε)·nll + ε/V · Σ_v −log p_v, in fp32 or more. One function because torch's keeps log p and passes over
-    [N, V] seven times, which costs more than a layer of a small model; this one passes four times and keeps p alone.
+    loss = (1 − ε)·nll + ε/V · Σ_v −log p_v, in fp32 or more. Some rows at a time are projected, turned into their
+    losses and at once into their share of both gradients, so that a tile of logits is all that is ever stored and, on
+    a CPU, stays in its cache. Gradients are of a sum, so of the order of 1 a token, which fp16 holds unscaled.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        chosen = wide.gather(1, target[:, None]).sum()
-        mean = wide.mean(1).sum() if smoothing else wide.new_zeros(())
-        log_sum = wide.logsumexp(1, keepdim=True)
-        probability = wide.sub_(log_sum).exp_()
-        total = log_sum.sum()
-        nll = total - chosen
-        ctx.save_for_backward(probability, target)
-        ctx.smoothing, ctx.dtype = smoothing, logits.dtype
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, target: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+        wide = torch.promote_types(hidden.dtype, torch.float32)
+        sums = torch.zeros(3, dtype=wide, device=hidden.device)  # of the log-sums, chosen logits, mean logits
+        learning = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        hidden_grad = torch.empty_like(hidden) if learning else None
+        weight_grad = torch.zeros_like(weight, dtype=wide) if learning else None
+        rows = max(16, TILE[hidden.device.type == "cpu"] // weight.size(0))
+        for start in range(0, hidden.size(0), rows):
+            h, t = hidden[start : start + rows], target[start : start + rows, None]
+            logits = (h @ weight.T).to(wide)
+            top = logits.amax(1, keepdim=True)
+            sums[1] += logits.gather(1, t).sum()
+            if smoothing:
+                sums[2] += logits.mean(1).sum()
+            exponentials = logits.sub_(top).exp_()
+            total = exponentials.sum(1, keepdim=True)
+            sums[0] += (total.log() + top).sum()
+            if hidden_grad is not None and weight_grad is not None:
+                slope = exponentials.div_(total).sub_(smoothing / weight.size(0))
+                slope.scatter_add_(1, t, slope.new_full(t.shape, smoothing - 1))
+                slope = slope.to(hidden.dtype)
+                torch.mm(slope, weight, out=hidden_grad[start : start + rows])
+                if weight.dtype == wide:
+                    weight_grad.addmm_(slope.T, h)
+                else:
+                    weight_grad += slope.T @ h
+        if learning:
+            ctx.save_for_backward(hidden_grad, weight_grad)
+        nll = sums[0] - sums[1]
         ctx.mark_non_differentiable(nll)
-        return (1 - smoothing) * nll + smoothing * (total - mean), nll
+        return (1 - smoothing) * nll + smoothing * (sums[0] - sums[2]), nll
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
-        probability, target = ctx.saved_tensors
-        slope = probability - ctx.smoothing / probability.size(1)
-        slope.scatter_add_(1, target[:, None], slope.new_full((target.size(0), 1), ctx.smoothing - 1))
-        return slope.mul_(grad).to(ctx.dtype), None, None
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        hidden_grad, weight_grad = ctx.saved_tensors
+        return (hidden_grad * grad).to(hidden_grad.dtype), (weight_grad * grad).to(hidden_grad.dtype), None, None
 
 
 class Objective(nn.Module):
@@ -74,7 +95,7 @@ class Objective(nn.Module):
     def forward(self, src: Tensor, src_mask: Tensor, tgt_in: Tensor, tgt_out: Tensor, tgt_mask: Tensor) -> Losses:
         """src [B, S], tgt_in and tgt_out [B, T] int; masks bool of the same shapes, true on real tokens."""
         hidden, penalty = self.model.forward_with_penalty(src, src_mask, tgt_in, tgt_mask)
-        logits = self.model.project(hidden[tgt_mask])
-        target = tgt_out[tgt_mask]
-        loss, nll = SmoothedCrossEntropy.apply(logits, target, self.label_smoothing)
+        loss, nll = ProjectedCrossEntropy.apply(
+            hidden[tgt_mask], self.model.embeddings.output_weight, tgt_out[tgt_mask], self.label_smoothing
+        )
         return Losses(loss, nll, penalty, tgt_mask.sum())

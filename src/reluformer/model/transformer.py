@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
 from torch.utils.checkpoint import checkpoint
 
+from reluformer.memory.dropout import drop
 from reluformer.memory.visible import Visible
 from reluformer.model.config import ModelConfig
 from reluformer.model.embedding import Embeddings
@@ -118,7 +118,7 @@ class Transformer(nn.Module):
         return x
 
     def _drop(self, x: Tensor) -> Tensor:
-        return dropout(x, self.config.dropout) if self.training and self.config.dropout else x
+        return drop(x, self.config.dropout if self.training else 0.0)
 
     def _decoder_layers(self) -> Iterator[DecoderLayer]:
         return (layer for layer in self.decoder if isinstance(layer, DecoderLayer))

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from reluformer.model.objective import Objective, SmoothedCrossEntropy
+from reluformer.model.objective import TILE, Objective, ProjectedCrossEntropy
 
 
 def loop_losses(logits, target, smoothing):
@@ -21,33 +21,53 @@ def loop_losses(logits, target, smoothing):
     return loss, nll
 
 
+@pytest.mark.parametrize("tile", [1 << 19, 7 * 16])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
-def test_equals_loops_and_torch(smoothing):
+def test_equals_loops_and_torch(smoothing, tile, monkeypatch):
+    monkeypatch.setitem(TILE, True, tile)
     torch.manual_seed(0)
-    logits = torch.randn(5, 7, dtype=torch.float64) * 3
-    target = torch.tensor([0, 6, 3, 3, 1])
-    loss, nll = SmoothedCrossEntropy.apply(logits.clone(), target, smoothing)
-    expected = loop_losses(logits, target, smoothing)
-    assert (loss.item(), nll.item()) == pytest.approx(expected)
+    hidden = torch.randn(45, 4, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(7, 4, dtype=torch.float64, requires_grad=True)
+    target = torch.randint(0, 7, (45,))
+    loss, nll = ProjectedCrossEntropy.apply(hidden, weight, target, smoothing)
+    logits = hidden @ weight.T
+    assert (loss.item(), nll.item()) == pytest.approx(loop_losses(logits, target, smoothing))
     torchs = torch.nn.functional.cross_entropy(logits, target, reduction="sum", label_smoothing=smoothing)
     assert loss.item() == pytest.approx(torchs.item())
+    ours = torch.autograd.grad(3 * loss, (hidden, weight))
+    theirs = torch.autograd.grad(3 * torchs, (hidden, weight))
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_gradients():
-    logits = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
+    hidden = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
     target = torch.tensor([0, 5, 2, 2])
-    assert torch.autograd.gradcheck(lambda x: SmoothedCrossEntropy.apply(x.clone(), target, 0.1)[0], (logits,))
+    assert torch.autograd.gradcheck(lambda h, w: ProjectedCrossEntropy.apply(h, w, target, 0.1)[0], (hidden, weight))
 
 
-def test_half_precision_logits_are_summed_in_single():
-    logits = (torch.randn(64, 5000) * 5).bfloat16().requires_grad_()
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_summed_in_single(dtype):
+    torch.manual_seed(0)
+    hidden = torch.randn(64, 16).to(dtype).requires_grad_()
+    weight = torch.randn(5000, 16).to(dtype).requires_grad_()
     target = torch.arange(64)
-    loss, _ = SmoothedCrossEntropy.apply(logits.clone(), target, 0.1)
+    loss, _ = ProjectedCrossEntropy.apply(hidden, weight, target, 0.1)
     assert loss.dtype == torch.float32
-    exact = torch.nn.functional.cross_entropy(logits.double(), target, reduction="sum", label_smoothing=0.1)
-    assert loss.item() == pytest.approx(exact.item(), rel=1e-4)
+    wide_hidden, wide_weight = (t.detach().double().requires_grad_() for t in (hidden, weight))
+    exact = torch.nn.functional.cross_entropy(wide_hidden @ wide_weight.T, target, reduction="sum", label_smoothing=0.1)
+    assert loss.item() == pytest.approx(exact.item(), rel=2e-3)
     loss.backward()
-    assert logits.grad.dtype == torch.bfloat16 and logits.grad.isfinite().all()
+    exact.backward()
+    for half, wide in ((hidden, wide_hidden), (weight, wide_weight)):
+        assert half.grad.dtype == dtype
+        torch.testing.assert_close(half.grad.double(), wide.grad, atol=0.05, rtol=0.05)
+
+
+def test_huge_logits_are_finite():
+    hidden = torch.tensor([[1e4], [-1e4]], requires_grad=True)
+    loss, nll = ProjectedCrossEntropy.apply(hidden, torch.tensor([[3.0], [-3.0]]), torch.tensor([0, 0]), 0.1)
+    assert nll.item() == pytest.approx(6e4) and loss.isfinite()
 
 
 def test_only_real_tokens_count(make_model, make_batch, sentences):
