@@ -1,22 +1,56 @@
-"""What a study is: the runs it needs and how they are shown. No torch in here."""
+"""What a study is: the runs it needs and how they are shown; and what a claim is. No torch in here."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from reluformer.settings import Strict
+from reluformer.paper.metrics import metric
+from reluformer.settings import SettingsError, Strict
+
+FigureKind = Literal[
+    "lines", "bars", "layers", "buckets", "top-share", "training-curves", "variance-law", "attention-maps"
+]
+NEEDS_Y = ("lines", "bars", "layers", "top-share")
 
 
 class FigureConfig(Strict):
-    """One figure of a study."""
+    """One figure of a study: a kind of `reluformer.paper.figures`, and what it shows."""
 
-    kind: str
-    x: str | None = None
-    y: list[str] = []
-    by: str | None = None
-    title: str = ""
+    kind: FigureKind
+    title: str
+    y: list[str] = Field(default=[], description="metrics, a panel each; top-share: e.g. ffn.top_share")
+    x: str | None = Field(None, description="lines: a varied key, or length")
+    systems: list[str] = Field(default=[], description="systems to show; none: all of the study's")
+    layer: int = Field(-1, description="attention-maps: the layer; -1 is the last")
+    attention: Literal["encoder", "decoder", "cross"] = Field("encoder", description="attention-maps: which attention")
+    window: int = Field(32, ge=4, description="attention-maps: tokens shown with their names")
+
+    @model_validator(mode="after")
+    def _complete(self) -> FigureConfig:
+        if self.kind in NEEDS_Y and not self.y:
+            raise ValueError(f"a figure of kind {self.kind} needs y")
+        if self.kind == "lines" and self.x is None:
+            raise ValueError("a figure of kind lines needs x")
+        for name in self.y:
+            _known_metric(f"{name}.100" if self.kind == "top-share" else name)
+        return self
+
+
+class AnswerConfig(Strict):
+    """A sentence computed from the runs: which value of a varied key is best."""
+
+    key: str = Field(description="a varied key")
+    symbol: str = Field(description="how the sentence names the key")
+    metric: str = Field(description="what is best")
+    question: str = Field(description="the question that it answers")
+    tolerance: float = Field(0.3, ge=0, description="values this close to the best count as equally good")
+
+    @field_validator("metric")
+    @classmethod
+    def _metric(cls, name: str) -> str:
+        return _known_metric(name)
 
 
 class StudyConfig(Strict):
@@ -35,5 +69,86 @@ class StudyConfig(Strict):
     lengths: list[int] = Field(default=[], description="document datasets: segment lengths L to use")
     recipe: str | None = Field(None, description="a named recipe of the dataset; one without it trains plainly")
     seeds: list[int] | None = Field(None, description="none: config.yaml's seeds")
-    columns: list[str]
+    columns: list[str] = Field(min_length=1, description="metrics of the table, see `reluformer.paper.metrics`")
+    across: str | None = Field(None, description="a key spread over the table's columns: system, length, a varied key")
     figures: dict[str, FigureConfig] = Field(default_factory=dict)
+    answer: AnswerConfig | None = None
+
+    @field_validator("columns")
+    @classmethod
+    def _columns(cls, names: list[str]) -> list[str]:
+        return [_known_metric(name) for name in names]
+
+    @model_validator(mode="after")
+    def _keys(self) -> StudyConfig:
+        keys = ["system", "length", "packing", *self.vary]
+        named = {"across": self.across, "answer.key": self.answer.key if self.answer else None}
+        named |= {f"figures.{name}.x": figure.x for name, figure in self.figures.items()}
+        for where, key in named.items():
+            if key is not None and key not in keys:
+                raise ValueError(f"{where}: {key!r} is none of {', '.join(keys)}")
+        for name, figure in self.figures.items():
+            for system in figure.systems:
+                if system not in self.systems:
+                    raise ValueError(f"figures.{name}.systems: {system!r} is none of {', '.join(self.systems)}")
+        return self
+
+
+Source = Literal["S", "A", "D", "?"]
+Relation = Literal["above", "at least", "close to", "times", "diverges", "trains"]
+
+
+class ReportedConfig(Strict):
+    """One figure that the paper reports, with how we know it."""
+
+    what: str
+    value: float | str
+    source: Source
+
+
+class RuleConfig(Strict):
+    """One condition of a claim's verdict, on means over seeds; see `reluformer.paper.verdicts`."""
+
+    metric: str = "tokenized_bleu"
+    system: str
+    relation: Relation
+    than: str | float | None = Field(None, description="another system, or a number")
+    margin: float = Field(0.0, ge=0, description="the smallest difference that counts (times: the factor)")
+    where: dict[str, list[Any]] = Field(default_factory=dict, description="only at these values of varied keys")
+    unless: dict[str, list[Any]] = Field(default_factory=dict, description="not at these values of varied keys")
+
+    @field_validator("metric")
+    @classmethod
+    def _metric(cls, name: str) -> str:
+        return _known_metric(name)
+
+    @model_validator(mode="after")
+    def _complete(self) -> RuleConfig:
+        if (self.than is None) != (self.relation in ("diverges", "trains")):
+            raise ValueError(f"relation {self.relation!r}: `than` is {'missing' if self.than is None else 'not used'}")
+        return self
+
+
+class ClaimConfig(Strict):
+    """One claim of the paper: what it reports, and the rule by which our runs support it."""
+
+    sentence: str
+    source: Source
+    reported: list[ReportedConfig] = []
+    study: str | None = Field(None, description="the study whose runs decide; none: true by construction")
+    rule: list[RuleConfig] = Field(default=[], description="all must hold")
+    construction: str | None = Field(None, description="why it holds without runs, and which test shows it")
+
+    @model_validator(mode="after")
+    def _decidable(self) -> ClaimConfig:
+        if (self.study is None) != (not self.rule) or (self.study is None) != (self.construction is not None):
+            raise ValueError("a claim needs either a study and a rule, or a construction")
+        return self
+
+
+def _known_metric(name: str) -> str:
+    try:
+        metric(name)
+    except SettingsError as error:
+        raise ValueError(str(error)) from None
+    return name

@@ -44,13 +44,6 @@ def open_data(corpora: Path, run: RunConfig) -> TrainingData:
     return TrainingData(Store(view / "store" / "train"), Store(view / "store" / "valid"), subword, files)
 
 
-def vocabulary_size(subword: Path) -> int:
-    """The number of pieces of a subword model."""
-    from sentencepiece import SentencePieceProcessor
-
-    return SentencePieceProcessor(model_file=str(subword)).get_piece_size()
-
-
 def validation_batches(store: Store, tokens: int) -> list[np.ndarray]:
     """All of `store` in batches of similar lengths, at most `tokens` padded target positions each (one pair at least).
 

@@ -87,6 +87,7 @@ class Trainer:
         self.results: dict[str, Any] = {"first_loss": None, "final_loss": None, "best_valid_loss": None}
         self.seconds = 0.0
         self.startup_seconds: float | None = None
+        self._clock = self._window_clock = self._saved = time.monotonic()
 
     def progress(self) -> dict[str, Any]:
         """What this class adds to the state, as JSON."""
@@ -216,7 +217,6 @@ class Trainer:
         """One log line: the means over the target tokens since the last one."""
         tokens = self.window["tokens"]
         loss, nll, penalty = (self.window[key] / tokens for key in ("loss", "nll", "penalty"))
-        now = time.monotonic()
         self.log.event(
             event="train",
             update=self.update,
@@ -225,14 +225,13 @@ class Trainer:
             nll=nll,
             penalty=penalty,
             lr=rate,
-            tokens_per_second=tokens / max(now - self._window_clock, 1e-9),
+            tokens_per_second=tokens / max(self._clock - self._window_clock, 1e-9),
             grad_norm=norm,
             seconds=self.seconds,
         )
         self._monitor({"train/loss": loss, "train/nll": nll, "train/penalty": penalty, "train/grad_norm": norm})
         self.results["final_loss"] = _finite(loss)
         self.window = {"loss": 0.0, "nll": 0.0, "penalty": 0.0, "tokens": 0}
-        self._window_clock = now
 
     def _validate(self) -> bool:
         """Measures the loss on the validation split; whether to stop."""
@@ -269,6 +268,12 @@ class Trainer:
             raise no_space(error, self.checkpoints.folder, good[-1] if good else None) from error
         self.world.barrier()
         self._saved = time.monotonic()
+
+    def _restart_clocks(self, window: bool = True) -> None:
+        """Leaves out of the training time what was done since the last exchange (validation, checkpoint)."""
+        now = time.monotonic()
+        self._window_clock = now if window else self._window_clock + now - self._clock
+        self._clock = now
 
     def _monitor(self, values: dict[str, float]) -> None:
         if self.engine.monitor.enabled:

@@ -18,6 +18,7 @@ import argparse
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import torch
@@ -27,7 +28,7 @@ from reluformer.model.transformer import Transformer
 from reluformer.run import RunConfig
 from reluformer.settings import SettingsError
 from reluformer.training.checkpoints import Checkpoints, open_folder
-from reluformer.training.data import TrainingData, open_data, vocabulary_size
+from reluformer.training.data import TrainingData, open_data
 from reluformer.training.engine import World, build_engine, join_world
 from reluformer.training.errors import Interrupted, TrainingError
 from reluformer.training.files import write_json
@@ -39,7 +40,7 @@ CRASHED, MISTAKEN, INTERRUPTED = 1, 2, 75
 
 
 def main(arguments: list[str], signals: Signals) -> int:
-    """Trains in this process; returns the code that the launcher ends with."""
+    """Trains in this process; returns its exit code."""
     parser = argparse.ArgumentParser(prog="reluformer.training.worker")
     for name in ("run", "corpora", "output", "checkpoints", "outcome"):
         parser.add_argument(name, type=Path)
@@ -57,10 +58,13 @@ def main(arguments: list[str], signals: Signals) -> int:
         code = MISTAKEN
     except TrainingError as error:
         warn_of(f"error: {error}")
-    finally:
-        if os.environ["LOCAL_RANK"] == "0":
-            write_json(paths.outcome, {"code": code})
-    return code
+    except Exception:
+        traceback.print_exc()
+    if os.environ["LOCAL_RANK"] == "0":
+        write_json(paths.outcome, {"code": code})
+    # To torchrun a failure is a reason to kill the other processes; where there is nobody to kill, it is only noise.
+    alone = os.environ["WORLD_SIZE"] == "1"
+    return 0 if code == INTERRUPTED or alone else code
 
 
 def work(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, signals: Signals) -> None:
@@ -69,11 +73,12 @@ def work(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, signals
     started = float(os.environ.get("RELUFORMER_STARTED", time.time()))
     world = join_world()
     data = open_data(corpora, run)
-    run = with_vocabulary(run, data)
+    run = with_vocabulary(run, data.train.vocabulary)
     own = own_folder(run, data, checkpoints, world)
     log = RunLog(own, config.updates, active=world.first)
     torch.manual_seed(run.seed)
     objective = Objective(Transformer(run.model), config.label_smoothing)
+    objective.model.checkpoint_activations = config.activation_checkpointing
     tensorboard = checkpoints / "tensorboard" if config.tensorboard else None
     engine = build_engine(objective, config, world, tensorboard)
     torch.manual_seed(run.seed + 1_000_003 * (world.rank + 1))  # each rank its own dropout
@@ -100,9 +105,8 @@ def work(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, signals
     torch.distributed.destroy_process_group()
 
 
-def with_vocabulary(run: RunConfig, data: TrainingData) -> RunConfig:
+def with_vocabulary(run: RunConfig, size: int) -> RunConfig:
     """`run` with the corpus's vocabulary filled in. Raises `SettingsError` where it says another one."""
-    size = vocabulary_size(data.subword)
     if run.model.vocabulary not in (0, size):
         raise SettingsError(f"model.vocabulary: {run.model.vocabulary}: the corpus has {size} subwords")
     return run.model_copy(update={"model": run.model.model_copy(update={"vocabulary": size})})

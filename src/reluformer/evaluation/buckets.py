@@ -1,0 +1,77 @@
+"""Scores by the length of the source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import mean, median
+from typing import Any, NamedTuple
+
+from reluformer.evaluation.bleu import bleu, tokenized_bleu
+
+WORDS = (10, 20, 30, 40, 50)
+"""Upper bounds of the buckets of sentences, in words; the last bucket is open."""
+TOKENS = (32, 64, 128, 256, 512, 1024)
+"""Upper bounds of the buckets of document segments, in subword tokens; the last bucket is open."""
+
+
+class Bucket(NamedTuple):
+    """The segments whose source length is in `low..high`, both included; `high` is None where there is no bound."""
+
+    low: int
+    high: int | None
+    members: list[int]
+
+
+def split_by_length(lengths: Sequence[int], bounds: Sequence[int]) -> list[Bucket]:
+    """The indices of `lengths` by bucket, shortest first; buckets without a member are left out."""
+    edges = [0, *bounds]
+    buckets = []
+    for position, low in enumerate(edges):
+        high = edges[position + 1] if position + 1 < len(edges) else None
+        members = [i for i, length in enumerate(lengths) if length > low and (high is None or length <= high)]
+        if members:
+            buckets.append(Bucket(low + 1, high, members))
+    return buckets
+
+
+def score_buckets(
+    lengths: Sequence[int],
+    bounds: Sequence[int],
+    text: tuple[Sequence[str], Sequence[str]],
+    tokenised: tuple[Sequence[str], Sequence[str]],
+    lowercase: bool = False,
+) -> list[dict[str, Any]]:
+    """BLEU of each bucket: `{low, high, segments, bleu, tokenized_bleu}`, scores 0..100.
+
+    `text` and `tokenised` are pairs of hypotheses and references, aligned with `lengths` (source length, in words or
+    subword tokens as `bounds` are).
+    """
+    rows = []
+    for bucket in split_by_length(lengths, bounds):
+        pick = [[side[i] for i in bucket.members] for side in (*text, *tokenised)]
+        written, split = bleu(pick[0], pick[1], lowercase), tokenized_bleu(pick[2], pick[3])
+        rows.append(
+            {
+                "low": bucket.low,
+                "high": bucket.high,
+                "segments": len(bucket.members),
+                "bleu": written and written["score"],
+                "tokenized_bleu": split and split["score"],
+            }
+        )
+    return rows
+
+
+def describe_lengths(lengths: Sequence[int], limit: int | None = None) -> dict[str, Any]:
+    """`{mean, median, p90, max, share_half}` of source lengths.
+
+    `share_half` is the share of segments of at least half of `limit` (the L of a document view); None without one.
+    """
+    ordered = sorted(lengths)
+    return {
+        "mean": mean(ordered),
+        "median": median(ordered),
+        "p90": ordered[max(0, -(-9 * len(ordered) // 10) - 1)],
+        "max": ordered[-1],
+        "share_half": sum(2 * length >= limit for length in ordered) / len(ordered) if limit else None,
+    }

@@ -1,0 +1,117 @@
+"""The scoring step: a run's translations against the references of its corpus."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from reluformer.evaluation.bleu import bleu, chrf, tokenized_bleu
+from reluformer.evaluation.buckets import TOKENS, WORDS, describe_lengths, score_buckets
+from reluformer.evaluation.detokenise import detokenise_all
+from reluformer.evaluation.documents import Segment, read_segments, score_documents
+from reluformer.run import RunConfig, split_dataset
+from reluformer.settings import SettingsError
+
+SPLIT = "test"
+
+
+class References(NamedTuple):
+    """The text that a run's translations are scored against, one line a sentence."""
+
+    raw: list[str]
+    tokenised: list[str]
+    source: list[str]
+    segments: list[Segment] | None
+    lowercase: bool
+    truecase: bool
+
+
+def score_run(run_folder: Path, corpora: Path) -> None:
+    """Writes `scores.json` into a run's folder, from its hypotheses and the corpus's test split.
+
+    A diverged run gets scores without content. Raises `SettingsError` where files are missing or do not fit together.
+    """
+    translation = json.loads(_read(run_folder / "translation.json"))
+    if translation["status"] == "diverged":
+        scores: dict[str, Any] = {"status": "diverged", "metrics": {}, "buckets": [], "lengths": None}
+    else:
+        config = RunConfig.load(run_folder)
+        lines = _lines(run_folder / "hypotheses.jsonl")
+        hypotheses = sorted((json.loads(line) for line in lines), key=lambda entry: entry["index"])
+        references = read_references(corpora, config.dataset, config.src, config.tgt)
+        expected = len(references.raw if references.segments is None else references.segments)
+        if [entry["index"] for entry in hypotheses] != list(range(expected)):
+            raise SettingsError(
+                f"{run_folder / 'hypotheses.jsonl'}: {len(hypotheses)} lines do not fit the {expected} segments of "
+                f"the {SPLIT} split of {config.dataset}; translate the run again"
+            )
+        scores = {"status": translation["status"], **score(hypotheses, references, config)}
+    _write(run_folder / "scores.json", scores)
+
+
+def score(hypotheses: list[dict[str, Any]], references: References, config: RunConfig) -> dict[str, Any]:
+    """The content of scores.json: `{metrics, buckets, lengths, unit}`, scores 0..100."""
+    lowercase, segments = references.lowercase, references.segments
+    written = [detokenise_all(entry["sentences"], config.tgt, references.truecase) for entry in hypotheses]
+    split = [" ".join(entry["sentences"]) for entry in hypotheses]
+    lines = [" ".join(sentences) for sentences in written]
+    if segments is None:
+        raw, tokenised = references.raw, references.tokenised
+        lengths, limit = [len(line.split()) for line in references.source], None
+    else:
+        raw = [" ".join(references.raw[segment.sentences]) for segment in segments]
+        tokenised = [" ".join(references.tokenised[segment.sentences]) for segment in segments]
+        lengths = [entry["source_tokens"] for entry in hypotheses]
+        limit = int((split_dataset(config.dataset)[1] or "").rpartition("-")[2])
+    bounds = WORDS if segments is None else TOKENS
+    metrics: dict[str, Any] = {
+        "bleu": bleu(lines, raw, lowercase),
+        "tokenized_bleu": tokenized_bleu(split, tokenised),
+        "chrf": chrf(lines, raw, lowercase),
+    }
+    if segments is not None:
+        metrics |= score_documents(segments, written, references.raw, lowercase)
+    return {
+        "metrics": metrics,
+        "buckets": score_buckets(lengths, bounds, (lines, raw), (split, tokenised), lowercase),
+        "lengths": describe_lengths(lengths, limit),
+        "unit": "words" if segments is None else "subword tokens",
+    }
+
+
+def read_references(corpora: Path, dataset: str, src: str, tgt: str) -> References:
+    """The references of a dataset's test split. Raises `SettingsError` where a file is missing."""
+    base, view = split_dataset(dataset)
+    folder = corpora / base
+    statistics = json.loads(_read(folder / "statistics.json"))
+    references = References(
+        raw=_lines(folder / "raw" / f"{SPLIT}.{tgt}"),
+        tokenised=_lines(folder / f"{SPLIT}.tok.{tgt}"),
+        source=_lines(folder / f"{SPLIT}.tok.{src}"),
+        segments=read_segments(folder / view / f"{SPLIT}.segments.tsv") if view else None,
+        lowercase=bool(statistics.get("lowercase", False)),
+        truecase=(folder / f"truecase.{tgt}").is_file(),
+    )
+    if not len(references.raw) == len(references.tokenised) == len(references.source):
+        raise SettingsError(f"{folder}: the {SPLIT} split's raw and tokenised files differ in length; prepare it again")
+    return references
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")  # as it is: no translation of line ends
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: there is no such file") from None
+
+
+def _lines(path: Path) -> list[str]:
+    text = _read(path)
+    return text.removesuffix("\n").split("\n") if text else []  # splitlines() would split at other characters too
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    temporary.replace(path)

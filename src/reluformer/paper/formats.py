@@ -1,0 +1,74 @@
+"""Tables as text: Markdown and LaTeX; and writing a file in one piece."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+from tabulate import tabulate
+
+TEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "γ": r"$\gamma$",
+    "λ": r"$\lambda$",
+    "∈": r"$\in$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "−": r"$-$",
+    "≈": r"$\approx$",
+    "√": r"$\surd$",
+    "“": "``",
+    "”": "''",
+    "’": "'",
+    "–": "--",
+}
+
+
+def markdown(title: str, table: pd.DataFrame, lines: Sequence[str]) -> str:
+    """A table under its title, and the lines under it, as Markdown."""
+    rows = [[str(cell).replace("|", "\\|") for cell in row] for row in table.itertuples(index=False)]
+    body = tabulate(rows, headers=list(table.columns), tablefmt="pipe", disable_numparse=True)
+    return f"# {title}\n\n{body}\n\n" + "\n\n".join(lines) + "\n"
+
+
+def latex(label: str, title: str, table: pd.DataFrame, lines: Sequence[str]) -> str:
+    """A floating table for LaTeX (needs booktabs), labelled `tab:LABEL`, with the lines under it."""
+    escaped = table.astype(str).map(escape_tex).rename(columns=escape_tex)
+    body = escaped.to_latex(index=False, escape=False).rstrip()
+    notes = "".join(f"\n\\par\\smallskip{{\\footnotesize {escape_tex(line)}\\par}}" for line in lines)
+    head = f"\\begin{{table}}\n\\centering\n\\caption{{{escape_tex(title)}}}\n\\label{{tab:{label}}}\n"
+    return f"{head}{body}{notes}\n\\end{{table}}\n"
+
+
+def escape_tex(text: str) -> str:
+    """`text` with LaTeX's special characters escaped and the project's symbols as mathematics."""
+    return "".join(TEX.get(character, character) for character in str(text))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file in one piece, folders made as needed."""
+    write_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls `write` with a temporary name beside `path`, of the same suffix, then renames it to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,88 @@
+"""What stands under a study's table: its dataset, its updates, the real lengths beside each L, what is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from reluformer.experiment import Experiment
+from reluformer.paper.config import AnswerConfig
+from reluformer.paper.metrics import SCORES, metric
+from reluformer.paper.records import DIVERGED, NOT_RUN, read_json
+
+LENGTHS = ("mean", "median", "p90", "max", "share_half")
+
+
+def toy_stamp(experiment: Experiment) -> str | None:
+    """The line that every table and figure of a toy configuration carries."""
+    return "TOY CONFIGURATION: shows the machinery, not the paper's results" if experiment.config.toy else None
+
+
+def footer(experiment: Experiment, study: str, frame: pd.DataFrame, results: Path) -> list[str]:
+    """The lines under a study's table."""
+    stamp = toy_stamp(experiment)
+    lines = [stamp] if stamp else []
+    titles = {name: experiment.dataset(name).title for name in frame["dataset"].unique()}
+    seeds = frame["seed"].nunique()
+    spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed, so no spread is known"
+    lines.append(f"Dataset: {', '.join(titles.values())}. {updates_line(experiment, study)} Cells: {spread}.")
+    lines += length_lines(frame, results)
+    missing = int((frame["status"] == NOT_RUN).sum())
+    if missing:
+        lines.append(f"{missing} of {len(frame)} runs are not there yet; their cells say so.")
+    return lines
+
+
+def updates_line(experiment: Experiment, study: str) -> str:
+    """`Updates: 50,000.`, or a range where the study's runs differ; as configured."""
+    updates = sorted({experiment.resolve(run).training.updates for run in experiment.study_runs(study)})
+    shown = f"{updates[0]:,}" if len(updates) == 1 else f"{updates[0]:,} to {updates[-1]:,}, depending on the run"
+    return f"Updates: {shown}."
+
+
+def length_lines(frame: pd.DataFrame, results: Path) -> list[str]:
+    """For each L of a document study, how long the test segments really are."""
+    lines = []
+    for (packing, length), group in frame.dropna(subset=["length"]).groupby(["packing", "length"], sort=False):
+        known = (read_json(results / "runs" / run / SCORES) for run in group["run"])
+        found = next((scores["lengths"] for scores in known if scores and scores["lengths"]), None)
+        if found is None:
+            lines.append(f"L = {length:.0f} ({packing} documents): lengths not known, no run is scored.")
+            continue
+        lines.append(
+            f"L = {length:.0f} ({packing} documents): test sources have mean {found['mean']:.0f}, median "
+            f"{found['median']:.0f}, 90th percentile {found['p90']:.0f}, longest {found['max']:.0f} tokens; "
+            f"{found['share_half']:.0%} reach L/2."
+        )
+    return lines
+
+
+def answer(config: AnswerConfig, frame: pd.DataFrame) -> str:
+    """The sentence that answers a study's question: the best value of a varied key, and what is as good.
+
+    Means are over seeds; values within the tolerance of the best count as equally good.
+    """
+    shown = metric(config.metric)
+    groups = [(str(value), group) for value, group in frame.groupby(config.key, sort=False)]
+    known = {value: group[shown.name].dropna() for value, group in groups}
+    means = {value: float(values.mean()) for value, values in known.items() if len(values)}
+    space = ", ".join(known)
+    if not means:
+        return f"“{config.question}” Not answered yet: no run of {config.symbol} ∈ {{{space}}} has a {shown.title}."
+    best = max(means, key=lambda value: means[value])
+    n = len(known[best])
+    close = [value for value, mean in means.items() if value != best and means[best] - mean <= config.tolerance]
+    lost = [value for value, group in groups if (group["status"] == DIVERGED).all()]
+    unknown = [value for value in known if value not in means and value not in lost]
+    parts = [
+        f"of the search space {config.symbol} ∈ {{{space}}}, {config.symbol} = {best} is best with "
+        f"{shown.title} {shown.show(means[best], known[best].std(ddof=1) if n > 1 else None)} ({n} seed{'s' * (n > 1)})",
+        f"within {config.tolerance} of it: {', '.join(close) or 'none'}",
+        f"the range over all values is {shown.show(max(means.values()) - min(means.values()))}",
+    ]
+    if lost:
+        parts.append(f"diverged: {', '.join(lost)}")
+    if unknown:
+        parts.append(f"not run: {', '.join(unknown)}")
+    return f"“{config.question}” Here, {'; '.join(parts)}."

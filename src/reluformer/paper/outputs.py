@@ -1,0 +1,88 @@
+"""Which files a study makes and which it needs, by path alone: asked for every study before anything runs."""
+
+from __future__ import annotations
+
+from reluformer.experiment import Experiment
+from reluformer.paper.config import FigureConfig, StudyConfig
+from reluformer.paper.metrics import ANALYSIS, ATTENTION, LOG, SCORES, SUMMARY, metric
+from reluformer.run import Run, split_dataset
+
+TABLE_FORMATS = ("csv", "md", "tex", "html")
+FIGURE_FORMATS = ("svg", "png")
+VARIANCE_LAW = "paper/variance_law.json"
+FIGURE_FILES = {
+    "buckets": SCORES,
+    "top-share": ANALYSIS,
+    "layers": ANALYSIS,
+    "training-curves": LOG,
+    "attention-maps": ATTENTION,
+    "variance-law": ANALYSIS,
+}
+
+
+def study_outputs(experiment: Experiment, study: str, results: str = "results") -> list[str]:
+    """The files that `build_study` writes for a study: its tables, then its figures."""
+    tables = [f"{results}/paper/tables/{study}.{form}" for form in TABLE_FORMATS]
+    figures = [
+        f"{results}/paper/figures/{study}-{figure}.{form}"
+        for figure in experiment.studies[study].figures
+        for form in FIGURE_FORMATS
+    ]
+    return tables + figures
+
+
+def study_inputs(experiment: Experiment, study: str, results: str = "results") -> list[str]:
+    """The files that a study's table and figures are made from, and nothing more.
+
+    A study without a translation score needs no translations, one without measures no analysis.
+    """
+    config = experiment.studies[study]
+    runs = experiment.study_runs(study)
+    files = table_files(config, runs)
+    paths = [f"{results}/runs/{run.path}/{file}" for run in runs for file in files]
+    for figure in config.figures.values():
+        for run in figure_runs(config, figure, runs):
+            paths += [f"{results}/runs/{run.path}/{file}" for file in figure_files(figure)]
+        if figure.kind == "variance-law":
+            paths.append(f"{results}/{VARIANCE_LAW}")
+    return list(dict.fromkeys(paths))
+
+
+def table_files(study: StudyConfig, runs: list[Run]) -> list[str]:
+    """The files of each run that the table needs; the summary always, for the run's status and updates."""
+    names = [*study.columns, *([study.answer.metric] if study.answer else [])]
+    files = [SUMMARY, *(metric(name).file for name in names)]
+    if any(segment_length(run.dataset) for run in runs):
+        files.append(SCORES)  # the lengths that the footer states beside each L
+    return list(dict.fromkeys(files))
+
+
+def figure_files(figure: FigureConfig) -> list[str]:
+    """The files of each shown run that a figure needs."""
+    if figure.kind in FIGURE_FILES:
+        return [SUMMARY, FIGURE_FILES[figure.kind]]
+    return list(dict.fromkeys([SUMMARY, *(metric(name).file for name in figure.y)]))
+
+
+def figure_runs(study: StudyConfig, figure: FigureConfig, runs: list[Run]) -> list[Run]:
+    """The runs that a figure shows: those of its systems; attention maps show one run of each."""
+    shown = [run for run in runs if study_system(study, run) in (figure.systems or study.systems)]
+    if figure.kind != "attention-maps":
+        return shown
+    longest = max(shown, key=lambda run: segment_length(run.dataset) or 0).dataset
+    first: dict[str, Run] = {}
+    for run in shown:
+        if run.dataset == longest:
+            first.setdefault(study_system(study, run), run)
+    return list(first.values())
+
+
+def study_system(study: StudyConfig, run: Run) -> str:
+    """The entry of a study's `systems` that a run is of: its name without the study's own changes."""
+    return max((s for s in study.systems if f"{run.system}+".startswith(f"{s}+")), key=len)
+
+
+def segment_length(dataset: str) -> int | None:
+    """L of a document view's name, `europarl7@across-1024` -> 1024."""
+    view = split_dataset(dataset)[1]
+    return int(view.rpartition("-")[2]) if view else None

@@ -1,0 +1,57 @@
+"""Training loss and validation perplexity against updates, a line a run; a diverged run ends in a cross."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from reluformer.paper.metrics import LOG
+from reluformer.paper.plots.plot import Plot
+from reluformer.paper.plots.style import Drawing, empty, grid
+from reluformer.paper.records import DIVERGED, read_lines
+
+CURVES = (("train", "loss", "training loss (nats/token)"), ("valid", "ppl", "validation perplexity"))
+
+
+def draw(plot: Plot) -> Drawing:
+    """The figure with its notes and legend."""
+    frame = plot.frame()
+    figure, panels = grid(len(CURVES), size=(5.0, 3.3))
+    handles: dict[str, Any] = {}
+    looks = plot.looks(frame)
+    logs = {run: read_lines(plot.results / "runs" / run / LOG) for run in frame["run"]}
+    for axes, (event, key, title) in zip(panels, CURVES, strict=True):
+        axes.set_title(title)
+        for row in frame.to_dict("records"):
+            points = [
+                (entry["update"], entry[key])
+                for entry in logs[row["run"]]
+                if entry["event"] == event and entry.get(key) is not None and np.isfinite(entry[key])
+            ]
+            if points:
+                look = {**looks[row["series"]], "marker": ""}
+                handles[row["series"]] = draw_run(axes, points, row["status"] == DIVERGED, look)
+        if axes.lines:
+            axes.set_xlabel("updates")
+            limit(axes)
+        else:
+            empty(axes, "no run has it")
+    return Drawing(figure, [*plot.notes(frame), "A line a run."], handles)
+
+
+def draw_run(axes: Axes, points: list[tuple[int, float]], diverged: bool, look: dict[str, Any]) -> Any:
+    """One run's curve; returns the line for the legend."""
+    x, y = zip(*points, strict=True)
+    (line,) = axes.plot(x, y, alpha=0.85, **look)
+    if diverged:
+        axes.plot(x[-1], y[-1], marker="X", color=look["color"], markersize=8, clip_on=False)
+    return line
+
+
+def limit(axes: Axes) -> None:
+    """A logarithmic scale where a diverging run would hide the others."""
+    values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines])
+    if values.min() > 0 and values.max() > 10 * np.median(values):
+        axes.set_yscale("log")

@@ -1,0 +1,101 @@
+"""The variance of an attention's output against n: theory and measurement on Gaussian inputs, and in trained models."""
+
+from __future__ import annotations
+
+from statistics import mean
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from reluformer.paper.metrics import ANALYSIS
+from reluformer.paper.outputs import VARIANCE_LAW
+from reluformer.paper.plots.plot import Plot
+from reluformer.paper.plots.style import Drawing, empty, grid
+from reluformer.paper.records import read_json
+
+GAUSSIAN = {
+    "relu": ("ReLU, measured", "attention-relu"),
+    "relu-scaled": ("scaled ReLU (Eq. 6), measured", "attention-relu-scaled"),
+    "softmax": ("Softmax, measured", "transformer"),
+}
+"""Activations of variance_law.json: legend, and the system whose colour they share."""
+
+
+def draw(plot: Plot) -> Drawing:
+    """The figure with its notes and legend."""
+    frame = plot.frame()
+    figure, (left, right) = grid(2, size=(5.0, 3.5))
+    left.set_title("Gaussian inputs")
+    draw_law(left, plot, read_json(plot.results / VARIANCE_LAW))
+    place = place_of(plot)
+    right.set_title(f"trained models: {place or 'last layer'}")
+    handles: dict[str, Any] = {}
+    for label, look in plot.looks(frame).items():
+        runs = frame.loc[frame["series"] == label, "run"]
+        points = mean_points([variances(plot.read(run, ANALYSIS), plot) for run in runs])
+        if points:
+            (handles[label],) = right.plot(*zip(*points, strict=True), **look)
+    if handles:
+        scale(right, "tokens attended to")
+    else:
+        empty(right, "no run has it")
+    return Drawing(figure, plot.notes(frame), handles)
+
+
+def draw_law(axes: Axes, plot: Plot, law: dict[str, Any] | None) -> None:
+    """Theory as a dashed line, each activation's measured variance as points."""
+    if law is None:
+        empty(axes, "not measured yet")
+        return
+    axes.plot(law["n"], law["theory_direct"], color="#555555", linestyle="--", label="theory for ReLU: n/2")
+    for activation, variance in law["measured"].items():
+        label, system = GAUSSIAN.get(activation, (f"{activation}, measured", ""))
+        look = plot.look(system) if system in plot.experiment.systems else {"marker": "."}
+        axes.plot(law["n"], variance, label=label, **{**look, "linestyle": "none"})
+    scale(axes, "n")
+    axes.legend(loc="best", fontsize=8)
+
+
+def scale(axes: Axes, title: str) -> None:
+    """Axes by powers, so that a power law is a straight line; a variance that hardly changes is shown as it is."""
+    axes.set_xscale("log", base=2)
+    values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines])
+    if values.max() > 10 * values.min():
+        axes.set_yscale("log")
+    axes.set_xlabel(title)
+    axes.set_ylabel("variance of the output")
+
+
+def place_of(plot: Plot) -> str | None:
+    """The place shown for trained models, e.g. `encoder.5.attention`; None where no run is analysed."""
+    for run in plot.runs:
+        analysis = plot.read(run.path, ANALYSIS)
+        if analysis and (names := matching(analysis, plot)):
+            return names[plot.config.layer]
+    return None
+
+
+def matching(analysis: dict[str, Any], plot: Plot) -> list[str]:
+    """The places of the figure's kind of attention, in the order of layers."""
+    kind = f"{plot.config.attention}_attention"
+    return [name for name, place in (analysis.get("places") or {}).items() if place["kind"] == kind]
+
+
+def variances(analysis: dict[str, Any] | None, plot: Plot) -> list[tuple[float, float]]:
+    """`(n, variance)` of one run's place."""
+    names = matching(analysis, plot) if analysis else []
+    if not names or not -len(names) <= plot.config.layer < len(names):
+        return []
+    assert analysis is not None
+    curve = analysis["places"][names[plot.config.layer]].get("variance_by_length") or {"lengths": [], "variance": []}
+    return [(n, v) for n, v in zip(curve["lengths"], curve["variance"], strict=True) if v is not None]
+
+
+def mean_points(runs: list[list[tuple[float, float]]]) -> list[tuple[float, float]]:
+    """The mean over runs of the variance at each n."""
+    found: dict[float, list[float]] = {}
+    for points in runs:
+        for n, variance in points:
+            found.setdefault(n, []).append(variance)
+    return [(n, mean(values)) for n, values in sorted(found.items())]

@@ -1,0 +1,97 @@
+"""A study's runs as one tidy table: a row a run, its keys, its status and its metrics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from reluformer.experiment import Experiment
+from reluformer.paper.metrics import MISSING, SUMMARY, Metric
+from reluformer.paper.outputs import segment_length, study_system
+from reluformer.run import Run, split_dataset, split_system
+from reluformer.settings import SettingsError
+
+NOT_RUN, DIVERGED = "not run", "diverged"
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON file's content; None where there is no such file. Raises `SettingsError` where it is not JSON."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"{path}: not valid JSON: {error}") from None
+    return content
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """A JSON-lines file's content, a last half-written line left out; [] where there is no such file."""
+    if not path.is_file():
+        return []
+    entries = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            entries.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return entries
+
+
+def system_title(experiment: Experiment, system: str) -> str:
+    """How tables and legends call a system: its title, with the changes in its name."""
+    base, changes = split_system(system)
+    extra = ", ".join(f"{key} {value}" for key, value in changes.items() if key != "recipe")
+    return experiment.systems[base].title + (f" ({extra})" if extra else "")
+
+
+def records(experiment: Experiment, study: str, metrics: Sequence[Metric], results: Path) -> pd.DataFrame:
+    """The runs of a study, in its order.
+
+    Columns: `run` (DATASET/SYSTEM/seedN), `dataset`, `packing`, `length` (None for sentences), `system`, `title`, each
+    varied key, `seed`, `status` (`not run`, `diverged`, or as its summary says), `diverged_at` (update or None), and
+    for every metric its value (NaN where there is none) and, under `missing:NAME`, why there is none.
+    """
+    rows = [_record(experiment, study, run, metrics, results) for run in experiment.study_runs(study)]
+    return pd.DataFrame(rows)
+
+
+def _record(experiment: Experiment, study: str, run: Run, metrics: Iterable[Metric], results: Path) -> dict[str, Any]:
+    config = experiment.studies[study]
+    view = split_dataset(run.dataset)[1]
+    system = study_system(config, run)
+    changes = split_system(run.system)[1]
+    folder = results / "runs" / run.path
+    files = {file: read_json(folder / file) for file in {SUMMARY, *(metric.file for metric in metrics)}}
+    summary = files[SUMMARY]
+    row: dict[str, Any] = {
+        "run": run.path,
+        "dataset": split_dataset(run.dataset)[0],
+        "packing": view.rpartition("-")[0] if view else None,
+        "length": segment_length(run.dataset),
+        "system": system,
+        "title": system_title(experiment, system),
+        **{key: changes[key] for key in config.vary},
+        "seed": run.seed,
+        "status": summary["status"] if summary else NOT_RUN,
+        "diverged_at": summary.get("diverged_at") if summary else None,
+    }
+    for metric in metrics:
+        row[metric.name], row[f"missing:{metric.name}"] = _value(metric, files)
+    return row
+
+
+def _value(metric: Metric, files: dict[str, Any]) -> tuple[float, str]:
+    summary = files[SUMMARY]
+    if summary is None:
+        return float("nan"), NOT_RUN
+    value = metric.read(files)
+    if summary["status"] == DIVERGED and not metric.survives:
+        return float("nan"), DIVERGED
+    if value is not None:
+        return value, ""
+    return float("nan"), MISSING.get(metric.file, "") if files.get(metric.file) is None else "–"

@@ -1,0 +1,106 @@
+"""A study's table: raw numbers as CSV, and the same for people as Markdown, LaTeX and HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from reluformer.paper.config import StudyConfig
+from reluformer.paper.metrics import Metric
+from reluformer.paper.records import DIVERGED, NOT_RUN
+
+KEY_TITLES = {"dataset": "dataset", "packing": "packing", "length": "L", "system": "system", "gamma": "γ"}
+
+
+def key_columns(study: StudyConfig, frame: pd.DataFrame) -> list[str]:
+    """What tells the rows of a study apart, beside the seed."""
+    document = ["packing", "length"] if frame["length"].notna().any() else []
+    return [*document, "system", *study.vary]
+
+
+def cells(frame: pd.DataFrame, study: StudyConfig, metrics: Sequence[Metric]) -> pd.DataFrame:
+    """A study's runs joined over their seeds, in the study's order.
+
+    Columns: `dataset`, the keys, `title`, `runs` (seeds asked for), `status`, and for every metric `NAME_mean`,
+    `NAME_sd` (over seeds, n − 1; NaN of one seed), `NAME_n` and `NAME_text` (the cell as people read it).
+    """
+    keys = ["dataset", *key_columns(study, frame)]
+    rows = []
+    for values, group in frame.groupby(keys, sort=False, dropna=False):
+        row: dict[str, Any] = dict(zip(keys, values, strict=True))
+        row |= {"title": group["title"].iloc[0], "runs": len(group), "status": _statuses(group)}
+        for metric in metrics:
+            known = group[metric.name].dropna()
+            row[f"{metric.name}_mean"] = known.mean() if len(known) else None
+            row[f"{metric.name}_sd"] = known.std(ddof=1) if len(known) > 1 else None
+            row[f"{metric.name}_n"] = len(known)
+            row[f"{metric.name}_text"] = cell_text(group, metric)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def cell_text(group: pd.DataFrame, metric: Metric) -> str:
+    """One cell: mean ± sd of the seeds that have the metric, and what happened to the others."""
+    known = group[metric.name].dropna()
+    holes = group.loc[group[metric.name].isna()]
+    reasons = {str(why): part for why, part in holes.groupby(f"missing:{metric.name}", sort=False) if why}
+    if known.empty:
+        return "; ".join(_reason(why, part) for why, part in reasons.items()) or "–"
+    text = metric.show(known.mean(), known.std(ddof=1) if len(known) > 1 else None)
+    if reasons:
+        text += " (" + "; ".join(f"{len(part)} of {len(group)} {why}" for why, part in reasons.items()) + ")"
+    return text
+
+
+def _reason(why: str, part: pd.DataFrame) -> str:
+    if why != DIVERGED:
+        return why
+    updates = [str(int(update)) for update in part["diverged_at"].dropna()]
+    return f"diverged (update{'s' * (len(updates) > 1)} {', '.join(updates)})" if updates else "diverged"
+
+
+def _statuses(group: pd.DataFrame) -> str:
+    counts = group["status"].value_counts(sort=False)
+    return str(counts.index[0]) if len(counts) == 1 else "; ".join(f"{n} {status}" for status, n in counts.items())
+
+
+def raw_table(table: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
+    """The table for machines: everything but the texts."""
+    return table.drop(columns=[f"{metric.name}_text" for metric in metrics])
+
+
+def shown_table(table: pd.DataFrame, study: StudyConfig, metrics: Sequence[Metric]) -> pd.DataFrame:
+    """The table for people: row titles, a column a metric, or a column a metric and value of the key `across`."""
+    keys = key_columns(study, table) if "length" in table else ["system", *study.vary]
+    view = table.assign(system=table["title"])
+    texts = {f"{metric.name}_text": metric.title for metric in metrics}
+    if study.across is None:
+        return view[[*_telling(view, keys), *texts]].rename(columns={**KEY_TITLES, **texts})
+    rest = [key for key in _telling(view, keys) if key != study.across] or ["dataset"]
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for _, line in view.iterrows():
+        row = rows.setdefault(tuple(line[key] for key in rest), {KEY_TITLES.get(key, key): line[key] for key in rest})
+        label = _across_label(study.across, line[study.across])
+        for text, title in texts.items():
+            row[label if len(texts) == 1 else f"{title}: {label}"] = line[text]
+    names = {KEY_TITLES.get(key, key) for key in rest}
+    spread = [name for row in rows.values() for name in row if name not in names]
+    prefixes = [""] if len(texts) == 1 else [f"{title}: " for title in texts.values()]
+    order = [name for prefix in prefixes for name in dict.fromkeys(spread) if name.startswith(prefix)]
+    return pd.DataFrame(rows.values())[[*(KEY_TITLES.get(key, key) for key in rest), *order]].fillna("–")
+
+
+def _telling(view: pd.DataFrame, keys: list[str]) -> list[str]:
+    """The keys that differ between rows; the system where nothing else does."""
+    return [key for key in keys if view[key].nunique(dropna=False) > 1] or ["system"]
+
+
+def _across_label(key: str, value: Any) -> str:
+    return str(value) if key == "system" else f"{KEY_TITLES.get(key, key)} {value}"
+
+
+def holes(frame: pd.DataFrame) -> list[str]:
+    """The runs of a study that are not there."""
+    return list(frame.loc[frame["status"] == NOT_RUN, "run"])

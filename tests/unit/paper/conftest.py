@@ -1,0 +1,225 @@
+"""A made-up experiment and made-up runs, in the shapes that the other steps write."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from reluformer.experiment import Experiment
+from reluformer.paper.outputs import segment_length
+from reluformer.run import Run, split_system
+
+CONFIG = Path(__file__).parents[3] / "config"
+SHARES = ("0.1", "0.2", "0.5", "1", "2", "5", "10", "20", "50", "100")
+LAYERS = 2
+DIVERGED_AT = 312
+
+
+@dataclass
+class Made:
+    """An experiment in a temporary folder, and how to fill its runs."""
+
+    experiment: Experiment
+    results: Path
+
+    def folder(self, run: Run) -> Path:
+        return self.results / "runs" / run.path
+
+    def fill(self, *studies: str) -> None:
+        """Every run of these studies; direct ReLU attention diverges."""
+        for study in studies:
+            for run in self.experiment.study_runs(study):
+                self.write(run, diverged=split_system(run.system)[0] == "attention-relu")
+
+    def write(self, run: Run, diverged: bool = False, score: float | None = None) -> None:
+        """One run's folder. `score` is its tokenised BLEU; sacreBLEU is one less, d-BLEU one more."""
+        folder = self.folder(run)
+        folder.mkdir(parents=True, exist_ok=True)
+        seen = sum(run.path.encode()) % 17 / 17
+        value = 20 + 2 * seen if score is None else score
+        documents = segment_length(run.dataset)
+        put(folder, "summary.json", summary(diverged, run))
+        put(folder, "translation.json", {"status": status(diverged), "tokens_per_second": None if diverged else 900.0})
+        put(folder, "scores.json", scores(diverged, value, documents))
+        put(folder, "analysis.json", analysis(diverged, run, seen))
+        write_log(folder / "log.jsonl", diverged, seen)
+        write_maps(folder / "attention.npz", diverged, documents, seen)
+
+
+def status(diverged: bool) -> str:
+    return "diverged" if diverged else "finished"
+
+
+def put(folder: Path, name: str, content: dict[str, Any]) -> None:
+    (folder / name).write_text(json.dumps(content), encoding="utf-8")
+
+
+def summary(diverged: bool, run: Run) -> dict[str, Any]:
+    return {
+        "status": status(diverged),
+        "updates": DIVERGED_AT if diverged else 500,
+        "diverged_at": DIVERGED_AT if diverged else None,
+        "first_loss": 8.5,
+        "final_loss": None if diverged else 3.25,
+        "best_valid_loss": 3.0 + run.seed / 10,
+        "tokens_per_second": 3500.0 + run.seed,
+        "parameters": 3_000_000,
+    }
+
+
+def scores(diverged: bool, value: float, documents: int | None) -> dict[str, Any]:
+    if diverged:
+        return {"status": "diverged", "metrics": {}, "buckets": [], "lengths": None}
+    metrics: dict[str, Any] = {
+        "bleu": {"score": value - 1, "signature": "made up"},
+        "tokenized_bleu": {"score": value, "signature": "made up"},
+        "chrf": {"score": value + 20, "signature": "made up"},
+    }
+    bounds = [(1, 10), (11, 20), (21, 30), (31, 40), (41, 50), (51, None)]
+    if documents:
+        metrics["d_bleu"] = {"score": value + 1, "signature": "made up"}
+        metrics["s_bleu"] = None
+        metrics["sentence_count_agreement"] = 0.0
+        bounds = [(1, 32), (33, 64), (65, 128)]
+    return {
+        "status": "finished",
+        "metrics": metrics,
+        "buckets": [
+            {"low": low, "high": high, "segments": 1200 // (i + 1), "bleu": value - 1 - i, "tokenized_bleu": value - i}
+            for i, (low, high) in enumerate(bounds)
+        ],
+        "lengths": {"mean": 50.0, "median": 48, "p90": 60, "max": 64, "share_half": 0.75 if documents else None},
+        "unit": "subword tokens" if documents else "words",
+    }
+
+
+def analysis(diverged: bool, run: Run, seen: float) -> dict[str, Any]:
+    if diverged:
+        return {"status": "diverged", "split": "test", "segments": 0, "tokens": 0, "places": {}, "kinds": {}}
+    softmax = split_system(run.system)[0] == "ffn-softmax"
+    exponent = 0.2 if softmax else 0.6
+    curve = {share: (float(share) / 100) ** exponent for share in SHARES}
+    places: dict[str, Any] = {}
+    for layer in range(LAYERS):
+        for stack in ("encoder", "decoder"):
+            ratio = (0.002 if softmax else 0.4) * (layer + 1 + seen)
+            places[f"{stack}.{layer}.ffn"] = {"kind": "ffn", "variance_ratio": ratio, "anisotropy": 0.1 + layer / 10}
+            places[f"{stack}.{layer}.attention"] = attention_place(f"{stack}_attention", layer)
+        places[f"decoder.{layer}.cross_attention"] = attention_place("cross_attention", layer)
+    attention = {
+        "variance_ratio": 0.3,
+        "output_variance": 0.7,
+        "entropy": 1.25 + seen,
+        "zero_share": 0.625,
+        "distance": 8.5,
+        "beyond": {"128": 0.1, "256": 0.05, "512": 0.01},
+        "punctuation_share": 0.125,
+    }
+    ffn = {
+        "variance_ratio": 0.001 if softmax else 0.5,
+        "output_variance": 0.4,
+        "residual_variance": 0.9,
+        "anisotropy": 0.25,
+        "entropy": 3.0,
+        "used_slots": 0.9,
+        "top_share": curve,
+        "gradient_top_share": curve,
+        "value_norm_top_share": curve,
+    }
+    names = ("attention", "encoder_attention", "decoder_attention", "cross_attention")
+    kinds = {"ffn": ffn, **{name: attention for name in names}}
+    return {"status": "finished", "split": "test", "segments": 9, "tokens": 99, "places": places, "kinds": kinds}
+
+
+def attention_place(kind: str, layer: int) -> dict[str, Any]:
+    lengths = [4, 8, 16, 32, 64]
+    curve = {"lengths": lengths, "variance": [0.1 * (layer + 1) * n**0.1 for n in lengths]}
+    return {"kind": kind, "entropy": 1.0 + layer, "variance_by_length": curve}
+
+
+def write_log(path: Path, diverged: bool, seen: float) -> None:
+    lines: list[dict[str, Any]] = []
+    for update in range(20, DIVERGED_AT if diverged else 501, 20):
+        loss = 8.5 + 2 ** (update / 40) / 2 if diverged else 3 + 5.5 * math.exp(-update / 150) + seen / 4
+        lines.append({"event": "train", "update": update, "loss": loss})
+        if update % 100 == 0:
+            lines.append({"event": "valid", "update": update, "ppl": math.exp(min(loss, 12)), "loss": loss})
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+
+def write_maps(path: Path, diverged: bool, documents: int | None, seen: float) -> None:
+    if diverged:
+        np.savez(path, index=np.int64(-1))
+        return
+    rows, columns = (120, 100) if documents else (14, 17)
+    random = np.random.default_rng(int(seen * 1000))
+    words = np.array(["▁configure", "▁the", "▁device", ",", "▁in", "$x_", "tings", "▁übersetzt"])
+    arrays: dict[str, Any] = {"index": np.int64(3)}
+    for name, queries, keys in (("encoder", columns, columns), ("decoder", rows, rows), ("cross", rows, columns)):
+        near = -np.abs(np.arange(queries)[:, None] * keys / queries - np.arange(keys)[None]) / 2
+        scores = near[None] + random.normal(size=(4, queries, keys))
+        weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+        arrays |= {f"{name}.{layer}": weights.astype(np.float16) for layer in range(LAYERS)}
+    arrays["src_tokens"] = words[np.arange(columns) % len(words)]
+    arrays["tgt_tokens"] = words[(np.arange(rows) * 3) % len(words)]
+    np.savez(path, **arrays)
+
+
+def write_law(results: Path) -> None:
+    n = [2**power for power in range(3, 13)]
+    measured = {"relu": [v / 2.02 for v in n], "relu-scaled": [1.01] * len(n), "softmax": [2.7 / v for v in n]}
+    path = results / "paper"
+    path.mkdir(parents=True, exist_ok=True)
+    put(path, "variance_law.json", {"n": n, "theory_direct": [v / 2 for v in n], "measured": measured})
+
+
+def dataset(title: str, segments: dict[str, Any] | None) -> dict[str, Any]:
+    corpus: dict[str, Any] = {"reader": "lines", "archives": [], "segments": segments, "documents": bool(segments)}
+    return {
+        "title": title,
+        "src": "de",
+        "tgt": "en",
+        "corpus": corpus,
+        "training": {"updates": 500},
+        "recipes": {"sweep": {"training": {"updates": 200}}},
+    }
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Made]:
+    """`make(toy=True, seeds=[1, 2], studies={...})`: the project's systems and studies on two made-up datasets."""
+
+    def build(**config: Any) -> Made:
+        folder = tmp_path / "config"
+        (folder / "datasets").mkdir(parents=True, exist_ok=True)
+        for name in ("systems.yaml", "studies.yaml"):
+            shutil.copy(CONFIG / name, folder / name)
+        segments = {"packing": ["within", "across"], "lengths": [64, 128]}
+        made_up = {"sentences": ("Some sentences", None), "documents": ("Some documents", segments)}
+        for role, (title, what) in made_up.items():
+            path = folder / "datasets" / f"some-{role}.yaml"
+            path.write_text(yaml.safe_dump(dataset(title, what)), encoding="utf-8")
+        changes = {
+            "document-length": {"lengths": [64, 128], "packing": ["within"]},
+            "distance": {"lengths": [128], "packing": ["within"]},
+            "memory-size": {"vary": {"slots": [32, 128, 512]}},
+        }
+        whole = {
+            "title": "Made up",
+            "datasets": {"sentences": "some-sentences", "documents": "some-documents"},
+            "seeds": [1],
+            **config,
+            "studies": {**changes, **config.get("studies", {})},
+        }
+        return Made(Experiment(whole, folder, "made-up.yaml"), tmp_path / "results")
+
+    return build
