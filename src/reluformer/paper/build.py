@@ -9,8 +9,8 @@ from reluformer.paper import page
 from reluformer.paper.figures import draw
 from reluformer.paper.formats import latex, markdown, write_text
 from reluformer.paper.metrics import metric
-from reluformer.paper.notes import answer, footer, toy_stamp
-from reluformer.paper.outputs import study_inputs, study_outputs
+from reluformer.paper.notes import answer, footer, reported_lines, toy_stamp
+from reluformer.paper.outputs import read_claims, study_inputs, study_outputs
 from reluformer.paper.records import records
 from reluformer.paper.tables import cells, raw_table, shown_table
 from reluformer.settings import SettingsError, nearest
@@ -34,6 +34,7 @@ def build_study(experiment: Experiment, study: str, results: Path) -> None:
     stamp, notes = toy_stamp(experiment), footer(experiment, study, frame, results)
     if config.across:
         notes.append(f"Figures in the cells: {'; '.join(one.title for one in metrics)}.")
+    notes += reported_lines(read_claims(experiment), study)
     reply = answer(config.answer, frame) if config.answer else None
     lines = [*([reply] if reply else []), *notes]
     folder = results / "paper" / "tables"

@@ -201,7 +201,7 @@ def make(tmp_path: Path) -> Callable[..., Made]:
     def build(**config: Any) -> Made:
         folder = tmp_path / "config"
         (folder / "datasets").mkdir(parents=True, exist_ok=True)
-        for name in ("systems.yaml", "studies.yaml"):
+        for name in ("systems.yaml", "studies.yaml", "claims.yaml"):
             shutil.copy(CONFIG / name, folder / name)
         segments = {"packing": ["within", "across"], "lengths": [64, 128]}
         made_up = {"sentences": ("Some sentences", None), "documents": ("Some documents", segments)}
