@@ -12,7 +12,7 @@ import pandas as pd
 from reluformer.experiment import Experiment
 from reluformer.paper import page
 from reluformer.paper.config import ClaimConfig
-from reluformer.paper.formats import markdown, write_text
+from reluformer.paper.formats import markdown, pipe_table, write_text
 from reluformer.paper.metrics import metric
 from reluformer.paper.notes import reported, source_note, toy_stamp
 from reluformer.paper.outputs import read_claims
@@ -21,20 +21,24 @@ from reluformer.paper.tables import key_columns
 from reluformer.paper.verdicts import STATED, VERDICTS, Comparison, compare, state, total
 
 TITLE = "The paper's claims, and what we see"
+LEAD = "Each verdict rests on the runs of one study, compared by the rules in the second table."
+GROUNDS = "What the verdicts rest on"
 
 
 def build_claims(experiment: Experiment, results: Path) -> None:
     """Writes `results/paper/claims.{json,md,html}`. Raises `SettingsError` for a mistake in claims.yaml."""
     judged = [judge(experiment, name, claim, results) for name, claim in read_claims(experiment).items()]
-    table = pd.DataFrame([_row(claim) for claim in judged])
+    verdicts = pd.DataFrame([_verdict_row(claim) for claim in judged])
+    grounds = pd.DataFrame([row for claim in judged for row in _rule_rows(claim)])
     stamp = toy_stamp(experiment)
     notes = [STATED, source_note()]
     content = {"title": experiment.config.title, "toy": experiment.config.toy, "rule": STATED, "claims": judged}
     folder = results / "paper"
     write_text(folder / "claims.json", json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    write_text(folder / "claims.md", markdown(TITLE, table, [*([stamp] if stamp else []), *notes]))
-    html = page.render(TITLE, "Each claim's verdict rests on the runs of one study.", [("", table)], notes, stamp=stamp)
-    write_text(folder / "claims.html", html)
+    pages = [*([stamp] if stamp else []), f"## {GROUNDS}", pipe_table(grounds), *notes]
+    write_text(folder / "claims.md", markdown(TITLE, verdicts, pages))
+    tables = [("", verdicts), (GROUNDS, grounds)]
+    write_text(folder / "claims.html", page.render(TITLE, LEAD, tables, notes, stamp=stamp))
 
 
 def judge(experiment: Experiment, name: str, claim: ClaimConfig, results: Path) -> dict[str, Any]:
@@ -80,9 +84,9 @@ def seen(comparisons: list[Comparison], name: str) -> str:
     parts = []
     for one in comparisons:
         where = ", ".join(f"{key} {value}" for key, value in one.at.items())
-        sides = [one.ours.text(shown), *([one.other.text(shown)] if one.other and one.other.n else [])]
-        other = one.other is not None and one.other.n == 0 and one.other.mean is None
-        sides += [one.other.text(shown)] if one.other and other else []
+        sides = [one.ours.text(shown)]
+        if one.other is not None and (one.other.n or one.other.mean is None):  # not a number that the rule states
+            sides.append(one.other.text(shown))
         parts.append((f"{where}: " if where else "") + " against ".join(sides))
     return "; ".join(parts) or "no such runs in this configuration"
 
@@ -102,14 +106,20 @@ def label(claim: Mapping[str, Any]) -> str:
     return f"toy: {verdict}" if claim["toy"] and verdict not in ("not run", "by construction") else verdict
 
 
-def _row(claim: Mapping[str, Any]) -> dict[str, str]:
-    rules = "; ".join(f"{rule['rule']} ({rule['outcome']})" for rule in claim["rules"])
-    ours = "; ".join(dict.fromkeys(rule["seen"] for rule in claim["rules"]))
+def _verdict_row(claim: Mapping[str, Any]) -> dict[str, str]:
     return {
         "claim": claim["id"],
         "verdict": label(claim),
         "the paper": f"{claim['sentence']} ({claim['source']})",
         "reported": reported(claim["reported"]) or "no figures available",
-        "ours": ours or str(claim["rests_on"]),
-        "rule": rules or "–",
     }
+
+
+def _rule_rows(claim: Mapping[str, Any]) -> list[dict[str, str]]:
+    """A row a rule; a claim without rules has one that says what it rests on."""
+    if not claim["rules"]:
+        return [{"claim": claim["id"], "outcome": "–", "rule": "–", "ours": claim["rests_on"]}]
+    return [
+        {"claim": claim["id"], "outcome": rule["outcome"], "rule": rule["rule"], "ours": rule["seen"]}
+        for rule in claim["rules"]
+    ]

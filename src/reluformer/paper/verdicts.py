@@ -4,7 +4,7 @@ A difference counts where it is larger than both the rule's margin and two stand
 means over seeds (with one seed, no error is known and the margin alone decides). `above` holds where the difference
 counts and fails where the opposite one does; `at least` fails only where the opposite difference counts; `close to`
 holds within the margin and fails beyond the margin and two standard errors; `times` holds from the factor on and fails
-at 1 or less; `diverges` and `trains` look at the runs' status. Between holding and failing, a rule is open. A system
+below it at 1 or less; `diverges` and `trains` look at the runs' status. Between holding and failing, a rule is open. A system
 that diverged is below any that trained. A rule over several points (slots, lengths) must hold at each.
 """
 
@@ -114,9 +114,8 @@ def decide(rule: RuleConfig, ours: Value, other: Value) -> Outcome:
         ratio = ours.mean / other.mean if other.mean else float("inf")
         return "holds" if ratio >= rule.margin else "fails" if ratio <= 1 else "open"
     if rule.relation == "close to":
-        return (
-            "holds" if abs(difference) <= rule.margin else "fails" if abs(difference) > rule.margin + error else "open"
-        )
+        apart = abs(difference)
+        return "holds" if apart <= rule.margin else "fails" if apart > rule.margin + error else "open"
     if difference < -counts or (rule.relation == "above" and difference == 0 == counts):
         return "fails"
     return "holds" if rule.relation == "at least" or difference > counts else "open"
