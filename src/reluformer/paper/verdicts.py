@@ -3,9 +3,9 @@
 A difference counts where it is larger than both the rule's margin and two standard errors of the difference of the
 means over seeds (with one seed, no error is known and the margin alone decides). `above` holds where the difference
 counts and fails where the opposite one does; `at least` fails only where the opposite difference counts; `close to`
-holds within the margin and fails beyond the margin and two standard errors; `times` holds from the factor on and fails
-below it at 1 or less; `diverges` and `trains` look at the runs' status. Between holding and failing, a rule is open. A system
-that diverged is below any that trained. A rule over several points (slots, lengths) must hold at each.
+holds within the margin and fails beyond the margin and two standard errors; `times` holds from the factor on, and short
+of it fails at 1 or less; `diverges` and `trains` look at the runs' status. Between holding and failing, a rule is open.
+A system that diverged is below any that trained. A rule over several points (slots, lengths) must hold at each.
 """
 
 from __future__ import annotations

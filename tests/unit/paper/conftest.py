@@ -54,6 +54,14 @@ class Made:
         write_log(folder / "log.jsonl", diverged, seen)
         write_maps(folder / "attention.npz", diverged, documents, seen)
 
+    def law(self) -> None:
+        """The variance law on Gaussian inputs."""
+        n = [2**power for power in range(3, 13)]
+        measured = {"relu": [v / 2.02 for v in n], "relu-scaled": [1.01] * len(n), "softmax": [2.7 / v for v in n]}
+        folder = self.results / "paper"
+        folder.mkdir(parents=True, exist_ok=True)
+        put(folder, "variance_law.json", {"n": n, "theory_direct": [v / 2 for v in n], "measured": measured})
+
 
 def status(diverged: bool) -> str:
     return "diverged" if diverged else "finished"
@@ -136,7 +144,7 @@ def analysis(diverged: bool, run: Run, seen: float) -> dict[str, Any]:
         "value_norm_top_share": curve,
     }
     names = ("attention", "encoder_attention", "decoder_attention", "cross_attention")
-    kinds = {"ffn": ffn, **{name: attention for name in names}}
+    kinds = {"ffn": ffn, **dict.fromkeys(names, attention)}
     return {"status": "finished", "split": "test", "segments": 9, "tokens": 99, "places": places, "kinds": kinds}
 
 
@@ -172,14 +180,6 @@ def write_maps(path: Path, diverged: bool, documents: int | None, seen: float) -
     arrays["src_tokens"] = words[np.arange(columns) % len(words)]
     arrays["tgt_tokens"] = words[(np.arange(rows) * 3) % len(words)]
     np.savez(path, **arrays)
-
-
-def write_law(results: Path) -> None:
-    n = [2**power for power in range(3, 13)]
-    measured = {"relu": [v / 2.02 for v in n], "relu-scaled": [1.01] * len(n), "softmax": [2.7 / v for v in n]}
-    path = results / "paper"
-    path.mkdir(parents=True, exist_ok=True)
-    put(path, "variance_law.json", {"n": n, "theory_direct": [v / 2 for v in n], "measured": measured})
 
 
 def dataset(title: str, segments: dict[str, Any] | None) -> dict[str, Any]:

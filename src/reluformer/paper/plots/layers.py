@@ -32,7 +32,7 @@ def draw(plot: Plot) -> Drawing:
             continue
         axes.set_xticks(range(len(places)), [short(place) for place in places], rotation=45, ha="right")
         for label, look in plot.looks(frame).items():
-            points = [(places.index(place), value) for place, value in series[label].items()]
+            points = sorted((places.index(place), value) for place, value in series[label].items())
             if points:
                 (handles[label],) = axes.plot(*zip(*points, strict=True), **look)
         values = [value for one in series.values() for value in one.values()]
