@@ -5,13 +5,14 @@ To add an activation, write its class in `reluformer.memory.activations` and one
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
 from reluformer.settings import Strict, nearest
 
-Gamma = float | Literal["learned"]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Gamma = Positive | Literal["learned"]
 
 
 class Activation(NamedTuple):
@@ -22,7 +23,7 @@ class Activation(NamedTuple):
 
 
 ACTIVATIONS: dict[str, Activation] = {
-    "softmax": Activation("reluformer.memory.activations:Softmax", {"temperature": float}),
+    "softmax": Activation("reluformer.memory.activations:Softmax", {"temperature": Positive}),
     "relu": Activation("reluformer.memory.activations:ReLU", {}),
     "relu-scaled": Activation("reluformer.memory.activations:ScaledReLU", {"gamma": Gamma}),
     "sparsemax": Activation("reluformer.memory.activations:Sparsemax", {}),
@@ -63,11 +64,13 @@ class MemoryConfig(Strict):
         if "activation" not in info.data:
             return options
         known = ACTIVATIONS[info.data["activation"]].options
+        checked = {}
         for key, value in options.items():
             if key not in known:
                 raise ValueError(f"{info.data['activation']} has no option {key!r}{nearest(key, known)}")
             try:
-                TypeAdapter(known[key]).validate_python(value, strict=False)
+                checked[key] = TypeAdapter(known[key]).validate_python(value, strict=False)
             except ValidationError as error:
-                raise ValueError(f"option {key}: {value!r}: {error.errors()[0]['msg']}") from None
-        return options
+                message = " or ".join(e["msg"][0].lower() + e["msg"][1:] for e in error.errors())
+                raise ValueError(f"option {key}: {value!r}: {message}") from None
+        return checked

@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from reluformer.memory.config import MemoryConfig
-from reluformer.settings import Strict
+from reluformer.settings import Strict, merge, nearest, parse
+
+KINDS = ("ffn", "encoder_attention", "decoder_attention", "cross_attention")
+
+
+def kind_of(place: str) -> str:
+    """The kind of memory in a place: `encoder.0.attention` -> `encoder_attention`."""
+    side, _, name = place.split(".")
+    return f"{side}_attention" if name == "attention" else name
+
+
+def places_of(encoder_layers: int, decoder_layers: int) -> list[str]:
+    """The name of every memory of a model, first the encoder's, in the order in which they are read."""
+    encoder = [f"encoder.{i}.{name}" for i in range(encoder_layers) for name in ("attention", "ffn")]
+    names = ("attention", "cross_attention", "ffn")
+    return encoder + [f"decoder.{i}.{name}" for i in range(decoder_layers) for name in names]
+
+
+def changed(base: MemoryConfig, layers: Mapping[str, Mapping[str, Any]], place: str) -> MemoryConfig:
+    """`base` with the changes whose pattern matches `place`, in their order. Raises `SettingsError`."""
+    memory = base.model_dump()
+    for pattern, change in layers.items():
+        if not fnmatchcase(place, pattern):
+            continue
+        if change.get("activation", memory["activation"]) != memory["activation"]:
+            memory["options"] = {}
+        memory = parse(MemoryConfig, merge(memory, change), pattern).model_dump()
+    return MemoryConfig.model_validate(memory)
 
 
 class ModelConfig(Strict):
@@ -16,7 +45,9 @@ class ModelConfig(Strict):
     encoder_layers: int = Field(6, ge=1)
     decoder_layers: int = Field(6, ge=1)
     width: int = Field(512, ge=2, description="E, the model dimension")
-    heads: int = Field(4, ge=1, description="H, attention heads; the head width is width / heads")
+    heads: int = Field(
+        4, ge=1, validate_default=True, description="H, attention heads; the head width is width / heads"
+    )
     slots: int = Field(1024, ge=1, description="slots of each learned (FFN) memory")
     vocabulary: int = Field(0, ge=0, description="joint vocabulary; filled in from the corpus, 0 until then")
     norm: Literal["post", "pre"] = Field("post", description="LayerNorm after the residual add, or before the module")
@@ -34,11 +65,35 @@ class ModelConfig(Strict):
     cross_attention: MemoryConfig = MemoryConfig()
     layers: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
-        description="changes per layer, e.g. {encoder.0.attention: {activation: relu}}; '*' matches every layer",
+        description="changes by place, e.g. {encoder.0.attention: {activation: relu}}; '*' matches every layer; "
+        "applied in the order written; a new activation starts without the old one's options",
     )
 
-    @model_validator(mode="after")
-    def _heads_divide(self) -> ModelConfig:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
-        return self
+    @field_validator("heads")
+    @classmethod
+    def _heads_divide(cls, heads: int, info: ValidationInfo) -> int:
+        width = info.data.get("width", heads)
+        if width % heads:
+            raise ValueError(f"the width {width} is not a multiple of it")
+        return heads
+
+    @field_validator("layers")
+    @classmethod
+    def _layers_exist(cls, layers: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
+        if not {"encoder_layers", "decoder_layers", *KINDS} <= set(info.data):
+            return layers  # one of those keys is wrong, which is reported already
+        places = places_of(info.data["encoder_layers"], info.data["decoder_layers"])
+        for pattern in layers:
+            if not any(fnmatchcase(place, pattern) for place in places):
+                raise ValueError(f"there is no place {pattern!r}{nearest(pattern, places)}")
+        for place in places:
+            changed(info.data[kind_of(place)], layers, place)
+        return layers
+
+    def places(self) -> list[str]:
+        """The name of every memory, first the encoder's, in the order in which they are read."""
+        return places_of(self.encoder_layers, self.decoder_layers)
+
+    def memory(self, place: str) -> MemoryConfig:
+        """The memory in one place: its kind's, with the changes in `layers` that match."""
+        return changed(getattr(self, kind_of(place)), self.layers, place)

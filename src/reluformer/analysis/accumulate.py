@@ -1,0 +1,90 @@
+"""Means and variances over a stream of tensors, in float64 and in memory that does not grow.
+
+Shapes: N rows, H columns (heads), E model width, G groups.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def finite(value: float | Tensor) -> float | None:
+    """A number for JSON: none stands for NaN and infinity."""
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+class ColumnMean:
+    """The mean of every column over the rows that count."""
+
+    def __init__(self) -> None:
+        self._sum: Tensor | None = None
+        self._count: Tensor | None = None
+
+    def add(self, values: Tensor, counted: Tensor) -> None:
+        """values [N, H]; counted: bool [N, H] or [N, 1], the rows that count (others may hold anything)."""
+        counted = counted.expand_as(values)
+        total, count = torch.where(counted, values, 0).sum(0, dtype=torch.float64), counted.sum(0)
+        self._sum = total if self._sum is None else self._sum + total
+        self._count = count if self._count is None else self._count + count
+
+    def pooled(self) -> float | None:
+        """The mean over all rows and columns; none where nothing counted."""
+        if self._sum is None or self._count is None:
+            return None
+        return finite(self._sum.sum() / self._count.sum())
+
+    def columns(self) -> list[float | None]:
+        """The mean of each column, none where nothing counted in it."""
+        if self._sum is None or self._count is None:
+            return []
+        return [finite(mean) for mean in (self._sum / self._count).tolist()]
+
+
+def row_moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and population variance of each row of [N, E], in two passes in fp32 or more; both [N] in float64."""
+    values = values.to(torch.promote_types(values.dtype, torch.float32))
+    mean = values.mean(1, keepdim=True)
+    return mean[:, 0].double(), (values - mean).square_().mean(1).double()
+
+
+class Variance:
+    """The population variance of all numbers in each of G groups.
+
+    Rows are merged into batches, and batches into the whole, in float64 (Chan, Golub, LeVeque 1979).
+    """
+
+    def __init__(self, groups: int = 1) -> None:
+        self.groups = groups
+        self._count: Tensor | None = None
+        self._mean: Tensor | None = None
+        self._squares: Tensor | None = None  # Σ (x − mean)²
+
+    def add(self, values: Tensor, group: Tensor | None = None) -> None:
+        """values [N, E]: E numbers of each row; group: int [N], the group of each row (all group 0 without it)."""
+        rows, width = values.shape
+        if group is None:
+            group = torch.zeros(rows, dtype=torch.long, device=values.device)
+        row_mean, row_variance = row_moments(values)
+        empty = torch.zeros(self.groups, dtype=torch.float64, device=values.device)
+        members = empty.index_add(0, group, torch.ones_like(row_mean))
+        mean = empty.index_add(0, group, row_mean) / members.clamp(min=1)
+        squares = empty.index_add(0, group, width * (row_variance + (row_mean - mean[group]) ** 2))
+        count = members * width
+        if self._count is None or self._mean is None or self._squares is None:
+            self._count, self._mean, self._squares = count, mean, squares
+            return
+        both = self._count + count
+        shift = (mean - self._mean) * count / both.clamp(min=1)
+        self._squares = self._squares + squares + (mean - self._mean) * shift * self._count
+        self._mean = self._mean + shift
+        self._count = both
+
+    def result(self) -> list[float | None]:
+        """The variance of each group; none where it has no number."""
+        if self._count is None or self._squares is None:
+            return [None] * self.groups
+        return [finite(variance) for variance in (self._squares / self._count).tolist()]

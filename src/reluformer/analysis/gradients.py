@@ -1,0 +1,67 @@
+"""Which slots of a learned memory still learn: the gradient norm of each slot.
+
+Shapes: K slots, E model width, B sequences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from reluformer.analysis.concentration import top_share_of
+from reluformer.analysis.rows import kind_of
+from reluformer.analysis.sweep import TensorBatch
+from reluformer.corpus.batches import collate
+from reluformer.model.observe import observe
+
+if TYPE_CHECKING:
+    from reluformer.corpus.store import Store
+    from reluformer.model.objective import Objective
+    from reluformer.model.observe import Read
+
+
+def random_batches(tgt_lengths: NDArray[np.integer], batches: int, tokens: int) -> Iterator[NDArray[np.int64]]:
+    """`batches` disjoint batches of about `tokens` target tokens, from a fixed permutation; fewer in a small split."""
+    order = np.random.default_rng(0).permutation(len(tgt_lengths))
+    batch_of = (np.cumsum(tgt_lengths[order] + 1) - tgt_lengths[order] - 1) // tokens
+    for number in np.unique(batch_of)[:batches]:
+        yield order[batch_of == number]
+
+
+def slot_gradients(objective: Objective, batch: TensorBatch) -> dict[str, Tensor]:
+    """‖∂L/∂(k_j, v_j)‖ of every slot j of every FFN, place -> [K]; L: the training loss a token, penalty included."""
+    slots: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def take(place: str, read: Read) -> None:
+        if kind_of(place) == "ffn":
+            slots[place] = (read.key, read.value)
+
+    with torch.enable_grad(), observe(objective.model, take):
+        losses = objective(*batch)
+        loss = losses.loss_sum / losses.tokens + losses.penalty
+        gradients = torch.autograd.grad(loss, [tensor for pair in slots.values() for tensor in pair])
+    joined = (torch.cat(pair, dim=-1) for pair in zip(gradients[::2], gradients[1::2], strict=True))
+    return {place: gradient.double().norm(dim=-1) for place, gradient in zip(slots, joined, strict=True)}
+
+
+def gradient_top_shares(
+    objective: Objective, store: Store, batches: int, tokens: int
+) -> dict[str, dict[str, float | None]]:
+    """gradient_top_share[p] of every FFN: the share of Σ_j g_j on the p % of its slots with the largest g_j.
+
+    g_j: the norm of the gradient of the training loss (no dropout) in the rows j of K and V, as an update would see it:
+    taken for each of a fixed number of random batches of the split, then averaged over them. objective: in evaluation
+    mode. batches, tokens: as in `AnalysisConfig`.
+    """
+    device = next(objective.parameters()).device
+    total: dict[str, Tensor] = {}
+    for indices in random_batches(store.tgt_lengths, batches, tokens):
+        batch = TensorBatch.of(collate(store, indices), device)
+        for place, norms in slot_gradients(objective, batch).items():
+            total[place] = total[place] + norms if place in total else norms
+    return {place: top_share_of(norms) for place, norms in total.items()}

@@ -1,0 +1,73 @@
+"""Attention maps of one chosen segment, the same one for every system of a dataset.
+
+Shapes: H heads, S source tokens (EOS last), T tokens that the decoder reads (BOS first).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from reluformer.analysis.rows import Kind, kind_of
+from reluformer.analysis.sweep import TensorBatch
+from reluformer.corpus.batches import collate
+from reluformer.model.observe import observe
+
+if TYPE_CHECKING:
+    from reluformer.corpus.store import Store
+    from reluformer.model.observe import Read
+    from reluformer.model.transformer import Transformer
+
+NAMES: dict[Kind, str] = {"encoder_attention": "encoder", "decoder_attention": "decoder", "cross_attention": "cross"}
+
+
+def chosen_segment(store: Store, documents: bool, tokens: int) -> int:
+    """The index of the segment to show; it depends on the store alone, the first of equals.
+
+    Length is the longer side, with EOS. Sentences: the one of median length. Documents: the longest of at most `tokens`
+    tokens, or the shortest where all are longer. The store must not be empty.
+    """
+    length = np.maximum(store.src_lengths, store.tgt_lengths) + 1
+    order = np.argsort(length, kind="stable")
+    if not documents:
+        wanted = length[order[(len(order) - 1) // 2]]
+    else:
+        fitting = length[length <= tokens]
+        wanted = fitting.max() if len(fitting) else length.min()
+    return int(np.flatnonzero(length == wanted)[0])
+
+
+def attention_maps(
+    model: Transformer, store: Store, index: int, pieces: Callable[[Iterable[int]], list[str]], tokens: int
+) -> dict[str, NDArray]:
+    """The arrays of attention.npz, each axis cut to its first `tokens` tokens.
+
+    src_tokens [S], tgt_tokens [T]: pieces, as unicode. encoder.<layer> [H, S, S], decoder.<layer> [H, T, T],
+    cross.<layer> [H, T, S]: float16 weights, queries before keys, not normalised; what float16 cannot hold is its
+    largest number. index: int. pieces: ids -> pieces.
+    """
+    batch = TensorBatch.of(collate(store, [index]), next(model.parameters()).device)
+    arrays: dict[str, NDArray] = {
+        "index": np.array(index),
+        "src_tokens": np.array(pieces(batch.src[0, :tokens].tolist()), dtype=np.str_),
+        "tgt_tokens": np.array(pieces(batch.tgt_in[0, :tokens].tolist()), dtype=np.str_),
+    }
+    largest = torch.finfo(torch.float16).max
+
+    def take(place: str, read: Read) -> None:
+        if (kind := kind_of(place)) != "ffn":
+            weights = read.weights[0, :, :tokens, :tokens].float().clamp(max=largest)
+            arrays[f"{NAMES[kind]}.{place.split('.')[1]}"] = weights.cpu().numpy().astype(np.float16)
+
+    with torch.no_grad(), observe(model, take):
+        model(batch.src, batch.src_mask, batch.tgt_in, batch.tgt_mask)
+    return arrays
+
+
+def no_maps() -> dict[str, NDArray]:
+    """attention.npz of a run that has nothing to show: no tokens, no maps, index −1."""
+    return {"index": np.array(-1), "src_tokens": np.array([], np.str_), "tgt_tokens": np.array([], np.str_)}

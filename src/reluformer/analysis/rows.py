@@ -1,0 +1,114 @@
+"""What one memory read in one batch, as the measures see it: its real rows, one after the other.
+
+Padded queries are gone and no weight lies on a slot that a row may not see, so that no measure has to know of padding.
+
+Shapes: B sequences, S source and T target tokens, N real rows (queries), H heads (1 in an FFN), K slots, D head width,
+E model width, M real tokens whose values are the slots.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from reluformer.model.observe import Read
+
+Kind = Literal["ffn", "encoder_attention", "decoder_attention", "cross_attention"]
+ATTENTIONS: tuple[Kind, ...] = ("encoder_attention", "decoder_attention", "cross_attention")
+KINDS: tuple[Kind, ...] = ("ffn", *ATTENTIONS)
+
+
+def kind_of(place: str) -> Kind:
+    """`encoder.0.attention` -> `encoder_attention`; see `reluformer.model.observe` for the places."""
+    side, _, module = place.split(".")
+    if module == "attention":
+        return "encoder_attention" if side == "encoder" else "decoder_attention"
+    return "cross_attention" if module == "cross_attention" else "ffn"
+
+
+class Tokens(NamedTuple):
+    """The tokens of one batch: which are real, and which of them are commas and periods. bool [B, S] and [B, T]."""
+
+    src_mask: Tensor
+    tgt_mask: Tensor
+    src_punctuation: Tensor
+    tgt_punctuation: Tensor
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The real rows of one read.
+
+    weights: [N, H, K] in fp32 or more, f(q·Kᵀ) as the read used it.
+    counts: int [N], the slots that each row may see: the paper's n_i.
+    output: [N, E], what the module adds to the residual. residual: [N, E], what it is added to.
+    values: [K, E], the value vectors of a learned memory, or [M, H, D], those of the tokens.
+    visible: bool [N, K], the slots that each row may see; none where all rows see all.
+    distance: int [N, K], |i − j| in tokens; self-attention only.
+    punctuation: bool [N, K], slots that are a comma or a period; attention only.
+    """
+
+    weights: Tensor
+    counts: Tensor
+    output: Tensor
+    residual: Tensor
+    values: Tensor
+    visible: Tensor | None = None
+    distance: Tensor | None = None
+    punctuation: Tensor | None = None
+
+    @cached_property
+    def mass(self) -> Tensor:
+        """Σ_j s_j of each row, [N, H]."""
+        return self.weights.sum(-1)
+
+    @cached_property
+    def alive(self) -> Tensor:
+        """bool [N, H]: whether the row has any weight at all."""
+        return self.mass > 0
+
+    @cached_property
+    def shares(self) -> Tensor:
+        """s_j / Σ s, [N, H, K]; 0 in an all-zero row."""
+        return self.weights / torch.where(self.alive, self.mass, 1)[..., None]
+
+
+def rows_of(place: str, read: Read, tokens: Tokens) -> Rows:
+    """The real rows of what `place` read in a batch."""
+    kind = kind_of(place)
+    real = tokens.tgt_mask if place.startswith("decoder.") else tokens.src_mask
+    output, residual = read.output.detach()[real], read.residual.detach()[real]
+    weights = _at_least_fp32(read.weights.detach())
+    if kind == "ffn":
+        flat = weights[real][:, None]  # [B, L, K] -> [N, 1, K]
+        counts = torch.full((flat.size(0),), flat.size(-1), device=flat.device)
+        return Rows(flat, counts, output, residual, _at_least_fp32(read.value.detach()))
+    flat = weights.transpose(1, 2)[real]  # [B, H, Q, K] -> [N, H, K]
+    sequence, query = real.nonzero(as_tuple=True)
+    own = kind == "decoder_attention"
+    slots = tokens.tgt_mask if own else tokens.src_mask
+    punctuation = tokens.tgt_punctuation if own else tokens.src_punctuation
+    distance = (query[:, None] - torch.arange(flat.size(-1), device=flat.device)) if kind != "cross_attention" else None
+    visible = slots[sequence]
+    if own and distance is not None:
+        visible = visible & (distance >= 0)
+    values = _at_least_fp32(read.value.detach()).transpose(1, 2)[slots]  # [B, H, K, D] -> [M, H, D]
+    return Rows(
+        flat,
+        visible.sum(-1),
+        output,
+        residual,
+        values,
+        visible,
+        None if distance is None else distance.abs(),
+        punctuation[sequence],
+    )
+
+
+def _at_least_fp32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))

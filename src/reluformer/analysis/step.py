@@ -1,0 +1,90 @@
+"""The analysis of one trained run: analysis.json and attention.npz in its folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from reluformer.analysis.artifacts import write_arrays, write_json
+from reluformer.analysis.config import AnalysisConfig
+from reluformer.analysis.gradients import gradient_top_shares
+from reluformer.analysis.maps import attention_maps, chosen_segment, no_maps
+from reluformer.analysis.places import mean_by_kind
+from reluformer.analysis.reach import is_punctuation
+from reluformer.analysis.sweep import sweep
+from reluformer.corpus.store import Store, view_folder
+from reluformer.corpus.subword import Subword
+from reluformer.model.files import load_model
+from reluformer.model.objective import Objective
+from reluformer.run import RunConfig, split_dataset
+from reluformer.settings import SettingsError
+
+
+def analyse_run(
+    run_folder: Path, corpora: Path, threads: int | None = None, config: AnalysisConfig | None = None
+) -> None:
+    """Measures a run's memories over its test split, and writes `analysis.json` and `attention.npz` into its folder.
+
+    run_folder: with config.yaml, summary.json and model.safetensors. corpora: the folder with the prepared corpora.
+    threads: CPU threads, torch's choice without it; a CUDA device is used where there is one. A diverged run gets both
+    files with its status and nothing else. Raises `SettingsError` where the run or the corpus is not there or is empty.
+    """
+    config = config or AnalysisConfig()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    status = _status(run_folder)
+    if status == "diverged":
+        write_arrays(run_folder / "attention.npz", no_maps())
+        write_json(run_folder / "analysis.json", _report(status, config.split, 0, 0, {}))
+        return
+    model, run = load_model(run_folder, "cuda" if torch.cuda.is_available() else "cpu")
+    store = Store(view_folder(corpora, run.dataset) / "store" / config.split)
+    if not len(store):
+        raise SettingsError(f"{store.folder}: there is no segment to analyse")
+    subword = _subword(corpora, run)
+    commas = np.array([is_punctuation(piece) for piece in subword.pieces(range(len(subword)))])
+
+    places = sweep(model, store, commas, config.batch_tokens, config.top_rows)
+    objective = Objective(model, run.training.label_smoothing).eval()
+    shares = gradient_top_shares(objective, store, config.gradient_batches, config.gradient_tokens)
+    for place, share in shares.items():
+        places[place]["gradient_top_share"] = share
+    index = chosen_segment(store, split_dataset(run.dataset)[1] is not None, config.map_tokens)
+    maps = attention_maps(model, store, index, subword.pieces, config.map_tokens)
+
+    tokens = int(store.src_lengths.sum() + store.tgt_lengths.sum()) + 2 * len(store)
+    write_arrays(run_folder / "attention.npz", maps)
+    write_json(run_folder / "analysis.json", _report(status, config.split, len(store), tokens, places))
+
+
+def _report(status: str, split: str, segments: int, tokens: int, places: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """analysis.json; tokens: real tokens of both sides, with EOS."""
+    return {
+        "status": status,
+        "split": split,
+        "segments": segments,
+        "tokens": tokens,
+        "places": places,
+        "kinds": mean_by_kind(places),
+    }
+
+
+def _status(run_folder: Path) -> str:
+    path = run_folder / "summary.json"
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["status"])
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: there is no such file; the run has not been trained to its end") from None
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise SettingsError(f"{path}: not the summary of a run") from None
+
+
+def _subword(corpora: Path, run: RunConfig) -> Subword:
+    path = view_folder(corpora, split_dataset(run.dataset)[0]) / "subword.model"
+    if not path.is_file():
+        raise SettingsError(f"{path}: there is no such file; the corpus has not been prepared")
+    return Subword(path)

@@ -1,0 +1,182 @@
+"""Batches by number of target tokens, with little padding, the same on every machine.
+
+An epoch is a permutation of the corpus, cut into windows of a few hundred batches. Inside a window the sequences are
+split again and again along whichever side varies more, until each group fills a batch: sequences of one batch are alike
+in *both* lengths, which sorting by one of them cannot give. Every choice depends on (seed, epoch) alone, so each rank
+computes the whole plan and takes its part of every batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reluformer.corpus.errors import CorpusError
+from reluformer.corpus.store import Store
+from reluformer.corpus.subword import BOS, EOS, PAD
+
+Indices = NDArray[np.int64]
+
+
+class Update(NamedTuple):
+    """One optimizer update: this rank's sequences, an array for each accumulation step."""
+
+    micro: list[Indices]
+    target_tokens: int  # of the whole global batch, EOS included
+    epoch: int
+
+
+class Batch(NamedTuple):
+    """Right-padded ids and masks (True: a real token). B sequences, S source and T target tokens with EOS."""
+
+    src: NDArray[np.int64]  # [B, S], ends with EOS
+    src_mask: NDArray[np.bool_]  # [B, S]
+    tgt_in: NDArray[np.int64]  # [B, T], BOS first
+    tgt_out: NDArray[np.int64]  # [B, T], EOS last
+    tgt_mask: NDArray[np.bool_]  # [B, T]
+
+
+class BatchSampler:
+    """An endless iterator of `Update`; its state can be saved and restored in the middle of an epoch.
+
+    `batch_tokens` is the most target tokens (EOS included) of a global batch; a longer sequence is a batch of its own.
+    The global batches are the same for every `world_size * accumulation`, except that where a batch has fewer sequences
+    than that many parts, neighbours are joined so that no part is ever empty.
+    """
+
+    def __init__(
+        self,
+        src_lengths: NDArray[np.integer],
+        tgt_lengths: NDArray[np.integer],
+        *,
+        batch_tokens: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        accumulation: int = 1,
+        window: int = 512,
+    ) -> None:
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank {rank} of {world_size}")
+        self._parts = world_size * accumulation
+        if len(tgt_lengths) < self._parts:
+            raise CorpusError(
+                f"{len(tgt_lengths)} training sequences: too few for {world_size} processes x {accumulation} steps"
+            )
+        self._src = np.asarray(src_lengths, np.int64) + 1
+        self._tgt = np.asarray(tgt_lengths, np.int64) + 1
+        self._batch_tokens = batch_tokens
+        self._seed = seed
+        self._rank = rank
+        self._accumulation = accumulation
+        self._window_tokens = window * batch_tokens
+        self._epoch = 0
+        self._next = 0  # updates of this epoch already given out
+        self._plan: Iterator[Indices] | None = None
+
+    def __iter__(self) -> BatchSampler:
+        return self
+
+    def __next__(self) -> Update:
+        if self._plan is None:
+            self._plan = self.epoch_batches(self._epoch)
+            for _ in range(self._next):
+                next(self._plan)
+        batch = next(self._plan, None)
+        if batch is None:
+            self._epoch, self._next, self._plan = self._epoch + 1, 0, None
+            return next(self)
+        self._next += 1
+        parts = self._deal(batch)
+        mine = parts[self._rank * self._accumulation : (self._rank + 1) * self._accumulation]
+        return Update(mine, int(self._tgt[batch].sum()), self._epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to go on with the next update."""
+        return {"epoch": self._epoch, "next": self._next, "seed": self._seed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where `state_dict` was taken, whatever the number of processes is now."""
+        if state["seed"] != self._seed:
+            raise CorpusError(f"the saved batches have seed {state['seed']}, this run has {self._seed}")
+        self._epoch, self._next, self._plan = int(state["epoch"]), int(state["next"]), None
+
+    def epoch_batches(self, epoch: int) -> Iterator[Indices]:
+        """The global batches of an epoch in order; every sequence is in one of them."""
+        rng = np.random.default_rng([self._seed, epoch])
+        order = rng.permutation(len(self._tgt))
+        window_of = (np.cumsum(self._tgt[order]) - 1) // self._window_tokens
+        held: Indices | None = None
+        for members in np.split(order, np.flatnonzero(np.diff(window_of)) + 1):
+            tokens = self._tgt[members]
+            # Room for a sequence or two in each batch, or cuts between sequences would leave some batches half empty.
+            room = max(self._batch_tokens - 2 * tokens.mean(), self._batch_tokens / 2)
+            groups = list(self._groups(members, int(-(-tokens.sum() // room))))
+            for i in rng.permutation(len(groups)):
+                batch = groups[i] if held is None else np.concatenate([held, groups[i]])
+                held = None
+                if len(batch) < self._parts:
+                    held = batch
+                    continue
+                yield batch
+        if held is not None:
+            # Too few for every part at the very end of an epoch: sequences seen before fill the batch up.
+            rest = np.setdiff1d(order, held, assume_unique=True)
+            yield np.concatenate([held, rest[: self._parts - len(held)]])
+
+    def _groups(self, members: Indices, batches: int) -> Iterator[Indices]:
+        """Splits sequences into about `batches` batches, each time along the side whose lengths vary more."""
+        tokens = self._tgt[members]
+        if len(members) == 1 or (batches == 1 and tokens.sum() <= self._batch_tokens):
+            yield members
+            return
+        batches = max(batches, 2)
+        src = self._src[members]
+        keys = (members, tokens, src) if src.std() > tokens.std() else (members, src, tokens)
+        members = members[np.lexsort(keys)]
+        ends = np.cumsum(self._tgt[members])
+        cut = int(np.searchsorted(ends, ends[-1] * (batches // 2) / batches, side="right"))
+        cut = min(max(cut, 1), len(members) - 1)
+        yield from self._groups(members[:cut], batches // 2)
+        yield from self._groups(members[cut:], batches - batches // 2)
+
+    def _deal(self, batch: Indices) -> list[Indices]:
+        """A batch as contiguous parts of about equal tokens, none empty."""
+        if self._parts == 1:
+            return [batch]
+        batch = batch[np.lexsort((batch, self._src[batch], self._tgt[batch]))]
+        ends = np.cumsum(self._tgt[batch] + self._src[batch])
+        targets = ends[-1] * np.arange(1, self._parts) / self._parts
+        cuts = np.searchsorted(ends, targets, side="left") + 1
+        for part in range(len(cuts)):  # at least one sequence before, between and after the cuts
+            low = cuts[part - 1] + 1 if part else 1
+            cuts[part] = min(max(cuts[part], low), len(batch) - (len(cuts) - part))
+        return np.split(batch, cuts)
+
+
+def collate(store: Store, indices: Indices | list[int]) -> Batch:
+    """The sequences `indices` of a store as one padded batch."""
+    src = [store.src(int(i)) for i in indices]
+    tgt = [store.tgt(int(i)) for i in indices]
+    src_ids, src_mask = _pad(src, end=EOS)
+    tgt_in, tgt_mask = _pad(tgt, start=BOS)
+    tgt_out, _ = _pad(tgt, end=EOS)
+    return Batch(src_ids, src_mask, tgt_in, tgt_out, tgt_mask)
+
+
+def _pad(
+    sequences: list[NDArray[np.integer]], *, start: int | None = None, end: int | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    first = 0 if start is None else 1
+    lengths = np.array([len(sequence) for sequence in sequences]) + 1
+    ids = np.full((len(sequences), int(lengths.max())), PAD, np.int64)
+    for row, sequence in zip(ids, sequences, strict=True):
+        row[first : first + len(sequence)] = sequence
+    if start is not None:
+        ids[:, 0] = start
+    if end is not None:
+        ids[np.arange(len(ids)), lengths - 1] = end
+    return ids, np.arange(ids.shape[1]) < lengths[:, None]

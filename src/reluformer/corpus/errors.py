@@ -1,0 +1,9 @@
+"""The one kind of error that a corpus ends in."""
+
+from __future__ import annotations
+
+from reluformer.settings import SettingsError
+
+
+class CorpusError(SettingsError):
+    """A corpus that cannot be fetched or prepared, as one line that names the file (and line)."""

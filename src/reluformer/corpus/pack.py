@@ -1,0 +1,129 @@
+"""Document views: whole sentences packed into segments of at most L subword tokens (PAPER: Corpora, Europarl7)."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reluformer.corpus.config import CorpusConfig
+from reluformer.corpus.errors import CorpusError
+from reluformer.corpus.pairs import SPLITS
+from reluformer.corpus.statistics import length_distribution, write_json
+from reluformer.corpus.store import Sequences, Store, StoreWriter
+from reluformer.corpus.subword import SENT
+
+_CHUNK = 2000
+
+
+class Segment(NamedTuple):
+    """`sentences` consecutive sentences from sentence `first` of a split, in (or beginning in) document `document`."""
+
+    document: int
+    first: int
+    sentences: int
+
+
+def segments(
+    src_lengths: NDArray[np.integer],
+    tgt_lengths: NDArray[np.integer],
+    documents: NDArray[np.int64],
+    packing: str,
+    length: int,
+) -> Iterator[Segment]:
+    """Greedy packing: a sentence joins the segment while the longer side has at most `length` tokens.
+
+    Tokens are subwords and the `<sent>` marks between sentences, without EOS. `within` closes the segment at the end
+    of each document, `across` does not. A sentence that is longer by itself is a segment of its own.
+    """
+    ends = documents[1:] if packing == "within" else documents[-1:]
+    starts = documents[:-1] if packing == "within" else documents[:1]
+    for begin, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        first, src, tgt = begin, -1, -1  # -1: no mark before the first sentence
+        for i, (s, t) in enumerate(
+            zip(src_lengths[begin:end].tolist(), tgt_lengths[begin:end].tolist(), strict=True), start=begin
+        ):
+            if i > first and max(src + s, tgt + t) + 1 > length:
+                yield Segment(_document_of(documents, first), first, i - first)
+                first, src, tgt = i, -1, -1
+            src, tgt = src + s + 1, tgt + t + 1
+        if end > first:
+            yield Segment(_document_of(documents, first), first, end - first)
+
+
+def _document_of(documents: NDArray[np.int64], sentence: int) -> int:
+    return int(np.searchsorted(documents, sentence, side="right")) - 1
+
+
+def pack(config: CorpusConfig, src: str, tgt: str, corpus: Path, packing: str, length: int) -> None:
+    """Writes the view `corpus/PACKING-L/` of a prepared document corpus. Raises `CorpusError`."""
+    if config.segments is None or packing not in config.segments.packing or length not in config.segments.lengths:
+        raise CorpusError(f"{corpus}: {packing}-{length} is not among the segments of the dataset's configuration")
+    view = corpus / f"{packing}-{length}"
+    partial = corpus / f".{packing}-{length}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    statistics: dict[str, object] = {"packing": packing, "length": length, "languages": {"src": src, "tgt": tgt}}
+    splits = {split: _pack_split(corpus, split, packing, length, partial) for split in SPLITS}
+    write_json(partial / "statistics.json", {**statistics, "splits": splits})
+    shutil.rmtree(view, ignore_errors=True)
+    partial.replace(view)
+
+
+def _pack_split(corpus: Path, split: str, packing: str, length: int, view: Path) -> dict[str, object]:
+    store = Store(corpus / "store" / split)
+    if store.documents is None:
+        raise CorpusError(f"{store.folder}: the corpus was prepared without documents")
+    names = _document_names(corpus / f"{split}.documents.txt")
+    longest: list[int] = []
+    with (
+        StoreWriter(view / "store" / split, store.vocabulary, documents=packing == "within") as writer,
+        (view / f"{split}.segments.tsv").open("w", encoding="utf-8", newline="") as file,
+    ):
+        table = csv.writer(file, delimiter="\t", lineterminator="\n")
+        table.writerow(("document", "first", "count"))
+        batch: list[Segment] = []
+        for segment in segments(store.src_lengths, store.tgt_lengths, store.documents, packing, length):
+            table.writerow((names[segment.document], segment.first, segment.sentences))
+            batch.append(segment)
+            if len(batch) == _CHUNK:
+                longest += _write(store, batch, writer, names)
+                batch = []
+        longest += _write(store, batch, writer, names)
+    return {
+        "documents": len(names),
+        "sentences": len(store),
+        "segments": writer.sequences,
+        "tokens": writer.tokens,
+        "lengths": length_distribution(longest, length),
+    }
+
+
+def _write(store: Store, batch: list[Segment], writer: StoreWriter, names: list[str]) -> list[int]:
+    """Appends the segments to the store; returns the tokens of each one's longer side."""
+    src, tgt = (Sequences.of([_joined(read, segment) for segment in batch]) for read in (store.src, store.tgt))
+    writer.add(src, tgt, [names[segment.document] for segment in batch])
+    return np.maximum(src.lengths, tgt.lengths).tolist()
+
+
+def _joined(read: Callable[[int], NDArray[np.integer]], segment: Segment) -> list[int]:
+    ids = read(segment.first).tolist()
+    for i in range(segment.first + 1, segment.first + segment.sentences):
+        ids.append(SENT)
+        ids += read(i).tolist()
+    return ids
+
+
+def _document_names(path: Path) -> list[str]:
+    """The document ids of a split in order, each once."""
+    names: list[str] = []
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            name = line.removesuffix("\n")
+            if not names or names[-1] != name:
+                names.append(name)
+    return names

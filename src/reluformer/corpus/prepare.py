@@ -1,0 +1,179 @@
+"""The preparation of a corpus: archives in, text, subword model, token store, statistics and provenance out.
+
+Four passes, each a stream through all workers, so that memory does not grow with the corpus: read, tokenise and clean;
+(learn and apply the truecasing;) count the words and learn the subwords; encode.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reluformer.corpus import moses, subword, truecase
+from reluformer.corpus.clean import Cleaner, held_out_texts
+from reluformer.corpus.config import CorpusConfig
+from reluformer.corpus.errors import CorpusError
+from reluformer.corpus.pairs import SPLITS, Pair, one_line
+from reluformer.corpus.parallel import Workers, chunks
+from reluformer.corpus.readers.registry import read
+from reluformer.corpus.statistics import length_distribution, sources, versions, write_json
+from reluformer.corpus.store import Sequences, Store, StoreWriter
+from reluformer.corpus.subword import UNK, Subword
+
+_CHUNK = 2000
+
+
+def prepare(config: CorpusConfig, src: str, tgt: str, archives: list[Path], output: Path, workers: int) -> None:
+    """Writes `results/corpora/D/` of one corpus; nothing half-written is left under its final name.
+
+    `archives` are the fetched files in the order of `config.archives`. Raises `CorpusError` with file and line where
+    the corpus is not what it should be.
+    """
+    partial_folder = output / ".partial"
+    shutil.rmtree(partial_folder, ignore_errors=True)
+    (partial_folder / "raw").mkdir(parents=True)
+    try:
+        with Workers(workers) as pool:
+            cleaning = _write_text(config, src, tgt, archives, partial_folder, pool)
+            if config.truecase:
+                for language in (src, tgt):
+                    truecase.truecase_corpus(partial_folder, language, pool)
+            counts = _count_words([partial_folder / f"train.tok.{language}" for language in (src, tgt)], pool)
+            size = subword.train(counts, config.vocabulary, partial_folder / "subword.model")
+            print(f"subwords: {size} pieces from {len(counts)} distinct words", flush=True)
+            unknown = {split: _encode(config, src, tgt, split, partial_folder, size, pool) for split in SPLITS}
+        statistics = {
+            "languages": {"src": src, "tgt": tgt},
+            "vocabulary": size,
+            "distinct_words": len(counts),
+            "cleaning": cleaning,
+            "splits": {split: _split_statistics(partial_folder, split, unknown[split]) for split in SPLITS},
+        }
+        provenance = {
+            "archives": sources(list(zip(config.archives, archives, strict=True))),
+            "configuration": config.model_dump(mode="json"),
+            "cleaning": cleaning,
+            "versions": versions(),
+        }
+        write_json(partial_folder / "provenance.json", provenance)
+        write_json(partial_folder / "statistics.json", statistics)
+        for new in sorted(partial_folder.iterdir(), key=lambda path: path.name == "statistics.json"):
+            old = output / new.name
+            if old.is_dir():
+                shutil.rmtree(old)
+            new.replace(old)
+    finally:
+        shutil.rmtree(partial_folder, ignore_errors=True)
+
+
+def _write_text(
+    config: CorpusConfig, src: str, tgt: str, archives: list[Path], folder: Path, pool: Workers
+) -> dict[str, dict[str, int]]:
+    """raw/ and {split}.tok.* (and .documents.txt); returns the counts of each cleaning step."""
+    held_out = None
+    if config.disjoint:
+        held_out = held_out_texts(read(config, src, tgt, archives), config.min_words)
+    cleaner = Cleaner(config, held_out)
+    tokenise = partial(_tokenise, src=src, tgt=tgt, lower=config.lowercase, straighten=config.straighten)
+    with ExitStack() as stack:
+        files: dict[str, list[Any]] = {}
+        for split in SPLITS:
+            names = [f"raw/{split}.{src}", f"raw/{split}.{tgt}", f"{split}.tok.{src}", f"{split}.tok.{tgt}"]
+            names += [f"{split}.documents.txt"] if config.documents else []
+            files[split] = [
+                stack.enter_context((folder / name).open("w", encoding="utf-8", newline="\n")) for name in names
+            ]
+        for results in pool.map(tokenise, chunks(read(config, src, tgt, archives), _CHUNK)):
+            for pair, src_tokens, tgt_tokens in results:
+                to = cleaner.split(pair, src_tokens, tgt_tokens)
+                if to is None:
+                    continue
+                texts = (one_line(pair.src), one_line(pair.tgt), src_tokens, tgt_tokens, pair.document)
+                for file, text in zip(files[to], texts, strict=False):
+                    file.write(text + "\n")
+    for split in SPLITS:
+        counts = {step: n for step, n in cleaner.counts[split].items() if n}
+        print(f"{split}: " + ", ".join(f"{step} {n}" for step, n in counts.items()), flush=True)
+        if not cleaner.counts[split]["kept"]:
+            raise CorpusError(f"{archives[0].parent}: no {split} pair is left ({counts or 'none was read'})")
+    return {split: dict(counts) for split, counts in cleaner.counts.items()}
+
+
+def _tokenise(pairs: list[Pair], *, src: str, tgt: str, lower: bool, straighten: bool) -> list[tuple[Pair, str, str]]:
+    results = []
+    for pair in pairs:
+        sides = []
+        for language, text in ((src, pair.src), (tgt, pair.tgt)):
+            if straighten and pair.split == "test":
+                text = text.replace("’", "'")
+            tokens = moses.tokenizer(language)(text)
+            if pair.split == "train":
+                tokens = tokens.strip()  # as clean-corpus-n.perl; tokenizer.perl can leave a space at the end
+            sides.append(moses.lowercase(tokens) if lower else tokens)
+        results.append((pair, sides[0], sides[1]))
+    return results
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for line in file:
+            yield line.removesuffix("\n")
+
+
+def _count_words(paths: Iterable[Path], pool: Workers) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for path in paths:
+        for found in pool.map(_count, chunks(_lines(path), 5 * _CHUNK)):
+            counts.update(found)
+    return counts
+
+
+def _count(lines: list[str]) -> Counter[str]:
+    return Counter(word for line in lines for word in line.split(" ") if word)
+
+
+@lru_cache(maxsize=1)
+def _subword(path: Path, _written: int) -> Subword:
+    return Subword(path)
+
+
+def _ids(chunk: list[tuple[str, str]], *, model: Path, written: int) -> tuple[Sequences, Sequences]:
+    encode = _subword(model, written).encode
+    return Sequences.of(encode([src for src, _ in chunk])), Sequences.of(encode([tgt for _, tgt in chunk]))
+
+
+def _encode(
+    config: CorpusConfig, src: str, tgt: str, split: str, folder: Path, vocabulary: int, pool: Workers
+) -> dict[str, int]:
+    """store/SPLIT; returns how many tokens of each side are unknown."""
+    model = folder / "subword.model"
+    encode = partial(_ids, model=model, written=model.stat().st_mtime_ns)
+    unknown = {"src": 0, "tgt": 0}
+    pairs = zip(_lines(folder / f"{split}.tok.{src}"), _lines(folder / f"{split}.tok.{tgt}"), strict=True)
+    documents = chunks(_lines(folder / f"{split}.documents.txt"), _CHUNK) if config.documents else None
+    with StoreWriter(folder / "store" / split, vocabulary, documents=config.documents) as writer:
+        for src_ids, tgt_ids in pool.map(encode, chunks(pairs, _CHUNK)):
+            writer.add(src_ids, tgt_ids, next(documents) if documents else None)
+            unknown["src"] += int(np.count_nonzero(src_ids.ids == UNK))
+            unknown["tgt"] += int(np.count_nonzero(tgt_ids.ids == UNK))
+    return unknown
+
+
+def _split_statistics(folder: Path, split: str, unknown: dict[str, int]) -> dict[str, Any]:
+    store = Store(folder / "store" / split)
+    lengths = {"src": store.src_lengths, "tgt": store.tgt_lengths}
+    found: dict[str, Any] = {"pairs": len(store)}
+    if store.documents is not None:
+        found["documents"] = len(store.documents) - 1
+        found["sentences_per_document"] = length_distribution(np.diff(store.documents))
+    found["subwords"] = {side: int(n.sum()) for side, n in lengths.items()}
+    found["unknown"] = unknown
+    found["lengths"] = {side: length_distribution(n) for side, n in lengths.items()}
+    return found

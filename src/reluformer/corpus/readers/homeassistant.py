@@ -1,0 +1,61 @@
+"""The demo corpus: the translations inside the Home Assistant wheel.
+
+Each integration has `translations/LANG.json` with the same keys in every language; the pair of a key's two texts is a
+sentence pair, an integration is a document, and its sentences are in the order of the source file's keys.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from reluformer.corpus.config import CorpusConfig
+from reluformer.corpus.errors import CorpusError
+from reluformer.corpus.pairs import Pair, split_of
+
+_FILE = re.compile(r"homeassistant/components/([^/]+)/translations/([^/]+)\.json")
+
+
+def read(config: CorpusConfig, src: str, tgt: str, files: dict[str, Path]) -> Iterator[Pair]:
+    """The pairs of one wheel, integration by integration in alphabetical order. Raises `CorpusError`."""
+    (path,) = files.values()
+    try:
+        wheel = zipfile.ZipFile(path)
+    except zipfile.BadZipFile:
+        raise CorpusError(f"{path}: not a wheel (zip) file") from None
+    with wheel:
+        found: dict[str, set[str]] = {}
+        for name in wheel.namelist():
+            if match := _FILE.fullmatch(name):
+                found.setdefault(match[1], set()).add(match[2])
+        documents = sorted(document for document, languages in found.items() if {src, tgt} <= languages)
+        if not documents:
+            raise CorpusError(f"{path}: no integration has translations in both {src!r} and {tgt!r}")
+        for document in documents:
+            split = split_of(document, config.held_out)
+            src_texts, tgt_texts = (_texts(wheel, path, document, language) for language in (src, tgt))
+            for key, text in src_texts.items():
+                if key in tgt_texts:
+                    yield Pair(split, document, text, tgt_texts[key])
+
+
+def _texts(wheel: zipfile.ZipFile, path: Path, document: str, language: str) -> dict[str, str]:
+    """The texts of one file by their dotted keys, white space (line ends above all) as single spaces."""
+    name = f"homeassistant/components/{document}/translations/{language}.json"
+    try:
+        data = json.loads(wheel.read(name))
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise CorpusError(f"{path}: {name}: {error}") from None
+    return {key: " ".join(text.split()) for key, text in _flatten(data, "") if text.strip()}
+
+
+def _flatten(data: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    for key, value in data.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, str):
+            yield f"{prefix}{key}", value

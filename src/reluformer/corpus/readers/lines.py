@@ -1,0 +1,40 @@
+"""Plain line-aligned files, with or without document marks: any parallel corpus, by one YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from reluformer.corpus.config import CorpusConfig
+from reluformer.corpus.errors import CorpusError
+from reluformer.corpus.pairs import SPLITS, Pair, Split, split_of
+from reluformer.corpus.readers.textfile import aligned, read_lines
+
+
+def read(config: CorpusConfig, src: str, tgt: str, files: dict[str, Path]) -> Iterator[Pair]:
+    """The pairs of each split's files; without files of their own, valid and test are shares of train."""
+    for split in SPLITS:
+        if split in config.files:
+            sides = config.files[split]
+            yield from _read_split(config, split, files[sides.src], files[sides.tgt])
+
+
+def _read_split(config: CorpusConfig, split: Split, src: Path, tgt: Path) -> Iterator[Pair]:
+    document, count = "", 0
+    mark = config.document_mark
+    for number, one, other in aligned(read_lines(src), read_lines(tgt), str(src), str(tgt)):
+        if mark is not None:
+            marks = one.strip() == mark, other.strip() == mark
+            if all(marks):
+                count += 1
+                document = f"{split}-{count}"
+                continue
+            if any(marks):
+                marked, plain = (src, tgt) if marks[0] else (tgt, src)
+                raise CorpusError(f"{marked}:{number}: {mark} without its counterpart in {plain}")
+            if not count:
+                raise CorpusError(f"{src}:{number}: text before the first {mark}")
+        to = split
+        if split == "train":
+            to = split_of(document if mark is not None else one, config.held_out)
+        yield Pair(to, document, one, other)

@@ -1,0 +1,45 @@
+"""The reader of a corpus, by its name in the configuration."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+from reluformer.corpus.config import CorpusConfig
+from reluformer.corpus.pairs import Pair
+from reluformer.corpus.readers import homeassistant, iwslt14, lines
+
+READERS = {"homeassistant": homeassistant.read, "iwslt14": iwslt14.read, "lines": lines.read}
+
+
+def read(config: CorpusConfig, src: str, tgt: str, archives: list[Path]) -> Iterator[Pair]:
+    """Every pair of a corpus in its own order, limits applied. `archives` are in the order of `config.archives`.
+
+    Raises `CorpusError` at the first place where the files are not what they should be.
+    """
+    files = {archive.name: path for archive, path in zip(config.archives, archives, strict=True)}
+    pairs: Iterator[Pair] = READERS[config.reader](config, src, tgt, files)
+    if config.limit_documents is not None:
+        pairs = _limit_documents(pairs, config.limit_documents)
+    if config.limit is not None:
+        pairs = _limit_training(pairs, config.limit)
+    return pairs
+
+
+def _limit_documents(pairs: Iterator[Pair], limit: int) -> Iterator[Pair]:
+    """The first `limit` documents of each split."""
+    seen: dict[str, int] = {}
+    for (split, _), group in itertools.groupby(pairs, key=lambda pair: (pair.split, pair.document)):
+        seen[split] = seen.get(split, 0) + 1
+        if seen[split] <= limit:
+            yield from group
+
+
+def _limit_training(pairs: Iterator[Pair], limit: int) -> Iterator[Pair]:
+    """The first `limit` training pairs, and every other pair."""
+    count = 0
+    for pair in pairs:
+        count += pair.split == "train"
+        if pair.split != "train" or count <= limit:
+            yield pair

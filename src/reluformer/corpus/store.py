@@ -1,0 +1,151 @@
+"""Token ids on disk, memory-mapped: opened at once at any size, and shared by every process that reads them.
+
+A store is a folder: `src.ids` and `tgt.ids` hold the ids of all sequences one after the other, `src.offsets` and
+`tgt.offsets` (int64, one more than sequences) say where each begins, `documents` (int64, one more than documents) says
+which sequence each document begins with, and `meta.json` how to read them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reluformer.corpus.errors import CorpusError
+
+SIDES = ("src", "tgt")
+OFFSET = np.dtype("<i8")
+
+
+def view_folder(corpora: Path, dataset: str) -> Path:
+    """The folder with `store/` of a run's dataset: `D` -> corpora/D, `D@within-128` -> corpora/D/within-128."""
+    base, _, view = dataset.partition("@")
+    return corpora / base / view if view else corpora / base
+
+
+def id_type(vocabulary: int) -> np.dtype:
+    """The narrowest little-endian type that holds the ids of a vocabulary."""
+    return np.dtype("<u2") if vocabulary <= 1 << 16 else np.dtype("<u4")
+
+
+class Sequences(NamedTuple):
+    """Several sequences as one array of ids and their lengths."""
+
+    ids: NDArray[np.integer]
+    lengths: NDArray[np.integer]
+
+    @classmethod
+    def of(cls, sequences: list[list[int]]) -> Sequences:
+        """The sequences of a list, flattened."""
+        lengths = np.fromiter(map(len, sequences), OFFSET, len(sequences))
+        ids = np.fromiter(itertools.chain.from_iterable(sequences), np.dtype("<u4"), int(lengths.sum()))
+        return cls(ids, lengths)
+
+
+class Store:
+    """The sequences of one split: `len(store)`, `store.src(i)`, `store.tgt(i)`."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens a store; no sequence is read. Raises `CorpusError` where it is missing or cut short."""
+        try:
+            meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise CorpusError(f"{folder}: there is no token store here") from None
+        self.folder = folder
+        self._length: int = meta["sequences"]
+        self.vocabulary: int = meta["vocabulary"]
+        self._ids = {side: _map(folder / f"{side}.ids", np.dtype(meta["ids"]), meta["tokens"][side]) for side in SIDES}
+        self._offsets = {side: _map(folder / f"{side}.offsets", OFFSET, self._length + 1) for side in SIDES}
+        self.documents: NDArray[np.int64] | None = None
+        if meta["documents"] is not None:
+            self.documents = _map(folder / "documents", OFFSET, meta["documents"] + 1)
+        self.src_lengths: NDArray[np.int64] = np.diff(self._offsets["src"])
+        self.tgt_lengths: NDArray[np.int64] = np.diff(self._offsets["tgt"])
+
+    def __len__(self) -> int:
+        return self._length
+
+    def src(self, i: int) -> NDArray[np.integer]:
+        """The source ids of sequence i, [S], a view without BOS and EOS."""
+        return self._sequence("src", i)
+
+    def tgt(self, i: int) -> NDArray[np.integer]:
+        """The target ids of sequence i, [T], a view without BOS and EOS."""
+        return self._sequence("tgt", i)
+
+    def _sequence(self, side: str, i: int) -> NDArray[np.integer]:
+        if not 0 <= i < self._length:
+            raise IndexError(f"{self.folder}: sequence {i} of {self._length}")
+        offsets = self._offsets[side]
+        return self._ids[side][offsets[i] : offsets[i + 1]]
+
+
+def _map(path: Path, dtype: np.dtype, count: int) -> NDArray:
+    size = path.stat().st_size if path.is_file() else -1
+    if size != count * dtype.itemsize:
+        raise CorpusError(f"{path}: {size} bytes, expected {count * dtype.itemsize}; prepare the corpus again")
+    return np.memmap(path, dtype=dtype, mode="r", shape=(count,)) if count else np.empty(0, dtype)
+
+
+class StoreWriter:
+    """Writes a store sequence by sequence; it can be read once the `with` block ends without an error."""
+
+    def __init__(self, folder: Path, vocabulary: int, documents: bool) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.vocabulary = vocabulary
+        self.tokens = dict.fromkeys(SIDES, 0)
+        self.sequences = 0
+        self._dtype = id_type(vocabulary)
+        self._files: dict[str, BinaryIO] = {
+            f"{side}.{kind}": (folder / f"{side}.{kind}").open("wb") for side in SIDES for kind in ("ids", "offsets")
+        }
+        if documents:
+            self._files["documents"] = (folder / "documents").open("wb")
+        self._documents = 0
+        self._document: str | None = None
+        for side in SIDES:
+            self._files[f"{side}.offsets"].write(np.zeros(1, OFFSET).tobytes())
+
+    def add(self, src: Sequences, tgt: Sequences, documents: Iterable[str] | None = None) -> None:
+        """Appends sequences, and for a corpus with documents the id of the document that each is in."""
+        for side, (ids, lengths) in zip(SIDES, (src, tgt), strict=True):
+            offsets = self.tokens[side] + np.cumsum(lengths, dtype=OFFSET)
+            self._files[f"{side}.ids"].write(ids.astype(self._dtype, copy=False).tobytes())
+            self._files[f"{side}.offsets"].write(offsets.tobytes())
+            self.tokens[side] += len(ids)
+        if "documents" in self._files:
+            starts = []
+            for number, document in enumerate(documents or (), start=self.sequences):
+                if document != self._document:
+                    starts.append(number)
+                    self._document = document
+            self._documents += len(starts)
+            self._files["documents"].write(np.array(starts, OFFSET).tobytes())
+        self.sequences += len(src.lengths)
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and "documents" in self._files:
+            self._files["documents"].write(np.array([self.sequences], OFFSET).tobytes())
+        for file in self._files.values():
+            file.close()
+        if kind is None:
+            meta = {
+                "sequences": self.sequences,
+                "tokens": self.tokens,
+                "documents": self._documents if "documents" in self._files else None,
+                "vocabulary": self.vocabulary,
+                "ids": self._dtype.str,
+            }
+            (self.folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,95 @@
+"""The joint subword vocabulary: sentencepiece BPE, learned from word counts.
+
+BPE only ever looks at words and how often they occur, so it is trained on the counts: the same pieces as from the
+text itself, in a memory that grows with the vocabulary of the corpus and not with its length.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import sentencepiece
+
+from reluformer.corpus.errors import CorpusError
+
+PAD, UNK, BOS, EOS, SENT = range(5)
+SENT_PIECE = "<sent>"
+
+# Longer "words" are URLs and garbage; sentencepiece itself drops what is over its limit in bytes.
+_LONGEST_WORD = 256
+
+
+class Subword:
+    """A trained model: text to ids and back."""
+
+    def __init__(self, path: Path) -> None:
+        self.processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+
+    def __len__(self) -> int:
+        """V, special symbols included."""
+        return self.processor.get_piece_size()
+
+    def encode(self, lines: list[str]) -> list[list[int]]:
+        """The ids of each tokenised line, without BOS and EOS. A literal `<sent>` in the text is just text."""
+        if not any(SENT_PIECE in line for line in lines):
+            return self.processor.encode(lines, out_type=int, num_threads=1)
+        return [self.processor.encode(line.replace(SENT_PIECE, "< sent >"), out_type=int) for line in lines]
+
+    def decode(self, ids: list[int]) -> str:
+        """Tokenised text of ids without specials; unknown pieces come out as sentencepiece's ⁇ mark."""
+        return self.processor.decode(ids)
+
+    def sentences(self, ids: Iterable[int]) -> list[str]:
+        """The tokenised sentences of a segment, split at SENT; PAD, BOS and EOS are skipped."""
+        parts: list[list[int]] = [[]]
+        for i in map(int, ids):
+            if i == SENT:
+                parts.append([])
+            elif i not in (PAD, BOS, EOS):
+                parts[-1].append(i)
+        return [self.decode(part) for part in parts]
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """The piece of each id."""
+        return [self.processor.id_to_piece(int(i)) for i in ids]
+
+
+def train(counts: Mapping[str, int], vocabulary: int, path: Path) -> int:
+    """Learns `vocabulary` pieces (the five specials and every character included) and writes the model.
+
+    Returns the size of the vocabulary. Raises `CorpusError` where the text is too small for it.
+    """
+    words = sorted(
+        ((word, n) for word, n in counts.items() if len(word) <= _LONGEST_WORD), key=lambda item: (-item[1], item[0])
+    )
+    if not words:
+        raise CorpusError("no training text is left to learn subwords from")
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=(f"{word}\t{n}" for word, n in words),
+            model_writer=model,
+            input_format="tsv",
+            model_type="bpe",
+            vocab_size=vocabulary,
+            character_coverage=1.0,
+            normalization_rule_name="identity",
+            pad_id=PAD,
+            unk_id=UNK,
+            bos_id=BOS,
+            eos_id=EOS,
+            user_defined_symbols=[SENT_PIECE],
+            num_threads=1,
+            minloglevel=2,
+        )
+    except (RuntimeError, OSError) as error:
+        if match := re.search(r"(?:value <=|required_chars\D*|Vocabulary size .*?)\s*(\d+)", str(error)):
+            raise CorpusError(
+                f"vocabulary: {vocabulary}: does not fit the training text ({match[0]} in sentencepiece's words)"
+            ) from None
+        raise CorpusError(f"vocabulary: {vocabulary}: sentencepiece: {' '.join(str(error).split())}") from None
+    path.write_bytes(model.getvalue())
+    return len(Subword(path))

@@ -1,0 +1,151 @@
+"""f in `out = f(q·Kᵀ)·V`: how a row of scores becomes a row of weights.
+
+Every activation is `weights = f(c_i · scores)`: `factor` gives c_i, which the read folds into the query so that the
+scores are touched once, and `forward` is f. To add one, derive from `Activation`, write `forward`, and add a line to
+`reluformer.memory.config.ACTIVATIONS`.
+
+Shapes: B batch, H heads, Q rows, K slots, D head width. A learned memory has no H: its weights are [B, Q, K].
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from typing import Any
+
+import torch
+from entmax import entmax15, sparsemax
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from reluformer.memory.config import ACTIVATIONS, MemoryConfig
+from reluformer.memory.visible import Visible
+
+
+class Activation(nn.Module):
+    """Base of all activations. Options of the registry arrive as keyword arguments.
+
+    heads: H; 1 for a learned memory.
+    """
+
+    normalised = False
+    """Whether each row of weights sums to 1, so that the read must empty the rows that see no slot."""
+
+    def __init__(self, heads: int = 1) -> None:
+        super().__init__()
+        self.heads = heads
+
+    def factor(self, count: Tensor | int) -> Tensor | float:
+        """c_i > 0, what the scores of row i are multiplied with. count: n_i, see `Visible.count`."""
+        return 1.0
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """Weights of scores [..., Q, K], the same shape and dtype. `scores` may be overwritten.
+
+        Hidden slots come with a score near the most negative number of the dtype and must get the weight 0.
+        """
+        raise NotImplementedError
+
+    def fused(
+        self, query: Tensor, key: Tensor, value: Tensor, visible: Visible, scale: float, dropout: float
+    ) -> Tensor | None:
+        """The read's output [B, H, Q, D] without its weights, where torch has a kernel for it; none where not.
+
+        query [B, H, Q, D], key and value [B, H, K, D]; scale multiplies the scores.
+        """
+        return None
+
+
+class Softmax(Activation):
+    """weights_ij = exp(s_ij / temperature) / Σ_j exp(s_ij / temperature)."""
+
+    normalised = True
+
+    def __init__(self, heads: int = 1, temperature: float = 1.0) -> None:
+        super().__init__(heads)
+        self.temperature = temperature
+
+    def factor(self, count: Tensor | int) -> float:
+        return 1.0 / self.temperature
+
+    def forward(self, scores: Tensor) -> Tensor:
+        return torch.softmax(scores, -1)
+
+    def fused(
+        self, query: Tensor, key: Tensor, value: Tensor, visible: Visible, scale: float, dropout: float
+    ) -> Tensor | None:
+        if query.dim() != 4 or (dropout > 0 and query.device.type == "cpu"):
+            return None  # with dropout torch leaves its fused CPU kernel, and ours costs less memory
+        rows = query.size(-2)
+        square = visible.causal and visible.keys is None and rows == visible.slots
+        mask = None if square else visible.bias(rows, query)
+        if mask is not None and mask.size(-2) != rows:
+            mask = mask.expand(-1, -1, rows, -1)
+        output = scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=square, scale=scale
+        )
+        some = visible.some()
+        return output if some is None else output * some
+
+
+class ReLU(Activation):
+    """weights_ij = max(s_ij, 0): the FFN's; in attention the paper's "direct ReLU" and, with its norm, ReLA's."""
+
+    def forward(self, scores: Tensor) -> Tensor:
+        return scores.relu_()
+
+
+class ScaledReLU(ReLU):
+    """Eq. 6: weights_ij = max(s_ij, 0) / (γ·√(n_i/2)), with γ a constant or learned for each head.
+
+    ReLU is positively homogeneous, so the factor goes into the query. A learned γ is kept as log γ (it stays positive)
+    and starts at 1.
+    """
+
+    def __init__(self, heads: int = 1, gamma: float | str = 1.0) -> None:
+        super().__init__(heads)
+        self.log_gamma: nn.Parameter | None = None
+        self.constant = 1.0
+        if gamma == "learned":
+            self.log_gamma = nn.Parameter(torch.zeros(heads, 1, 1))
+        else:
+            self.constant = float(gamma)
+
+    @property
+    def gamma(self) -> Tensor | float:
+        """γ: a number, or [H, 1, 1] where it is learned."""
+        return self.constant if self.log_gamma is None else self.log_gamma.exp()
+
+    def factor(self, count: Tensor | int) -> Tensor | float:
+        root = math.sqrt(2 / count) if isinstance(count, int) else (2 / count).sqrt_()
+        return root / self.constant if self.log_gamma is None else root * torch.exp(-self.log_gamma)
+
+
+class Sparsemax(Activation):
+    """The Euclidean projection of a row of scores onto the simplex (Martins and Astudillo 2016), exact."""
+
+    normalised = True
+
+    def forward(self, scores: Tensor) -> Tensor:
+        return sparsemax(_bounded(scores), dim=-1).to(scores.dtype)
+
+
+class Entmax15(Activation):
+    """The 1.5-entmax transformation of a row of scores (Peters et al. 2019), exact."""
+
+    normalised = True
+
+    def forward(self, scores: Tensor) -> Tensor:
+        return entmax15(_bounded(scores), dim=-1).to(scores.dtype)
+
+
+def _bounded(scores: Tensor) -> Tensor:
+    """Scores in fp32 or more whose hidden slots are small enough to lose and large enough to be squared and summed."""
+    return scores.to(torch.promote_types(scores.dtype, torch.float32)).clamp(min=-1e9)
+
+
+def build_activation(config: MemoryConfig, heads: int = 1) -> Activation:
+    """The activation that a memory's configuration names, with its options."""
+    module, _, name = ACTIVATIONS[config.activation].target.partition(":")
+    options: dict[str, Any] = config.options
+    return getattr(importlib.import_module(module), name)(heads, **options)

@@ -1,0 +1,212 @@
+"""Memories as modules: learned slots (the FFN), the sequence's own slots (self-attention), another's (cross-attention).
+
+Shapes: B batch, H heads, L or Q tokens, K slots, D head width, E model width.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from reluformer.memory.activations import build_activation
+from reluformer.memory.after import GatedRMSNorm
+from reluformer.memory.config import MemoryConfig
+from reluformer.memory.penalty import Penalty
+from reluformer.memory.read import Reading, read
+from reluformer.memory.visible import Visible
+
+
+class Trace(NamedTuple):
+    """What was read, for whoever observes: query, key, value as they met; weights; the visible slots."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    weights: Tensor
+    visible: Visible
+
+
+class Recalled(NamedTuple):
+    """What a memory gives back: output [B, L, E]; the penalty's scalar and the trace only if asked for."""
+
+    output: Tensor
+    penalty: Tensor | None
+    trace: Trace | None
+
+
+class Memory(nn.Module):
+    """What all memories share: the activation, what follows the read, the penalty, dropout on the weights."""
+
+    def __init__(self, config: MemoryConfig, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.activation = build_activation(config, heads)
+        self.layernorm = nn.LayerNorm(width) if config.after == "layernorm" else None
+        self.gated_norm = GatedRMSNorm(width) if config.after == "gated-rmsnorm" else None
+        self.penalty = Penalty(config.penalty) if config.penalty and config.penalty.weight > 0 else None
+        self.weight_dropout = dropout
+
+    def _read(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        visible: Visible,
+        rows: Tensor | None,
+        penalise: bool,
+        trace: bool,
+        scale: float = 1.0,
+        bias: Tensor | None = None,
+    ) -> tuple[Reading, Trace | None]:
+        reading = read(
+            query,
+            key,
+            value,
+            self.activation,
+            visible,
+            scale=scale,
+            bias=bias,
+            dropout=self.weight_dropout if self.training else 0.0,
+            penalty=self.penalty if penalise else None,
+            rows=rows,
+            weights=trace,
+        )
+        seen = Trace(query, key, value, reading.weights, visible) if reading.weights is not None else None
+        return reading, seen
+
+
+class LearnedMemory(Memory):
+    """The FFN: H = f(X·Kᵀ)·V with learned K, V [slots, E]; no 1/√d; biases only if asked for.
+
+    K and V start Xavier-uniform for every f, so that systems differ in f alone.
+    """
+
+    def __init__(self, config: MemoryConfig, width: int, slots: int, bias: bool = False, dropout: float = 0.0) -> None:
+        super().__init__(config, width, 1, dropout)
+        self.key = nn.Parameter(torch.empty(slots, width))
+        self.value = nn.Parameter(torch.empty(slots, width))
+        self.key_bias = nn.Parameter(torch.zeros(slots)) if bias else None
+        self.value_bias = nn.Parameter(torch.zeros(width)) if bias else None
+        nn.init.xavier_uniform_(self.key)
+        nn.init.xavier_uniform_(self.value)
+        self.visible = Visible(slots)
+
+    def forward(self, x: Tensor, rows: Tensor | None = None, penalise: bool = False, trace: bool = False) -> Recalled:
+        """x [B, L, E]; rows: bool [B, L], false on padding, which the penalty leaves out."""
+        reading, seen = self._read(x, self.key, self.value, self.visible, rows, penalise, trace, bias=self.key_bias)
+        output = reading.output if self.value_bias is None else reading.output + self.value_bias
+        if self.gated_norm is not None:
+            output = self.gated_norm(output)
+        if self.layernorm is not None:
+            output = self.layernorm(output)
+        return Recalled(output, reading.penalty, seen)
+
+
+class SequenceMemory(Memory):
+    """Attention: H reads of the slots of a sequence with scale 1/√D, concatenated and projected.
+
+    A gated RMSNorm stands between the heads and the output projection, a LayerNorm after the projection.
+    """
+
+    def __init__(self, config: MemoryConfig, width: int, heads: int, bias: bool = True, dropout: float = 0.0) -> None:
+        super().__init__(config, width, heads, dropout)
+        self.heads = heads
+        self.scale = 1 / math.sqrt(width // heads)
+        self.output = nn.Linear(width, width, bias=bias)
+        nn.init.xavier_uniform_(self.output.weight)
+        if bias:
+            nn.init.zeros_(self.output.bias)
+
+    def _attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        visible: Visible,
+        rows: Tensor | None,
+        penalise: bool,
+        trace: bool,
+    ) -> Recalled:
+        """query [B, H, Q, D], key and value [B, H, K, D] -> output [B, Q, E]."""
+        reading, seen = self._read(query, key, value, visible, rows, penalise, trace, self.scale)
+        joined = reading.output.transpose(1, 2).flatten(2)  # [B, H, Q, D] -> [B, Q, E]
+        if self.gated_norm is not None:
+            joined = self.gated_norm(joined)
+        output = self.output(joined)
+        if self.layernorm is not None:
+            output = self.layernorm(output)
+        return Recalled(output, reading.penalty, seen)
+
+
+class SelfAttention(SequenceMemory):
+    """A sequence reads itself."""
+
+    def __init__(self, config: MemoryConfig, width: int, heads: int, bias: bool = True, dropout: float = 0.0) -> None:
+        super().__init__(config, width, heads, bias, dropout)
+        self.query_key_value = joint_linear(width, 3, bias)
+
+    def forward(
+        self,
+        x: Tensor,
+        visible: Visible,
+        rows: Tensor | None = None,
+        penalise: bool = False,
+        trace: bool = False,
+        cache: tuple[Tensor, Tensor] | None = None,
+    ) -> Recalled:
+        """x [B, Q, E]; rows: bool [B, Q], false on padding.
+
+        cache: keys and values [B, H, K, D], already holding the tokens before x; its last Q slots are filled in here.
+        """
+        query, key, value = split_heads(self.query_key_value(x), self.heads, 3)
+        if cache is not None:
+            cache[0][:, :, -x.size(1) :] = key
+            cache[1][:, :, -x.size(1) :] = value
+            key, value = cache
+        return self._attend(query, key, value, visible, rows, penalise, trace)
+
+
+class CrossAttention(SequenceMemory):
+    """The target reads the encoded source."""
+
+    def __init__(self, config: MemoryConfig, width: int, heads: int, bias: bool = True, dropout: float = 0.0) -> None:
+        super().__init__(config, width, heads, bias, dropout)
+        self.query = joint_linear(width, 1, bias)
+        self.key_value = joint_linear(width, 2, bias)
+
+    def slots(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, H, K, D] of the encoded source [B, K, E]; the same for every target token."""
+        key, value = split_heads(self.key_value(source), self.heads, 2)
+        return key, value
+
+    def forward(
+        self,
+        x: Tensor,
+        source: Tensor | tuple[Tensor, Tensor],
+        visible: Visible,
+        rows: Tensor | None = None,
+        penalise: bool = False,
+        trace: bool = False,
+    ) -> Recalled:
+        """x [B, Q, E]; source: [B, K, E], or its `slots`; rows: bool [B, Q], false on padding."""
+        key, value = source if isinstance(source, tuple) else self.slots(source)
+        (query,) = split_heads(self.query(x), self.heads, 1)
+        return self._attend(query, key, value, visible, rows, penalise, trace)
+
+
+def joint_linear(width: int, parts: int, bias: bool) -> nn.Linear:
+    """`parts` projections E -> E as one; each Xavier-uniform with gain 1/√2 as in fairseq, biases 0."""
+    joint = nn.Linear(width, parts * width, bias=bias)
+    for part in joint.weight.data.chunk(parts):
+        nn.init.xavier_uniform_(part, gain=2**-0.5)
+    if bias:
+        nn.init.zeros_(joint.bias)
+    return joint
+
+
+def split_heads(x: Tensor, heads: int, parts: int) -> tuple[Tensor, ...]:
+    """[B, L, parts·H·D] -> `parts` views [B, H, L, D]."""
+    batch, length, _ = x.shape
+    return x.view(batch, length, parts, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)

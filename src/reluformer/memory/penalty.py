@@ -1,0 +1,81 @@
+"""Eq. 7, the penalty on the weights of a read: per row, L = |log Σs| + max(H(s) − C, 0), C = margin · log n_i.
+
+Shapes: H heads, Q rows, K slots.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from reluformer.memory.config import PenaltyConfig
+
+LEAST_SUM = 1e-4
+"""Row sums below this count as this: |log Σs| of an all-zero row is |log 1e-4| ≈ 9.2, and no gradient exceeds 1e4."""
+
+
+class RowSums(torch.autograd.Function):
+    """(Σ_j s_j, Σ_j s_j log s_j) of every row in fp32 or more, with 0 log 0 = 0 and finite gradients everywhere.
+
+    One function because its backward then needs one buffer, and no step of it can give 0 · ∞.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(weights)
+        s = weights.to(torch.promote_types(weights.dtype, torch.float32))
+        return s.sum(-1), torch.special.entr(s).sum(-1).neg_()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_sum: Tensor, grad_log: Tensor) -> Tensor:
+        (weights,) = ctx.saved_tensors
+        s = weights.to(grad_sum.dtype)
+        slope = s.clamp(min=torch.finfo(s.dtype).tiny).log_().add_(1)
+        return slope.mul_(grad_log[..., None]).add_(grad_sum[..., None]).to(weights.dtype)
+
+
+class Penalty:
+    """Eq. 7 as configured; λ included."""
+
+    def __init__(self, config: PenaltyConfig) -> None:
+        self.config = config
+
+    def rows(self, total: Tensor, logs: Tensor, count: Tensor | int) -> Tensor:
+        """L of each row [..., Q], without λ, from its Σs and Σ s log s [..., Q] and n_i.
+
+        A backend that has the two sums from its own pass over the scores starts here. An all-zero row has H = 0.
+        """
+        loss = torch.zeros_like(total)
+        log_total = total.clamp(min=LEAST_SUM).log()
+        if self.config.normalisation:
+            loss = loss + log_total.abs()
+        if self.config.entropy:
+            if self.config.entropy_of == "raw":
+                entropy = -logs
+            else:
+                alive = total > LEAST_SUM
+                entropy = torch.where(alive, log_total - logs / total.clamp(min=LEAST_SUM), 0.0)
+            n = torch.as_tensor(count, dtype=total.dtype, device=total.device)
+            allowed = self.config.margin * n.log()
+            loss = loss + (entropy - (allowed.squeeze(-1) if allowed.dim() else allowed)).relu()
+        return loss
+
+    def mean(self, loss: Tensor, rows: Tensor | None) -> Tensor:
+        """λ times the mean of L over heads and the rows that are real; loss [B, (H,) Q], rows bool [B, Q] or none."""
+        if rows is None:
+            return self.config.weight * loss.mean()
+        real = rows if loss.dim() == 2 else rows[:, None]
+        heads = 1 if loss.dim() == 2 else loss.size(1)
+        return self.config.weight * torch.where(real, loss, 0.0).sum() / (rows.sum() * heads).clamp(min=1)
+
+    def __call__(self, weights: Tensor, count: Tensor | int, rows: Tensor | None = None) -> Tensor:
+        """The penalty of one read as a scalar in fp32 or more.
+
+        weights [B, (H,) Q, K] before dropout; count: n_i, see `Visible.count`; rows: bool [B, Q], false on padding.
+        """
+        total, logs = RowSums.apply(weights)
+        return self.mean(self.rows(total, logs, count), rows)

@@ -1,0 +1,82 @@
+"""The one place where queries meet keys and values: `out = f(q·Kᵀ)·V`.
+
+Shapes: B batch, H heads, Q rows (queries), K slots (keys), D width of a key.
+Sequence slots: query [B, H, Q, D], key and value [B, H, K, D]. Learned slots: query [B, Q, D], key and value [K, D].
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from reluformer.memory.activations import Activation
+from reluformer.memory.dropout import drop
+from reluformer.memory.penalty import Penalty
+from reluformer.memory.visible import Visible
+
+
+class Reading(NamedTuple):
+    """What a read gives: output like the query; weights [B, (H,) Q, K] and the penalty's scalar only if asked for."""
+
+    output: Tensor
+    weights: Tensor | None
+    penalty: Tensor | None
+
+
+def read(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    activation: Activation,
+    visible: Visible,
+    *,
+    scale: float = 1.0,
+    bias: Tensor | None = None,
+    dropout: float = 0.0,
+    penalty: Penalty | None = None,
+    rows: Tensor | None = None,
+    weights: bool = False,
+) -> Reading:
+    """Reads a memory: out_i = Σ_j f(c_i · scale · q_i·k_j) v_j, f and c_i of the activation (Eq. 6: ScaledReLU).
+
+    scale: 1/√d in attention, 1 in the FFN. bias: [K], added to the scores (a biased FFN's). dropout: probability, on
+    the weights. penalty: Eq. 7, computed from the same weights before dropout, on the rows where `rows` (bool [B, Q])
+    is true. weights: whether to return them.
+
+    The one seam for faster backends: they stand behind this signature.
+    """
+    count = visible.count(query.size(-2), query)
+    factor = activation.factor(count)
+    if isinstance(factor, Tensor):
+        query, scale = query * (factor * scale).to(query.dtype), 1.0
+    else:
+        scale *= factor
+    if penalty is None and not weights:
+        fused = activation.fused(query, key, value, visible, scale, dropout)
+        if fused is not None:
+            return Reading(fused, None, None)
+    s = activation(_scores(query, key, visible, scale, bias))
+    if activation.normalised and (some := visible.some()) is not None:
+        s = s * some
+    loss = None if penalty is None else penalty(s, count, rows)
+    output = torch.matmul(drop(s, dropout), value)
+    return Reading(output, s if weights else None, loss)
+
+
+def _scores(query: Tensor, key: Tensor, visible: Visible, scale: float, bias: Tensor | None) -> Tensor:
+    """scale · q·Kᵀ, hidden slots near the most negative number; the scale and the mask cost no pass of their own."""
+    if key.dim() == 2:
+        return linear(query * scale if scale != 1.0 else query, key, bias)
+    batch, heads, rows, width = query.shape
+    query, key = query.reshape(-1, rows, width), key.reshape(-1, key.size(-2), width)
+    hidden = visible.bias(rows, query)
+    if hidden is None:
+        hidden, beta = query.new_empty(()), 0
+    else:
+        beta = 1
+        hidden = hidden[0, 0] if hidden.size(0) == 1 else hidden.expand(-1, heads, -1, -1).flatten(0, 1)
+    scores = torch.baddbmm(hidden, query, key.mT, beta=beta, alpha=scale)
+    return scores.view(batch, heads, rows, -1)

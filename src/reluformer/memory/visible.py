@@ -1,0 +1,69 @@
+"""Which slots the rows of a read may see, and how many they are: the paper's n_i.
+
+Shapes: B batch, H heads, Q rows (queries), K slots (keys).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Visible:
+    """The visible slots of every row of one read, shared by all layers that see the same slots.
+
+    slots: K, the number of slots.
+    keys: bool [B, K], true where the slot is real (not padding); none where all are.
+    causal: row i of Q sees the slots up to i + K - Q only, as in a decoder's self-attention.
+    """
+
+    def __init__(self, slots: int, keys: Tensor | None = None, causal: bool = False) -> None:
+        self.slots = slots
+        self.keys = keys
+        self.causal = causal
+        self._biases: dict[tuple[int, torch.dtype], Tensor | None] = {}
+        self._counts: dict[tuple[int, torch.dtype], Tensor] = {}
+
+    def mask(self, rows: int, device: torch.device | None = None) -> Tensor | None:
+        """bool, [B|1, 1, Q|1, K], true where visible; none where every row sees every slot."""
+        mask = None if self.keys is None else self.keys[:, None, None, :]
+        if not self.causal:
+            return mask
+        device = device if self.keys is None else self.keys.device
+        triangle = torch.ones(rows, self.slots, dtype=torch.bool, device=device).tril_(self.slots - rows)
+        return triangle[None, None] if mask is None else mask & triangle
+
+    def bias(self, rows: int, like: Tensor) -> Tensor | None:
+        """What is added to the scores to hide slots: [B|1, 1, Q|1, K] of `like`'s dtype, 0 where visible.
+
+        Hidden slots get half the most negative finite number: no sum with a score overflows, and a row that sees
+        nothing stays finite.
+        """
+        key = (rows, like.dtype)
+        if key not in self._biases:
+            mask = self.mask(rows, like.device)
+            hidden = torch.finfo(like.dtype).min / 2
+            self._biases[key] = (
+                None if mask is None else torch.zeros_like(mask, dtype=like.dtype).masked_fill_(~mask, hidden)
+            )
+        return self._biases[key]
+
+    def count(self, rows: int, like: Tensor) -> Tensor | int:
+        """n_i, at least 1: a number where all rows see all slots, else [B|1, 1, Q|1, 1] in fp32 or more."""
+        if self.keys is None and not self.causal:
+            return self.slots
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        key = (rows, dtype)
+        if key not in self._counts:
+            mask = self.mask(rows, like.device)
+            assert mask is not None
+            self._counts[key] = mask.sum(-1, keepdim=True, dtype=dtype).clamp_(min=1)
+        return self._counts[key]
+
+    def some(self) -> Tensor | None:
+        """bool [B, 1, 1, 1], false where a batch entry has no real slot at all; none where all slots are real."""
+        return None if self.keys is None else self.keys.any(-1)[:, None, None, None]
+
+    def select(self, rows: Tensor) -> Visible:
+        """The same for the chosen batch entries; rows: int [B']."""
+        return self if self.keys is None else Visible(self.slots, self.keys.index_select(0, rows), self.causal)

@@ -1,0 +1,72 @@
+"""Token embeddings with sinusoidal positions, and the matrices that the vocabulary projection may share.
+
+Shapes: B batch, L tokens, E model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding, linear
+
+
+def sinusoids(length: int, width: int) -> Tensor:
+    """Positions 0 .. length-1 as [length, width] in fp32: sines, then cosines, as in fairseq."""
+    half = width // 2
+    steps = torch.exp(torch.arange(half, dtype=torch.float32) * -(math.log(10_000) / max(half - 1, 1)))
+    angles = torch.arange(length, dtype=torch.float32)[:, None] * steps
+    table = torch.cat([angles.sin(), angles.cos()], dim=1)
+    return torch.nn.functional.pad(table, (0, width - 2 * half))
+
+
+class Embeddings(nn.Module):
+    """Source, target and output embeddings, N(0, 1/E) with a zero row for padding; shared matrices exist once.
+
+    share: `none` keeps three matrices, `decoder` ties target and output, `all` ties all three.
+    """
+
+    def __init__(self, vocabulary: int, width: int, share: Literal["none", "decoder", "all"], pad: int = 0) -> None:
+        super().__init__()
+        self.pad = pad
+        self.width = width
+        self.target = nn.Parameter(self._start(vocabulary))
+        self.source = None if share == "all" else nn.Parameter(self._start(vocabulary))
+        self.output = nn.Parameter(self._start(vocabulary)) if share == "none" else None
+        self._exact = torch.empty(0, width)
+        self._positions = self._exact
+
+    def embed_source(self, tokens: Tensor) -> Tensor:
+        """tokens int [B, L] -> [B, L, E]."""
+        return self._embed(tokens, self.target if self.source is None else self.source, 0)
+
+    def embed_target(self, tokens: Tensor, first: int = 0) -> Tensor:
+        """tokens int [B, L], the first of them at position `first` -> [B, L, E]."""
+        return self._embed(tokens, self.target, first)
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """hidden [..., E] -> logits [..., V]."""
+        return linear(hidden, self.output_weight)
+
+    @property
+    def output_weight(self) -> Tensor:
+        """The matrix of the vocabulary projection, [V, E]."""
+        return self.target if self.output is None else self.output
+
+    def _embed(self, tokens: Tensor, weight: Tensor, first: int) -> Tensor:
+        vectors = embedding(tokens, weight, padding_idx=self.pad)
+        return torch.add(self._table(first + tokens.size(1), weight)[first:], vectors, alpha=math.sqrt(self.width))
+
+    def _table(self, length: int, like: Tensor) -> Tensor:
+        if length > self._exact.size(0):
+            self._exact = self._positions = sinusoids(max(length, 2 * self._exact.size(0), 256), self.width)
+        if self._positions.dtype != like.dtype or self._positions.device != like.device:
+            self._positions = self._exact.to(like)
+        return self._positions[:length]
+
+    def _start(self, vocabulary: int) -> Tensor:
+        weight = torch.randn(vocabulary, self.width) * self.width**-0.5
+        weight[self.pad] = 0
+        return weight

@@ -1,0 +1,53 @@
+"""A trained model on disk: safetensors, beside the run's configuration."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from reluformer.model.transformer import Transformer
+from reluformer.run import RunConfig
+from reluformer.settings import SettingsError, nearest
+
+MODEL_FILE = "model.safetensors"
+
+
+def save_model(model: Transformer, path: str | Path) -> None:
+    """Writes the parameters to `path` (a safetensors file) in their own dtype, whole or not at all."""
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, part)
+        os.replace(part, path)  # noqa: PTH105
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load_model(run_folder: str | Path, device: str | torch.device = "cpu") -> tuple[Transformer, RunConfig]:
+    """The model of a run in evaluation mode, and the run's configuration. Raises `SettingsError`."""
+    folder = Path(run_folder)
+    config = RunConfig.load(folder)
+    model = Transformer(config.model)
+    path = folder / MODEL_FILE
+    try:
+        parameters = load_file(path)
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: there is no such file; the run has not been trained to its end") from None
+    except SafetensorError as error:
+        raise SettingsError(f"{path}: not a safetensors file: {error}") from None
+    wanted = model.state_dict()
+    for name, tensor in wanted.items():
+        if name not in parameters:
+            raise SettingsError(f"{path}: {name}: missing, though {folder / 'config.yaml'} asks for it")
+        if parameters[name].shape != tensor.shape:
+            shapes = f"{list(parameters[name].shape)}, expected {list(tensor.shape)}"
+            raise SettingsError(f"{path}: {name}: its shape is {shapes} by {folder / 'config.yaml'}")
+    for name in parameters:
+        if name not in wanted:
+            raise SettingsError(f"{path}: {name}: not in the model of {folder / 'config.yaml'}{nearest(name, wanted)}")
+    model.load_state_dict(parameters)
+    return model.to(device).eval(), config

@@ -1,0 +1,124 @@
+"""The encoder-decoder Transformer whose every module is a read of a memory.
+
+Shapes: B batch, S source tokens, T target tokens, E model width, V vocabulary. Masks are true on real tokens;
+sequences are padded on the right with token 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from reluformer.memory.dropout import drop
+from reluformer.memory.visible import Visible
+from reluformer.model.config import ModelConfig
+from reluformer.model.embedding import Embeddings
+from reluformer.model.layers import DecoderLayer, EncoderLayer, Residual
+from reluformer.model.state import State
+from reluformer.settings import SettingsError
+
+
+class Transformer(nn.Module):
+    """An encoder-decoder of memories (Vaswani et al. 2017), each read with its own activation.
+
+    checkpoint_activations: recompute each layer in the backward pass instead of storing it; same gradients.
+
+    Raises `SettingsError` where the vocabulary's size is not known yet.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        if config.vocabulary < 1:
+            raise SettingsError("model: vocabulary: 0: the model needs the vocabulary's size")
+        self.config = config
+        self.checkpoint_activations = False
+        self.embeddings = Embeddings(config.vocabulary, config.width, config.share_embeddings)
+        self.encoder = nn.ModuleList(EncoderLayer(config, i) for i in range(config.encoder_layers))
+        self.decoder = nn.ModuleList(DecoderLayer(config, i) for i in range(config.decoder_layers))
+        pre = config.norm == "pre"
+        self.encoder_norm = nn.LayerNorm(config.width) if pre else None
+        self.decoder_norm = nn.LayerNorm(config.width) if pre else None
+        self.penalised = any(place.memory.penalty is not None for place in self.places())
+
+    def places(self) -> Iterator[Residual]:
+        """Every memory in its place; `place.place` is its name, `place.memory` the memory."""
+        return (module for module in self.modules() if isinstance(module, Residual))
+
+    def encode(self, src: Tensor, src_mask: Tensor) -> Tensor:
+        """src int [B, S], src_mask bool [B, S] -> [B, S, E]."""
+        return self._encode(src, src_mask, None)
+
+    def forward(self, src: Tensor, src_mask: Tensor, tgt_in: Tensor, tgt_mask: Tensor) -> Tensor:
+        """Hidden states [B, T, E] before the vocabulary projection; tgt_in int [B, T], tgt_mask bool [B, T]."""
+        return self._decode(self._encode(src, src_mask, None), src_mask, tgt_in, tgt_mask, None)
+
+    def forward_with_penalty(
+        self, src: Tensor, src_mask: Tensor, tgt_in: Tensor, tgt_mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """`forward`, and λ · Eq. 7 as a scalar: the mean over all memories that have the penalty, 0 without any."""
+        penalties: list[Tensor] | None = [] if self.penalised else None
+        source = self._encode(src, src_mask, penalties)
+        hidden = self._decode(source, src_mask, tgt_in, tgt_mask, penalties)
+        if not penalties:
+            return hidden, torch.zeros((), dtype=torch.float32, device=hidden.device)
+        return hidden, torch.stack(penalties).mean()
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """hidden [..., E] -> logits [..., V]."""
+        return self.embeddings.project(hidden)
+
+    def start(self, src: Tensor, src_mask: Tensor) -> State:
+        """Encodes src [B, S] and opens incremental decoding; the first `step` takes the BOS tokens."""
+        source = self.encode(src, src_mask)
+        slots = [torch.stack(layer.source_slots(source)) for layer in self._decoder_layers()]
+        return State(torch.stack(slots), Visible(src.size(1), src_mask))
+
+    def step(self, tokens: Tensor, state: State) -> Tensor:
+        """The next tokens int [B] -> logits [B, V] of what follows them; moves `state` on by one token."""
+        state.advance()
+        visible = Visible(state.position)
+        x = self.embeddings.embed_target(tokens[:, None], state.position - 1)
+        for i, layer in enumerate(self._decoder_layers()):
+            x, _ = layer(x, visible, state.source_slots(i), state.visible, cache=state.target_slots(i))
+        if self.decoder_norm is not None:
+            x = self.decoder_norm(x)
+        return self.project(x[:, 0])
+
+    def _encode(self, src: Tensor, src_mask: Tensor, penalties: list[Tensor] | None) -> Tensor:
+        visible = Visible(src.size(1), src_mask)
+        x = self._drop(self.embeddings.embed_source(src))
+        for layer in self.encoder:
+            x = self._run(layer, penalties, x, visible, src_mask)
+        return x if self.encoder_norm is None else self.encoder_norm(x)
+
+    def _decode(
+        self, source: Tensor, src_mask: Tensor, tgt_in: Tensor, tgt_mask: Tensor, penalties: list[Tensor] | None
+    ) -> Tensor:
+        # Padding is on the right, so causality alone hides it from every real row.
+        visible, source_visible = Visible(tgt_in.size(1), causal=True), Visible(src_mask.size(1), src_mask)
+        x = self._drop(self.embeddings.embed_target(tgt_in))
+        for layer in self._decoder_layers():
+            x = self._run(layer, penalties, x, visible, source, source_visible, tgt_mask)
+        return x if self.decoder_norm is None else self.decoder_norm(x)
+
+    def _run(self, layer: Any, penalties: list[Tensor] | None, x: Tensor, *seen: Any) -> Tensor:
+        """One layer, recomputed in the backward pass if so configured; its penalties are added to the list."""
+        arguments = (x, *seen, penalties is not None)
+        observed = layer.attention.observer is not None  # the recomputation would show every read twice
+        if self.checkpoint_activations and torch.is_grad_enabled() and not observed:
+            x, terms = checkpoint(layer, *arguments, use_reentrant=False)
+        else:
+            x, terms = layer(*arguments)
+        if penalties is not None:
+            penalties += [term for term in terms if term is not None]
+        return x
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return drop(x, self.config.dropout if self.training else 0.0)
+
+    def _decoder_layers(self) -> Iterator[DecoderLayer]:
+        return (layer for layer in self.decoder if isinstance(layer, DecoderLayer))

@@ -1,0 +1,36 @@
+"""Writing files so that a reader sees the old one or the whole new one, also after a crash."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls `write` with a temporary name beside `path`, then renames."""
+    temporary = path.with_name(f".{path.name}.partial")
+    write(temporary)
+    sync(temporary)
+    os.replace(temporary, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """`Path.write_text`, whole or not at all."""
+    replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, data: Any) -> None:
+    """`data` as JSON, whole or not at all. Raises `ValueError` for NaN and infinity."""
+    write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")

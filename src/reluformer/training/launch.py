@@ -1,0 +1,177 @@
+"""Starts the processes of one training and says how it ended. No torch in here.
+
+    launch (this process: lock, devices, signals)
+      └─ torchrun --standalone --nproc-per-node N
+           └─ reluformer.training.worker × N
+
+The launcher stays, because torchrun neither passes a worker's exit code on nor leaves it time to save when it gets a
+signal: SIGTERM and SIGUSR1 go from here to the workers, which save a checkpoint and leave. Every process dies with its
+parent, so that a killed launcher leaves no training behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
+
+from reluformer.run import RunConfig
+from reluformer.settings import SettingsError
+from reluformer.training.devices import claim_devices
+from reluformer.training.signals import ASKING, die_with_parent
+
+INTERRUPTED = 75
+"""Exit code of a training that saved its state and left on a signal: EX_TEMPFAIL, start it again."""
+
+RESEND_SECONDS = 1.0
+
+
+def launch(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, threads: int | None) -> int:
+    """Trains `run` and returns the exit code of its step.
+
+    Args:
+        run: the resolved run.
+        corpora: the folder of prepared corpora (results/corpora).
+        output: the run's folder; model.safetensors, config.yaml, log.jsonl and summary.json appear in it at the end.
+        checkpoints: the run's folder of checkpoints; the training goes on from the newest one of the same run.
+        threads: CPU threads of the whole job, shared by its processes; none: every core this process may use.
+
+    Returns:
+        0 once the files are there (also when the run diverged), 75 when it saved and left on a signal, 2 for a mistake
+        in the configuration, 1 for a crash.
+
+    Raises:
+        SettingsError: for a second trainer on the same run, more processes than devices, or several nodes without srun.
+    """
+    started = time.time()
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    with (
+        _only_trainer(checkpoints),
+        claim_devices(run.training.processes) as devices,
+        tempfile.TemporaryDirectory(prefix="reluformer-") as folder,
+    ):
+        job = Path(folder) / "run.json"
+        job.write_text(run.model_dump_json(), encoding="utf-8")
+        outcome = Path(folder) / "outcome.json"
+        command = [
+            *rendezvous(run.training.processes, run.training.nodes, os.environ),
+            *("-m", "reluformer.training.worker"),
+            *(str(path.absolute()) for path in (job, corpora, output, checkpoints, outcome)),
+        ]
+        environment = worker_environment(run, threads, devices, started, os.environ)
+        code = _supervise(command, environment)
+        return _exit_code(code, outcome)
+
+
+def rendezvous(processes: int, nodes: int, environment: Mapping[str, str]) -> list[str]:
+    """The torchrun command up to the script: its own free port on one node, SLURM's first node on several.
+
+    Raises:
+        SettingsError: where several nodes are asked for outside srun.
+    """
+    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--max-restarts=0"]
+    if nodes == 1:
+        return [*torchrun, "--standalone"]
+    if environment.get("SLURM_NNODES") != str(nodes) or "SLURM_LAUNCH_NODE_IPADDR" not in environment:
+        raise SettingsError(f"training.nodes: {nodes}: start it by `srun --nodes={nodes} --ntasks-per-node=1`")
+    identity = f"{environment['SLURM_JOB_ID']}.{environment.get('SLURM_STEP_ID', '0')}"
+    port = 20_000 + sum(map(int, identity.split("."))) % 20_000  # the same on every node, another for another job
+    address = environment["SLURM_LAUNCH_NODE_IPADDR"]
+    return [
+        *torchrun,
+        f"--nnodes={nodes}",
+        "--rdzv-backend=c10d",
+        f"--rdzv-id={identity}",
+        f"--rdzv-endpoint={address}:{port}",
+    ]
+
+
+def threads_per_process(run: RunConfig, threads: int | None) -> int:
+    """CPU threads of each process: the recipe's, or an equal share of what the job is given."""
+    available = threads or len(os.sched_getaffinity(0))
+    return run.training.threads or max(1, available // run.training.processes)
+
+
+def worker_environment(
+    run: RunConfig, threads: int | None, devices: list[str], started: float, environment: Mapping[str, str]
+) -> dict[str, str]:
+    """The environment of torchrun and its workers."""
+    changed = {
+        **environment,
+        "OMP_NUM_THREADS": str(threads_per_process(run, threads)),
+        "CUDA_VISIBLE_DEVICES": ",".join(devices),
+        "RELUFORMER_STARTED": repr(started),
+        # torchrun passes these on at once and kills after 30 s; SIGTERM and SIGUSR1 are the launcher's to pass on.
+        "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGINT",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if not devices:
+        changed["DS_ACCELERATOR"] = "cpu"
+        if run.training.nodes == 1:
+            changed.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    return changed
+
+
+@contextlib.contextmanager
+def _only_trainer(checkpoints: Path) -> Iterator[None]:
+    if int(os.environ.get("SLURM_NODEID", "0")):
+        yield  # the launcher on the first node holds the lock for all nodes
+        return
+    lock = FileLock(checkpoints / "trainer.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise SettingsError(f"{checkpoints}: another process is training this run") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _supervise(command: list[str], environment: dict[str, str]) -> int:
+    """Runs torchrun to its end, passing signals on to its workers; its exit code."""
+    asked = False
+
+    def ask(*_: object) -> None:
+        nonlocal asked
+        asked = True
+
+    def in_child() -> None:
+        die_with_parent()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+    before = {number: signal.signal(number, ask) for number in ASKING}
+    try:
+        torchrun = subprocess.Popen(command, env=environment, preexec_fn=in_child)
+        while True:
+            try:
+                return torchrun.wait(timeout=RESEND_SECONDS if asked else 0.2)
+            except subprocess.TimeoutExpired:
+                if asked:
+                    _ask_workers(torchrun.pid)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ask_workers(torchrun: int) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for worker in psutil.Process(torchrun).children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.send_signal(signal.SIGUSR1)
+
+
+def _exit_code(torchrun: int, outcome: Path) -> int:
+    code = json.loads(outcome.read_text(encoding="utf-8"))["code"] if outcome.is_file() else 1
+    return code if torchrun == 0 or code else 1

@@ -1,0 +1,299 @@
+"""The training loop: updates, log lines, validations, checkpoints, in that order within an update.
+
+The loss of an update is  (Σ label-smoothed cross-entropy + Σ tokens · penalty) / target tokens,  the sums over every
+micro-batch of every process, so that it does not depend on how the global batch is split. DeepSpeed averages gradients
+over the W processes, hence the factor W.
+
+Everything that decides the next update is in `Trainer.progress` and `state.save_state`: a training that was killed and
+went on ends with the same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from deepspeed import DeepSpeedEngine
+
+from reluformer.corpus.batches import BatchSampler, Update, collate
+from reluformer.training.checkpoints import Checkpoints, no_space
+from reluformer.training.config import TrainingConfig
+from reluformer.training.data import TrainingData, validation_batches
+from reluformer.training.engine import World, gradient_norm
+from reluformer.training.errors import Interrupted, TrainingError
+from reluformer.training.exchange import Exchange, Totals
+from reluformer.training.log import RunLog
+from reluformer.training.signals import Signals
+from reluformer.training.state import load_state, save_state
+from reluformer.training.stopping import Divergence, EarlyStopping
+
+Ending = Literal["finished", "stopped-early", "diverged"]
+
+EXCHANGE_EVERY = 10
+"""Updates between exchanges where one costs something: several processes, or a device to wait for."""
+
+
+class Trainer:
+    """One training, from its first update or a checkpoint to its end.
+
+    Args:
+        config: the recipe.
+        engine: from `build_engine`, around an `Objective`.
+        world: the processes.
+        data: the corpus.
+        seed: of the order of batches.
+        log: where to write.
+        checkpoints: where states are kept.
+        signals: whether to save and leave.
+        started: when the job started, seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        engine: DeepSpeedEngine,
+        world: World,
+        data: TrainingData,
+        seed: int,
+        log: RunLog,
+        checkpoints: Checkpoints,
+        signals: Signals,
+        started: float,
+    ) -> None:
+        self.config, self.engine, self.world, self.data = config, engine, world, data
+        self.log, self.checkpoints, self.signals, self.started = log, checkpoints, signals, started
+        self.sampler = BatchSampler(
+            data.train.src_lengths,
+            data.train.tgt_lengths,
+            batch_tokens=config.batch_tokens,
+            seed=seed,
+            rank=world.rank,
+            world_size=world.size,
+            accumulation=config.accumulation,
+        )
+        self.exchange = Exchange(world)
+        self.exchange_every = 1 if world.size == 1 and world.device.type == "cpu" else EXCHANGE_EVERY
+        self.divergence = Divergence(config.divergence_loss, config.divergence_patience)
+        self.stopping = EarlyStopping(config.patience, higher=config.stop_on == "bleu")
+        self.valid_batches = validation_batches(data.valid, max(1, config.batch_tokens // world.size))
+        self.update = 0
+        self.epoch = 0
+        self.window = {"loss": 0.0, "nll": 0.0, "penalty": 0.0, "tokens": 0}
+        self.totals = {"target_tokens": 0, "positions": 0, "filled": 0}
+        self.results: dict[str, Any] = {"first_loss": None, "final_loss": None, "best_valid_loss": None}
+        self.seconds = 0.0
+        self.startup_seconds: float | None = None
+        self._clock = self._window_clock = self._saved = time.monotonic()
+
+    def progress(self) -> dict[str, Any]:
+        """What this class adds to the state, as JSON."""
+        return {
+            "update": self.update,
+            "epoch": self.epoch,
+            "sampler": self.sampler.state_dict(),
+            "window": self.window,
+            "totals": self.totals,
+            "results": self.results,
+            "seconds": self.seconds,
+            "divergence": self.divergence.state_dict(),
+            "stopping": self.stopping.state_dict(),
+        }
+
+    def resume(self) -> None:
+        """Goes on from the newest good checkpoint, if there is one; the log is rewound to it."""
+        newest = self.checkpoints.newest(self.log.message) if self.world.first else None
+        all_checkpoints = {(c.update, c.interim): c for c in self.checkpoints.all()}
+        chosen = self.world.broadcast(2 * newest.update + newest.interim if newest else -1)
+        self.log.rewind(chosen // 2 if chosen >= 0 else -1)
+        if chosen < 0:
+            return
+        checkpoint = all_checkpoints[chosen // 2, bool(chosen % 2)]
+        state = load_state(checkpoint.path, self.engine, self.world)
+        self.update, self.epoch, self.seconds = state["update"], state["epoch"], state["seconds"]
+        self.window, self.totals, self.results = state["window"], state["totals"], state["results"]
+        self.sampler.load_state_dict(state["sampler"])
+        self.divergence.load_state_dict(state["divergence"])
+        self.stopping.load_state_dict(state["stopping"])
+        self.log.message(f"going on from update {self.update}")
+
+    def train(self) -> Ending:
+        """Updates until the last one, a stop or divergence.
+
+        Raises:
+            Interrupted: after a signal, once the state is saved.
+            TrainingError: out of memory, or a checkpoint that cannot be written.
+        """
+        config = self.config
+        self.engine.train()
+        updates: Iterator[Update] = iter(self.sampler)
+        self._saved = time.monotonic()
+        self._restart_clocks()
+        while self.update < config.updates:
+            rate, norm = self._step(next(updates))
+            last = self.update == config.updates
+            logs = last or self.update % config.log_every == 0
+            validates = last or self.update % config.validate_every == 0
+            saves = not last and self.update % config.checkpoint_every == 0
+            if not (logs or validates or saves or self.update % self.exchange_every == 0):
+                continue
+            leave, due = self._agree(rate)
+            if self.divergence.at is not None:
+                self._log_window(rate, norm)
+                return "diverged"
+            if logs:
+                self._log_window(rate, norm)
+            if validates and self._validate():
+                return "stopped-early"
+            if saves or (not last and (leave or due)):
+                self._save(interim=not saves)
+            self._restart_clocks(window=logs)
+            if leave and not last:
+                raise Interrupted(f"saved at update {self.update}")
+        return "finished"
+
+    def _step(self, update: Update) -> tuple[float, float]:
+        """One optimizer update; its learning rate, and its gradient norm where it is logged (else NaN)."""
+        engine, world = self.engine, self.world
+        self.update += 1
+        self.epoch = update.epoch
+        rate, norm = engine.get_lr()[0], math.nan
+        measures = self.update % self.config.log_every == 0 or self.update == self.config.updates
+        zero = engine.zero_optimization()
+        sums = torch.zeros(3, device=world.device)
+        positions = filled = 0
+        for indices in update.micro:
+            batch = collate(self.data.train, indices)
+            positions += batch.src.size + batch.tgt_in.size
+            filled += int(batch.src_mask.sum()) + int(batch.tgt_mask.sum())
+            tensors = [torch.from_numpy(array).to(world.device, non_blocking=True) for array in batch]
+            with self._memory(batch.src.shape, batch.tgt_in.shape):
+                losses = engine(*tensors)
+                penalty = losses.penalty * losses.tokens
+                loss = (losses.loss_sum + penalty) * (world.size / update.target_tokens)
+                engine.backward(loss, scale_wrt_gas=False)
+                sums += torch.stack((losses.loss_sum.detach(), losses.nll_sum.detach(), penalty.detach()))
+                if measures and not zero and engine.is_gradient_accumulation_boundary():
+                    norm = gradient_norm(engine)
+                engine.step()
+        if measures and zero:
+            norm = gradient_norm(engine)
+        self.exchange.put(self.update, update.target_tokens, sums, positions, filled)
+        return rate, norm
+
+    def _agree(self, rate: float) -> tuple[bool, bool]:
+        """Sums the losses over the processes and judges them; whether to leave, and whether a save is due."""
+        minutes = self.config.checkpoint_minutes
+        due = self.world.first and minutes > 0 and time.monotonic() - self._saved > 60 * minutes
+        totals, (leave, due) = self.exchange.flush(self.signals.asked, due)
+        now = time.monotonic()
+        self.seconds += now - self._clock
+        self._clock = now
+        if self.startup_seconds is None:
+            self.startup_seconds = time.time() - self.started
+        for total in totals:
+            self._add(total)
+            if self.divergence.judge(total.update, total.loss + total.penalty):
+                break
+        speed = self.window["tokens"] / max(now - self._window_clock, 1e-9)
+        self.log.progress(self.update, totals[-1].loss, rate, speed)
+        return leave, due
+
+    def _add(self, total: Totals) -> None:
+        self.window["loss"] += total.loss * total.tokens
+        self.window["nll"] += total.nll * total.tokens
+        self.window["penalty"] += total.penalty * total.tokens
+        self.window["tokens"] += total.tokens
+        self.totals["target_tokens"] += total.tokens
+        self.totals["positions"] += total.positions
+        self.totals["filled"] += total.filled
+        if total.update == 1:
+            self.results["first_loss"] = _finite(total.loss)
+
+    def _log_window(self, rate: float, norm: float) -> None:
+        """One log line: the means over the target tokens since the last one."""
+        tokens = self.window["tokens"]
+        loss, nll, penalty = (self.window[key] / tokens for key in ("loss", "nll", "penalty"))
+        self.log.event(
+            event="train",
+            update=self.update,
+            epoch=self.epoch,
+            loss=loss,
+            nll=nll,
+            penalty=penalty,
+            lr=rate,
+            tokens_per_second=tokens / max(self._clock - self._window_clock, 1e-9),
+            grad_norm=norm,
+            seconds=self.seconds,
+        )
+        self._monitor({"train/loss": loss, "train/nll": nll, "train/penalty": penalty, "train/grad_norm": norm})
+        self.results["final_loss"] = _finite(loss)
+        self.window = {"loss": 0.0, "nll": 0.0, "penalty": 0.0, "tokens": 0}
+
+    def _validate(self) -> bool:
+        """Measures the loss on the validation split; whether to stop."""
+        self.engine.eval()
+        sums = torch.zeros(3, dtype=torch.float64, device=self.world.device)
+        with torch.no_grad():
+            for indices in self.valid_batches[self.world.rank :: self.world.size]:
+                batch = collate(self.data.valid, indices)
+                losses = self.engine(*(torch.from_numpy(array).to(self.world.device) for array in batch))
+                sums += torch.stack((losses.loss_sum.double(), losses.nll_sum.double(), losses.tokens.double()))
+        self.engine.train()
+        loss_sum, nll_sum, tokens = self.world.sum(sums).tolist()
+        loss, nll = loss_sum / tokens, nll_sum / tokens
+        self.log.event(event="valid", update=self.update, loss=loss, nll=nll, ppl=math.exp(min(nll, 700.0)))
+        self._monitor({"valid/loss": loss, "valid/nll": nll})
+        best = self.results["best_valid_loss"]
+        self.results["best_valid_loss"] = _finite(loss) if best is None else min(best, loss)
+        return self.stopping.judge(loss)
+
+    def _save(self, interim: bool) -> None:
+        """Saves the state of all processes."""
+        good = self.checkpoints.all()
+        self.log.sync()
+        try:
+            if self.world.first:
+                self.checkpoints.begin(self.update, interim)
+            self.world.barrier()
+            folder = self.checkpoints.partial(self.update, interim)
+            save_state(folder, self.engine, self.world, self.progress())
+            self.world.barrier()
+            if self.world.first:
+                self.checkpoints.commit(folder)
+        except OSError as error:
+            raise no_space(error, self.checkpoints.folder, good[-1] if good else None) from error
+        self.world.barrier()
+        self._saved = time.monotonic()
+
+    def _restart_clocks(self, window: bool = True) -> None:
+        """Leaves out of the training time what was done since the last exchange (validation, checkpoint)."""
+        now = time.monotonic()
+        self._window_clock = now if window else self._window_clock + now - self._clock
+        self._clock = now
+
+    def _monitor(self, values: dict[str, float]) -> None:
+        if self.engine.monitor.enabled:
+            self.engine.monitor.write_events([(key, value, self.update) for key, value in values.items()])
+
+    @contextlib.contextmanager
+    def _memory(self, src: tuple[int, ...], tgt: tuple[int, ...]) -> Iterator[None]:
+        """Turns "out of memory" into a sentence that names the batch and what to change."""
+        try:
+            yield
+        except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU allocator raises a plain one
+            if "out of memory" not in str(error).lower() and "can't allocate memory" not in str(error).lower():
+                raise
+            raise TrainingError(
+                f"out of memory at update {self.update}, in a micro-batch of {src[0]} pairs padded to {src[1]} source "
+                f"and {tgt[1]} target tokens: lower training.batch_tokens ({self.config.batch_tokens}), raise "
+                f"training.accumulation ({self.config.accumulation}) or training.processes, or set "
+                "training.activation_checkpointing"
+            ) from error
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,69 @@
+"""When a training ends before its last update."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+class Divergence:
+    """NaN or infinity at once, or a loss over a bound for so many updates in a row.
+
+    Args:
+        bound: nats a token.
+        patience: updates in a row over the bound that make a divergence.
+    """
+
+    def __init__(self, bound: float, patience: int) -> None:
+        self.bound = bound
+        self.patience = patience
+        self.over = 0
+        self.at: int | None = None
+
+    def judge(self, update: int, loss: float) -> bool:
+        """Takes the loss of `update`; true once the training has diverged, at update `at`."""
+        if self.at is None:
+            self.over = self.over + 1 if loss > self.bound else 0
+            if not math.isfinite(loss) or self.over >= self.patience:
+                self.at = update
+        return self.at is not None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state as JSON."""
+        return {"over": self.over}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from `state_dict`."""
+        self.over = state["over"]
+
+
+class EarlyStopping:
+    """So many validations in a row without improvement.
+
+    Args:
+        patience: validations without improvement; 0 never stops.
+        higher: whether more is better (BLEU), or less (loss).
+    """
+
+    def __init__(self, patience: int, higher: bool = False) -> None:
+        self.patience = patience
+        self.higher = higher
+        self.best: float | None = None
+        self.waited = 0
+
+    def judge(self, value: float) -> bool:
+        """Takes one validation's value; true once it is time to stop."""
+        better = self.best is None or (value > self.best if self.higher else value < self.best)
+        if better:
+            self.best, self.waited = value, 0
+        else:
+            self.waited += 1
+        return 0 < self.patience <= self.waited
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state as JSON."""
+        return {"best": self.best, "waited": self.waited}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from `state_dict`."""
+        self.best, self.waited = state["best"], state["waited"]

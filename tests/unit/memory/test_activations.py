@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import math
+
+import entmax
+import pytest
+import torch
+
+from reluformer.memory.activations import ScaledReLU, Softmax, build_activation
+from reluformer.memory.config import ACTIVATIONS, MemoryConfig
+from reluformer.memory.visible import Visible
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_hidden_slots_weigh_exactly_nothing(name):
+    built = build_activation(MemoryConfig(activation=name))
+    for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
+        scores = torch.tensor([[1.0, 2.0, 0.5, torch.finfo(dtype).min / 2]], dtype=dtype)
+        weights = built(scores)
+        assert weights.dtype == dtype
+        assert weights[0, 3] == 0 and weights[0, :3].sum() > 0
+
+
+@pytest.mark.parametrize("name", ["softmax", "sparsemax", "entmax15"])
+def test_normalised_rows_sum_to_one(name):
+    built = build_activation(MemoryConfig(activation=name))
+    assert built.normalised
+    torch.testing.assert_close(built(torch.randn(5, 9).mul(3)).sum(-1), torch.ones(5))
+
+
+def test_sparse_ones_equal_entmax():
+    scores = torch.randn(4, 6, dtype=torch.float64) * 3
+    for name, exact in (("sparsemax", entmax.sparsemax), ("entmax15", entmax.entmax15)):
+        torch.testing.assert_close(
+            build_activation(MemoryConfig(activation=name))(scores.clone()), exact(scores, dim=-1)
+        )
+
+
+def test_factor_of_equation_6():
+    assert ScaledReLU(gamma=0.5).factor(8) == pytest.approx(1 / (0.5 * math.sqrt(4)))
+    counts = torch.tensor([2.0, 8.0, 32.0])
+    torch.testing.assert_close(ScaledReLU(gamma=2.0).factor(counts), torch.tensor([0.5, 0.25, 0.125]))
+    assert torch.equal(counts, torch.tensor([2.0, 8.0, 32.0]))
+
+
+def test_learned_gamma_is_one_per_head_and_starts_at_one():
+    built = build_activation(MemoryConfig(activation="relu-scaled", options={"gamma": "learned"}), heads=4)
+    assert built.gamma.shape == (4, 1, 1) and (built.gamma == 1).all()
+    with torch.no_grad():
+        built.log_gamma.copy_(torch.tensor([0.25, 0.5, 1, 2]).log().view(4, 1, 1))
+    torch.testing.assert_close(built.factor(8).flatten(), torch.tensor([2.0, 1.0, 0.5, 0.25]))
+    assert ScaledReLU(gamma=3).gamma == 3.0
+
+
+def test_softmax_uses_torchs_kernel_unless_it_would_be_slower():
+    query = torch.randn(2, 3, 4, 8)
+    softmax = Softmax(3)
+    assert softmax.fused(query, query, query, Visible(4), 1.0, 0.0) is not None
+    assert softmax.fused(query, query, query, Visible(4), 1.0, 0.1) is None
+    assert softmax.fused(query[:, 0], query[0, 0], query[0, 0], Visible(4), 1.0, 0.0) is None
+
+
+def test_temperature_divides_the_scores():
+    assert build_activation(MemoryConfig(activation="softmax", options={"temperature": 4})).factor(3) == 0.25

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from reluformer.memory.dropout import drop
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.3, 0.5])
+def test_share_scale_and_gradient(probability):
+    torch.manual_seed(0)
+    x = torch.ones(101, 1003, requires_grad=True)
+    y = drop(x, probability)
+    assert (y == 0).float().mean().item() == pytest.approx(probability, abs=0.005)
+    assert y[y != 0].unique().tolist() == pytest.approx([1 / (1 - probability)], rel=1e-4)
+    assert y.mean().item() == pytest.approx(1, abs=0.01)
+    y.sum().backward()
+    assert torch.equal(x.grad, y.detach())
+
+
+def test_neighbours_are_independent():
+    """Four elements share a draw: no pair of them may agree more often than chance."""
+    torch.manual_seed(0)
+    kept = (drop(torch.ones(50_000, 4), 0.5) != 0).double()
+    correlation = torch.corrcoef(kept.T) - torch.eye(4)
+    assert correlation.abs().max() < 0.02
+
+
+def test_zero_is_nothing_and_the_seed_decides():
+    x = torch.randn(3, 5)
+    assert drop(x, 0.0) is x
+    torch.manual_seed(1)
+    first = drop(x, 0.5)
+    torch.manual_seed(1)
+    assert torch.equal(first, drop(x, 0.5))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_dtype_and_shape_stay(dtype):
+    x = torch.ones(2, 3, 5, dtype=dtype)
+    assert drop(x, 0.5).dtype == dtype and drop(x, 0.5).shape == x.shape
+    assert drop(torch.ones(0, 4), 0.5).shape == (0, 4)

@@ -1,0 +1,171 @@
+"""The experiment as data: expansion into runs, resolution of names, mistakes caught before anything runs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from reluformer.experiment import Experiment
+from reluformer.run import Run
+from reluformer.settings import SettingsError
+
+ROOT = Path(__file__).parents[2]
+
+CONFIG = {"title": "t", "datasets": {"sentences": "pairs", "documents": "papers"}, "seeds": [1, 2]}
+CORPUS = {"reader": "lines", "archives": []}
+DATASETS = {
+    "pairs": {
+        "title": "Pairs",
+        "src": "de",
+        "tgt": "en",
+        "corpus": CORPUS,
+        "model": {"width": 64},
+        "training": {"updates": 100, "learning_rate": 0.001},
+        "recipes": {"sweep": {"training": {"updates": 10}}},
+    },
+    "papers": {
+        "title": "Papers",
+        "src": "en",
+        "tgt": "de",
+        "corpus": {**CORPUS, "documents": True, "segments": {"packing": ["within", "across"], "lengths": [64, 128]}},
+    },
+}
+STUDIES = {
+    "ffn": {"systems": ["transformer", "ffn-softmax"], "dataset": "sentences"},
+    "attention": {"systems": ["transformer", "reluformer"], "dataset": "sentences"},
+    "gamma": {
+        "systems": ["reluformer"],
+        "dataset": "sentences",
+        "vary": {"gamma": [0.5, "learned"]},
+        "recipe": "sweep",
+    },
+    "length": {"systems": ["reluformer"], "dataset": "documents", "lengths": [64, 128], "packing": ["across"]},
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A configuration folder with the project's own systems and small studies."""
+    (tmp_path / "datasets").mkdir()
+    shutil.copy(ROOT / "config" / "systems.yaml", tmp_path)
+    for name, dataset in DATASETS.items():
+        (tmp_path / "datasets" / f"{name}.yaml").write_text(yaml.safe_dump(dataset))
+    studies = {
+        name: {"title": name, "question": "?", "columns": ["bleu"], **study} for name, study in STUDIES.items()
+    }
+    (tmp_path / "studies.yaml").write_text(yaml.safe_dump(studies))
+    return tmp_path
+
+
+def edit(path: Path, *keys: str, value: object) -> None:
+    """Sets one key of a YAML file."""
+    data = yaml.safe_load(path.read_text())
+    inner = data
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    path.write_text(yaml.safe_dump(data))
+
+
+def test_studies_expand_into_runs_and_share_them(folder):
+    experiment = Experiment(CONFIG, folder)
+    assert experiment.study_runs("gamma") == [
+        Run("pairs", f"reluformer+gamma={gamma}+recipe=sweep", seed) for gamma in ("0.5", "learned") for seed in (1, 2)
+    ]
+    assert [run.dataset for run in experiment.study_runs("length")] == ["papers@across-64"] * 2 + ["papers@across-128"] * 2
+    shared = set(experiment.study_runs("ffn")) & set(experiment.study_runs("attention"))
+    assert shared == {Run("pairs", "transformer", 1), Run("pairs", "transformer", 2)}
+    assert len(experiment.runs) == 4 + 4 + 4 + 4 - 2
+
+
+def test_adding_a_seed_adds_only_that_seeds_runs(folder):
+    before = Experiment(CONFIG, folder).runs
+    after = Experiment({**CONFIG, "seeds": [1, 2, 3]}, folder).runs
+    assert all(after[run] == config for run, config in before.items())
+    assert {run.seed for run in after.keys() - before.keys()} == {3}
+
+
+def test_resolution_lays_system_config_recipe_override_and_name_over_the_dataset(folder):
+    experiment = Experiment(
+        {
+            **CONFIG,
+            "training": {"learning_rate": 0.002},
+            "overrides": [{"dataset": "pairs", "system": "relu*", "training": {"processes": 2}}],
+        },
+        folder,
+    )
+    run = experiment.resolve(Run("pairs", "reluformer+gamma=0.5+slots=32+recipe=sweep", 7))
+    assert (run.seed, run.src, run.tgt) == (7, "de", "en")
+    assert (run.model.width, run.model.slots) == (64, 32)
+    assert run.model.cross_attention.options == {"gamma": 0.5}
+    assert run.model.ffn.activation == "relu"
+    assert (run.training.updates, run.training.learning_rate, run.training.processes) == (10, 0.002, 2)
+    plain = experiment.resolve(Run("pairs", "transformer", 1))
+    assert (plain.training.updates, plain.training.processes) == (100, 1)
+
+
+def test_every_system_of_the_project_resolves(folder):
+    experiment = Experiment(CONFIG, folder)
+    wanted = "transformer ffn-softmax ffn-softmax-layernorm attention-relu attention-relu-scaled attention-sparsemax"
+    assert set(wanted.split()) | {"attention-entmax15", "rela", "reluformer"} <= set(experiment.systems)
+    models = {name: experiment.resolve(Run("pairs", name, 1)).model for name in experiment.systems}
+    assert len({model.model_dump_json() for model in models.values()}) == len(models)
+    assert models["reluformer"].decoder_attention.penalty is not None
+    assert models["transformer"].decoder_attention.activation == "softmax"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"titel": "t"}, "config.yaml: titel: unknown key; did you mean 'title'?"),
+        ({"seeds": "one"}, "config.yaml: seeds: 'one': input should be a valid list"),
+        ({"only": ["gama"]}, "config.yaml: studies: 'gama': unknown study; did you mean 'gamma'?"),
+        ({"datasets": {"sentences": "pears"}}, "config.yaml: datasets.sentences: 'pears': unknown dataset"),
+        ({"training": {"updats": 3}}, "config.yaml: training: updats: unknown key; did you mean 'updates'?"),
+        ({"studies": {"gamma": {"vary": {"gama": [1]}}}}, "did you mean 'gamma'?"),
+    ],
+)
+def test_a_mistake_in_the_config_is_one_line(folder, change, message):
+    with pytest.raises(SettingsError) as caught:
+        Experiment({**CONFIG, **change}, folder)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "keys", "value", "message"),
+    [
+        ("studies.yaml", ("ffn", "systems"), ["transfomer"], "ffn: systems: 'transfomer': unknown system; did you mean"),
+        ("studies.yaml", ("ffn", "dataset"), "sentnces", "ffn: dataset: 'sentnces': unknown dataset; did you mean"),
+        ("studies.yaml", ("ffn", "sytems"), [], "ffn: sytems: unknown key; did you mean 'systems'?"),
+        ("studies.yaml", ("length", "lengths"), [65], "length: lengths: 65: the dataset has [64, 128]"),
+        ("studies.yaml", ("ffn", "lengths"), [64], "is not a document dataset"),
+        ("systems.yaml", ("rela", "attention", "activation"), "rellu", "rela: encoder_attention: activation: 'rellu'"),
+        ("systems.yaml", ("rela", "attention", "options"), {"gamma": 1}, "relu has no option 'gamma'"),
+        ("datasets/pairs.yaml", ("training", "updates"), "many", "training: updates: 'many': input should be a valid"),
+        ("datasets/pairs.yaml", ("recipes", "sweep", "trainig"), {}, "recipes.sweep: trainig: unknown key; did you mean"),
+        ("datasets/pairs.yaml", ("model", "heads"), 5, "not a multiple of heads"),
+    ],
+)
+def test_a_mistake_in_a_file_is_one_line_that_names_the_file(folder, file, keys, value, message):
+    edit(folder / file, *keys, value=value)
+    with pytest.raises(SettingsError) as caught:
+        Experiment(CONFIG, folder)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert Path(file).name in str(caught.value)
+
+
+def test_a_dataset_may_be_a_file_of_ones_own(folder, tmp_path):
+    own = tmp_path / "mine.yaml"
+    own.write_text(yaml.safe_dump(DATASETS["pairs"]))
+    experiment = Experiment({**CONFIG, "datasets": {**CONFIG["datasets"], "sentences": str(own)}}, folder)
+    assert experiment.study_runs("ffn")[0] == Run("mine", "transformer", 1)
+
+
+def test_summary_counts_runs_of_each_system_on_each_dataset(folder):
+    lines = Experiment(CONFIG, folder).summary().splitlines()
+    row = next(line.split() for line in lines if line.startswith("reluformer"))
+    assert row == ["reluformer", "6", "4"]
+    assert lines[1].startswith("14 runs")

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reluformer.corpus.subword import BOS, EOS, PAD
+from reluformer.settings import SettingsError
+from reluformer.translation.config import TranslationConfig
+from reluformer.translation.search import beam_search, length_limits, top
+
+
+def batch(*sources: list[int], pad_to: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    lengths = [len(source) + 1 for source in sources]
+    src = torch.full((len(sources), max(*lengths, pad_to)), PAD)
+    for row, source in enumerate(sources):
+        src[row, : lengths[row]] = torch.tensor([*source, EOS])
+    return src, torch.arange(src.shape[1]) < torch.tensor(lengths)[:, None]
+
+
+def log_probability(model, source: list[int], tokens: tuple[int, ...]) -> float:
+    """Σ log p of a finished hypothesis, one token at a time."""
+    state = model.start(*batch(source))
+    total, previous = 0.0, BOS
+    for token in (*tokens, EOS):
+        total += model.step(torch.tensor([previous]), state)[0].log_softmax(0)[token].item()
+        previous = token
+    return total
+
+
+def exhaustive(model, source: list[int], vocabulary: int, limit: int, penalty: float) -> tuple[float, tuple[int, ...]]:
+    words = [token for token in range(vocabulary) if token not in (PAD, BOS, EOS)]
+    return max(
+        (log_probability(model, source, tokens) / (length + 1) ** penalty, tokens)
+        for length in range(1, limit + 1)
+        for tokens in itertools.product(words, repeat=length)
+    )
+
+
+def greedy(model, source: list[int], limit: int) -> list[int]:
+    state, tokens = model.start(*batch(source)), [BOS]
+    while len(tokens) <= limit:
+        logits = model.step(torch.tensor(tokens[-1:]), state)[0]
+        logits[[PAD, BOS, EOS] if len(tokens) == 1 else [PAD, BOS]] = -torch.inf
+        if logits.argmax() == EOS:
+            break
+        tokens.append(int(logits.argmax()))
+    return tokens[1:]
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.6, 1.0, 2.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_beam_as_large_as_the_space_is_exact(toy_model, seed, penalty):
+    model = toy_model(vocabulary=7, seed=seed)
+    config = TranslationConfig(beam=4**3, length_penalty=penalty, max_ratio=0.01, max_extra=3)
+    sources = [[5, 6], [6], [5, 5, 6]]
+    for source, found in zip(sources, beam_search(model, *batch(*sources), config), strict=True):
+        score, tokens = exhaustive(model, source, 7, limit=3, penalty=penalty)
+        assert tuple(found.tokens) == tokens
+        assert found.score == pytest.approx(score, abs=1e-5)
+
+
+def test_a_beam_of_one_is_greedy(toy_model):
+    model = toy_model(vocabulary=300)
+    model.table[:, EOS] += 5  # ends after a few tokens
+    config = TranslationConfig(beam=1, max_ratio=1, max_extra=8)
+    sources = [[7 + i] * (1 + i % 9) for i in range(60)]
+    found = beam_search(model, *batch(*sources), config)
+    expected = [greedy(model, source, limit=len(source) + 8) for source in sources]
+    assert [list(hypothesis.tokens) for hypothesis in found] == expected
+    assert len({len(tokens) for tokens in expected}) > 5
+
+
+@pytest.mark.parametrize("beam", [2, 5])
+def test_the_score_is_the_normalised_log_probability_of_the_tokens(toy_model, beam):
+    model = toy_model(vocabulary=50)
+    config = TranslationConfig(beam=beam, length_penalty=0.7)
+    sources = [[7, 8, 9], [10] * 6, [20]]
+    for source, found in zip(sources, beam_search(model, *batch(*sources), config), strict=True):
+        expected = log_probability(model, source, tuple(found.tokens)) / (len(found.tokens) + 1) ** 0.7
+        assert found.score == pytest.approx(expected, abs=1e-5)
+
+
+def reference(model, source: list[int], config: TranslationConfig) -> tuple[list[int], float]:
+    """fairseq's rules for one sentence, as plain lists, without an early end and without caches."""
+    limit = int(length_limits(torch.tensor([len(source)]), config)[0])
+    live, finished = [((), 0.0)], []
+    for length in range(limit + 1):
+        options = []
+        for tokens, total in live:
+            state = model.start(*batch(source))
+            for token in (BOS, *tokens):
+                logits = model.step(torch.tensor([token]), state)[0]
+            log_p = logits.log_softmax(0).tolist()
+            allowed = [EOS] if length == limit else [t for t in range(len(log_p)) if t not in (PAD, BOS)]
+            options += [((*tokens, t), total + log_p[t]) for t in allowed if length or t != EOS]
+        options = sorted(options, key=lambda option: -option[1])[: 2 * config.beam]
+        finished += [(o[:-1], s / len(o) ** config.length_penalty) for o, s in options[: config.beam] if o[-1] == EOS]
+        if len(finished) >= config.beam:
+            break
+        live = [(o, s) for o, s in options if o[-1] != EOS][: config.beam]
+    tokens, score = max(finished, key=lambda hypothesis: hypothesis[1])
+    return list(tokens), score
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0])
+@pytest.mark.parametrize("beam", [2, 3, 5])
+def test_the_search_is_fairseqs(toy_model, beam, penalty):
+    model = toy_model(vocabulary=20, seed=beam)
+    config = TranslationConfig(beam=beam, length_penalty=penalty, max_ratio=1.0, max_extra=4)
+    sources = [[5 + i % 15] * (1 + i % 5) for i in range(25)]
+    for source, found in zip(sources, beam_search(model, *batch(*sources), config), strict=True):
+        tokens, score = reference(model, source, config)
+        assert (list(found.tokens), found.score) == (tokens, pytest.approx(score, abs=1e-5))
+
+
+def test_a_batch_gives_what_one_by_one_gives_whatever_the_padding(toy_model):
+    model = toy_model(vocabulary=100)
+    config = TranslationConfig(beam=4)
+    sources = [[7 + i] * (1 + i % 7) for i in range(20)]
+    together = beam_search(model, *batch(*sources, pad_to=30), config)
+    for source, found in zip(sources, together, strict=True):
+        (alone,) = beam_search(model, *batch(source), config)
+        assert np.array_equal(found.tokens, alone.tokens)
+        assert found.score == pytest.approx(alone.score, abs=1e-6)
+
+
+def test_finished_sentences_leave_the_batch_and_the_first_step_has_one_row_each(toy_model):
+    model = toy_model(vocabulary=60)
+    model.table[:, EOS] += 3
+    beam_search(model, *batch(*[[7 + i] * 3 for i in range(30)]), TranslationConfig(beam=4, max_extra=30))
+    assert model.rows[:2] == [30, 120]
+    assert model.rows[1:] == sorted(model.rows[1:], reverse=True)
+    assert 0 < model.rows[-1] < 60
+
+
+def test_a_sentence_ends_as_soon_as_nothing_can_beat_what_it_has(toy_model):
+    model = toy_model(vocabulary=60)
+    model.table[:, EOS] += 20  # the first hypothesis of two tokens is almost certain
+    beam_search(model, *batch([7, 8]), TranslationConfig(beam=50, length_penalty=0, max_extra=30))
+    assert len(model.rows) == 2
+
+
+def test_no_hypothesis_is_empty_or_longer_than_its_limit(toy_model):
+    config = TranslationConfig(beam=3, max_ratio=1.5, max_extra=2)
+    sources = [[9] * length for length in (1, 2, 3, 10)]
+    never, at_once = toy_model(vocabulary=40), toy_model(vocabulary=40)
+    never.table[:, EOS] = -1e4
+    at_once.table[:, EOS] = 1e4
+    assert [len(h.tokens) for h in beam_search(never, *batch(*sources), config)] == [3, 5, 6, 17]
+    assert [len(h.tokens) for h in beam_search(at_once, *batch(*sources), config)] == [1, 1, 1, 1]
+    for found in beam_search(never, *batch(*sources), config) + beam_search(at_once, *batch(*sources), config):
+        assert math.isfinite(found.score)
+        assert not {PAD, BOS, EOS} & set(found.tokens.tolist())
+
+
+def test_limits():
+    config = TranslationConfig(max_ratio=0.5, max_extra=0)
+    assert length_limits(torch.tensor([1, 3, 8]), config).tolist() == [1, 1, 4]
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_broken_model_is_one_clear_sentence(toy_model, value):
+    model = toy_model(vocabulary=40)
+    model.table[:, 17] = value
+    with pytest.raises(SettingsError, match="predicts NaN or infinity"):
+        beam_search(model, *batch([7, 8]), TranslationConfig(beam=2))
+
+
+@given(st.integers(1, 4), st.integers(1, 1500), st.integers(1, 20), st.integers(0, 99), st.booleans())
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_top_is_topk(rows, width, k, seed, ties):
+    values = torch.randn((rows, width), generator=torch.Generator().manual_seed(seed))
+    if ties:
+        values = values.round()
+    values[:, ::3] = -torch.inf
+    k = min(k, width)
+    value, index = top(values, k)
+    assert torch.equal(value, values.topk(k, 1).values)
+    assert torch.equal(values.gather(1, index), value)
+    assert all(len(set(row)) == k for row in index.tolist())

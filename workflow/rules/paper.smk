@@ -1,0 +1,57 @@
+# From runs to the paper: one rule a study, the claims, and the report.
+
+from reluformer.paper.build import study_inputs, study_outputs
+
+# What the tables and figures say beside the runs: a change of these builds them anew, and trains nothing.
+SHOWN = {key: value for key, value in config.items() if key not in ("archives", "force")}
+
+
+def in_report(study, path):
+    """`path` as an entry of the report: a category a study, labels to filter by."""
+    title, kind = EXPERIMENT.studies[study].title, path.split("/")[2]
+    labels = {"study": study, "form": kind.removesuffix("s"), "file": Path(path).name}
+    return report(path, caption=f"../report/{kind.removesuffix('s')}.rst", category=title, labels=labels)
+
+
+def listed(path):
+    """The report shows each table as a page and each figure as SVG; the other formats lie beside them."""
+    return path.endswith((".html", ".svg"))
+
+
+for study in EXPERIMENT.studies:
+
+    rule:
+        name:
+            f"study_{study.replace('-', '_')}"
+        input:
+            study_inputs(EXPERIMENT, study),
+        output:
+            [in_report(study, path) if listed(path) else path for path in study_outputs(EXPERIMENT, study)],
+        params:
+            study=study,
+            question=EXPERIMENT.studies[study].question,
+            definition=as_json(EXPERIMENT.studies[study]),
+            settings=json.dumps(SHOWN, sort_keys=True),
+        log:
+            f"logs/study/{study}.log",
+        shell:
+            "reluformer study {params.study} --config {params.settings:q} > {log:q} 2>&1"
+
+
+rule paper:
+    input:
+        [study_outputs(EXPERIMENT, study) for study in EXPERIMENT.studies],
+
+
+rule report:
+    input:
+        rules.paper.input,
+    output:
+        "results/paper/report.html",
+    params:
+        settings=json.dumps(SHOWN, sort_keys=True),
+    log:
+        "logs/report.log",
+    shell:
+        "printf '%s' {params.settings:q} > results/paper/config.json && "
+        "snakemake paper --cores 1 --nolock --configfile results/paper/config.json --report {output:q} > {log:q} 2>&1"
