@@ -22,13 +22,11 @@ def toy_stamp(experiment: Experiment) -> str | None:
 
 
 def footer(experiment: Experiment, study: str, frame: pd.DataFrame, results: Path) -> list[str]:
-    """The lines under a study's table."""
-    stamp = toy_stamp(experiment)
-    lines = [stamp] if stamp else []
+    """The lines under a study's table, beside the toy stamp."""
     titles = {name: experiment.dataset(name).title for name in frame["dataset"].unique()}
     seeds = frame["seed"].nunique()
     spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed, so no spread is known"
-    lines.append(f"Dataset: {', '.join(titles.values())}. {updates_line(experiment, study)} Cells: {spread}.")
+    lines = [f"Dataset: {', '.join(titles.values())}. {updates_line(experiment, study)} Cells: {spread}."]
     lines += length_lines(frame, results)
     missing = int((frame["status"] == NOT_RUN).sum())
     if missing:

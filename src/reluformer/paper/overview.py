@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from reluformer.experiment import Experiment
 from reluformer.paper.metrics import metric
-from reluformer.paper.notes import footer
+from reluformer.paper.notes import footer, toy_stamp
 from reluformer.paper.records import records
 from reluformer.paper.tables import cells, shown_table
 
@@ -24,7 +24,9 @@ def overview(experiment: Experiment, results: Path) -> str:
     shown = shown_table(cells(frame, config, metrics), config, metrics)
     rows = [list(row) for row in shown.astype(str).itertuples(index=False)]
     table = tabulate(rows, headers=list(shown.columns), tablefmt="simple", disable_numparse=True, maxheadercolwidths=14)
-    parts = [config.title, table, "\n".join(footer(experiment, study, frame, results))]
+    stamp = toy_stamp(experiment)
+    notes = [*([stamp] if stamp else []), *footer(experiment, study, frame, results)]
+    parts = [config.title, table, "\n".join(notes)]
     claims = results / "paper" / "claims.json"
     if claims.is_file():
         counts = Counter(claim["verdict"] for claim in json.loads(claims.read_text(encoding="utf-8"))["claims"])

@@ -28,11 +28,12 @@ TRANSLATED = [
 ]
 
 
-def corpus(folder: Path, lowercase: bool = True) -> Path:
+def corpus(folder: Path, lowercase: bool = True, truecase: bool = False) -> Path:
     (folder / "D" / "raw").mkdir(parents=True)
     for name, lines in {"raw/test.en": RAW, "test.tok.en": TOKENISED, "test.tok.de": SOURCE}.items():
         (folder / "D" / name).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    (folder / "D" / "statistics.json").write_text(json.dumps({"lowercase": lowercase}), encoding="utf-8")
+    provenance = {"configuration": {"lowercase": lowercase, "truecase": truecase}}
+    (folder / "D" / "provenance.json").write_text(json.dumps(provenance), encoding="utf-8")
     return folder
 
 
@@ -91,7 +92,7 @@ def test_a_cased_corpus_is_scored_cased_and_truecasing_undone(tmp_path):
     folder = run(tmp_path / "run", "D", [[line] for line in TOKENISED])
     score_run(folder, corpora)
     assert scores_of(folder)["metrics"]["bleu"]["score"] < 99
-    (corpora / "D" / "truecase.en").touch()
+    corpora = corpus(tmp_path / "truecased", lowercase=False, truecase=True)
     score_run(folder, corpora)
     found = scores_of(folder)["metrics"]["bleu"]
     assert found["score"] == pytest.approx(100) and "case:mixed" in found["signature"]

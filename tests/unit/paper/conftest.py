@@ -183,7 +183,13 @@ def write_maps(path: Path, diverged: bool, documents: int | None, seen: float) -
 
 
 def dataset(title: str, segments: dict[str, Any] | None) -> dict[str, Any]:
-    corpus: dict[str, Any] = {"reader": "lines", "archives": [], "segments": segments, "documents": bool(segments)}
+    corpus = {
+        "reader": "homeassistant",
+        "archives": [{"name": "some-text.whl", "urls": ["https://example.org/some-text.whl"]}],
+        "held_out": {"valid": 0.1, "test": 0.1},
+        "documents": bool(segments),
+        "segments": segments,
+    }
     return {
         "title": title,
         "src": "de",
