@@ -29,6 +29,7 @@ def test_values_are_shown_in_their_own_way():
     assert metric("bleu").show(12.346) == "12.35"
     assert metric("ffn.top_share.0.2").show(0.905, 0.011) == "90.5% ± 1.1%"
     assert metric("updates").show(50000.0, 0.0) == "50,000"
+    assert metric("bleu").show(0.1 + 0.2, 1e-17) == "0.30" and metric("bleu").show(30.0, 0.001) == "30.00 ± 0.00"
 
 
 def test_every_metric_is_found_by_its_own_name():

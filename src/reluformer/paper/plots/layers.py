@@ -21,7 +21,7 @@ def draw(plot: Plot) -> Drawing:
     analyses = {run: plot.read(run, ANALYSIS) or {} for run in frame["run"]}
     for axes, name in zip(panels, plot.config.y, strict=True):
         shown = metric(name)
-        name_panel(axes, shown)
+        name_panel(axes, shown.title)
         series = {
             label: by_place([analyses[run].get("places") or {} for run in part["run"]], *shown.path[1:])
             for label, part in frame.groupby("series", sort=False)

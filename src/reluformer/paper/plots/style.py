@@ -115,14 +115,14 @@ def wrap(text: str, inches: float, per_inch: float = 13.0) -> list[str]:
     return textwrap.wrap(text, max(20, int(inches * per_inch))) or [""]
 
 
-def name_panel(axes: Axes, metric: Metric) -> None:
-    """A metric as a panel's title, in lines that fit it."""
-    axes.set_title(textwrap.fill(metric.title, 42))
+def name_panel(axes: Axes, title: str, width: int = 42) -> None:
+    """A panel's title, in lines of at most so many characters."""
+    axes.set_title(textwrap.fill(title, width))
 
 
-def measure(axis: Axis, metric: Metric) -> None:
+def measure(axis: Axis, metric: Metric, ticks: int = 5) -> None:
     """A metric's scale: shares as percentages, and no more ticks than there is room for."""
-    axis.set_major_locator(MaxNLocator(5))
+    axis.set_major_locator(MaxNLocator(ticks))
     if metric.format.endswith("%"):
         axis.set_major_formatter(PercentFormatter(1.0))
 

@@ -49,3 +49,12 @@ def test_many_values_are_turned():
     _, (axes,) = grid(1)
     lines.place(axes, [32, 64, 128, 256, 512, 1024, 2048, 3072, 4096])
     assert axes.get_xticklabels()[0].get_rotation() == 45
+
+
+def test_each_packing_has_panels_of_its_own(make, plot_of):
+    made = make(studies={"document-length": {"lengths": [64, 128], "packing": ["within", "across"]}})
+    made.fill("document-length")
+    drawing = lines.draw(plot_of(made, "document-length", "bleu"))
+    titles = [axes.get_title() for axes in drawing.figure.axes]
+    assert titles == [f"{name}, {how} documents" for how in ("within", "across") for name in ("d-BLEU", "s-BLEU")]
+    assert len(drawing.handles) == 6 and list(drawing.figure.axes[2].lines[0].get_xdata()) == [64, 128]
