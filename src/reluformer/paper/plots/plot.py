@@ -19,6 +19,9 @@ from reluformer.paper.records import DIVERGED, NOT_RUN, read_json, records
 from reluformer.paper.tables import KEY_TITLES
 from reluformer.run import Run, split_system
 
+PANELS = {"lines": ("packing",), "buckets": ("packing", "length")}
+"""Kinds of figure that give these keys panels of their own: they tell no series apart."""
+
 
 @dataclass(frozen=True)
 class Plot:
@@ -80,7 +83,7 @@ class Plot:
 
     def _series_keys(self, frame: pd.DataFrame) -> list[str]:
         keys = ["system", "packing", "length", *self.study_config.vary]
-        apart = [self.config.x, *(["packing"] if self.config.kind == "lines" else [])]  # lines: a panel a packing
+        apart = [self.config.x, *PANELS.get(self.config.kind, ())]
         return [key for key in keys if key not in apart and frame[key].nunique(dropna=False) > 1]
 
     def _label(self, row: dict[Any, Any], keys: list[str]) -> str:

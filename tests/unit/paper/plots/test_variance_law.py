@@ -15,7 +15,8 @@ def test_theory_and_measurement_beside_trained_models(make, plot_of):
     assert left.get_yscale() == "log"
     assert right.get_title() == "trained models: encoder.1.attention"
     assert list(drawing.handles["ReLUFormer"].get_ydata()) == pytest.approx([0.2 * n**0.1 for n in (4, 8, 16, 32, 64)])
-    assert "Direct ReLU attention" not in drawing.handles and "Direct ReLU" in drawing.notes[0]
+    assert "Direct ReLU attention" not in drawing.handles and "Direct ReLU" in drawing.notes[1]
+    assert drawing.notes[0] == "Gaussian inputs: the measured variance of ReLU is 0.99 to 0.99 times n/2."
 
 
 def test_without_files_both_panels_say_so(make, plot_of):
