@@ -3,9 +3,10 @@
 A difference counts where it is larger than both the rule's margin and two standard errors of the difference of the
 means over seeds (with one seed, no error is known and the margin alone decides). `above` holds where the difference
 counts and fails where the opposite one does; `at least` fails only where the opposite difference counts; `close to`
-holds within the margin and fails beyond the margin and two standard errors; `times` holds from the factor on, and short
-of it fails at 1 or less; `diverges` and `trains` look at the runs' status. Between holding and failing, a rule is open.
-A system that diverged is below any that trained. A rule over several points (slots, lengths) must hold at each.
+holds within the margin and fails beyond the margin and two standard errors; `times` holds from the factor on, and
+short of it fails at 1 or less; `diverges` and `trains` look at the runs' status. Between holding and failing, a rule
+is open. A system that diverged is below any that trained; where only some of its runs did, a rule in its favour stays
+open. A rule over several points (slots, lengths) must hold at each.
 """
 
 from __future__ import annotations
@@ -45,10 +46,14 @@ class Value(NamedTuple):
     n: int
     state: str
     """`value`, `diverged` or `not run`."""
+    diverged: int = 0
+    """How many runs more diverged: the mean is of those that did not."""
 
     def text(self, shown: Metric) -> str:
         """The value as people read it."""
-        return self.state if self.mean is None else shown.show(self.mean, self.sd)
+        if self.mean is None:
+            return self.state
+        return shown.show(self.mean, self.sd) + (f" ({self.diverged} more diverged)" if self.diverged else "")
 
 
 class Comparison(NamedTuple):
@@ -94,14 +99,21 @@ def _compare(rule: RuleConfig, at: dict[str, Any], part: pd.DataFrame) -> Compar
 
 def value(runs: pd.DataFrame, name: str) -> Value:
     """A metric's mean over runs of one system at one point."""
-    known = runs[name].dropna()
+    known, lost = runs[name].dropna(), int((runs["status"] == DIVERGED).sum())
     if len(known):
-        return Value(float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else None, len(known), "value")
-    return Value(None, None, 0, DIVERGED if len(runs) and (runs["status"] == DIVERGED).all() else NOT_RUN)
+        spread = float(known.std(ddof=1)) if len(known) > 1 else None
+        return Value(float(known.mean()), spread, len(known), "value", lost)
+    return Value(None, None, 0, DIVERGED if lost and lost == len(runs) else NOT_RUN, lost)
 
 
 def decide(rule: RuleConfig, ours: Value, other: Value) -> Outcome:
-    """Whether `ours` stands to `other` as the rule says."""
+    """Whether `ours` stands to `other` as the rule says; a mean that leaves diverged runs out proves nothing."""
+    outcome = _decide(rule, ours, other)
+    partial = ours.mean is not None and (ours.diverged or (rule.relation == "close to" and other.diverged))
+    return "open" if outcome == "holds" and partial else outcome
+
+
+def _decide(rule: RuleConfig, ours: Value, other: Value) -> Outcome:
     if NOT_RUN in (ours.state, other.state):
         return "missing"
     if ours.mean is None:

@@ -2,6 +2,7 @@ import pandas as pd
 import pytest
 
 from reluformer.paper.config import RuleConfig
+from reluformer.paper.metrics import metric
 from reluformer.paper.verdicts import Value, compare, decide, standard_error, state, total, value
 
 DIVERGED, MISSING = Value(None, None, 0, "diverged"), Value(None, None, 0, "not run")
@@ -92,9 +93,18 @@ def test_statuses_are_judged():
 
 
 def test_a_system_whose_runs_all_diverged_is_no_hole():
-    assert value(frame(("a", 1, "diverged", NAN)), "bleu") == DIVERGED
-    assert value(frame(("a", 1, "diverged", NAN), ("a", 1, "not run", NAN)), "bleu") == MISSING
-    assert value(frame(("a", 1, "diverged", NAN), ("a", 1, "finished", 3.0)), "bleu") == v(3.0)
+    assert value(frame(("a", 1, "diverged", NAN)), "bleu") == DIVERGED._replace(diverged=1)
+    assert value(frame(("a", 1, "diverged", NAN), ("a", 1, "not run", NAN)), "bleu") == MISSING._replace(diverged=1)
+    assert value(frame(("a", 1, "diverged", NAN), ("a", 1, "finished", 3.0)), "bleu") == v(3.0)._replace(diverged=1)
+
+
+def test_a_mean_that_leaves_diverged_runs_out_proves_nothing():
+    lucky = v(20)._replace(diverged=1)
+    assert decide(rule("above", 0.3), lucky, v(10)) == "open"
+    assert decide(rule("above", 0.3), v(20), v(10)._replace(diverged=1)) == "holds"
+    assert decide(rule("close to", 0.3), v(20), lucky) == "open"
+    assert decide(rule("above", 0.3), v(5)._replace(diverged=1), v(10)) == "fails"
+    assert lucky.text(metric("bleu")) == "20.00 (1 more diverged)"
 
 
 def test_rules_are_stated_in_words():
