@@ -105,6 +105,8 @@ MEASURES: dict[str, tuple[str, str]] = {
     "zero_share": ("share of zeros", ".1%"),
     "anisotropy": ("anisotropy of values", ".3f"),
     "used_slots": ("slots ever used", ".1%"),
+    "effective_slots": ("slots that some token gives at least an even share", ".1%"),
+    "zero_rows": ("rows that are all zero", ".1%"),
     "distance": ("mean distance (tokens)", ".1f"),
     "punctuation_share": ("weight on punctuation", ".1%"),
 }

@@ -139,6 +139,7 @@ def analysis(diverged: bool, run: Run, seen: float) -> dict[str, Any]:
         "anisotropy": 0.25,
         "entropy": 3.0,
         "used_slots": 0.9,
+        "effective_slots": 0.3 if softmax else 0.8,
         "top_share": curve,
         "gradient_top_share": curve,
         "value_norm_top_share": curve,
