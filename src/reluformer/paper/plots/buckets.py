@@ -21,7 +21,7 @@ def draw(plot: Plot) -> Drawing:
     frame = plot.frame()
     scores = {run: plot.read(run, SCORES) for run in frame["run"]}
     views = list(frame.groupby(["dataset", "packing", "length"], sort=False, dropna=False))
-    figure, panels = grid(len(views), columns=2, size=(5.6, 3.4))
+    figure, panels = grid(len(views), columns=2, size=(5.6 if len(views) > 1 else 7.6, 3.4))
     handles: dict[str, Any] = {}
     measure = plot.config.y[0] if plot.config.y else "tokenized_bleu"
     for axes, ((_, packing, length), part) in zip(panels, views, strict=True):
