@@ -92,7 +92,7 @@ def _write_text(
                 stack.enter_context((folder / name).open("w", encoding="utf-8", newline="\n")) for name in names
             ]
         # tee keeps the few chunks in flight, so that the raw text need not come back from the workers.
-        given, kept = itertools.tee(chunks(read(config, src, tgt, archives), _CHUNK))
+        given, kept = itertools.tee(chunks(filter(cleaner.admit, read(config, src, tgt, archives)), _CHUNK))
         for chunk, tokens in zip(kept, pool.map(tokenise, given), strict=False):
             for pair, (src_tokens, tgt_tokens) in zip(chunk, tokens, strict=True):
                 to = cleaner.split(pair, src_tokens, tgt_tokens)

@@ -16,7 +16,8 @@ def cleaner(held: list[Pair] | None = None, **settings: Any) -> Cleaner:
 
 
 def keep(it: Cleaner, src: str, tgt: str, split: Split = "train") -> Split | None:
-    return it.split(Pair(split, "", src, tgt), src, tgt)
+    pair = Pair(split, "", src, tgt)
+    return it.split(pair, src, tgt) if it.admit(pair) else None
 
 
 @pytest.mark.parametrize(
