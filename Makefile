@@ -35,7 +35,7 @@ bench: $(VENV)/.dev ## speed and memory, as ratios measured side by side
 	@python -m benchmarks
 
 report: $(VENV)/.runtime ## the report of what is there, without running anything
-	@$(SNAKEMAKE) --forcerun report --until report results/paper/report.html
+	@$(SNAKEMAKE) --forcerun report results/paper/report.html
 
 clean: ## remove results, logs, checkpoints and the virtual environment; downloads stay
 	rm -rf results/corpora results/runs results/paper logs checkpoints .snakemake $(VENV)

@@ -31,6 +31,8 @@ Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all that 
 RunFolder = Annotated[Path, typer.Argument(help="A run's folder, results/runs/DATASET/SYSTEM/seedN.")]
 Corpora = Annotated[Path, typer.Option(help="The folder with the prepared corpora.")]
 
+Results = Annotated[Path, typer.Option(help="The results folder.")]
+
 DEFAULT_CONFIG = "config/config.yaml"
 
 
@@ -170,12 +172,36 @@ def variance_law(
 def study(
     name: Annotated[str, typer.Argument(help="A study of config/studies.yaml.")],
     config: Config = None,
-    results: Annotated[Path, typer.Option(help="The results folder.")] = Path("results"),
+    results: Results = Path("results"),
 ) -> None:
     """Build one study's tables and figures from its runs."""
     from reluformer.paper.build import build_study
 
     build_study(experiment_of(config), name, results)
+
+
+@app.command()
+def claims(config: Config = None, results: Results = Path("results")) -> None:
+    """Put what the paper claims beside what the runs show."""
+    from reluformer.paper.claims import build_claims
+
+    build_claims(experiment_of(config), results)
+
+
+@app.command()
+def overview(config: Config = None, results: Results = Path("results")) -> None:
+    """Print the main table, the verdicts, and where the report is."""
+    from reluformer.paper.overview import overview as overview_of
+
+    print(overview_of(experiment_of(config), results))
+
+
+@app.command()
+def schemas(folder: Annotated[Path, typer.Argument(help="Where the JSON schemas go.")]) -> None:
+    """Write the JSON schema of every configuration file, for editors."""
+    from reluformer.schemas import write_schemas
+
+    write_schemas(folder)
 
 
 def main() -> None:

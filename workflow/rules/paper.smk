@@ -1,9 +1,10 @@
 # From runs to the paper: one rule a study, the claims, and the report.
 
-from reluformer.paper.build import study_inputs, study_outputs
+from reluformer.paper.outputs import claims_inputs, claims_outputs, study_inputs, study_outputs
 
 # What the tables and figures say beside the runs: a change of these builds them anew, and trains nothing.
-SHOWN = {key: value for key, value in config.items() if key not in ("archives", "force")}
+SHOWN = json.dumps({key: value for key, value in config.items() if key not in ("archives", "force")}, sort_keys=True)
+CLAIMS = Path("config/claims.yaml").read_text(encoding="utf-8")
 
 
 def in_report(study, path):
@@ -31,16 +32,39 @@ for study in EXPERIMENT.studies:
             study=study,
             question=EXPERIMENT.studies[study].question,
             definition=as_json(EXPERIMENT.studies[study]),
-            settings=json.dumps(SHOWN, sort_keys=True),
+            claims=CLAIMS,
+            settings=SHOWN,
         log:
             f"logs/study/{study}.log",
         shell:
             "reluformer study {params.study} --config {params.settings:q} > {log:q} 2>&1"
 
 
+rule claims:
+    input:
+        claims_inputs(EXPERIMENT),
+    output:
+        [
+            (
+                report(path, caption="../report/claims.rst", category="Claims", labels={"form": "table"})
+                if listed(path)
+                else path
+            )
+            for path in claims_outputs()
+        ],
+    params:
+        claims=CLAIMS,
+        settings=SHOWN,
+    log:
+        "logs/claims.log",
+    shell:
+        "reluformer claims --config {params.settings:q} > {log:q} 2>&1"
+
+
 rule paper:
     input:
         [study_outputs(EXPERIMENT, study) for study in EXPERIMENT.studies],
+        claims_outputs(),
 
 
 rule report:
@@ -49,7 +73,7 @@ rule report:
     output:
         "results/paper/report.html",
     params:
-        settings=json.dumps(SHOWN, sort_keys=True),
+        settings=SHOWN,
     log:
         "logs/report.log",
     shell:

@@ -33,7 +33,7 @@ def measured_variance(activation: str, n: int, seed: int, reads: int = READS) ->
     The model's own read, with query 1, keys x and values v of width 1, so that the scores are the x ~ N(0, 1). Equal
     seeds give every activation the same x and v.
     """
-    f = build_activation(MemoryConfig(activation=activation))
+    f = build_activation(MemoryConfig.model_validate({"activation": activation}))
     visible = Visible(n)
     random = torch.Generator().manual_seed(seed)
     outputs = []

@@ -60,7 +60,7 @@ class Mass:
     def update(self, rows: Rows) -> None:
         every = torch.ones_like(rows.alive)
         self._sum.add(rows.mass, every)
-        self._zero.add((~rows.alive).float(), every)
+        self._zero.add((rows.mass == 0).float(), every)
 
     def result(self) -> dict[str, Any]:
         return {"weight_sum": self._sum.pooled(), "zero_rows": self._zero.pooled()}

@@ -1,9 +1,9 @@
 """Batches by number of target tokens, with little padding, the same on every machine.
 
 An epoch is a permutation of the corpus, cut into windows of a few hundred batches. Inside a window the sequences are
-split again and again along whichever side varies more, until each group fills a batch: sequences of one batch are alike
-in *both* lengths, which sorting by one of them cannot give. Every choice depends on (seed, epoch) alone, so each rank
-computes the whole plan and takes its part of every batch.
+sorted and halved again and again, by whichever side leaves less padding, until each group fills a batch: sequences of
+one batch are alike in *both* lengths, which sorting by one of them cannot give. Every choice depends on (seed, epoch)
+alone, so each rank computes the whole plan and takes its part of every batch.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Batch(NamedTuple):
 class BatchSampler:
     """An endless iterator of `Update`; its state can be saved and restored in the middle of an epoch.
 
+    `window` is how many batches are mixed: larger means less padding and less variety between neighbours.
     `batch_tokens` is the most target tokens (EOS included) of a global batch; a longer sequence is a batch of its own.
     The global batches are the same for every `world_size * accumulation`, except that where a batch has fewer sequences
     than that many parts, neighbours are joined so that no part is ever empty.
@@ -128,20 +129,32 @@ class BatchSampler:
             yield np.concatenate([held, rest[: self._parts - len(held)]])
 
     def _groups(self, members: Indices, batches: int) -> Iterator[Indices]:
-        """Splits sequences into about `batches` batches, each time along the side whose lengths vary more."""
-        tokens = self._tgt[members]
-        if len(members) == 1 or (batches == 1 and tokens.sum() <= self._batch_tokens):
+        """Splits sequences into about `batches` batches, each time along the side that leaves less padding."""
+        if len(members) == 1 or (batches == 1 and self._tgt[members].sum() <= self._batch_tokens):
             yield members
             return
         batches = max(batches, 2)
-        src = self._src[members]
-        keys = (members, tokens, src) if src.std() > tokens.std() else (members, src, tokens)
-        members = members[np.lexsort(keys)]
+        share = batches // 2 / batches
+        cuts = [self._cut(members[np.lexsort(keys)], share) for keys in self._orders(members)]
+        one, other = min(cuts, key=lambda cut: sum(map(self._padded, cut)))
+        yield from self._groups(one, batches // 2)
+        yield from self._groups(other, batches - batches // 2)
+
+    def _orders(self, members: Indices) -> tuple[tuple[Indices, ...], tuple[Indices, ...]]:
+        """Sort keys, last one first: by target and by source length, then by number so that no tie is left open."""
+        src, tgt = self._src[members], self._tgt[members]
+        return (members, src, tgt), (members, tgt, src)
+
+    def _cut(self, members: Indices, share: float) -> tuple[Indices, Indices]:
+        """Cuts where the first part has `share` of the target tokens; neither part is empty."""
         ends = np.cumsum(self._tgt[members])
-        cut = int(np.searchsorted(ends, ends[-1] * (batches // 2) / batches, side="right"))
-        cut = min(max(cut, 1), len(members) - 1)
-        yield from self._groups(members[:cut], batches // 2)
-        yield from self._groups(members[cut:], batches - batches // 2)
+        at = int(np.searchsorted(ends, share * ends[-1], side="right"))
+        at = min(max(at, 1), len(members) - 1)
+        return members[:at], members[at:]
+
+    def _padded(self, members: Indices) -> int:
+        """Tokens of these sequences as one batch, padding included."""
+        return len(members) * int(self._src[members].max() + self._tgt[members].max())
 
     def _deal(self, batch: Indices) -> list[Indices]:
         """A batch as contiguous parts of about equal tokens, none empty."""

@@ -10,7 +10,7 @@ from reluformer.corpus.pairs import SPLITS, Pair, Split
 # Moses' clean-corpus-n.perl drops a pair with a longer word (-max-word-length).
 LONGEST_WORD = 1000
 
-STEPS = ("read", "empty", "min_words", "max_tokens", "max_ratio", "long_word", "repeated", "in_held_out", "kept")
+STEPS = ("read", "min_words", "empty", "max_tokens", "max_ratio", "long_word", "repeated", "in_held_out", "kept")
 
 
 def held_out_texts(pairs: Iterable[Pair], min_words: int) -> dict[Split, set[int]]:
@@ -36,12 +36,18 @@ class Cleaner:
         self._seen: set[int] = set()
         self._kept_training = 0
 
-    def split(self, pair: Pair, src: str, tgt: str) -> Split | None:
-        """The split that the pair goes to, or None where it is dropped. `src`, `tgt`: its tokenised text."""
+    def admit(self, pair: Pair) -> bool:
+        """Whether the raw pair has enough words to be worth tokenising."""
         counts = self.counts[pair.split]
         counts["read"] += 1
+        short = _short(pair, self._config.min_words)
+        counts["min_words"] += short
+        return not short
+
+    def split(self, pair: Pair, src: str, tgt: str) -> Split | None:
+        """The split that an admitted pair goes to, or None where it is dropped. `src`, `tgt`: its tokenised text."""
         if reason := self._reason(pair, src, tgt):
-            counts[reason] += 1
+            self.counts[pair.split][reason] += 1
             return None
         split = pair.split
         if split == "train" and self._config.valid_every:
@@ -55,8 +61,6 @@ class Cleaner:
         config = self._config
         if pair.split == "train" and (not src or not tgt):
             return "empty"
-        if _short(pair, config.min_words):
-            return "min_words"
         if pair.split == "train":
             tokens, other = src.count(" ") + 1, tgt.count(" ") + 1
             if max(tokens, other) > config.max_tokens:

@@ -1,4 +1,7 @@
-"""One file from one URL: resumed after a broken connection, retried with back-off, shown by a progress bar."""
+"""One file from one URL: resumed after a broken connection, retried with back-off, shown by a progress bar.
+
+On requests, because the libraries that fetch data sets (pooch among them) begin anew when a connection breaks.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import requests
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 RETRIED_STATUS = {408, 425, 429, 500, 502, 503, 504}
 _BLOCK = 1 << 18
@@ -54,7 +65,7 @@ def download(url: str, part: Path, patience: Patience = Patience()) -> None:  # 
                 time.sleep(patience.backoff * 2 ** (failed - 1))
 
 
-def _attempt(url: str, part: Path, patience: Patience, progress: Progress, task: object) -> None:
+def _attempt(url: str, part: Path, patience: Patience, progress: Progress, task: TaskID) -> None:
     known = _resumable(url, part)
     headers = {"Accept-Encoding": "identity"}
     have = part.stat().st_size if known else 0
@@ -77,12 +88,12 @@ def _attempt(url: str, part: Path, patience: Patience, progress: Progress, task:
             validator = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
             if not resumed:
                 _info(part).write_text(json.dumps({"url": url, "validator": validator}), encoding="utf-8")
-            progress.update(task, total=total, completed=have)  # type: ignore[arg-type]
+            progress.update(task, total=total, completed=have)
             with part.open("ab" if resumed else "wb") as file:
                 for block in response.iter_content(_BLOCK):
                     file.write(block)
                     have += len(block)
-                    progress.update(task, completed=have)  # type: ignore[arg-type]
+                    progress.update(task, completed=have)
                 file.flush()
                 os.fsync(file.fileno())
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:

@@ -112,8 +112,9 @@ def _pip(archive: ArchiveConfig, part: Path) -> None:
     with tempfile.TemporaryDirectory(dir=part.parent, prefix=".pip-") as folder:
         ended = subprocess.run([*command, "--dest", folder, str(archive.pip)], stderr=subprocess.PIPE, text=True)
         if ended.returncode:
-            lines = [line for line in ended.stderr.splitlines() if line.startswith("ERROR")] or ["ERROR: unknown"]
-            raise CorpusError(f"{archive.name}: pip download {archive.pip}: {lines[-1].removeprefix('ERROR: ')}")
+            lines = ended.stderr.splitlines() or ["no output"]
+            reason = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1])
+            raise CorpusError(f"{archive.name}: pip download {archive.pip}: {reason.removeprefix('ERROR: ')}")
         wheel = Path(folder) / archive.name
         if not wheel.is_file():
             got = ", ".join(sorted(path.name for path in Path(folder).iterdir())) or "nothing"

@@ -1,8 +1,9 @@
 """Moses tokenisation, truecasing and lowercasing, equal to the Perl scripts that the field used.
 
 sacremoses is a port of Moses' `tokenizer.perl`. `Tokenizer` is its thin correction: the last word of a line always
-loses its final period, as the published script does ("usw." and "75." at the end of a line), and the character sets
-are looked up instead of being rebuilt for every word.
+loses its final period, as the published script does ("usw." and "75." at the end of a line); the marks inside words of
+Finnish, Swedish and Catalan and the contractions of Irish and Catalan are Moses' ("EU:n", "il·lusió", "d'aquell"); and
+the character sets are looked up instead of being rebuilt for every word.
 """
 
 from __future__ import annotations
@@ -11,6 +12,12 @@ import re
 from functools import lru_cache
 
 from sacremoses import MosesTokenizer
+from sacremoses.corpus import Perluniprops
+
+# Marks that stay inside a word where a lower-case letter follows.
+INNER_MARKS = {"fi": ":", "sv": ":", "ca": "·"}
+# Languages that sacremoses would split as any other, but Moses splits as French: after the apostrophe.
+CONTRACTED_LEFT = ("ca", "ga")
 
 _PERIOD = re.compile(r"(\S+)\.")
 _NUMBER = re.compile(r"[0-9]")
@@ -21,6 +28,12 @@ class Tokenizer(MosesTokenizer):
 
     def __init__(self, language: str) -> None:
         super().__init__(language)
+        if mark := INNER_MARKS.get(language):
+            lower = "".join(Perluniprops().chars("Lowercase_Letter"))
+            special = rf"([^{self.IsAlnum}\s.'`,\-{mark}]|{mark}(?![{lower}]))"
+            self.PAD_NOT_ISALNUM = re.compile(special), r" \1 "
+        if language in CONTRACTED_LEFT:
+            self.lang = "fr"  # only the choice of apostrophe rules depends on it from here on
         self._lower = frozenset(self.IsLower)
         self._alpha = frozenset(self.IsAlpha)
         self._numeric = frozenset(self.NUMERIC_ONLY_PREFIXES)

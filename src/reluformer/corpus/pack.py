@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from reluformer.corpus.config import CorpusConfig
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.pairs import SPLITS
-from reluformer.corpus.statistics import length_distribution, write_json
+from reluformer.corpus.statistics import Lengths, write_json
 from reluformer.corpus.store import Sequences, Store, StoreWriter
 from reluformer.corpus.subword import SENT
 
@@ -79,7 +79,7 @@ def _pack_split(corpus: Path, split: str, packing: str, length: int, view: Path)
     if store.documents is None:
         raise CorpusError(f"{store.folder}: the corpus was prepared without documents")
     names = _document_names(corpus / f"{split}.documents.txt")
-    longest: list[int] = []
+    longest = Lengths()
     with (
         StoreWriter(view / "store" / split, store.vocabulary, documents=packing == "within") as writer,
         (view / f"{split}.segments.tsv").open("w", encoding="utf-8", newline="") as file,
@@ -91,23 +91,23 @@ def _pack_split(corpus: Path, split: str, packing: str, length: int, view: Path)
             table.writerow((names[segment.document], segment.first, segment.sentences))
             batch.append(segment)
             if len(batch) == _CHUNK:
-                longest += _write(store, batch, writer, names)
+                longest.add(_write(store, batch, writer, names))
                 batch = []
-        longest += _write(store, batch, writer, names)
+        longest.add(_write(store, batch, writer, names))
     return {
         "documents": len(names),
         "sentences": len(store),
         "segments": writer.sequences,
         "tokens": writer.tokens,
-        "lengths": length_distribution(longest, length),
+        "lengths": longest.distribution(length),
     }
 
 
-def _write(store: Store, batch: list[Segment], writer: StoreWriter, names: list[str]) -> list[int]:
+def _write(store: Store, batch: list[Segment], writer: StoreWriter, names: list[str]) -> NDArray[np.integer]:
     """Appends the segments to the store; returns the tokens of each one's longer side."""
     src, tgt = (Sequences.of([_joined(read, segment) for segment in batch]) for read in (store.src, store.tgt))
     writer.add(src, tgt, [names[segment.document] for segment in batch])
-    return np.maximum(src.lengths, tgt.lengths).tolist()
+    return np.maximum(src.lengths, tgt.lengths)
 
 
 def _joined(read: Callable[[int], NDArray[np.integer]], segment: Segment) -> list[int]:

@@ -6,6 +6,7 @@ Four passes, each a stream through all workers, so that memory does not grow wit
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -23,8 +24,8 @@ from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.pairs import SPLITS, Pair, one_line
 from reluformer.corpus.parallel import Workers, chunks
 from reluformer.corpus.readers.registry import read
-from reluformer.corpus.statistics import length_distribution, sources, versions, write_json
-from reluformer.corpus.store import Sequences, Store, StoreWriter
+from reluformer.corpus.statistics import Lengths, length_distribution, sources, versions, write_json
+from reluformer.corpus.store import SIDES, Sequences, Store, StoreWriter
 from reluformer.corpus.subword import UNK, Subword
 
 _CHUNK = 2000
@@ -48,13 +49,13 @@ def prepare(config: CorpusConfig, src: str, tgt: str, archives: list[Path], outp
             counts = _count_words([partial_folder / f"train.tok.{language}" for language in (src, tgt)], pool)
             size = subword.train(counts, config.vocabulary, partial_folder / "subword.model")
             print(f"subwords: {size} pieces from {len(counts)} distinct words", flush=True)
-            unknown = {split: _encode(config, src, tgt, split, partial_folder, size, pool) for split in SPLITS}
+            splits = {split: _encode(config, src, tgt, split, partial_folder, size, pool) for split in SPLITS}
         statistics = {
             "languages": {"src": src, "tgt": tgt},
             "vocabulary": size,
             "distinct_words": len(counts),
             "cleaning": cleaning,
-            "splits": {split: _split_statistics(partial_folder, split, unknown[split]) for split in SPLITS},
+            "splits": splits,
         }
         provenance = {
             "archives": sources(list(zip(config.archives, archives, strict=True))),
@@ -90,8 +91,10 @@ def _write_text(
             files[split] = [
                 stack.enter_context((folder / name).open("w", encoding="utf-8", newline="\n")) for name in names
             ]
-        for results in pool.map(tokenise, chunks(read(config, src, tgt, archives), _CHUNK)):
-            for pair, src_tokens, tgt_tokens in results:
+        # tee keeps the few chunks in flight, so that the raw text need not come back from the workers.
+        given, kept = itertools.tee(chunks(filter(cleaner.admit, read(config, src, tgt, archives)), _CHUNK))
+        for chunk, tokens in zip(kept, pool.map(tokenise, given), strict=False):
+            for pair, (src_tokens, tgt_tokens) in zip(chunk, tokens, strict=True):
                 to = cleaner.split(pair, src_tokens, tgt_tokens)
                 if to is None:
                     continue
@@ -106,19 +109,16 @@ def _write_text(
     return {split: dict(counts) for split, counts in cleaner.counts.items()}
 
 
-def _tokenise(pairs: list[Pair], *, src: str, tgt: str, lower: bool, straighten: bool) -> list[tuple[Pair, str, str]]:
-    results = []
-    for pair in pairs:
-        sides = []
-        for language, text in ((src, pair.src), (tgt, pair.tgt)):
-            if straighten and pair.split == "test":
-                text = text.replace("’", "'")
-            tokens = moses.tokenizer(language)(text)
-            if pair.split == "train":
-                tokens = tokens.strip()  # as clean-corpus-n.perl; tokenizer.perl can leave a space at the end
-            sides.append(moses.lowercase(tokens) if lower else tokens)
-        results.append((pair, sides[0], sides[1]))
-    return results
+def _tokenise(pairs: list[Pair], *, src: str, tgt: str, lower: bool, straighten: bool) -> list[tuple[str, str]]:
+    def tokens(language: str, text: str, split: str) -> str:
+        if straighten and split == "test":
+            text = text.replace("’", "'")
+        text = moses.tokenizer(language)(text)
+        if split == "train":
+            text = text.strip()  # as clean-corpus-n.perl; tokenizer.perl can leave a space at the end
+        return moses.lowercase(text) if lower else text
+
+    return [(tokens(src, pair.src, pair.split), tokens(tgt, pair.tgt, pair.split)) for pair in pairs]
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -151,29 +151,23 @@ def _ids(chunk: list[tuple[str, str]], *, model: Path, written: int) -> tuple[Se
 
 def _encode(
     config: CorpusConfig, src: str, tgt: str, split: str, folder: Path, vocabulary: int, pool: Workers
-) -> dict[str, int]:
-    """store/SPLIT; returns how many tokens of each side are unknown."""
+) -> dict[str, Any]:
+    """store/SPLIT; returns the split's statistics."""
     model = folder / "subword.model"
     encode = partial(_ids, model=model, written=model.stat().st_mtime_ns)
-    unknown = {"src": 0, "tgt": 0}
+    unknown, lengths = dict.fromkeys(SIDES, 0), {side: Lengths() for side in SIDES}
     pairs = zip(_lines(folder / f"{split}.tok.{src}"), _lines(folder / f"{split}.tok.{tgt}"), strict=True)
     documents = chunks(_lines(folder / f"{split}.documents.txt"), _CHUNK) if config.documents else None
     with StoreWriter(folder / "store" / split, vocabulary, documents=config.documents) as writer:
-        for src_ids, tgt_ids in pool.map(encode, chunks(pairs, _CHUNK)):
-            writer.add(src_ids, tgt_ids, next(documents) if documents else None)
-            unknown["src"] += int(np.count_nonzero(src_ids.ids == UNK))
-            unknown["tgt"] += int(np.count_nonzero(tgt_ids.ids == UNK))
-    return unknown
-
-
-def _split_statistics(folder: Path, split: str, unknown: dict[str, int]) -> dict[str, Any]:
-    store = Store(folder / "store" / split)
-    lengths = {"src": store.src_lengths, "tgt": store.tgt_lengths}
-    found: dict[str, Any] = {"pairs": len(store)}
-    if store.documents is not None:
-        found["documents"] = len(store.documents) - 1
-        found["sentences_per_document"] = length_distribution(np.diff(store.documents))
-    found["subwords"] = {side: int(n.sum()) for side, n in lengths.items()}
-    found["unknown"] = unknown
-    found["lengths"] = {side: length_distribution(n) for side, n in lengths.items()}
-    return found
+        for sides in pool.map(encode, chunks(pairs, _CHUNK)):
+            writer.add(*sides, next(documents) if documents else None)
+            for side, sequences in zip(SIDES, sides, strict=True):
+                unknown[side] += int(np.count_nonzero(sequences.ids == UNK))
+                lengths[side].add(sequences.lengths)
+    statistics: dict[str, Any] = {"pairs": writer.sequences}
+    borders = Store(folder / "store" / split).documents
+    if borders is not None:
+        statistics["documents"] = len(borders) - 1
+        statistics["sentences_per_document"] = length_distribution(np.diff(borders))
+    statistics |= {"subwords": writer.tokens, "unknown": unknown}
+    return statistics | {"lengths": {side: counted.distribution() for side, counted in lengths.items()}}

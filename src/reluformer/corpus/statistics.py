@@ -15,21 +15,50 @@ from numpy.typing import NDArray
 from reluformer.corpus.config import ArchiveConfig
 
 
+class Lengths:
+    """How many sequences have which length, in memory that does not grow with their number."""
+
+    def __init__(self) -> None:
+        self._counts: NDArray[np.int64] = np.zeros(1, np.int64)
+
+    def add(self, lengths: Sequence[int] | NDArray[np.integer]) -> None:
+        """Counts more sequences."""
+        if len(lengths):
+            counts = np.bincount(lengths)
+            if len(counts) > len(self._counts):
+                self._counts = np.pad(self._counts, (0, len(counts) - len(self._counts)))
+            self._counts[: len(counts)] += counts
+
+    def distribution(self, limit: int | None = None) -> dict[str, Any]:
+        """Mean, median, 90th percentile and maximum; with a limit L also the share of at least L/2 and of over L."""
+        total = int(self._counts.sum())
+        if not total:
+            return {"mean": None, "median": None, "p90": None, "max": None}
+        values = np.arange(len(self._counts))
+        found: dict[str, Any] = {
+            "mean": round(float(values @ self._counts) / total, 2),
+            "median": self._percentile(50),
+            "p90": round(self._percentile(90), 1),
+            "max": int(np.flatnonzero(self._counts)[-1]),
+        }
+        if limit is not None:
+            found["share_half"] = round(float(self._counts[2 * values >= limit].sum()) / total, 4)
+            found["share_over"] = round(float(self._counts[values > limit].sum()) / total, 4)
+        return found
+
+    def _percentile(self, q: float) -> float:
+        """As numpy's percentile of the lengths themselves, between two of them by linear interpolation."""
+        ends = np.cumsum(self._counts)
+        place = (int(ends[-1]) - 1) * q / 100
+        low, high = np.searchsorted(ends, (np.floor(place), np.ceil(place)), side="right")
+        return float(low + (place - np.floor(place)) * (high - low))
+
+
 def length_distribution(lengths: Sequence[int] | NDArray[np.integer], limit: int | None = None) -> dict[str, Any]:
-    """Mean, median, 90th percentile and maximum; with a limit L also the share of at least L/2 and of over L."""
-    if not len(lengths):
-        return {"mean": None, "median": None, "p90": None, "max": None}
-    values = np.asarray(lengths)
-    found: dict[str, Any] = {
-        "mean": round(float(values.mean()), 2),
-        "median": float(np.median(values)),
-        "p90": float(np.percentile(values, 90)),
-        "max": int(values.max()),
-    }
-    if limit is not None:
-        found["share_half"] = round(float((2 * values >= limit).mean()), 4)
-        found["share_over"] = round(float((values > limit).mean()), 4)
-    return found
+    """`Lengths.distribution` of lengths that are at hand."""
+    counted = Lengths()
+    counted.add(lengths)
+    return counted.distribution(limit)
 
 
 def sha256(path: Path) -> str:

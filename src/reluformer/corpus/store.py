@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple
@@ -65,11 +66,19 @@ class Store:
         self.documents: NDArray[np.int64] | None = None
         if meta["documents"] is not None:
             self.documents = _map(folder / "documents", OFFSET, meta["documents"] + 1)
-        self.src_lengths: NDArray[np.int64] = np.diff(self._offsets["src"])
-        self.tgt_lengths: NDArray[np.int64] = np.diff(self._offsets["tgt"])
 
     def __len__(self) -> int:
         return self._length
+
+    @cached_property
+    def src_lengths(self) -> NDArray[np.int64]:
+        """The length of every source sequence, in tokens without EOS."""
+        return np.diff(self._offsets["src"])
+
+    @cached_property
+    def tgt_lengths(self) -> NDArray[np.int64]:
+        """The length of every target sequence, in tokens without EOS."""
+        return np.diff(self._offsets["tgt"])
 
     def src(self, i: int) -> NDArray[np.integer]:
         """The source ids of sequence i, [S], a view without BOS and EOS."""

@@ -85,14 +85,14 @@ def read_references(corpora: Path, dataset: str, src: str, tgt: str) -> Referenc
     """The references of a dataset's test split. Raises `SettingsError` where a file is missing."""
     base, view = split_dataset(dataset)
     folder = corpora / base
-    statistics = json.loads(_read(folder / "statistics.json"))
+    prepared = json.loads(_read(folder / "provenance.json"))["configuration"]
     references = References(
         raw=_lines(folder / "raw" / f"{SPLIT}.{tgt}"),
         tokenised=_lines(folder / f"{SPLIT}.tok.{tgt}"),
         source=_lines(folder / f"{SPLIT}.tok.{src}"),
         segments=read_segments(folder / view / f"{SPLIT}.segments.tsv") if view else None,
-        lowercase=bool(statistics.get("lowercase", False)),
-        truecase=(folder / f"truecase.{tgt}").is_file(),
+        lowercase=prepared["lowercase"],
+        truecase=prepared["truecase"],
     )
     if not len(references.raw) == len(references.tokenised) == len(references.source):
         raise SettingsError(f"{folder}: the {SPLIT} split's raw and tokenised files differ in length; prepare it again")

@@ -34,22 +34,22 @@ ACTIVATIONS: dict[str, Activation] = {
 class PenaltyConfig(Strict):
     """Eq. 7: per row, L = |log Σs| + max(H(s) − C, 0) with C = margin · log n."""
 
-    weight: float = Field(0.01, ge=0, description="λ, the weight of the penalty in the training loss")
-    margin: float = Field(0.7, ge=0, description="C / log n: the entropy allowed before it costs")
-    normalisation: bool = Field(True, description="the |log Σs| term")
-    entropy: bool = Field(True, description="the max(H(s) − C, 0) term")
-    entropy_of: Literal["normalised", "raw"] = Field("normalised", description="H of s/Σs, or of s as it is")
+    weight: float = Field(default=0.01, ge=0, description="λ, the weight of the penalty in the training loss")
+    margin: float = Field(default=0.7, ge=0, description="C / log n: the entropy allowed before it costs")
+    normalisation: bool = Field(default=True, description="the |log Σs| term")
+    entropy: bool = Field(default=True, description="the max(H(s) − C, 0) term")
+    entropy_of: Literal["normalised", "raw"] = Field(default="normalised", description="H of s/Σs, or of s as it is")
 
 
 class MemoryConfig(Strict):
     """One memory: f in `out = f(q·Kᵀ)·V`, and what is done to the result."""
 
-    activation: str = Field("softmax", description="a name of the registry ACTIVATIONS")
+    activation: str = Field(default="softmax", description="a name of the registry ACTIVATIONS")
     options: dict[str, Any] = Field(default_factory=dict, description="the activation's options, e.g. gamma")
     after: Literal["nothing", "layernorm", "gated-rmsnorm"] = Field(
-        "nothing", description="what follows the read, before the residual connection"
+        default="nothing", description="what follows the read, before the residual connection"
     )
-    penalty: PenaltyConfig | None = Field(None, description="Eq. 7, or none")
+    penalty: PenaltyConfig | None = Field(default=None, description="Eq. 7, or none")
 
     @field_validator("activation")
     @classmethod

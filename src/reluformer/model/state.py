@@ -1,6 +1,6 @@
 """The state of incremental decoding: what the decoder has read so far, for every row of a batch.
 
-Shapes: N decoder layers, B rows, H heads, C capacity in tokens, S source tokens, D head width.
+Shapes: R rows, B sources, H heads, C capacity in tokens, S source tokens, D head width.
 """
 
 from __future__ import annotations
@@ -10,42 +10,66 @@ from torch import Tensor
 
 from reluformer.memory.visible import Visible
 
+Slots = tuple[Tensor, Tensor]
+
 
 class State:
     """Keys and values of the target so far and of the source; changed in place by `Transformer.step`.
 
-    source: [N, 2, B, H, S, D], computed once. visible: which source tokens are real.
+    Neighbouring rows of one source (the hypotheses of a beam) share its keys and values. Rows are the first dimension
+    of every tensor, so that a selection, at every step of a search, copies whole blocks.
+
+    source: keys and values [B, H, S, D] of each layer, computed once. visible: which source tokens are real.
     """
 
-    def __init__(self, source: Tensor, visible: Visible, capacity: int = 32) -> None:
+    def __init__(self, source: list[Slots], visible: Visible, capacity: int = 32) -> None:
         self.source = source
         self.visible = visible
         self.position = 0
-        layers, two, batch, heads, _, width = source.shape
-        self.target = source.new_zeros(layers, two, batch, heads, capacity, width)
+        self.rows = self.sources
+        self.target = [(_room(key, capacity), _room(value, capacity)) for key, value in source]
 
     def __len__(self) -> int:
-        """B, the rows."""
-        return self.source.size(2)
+        """R, the rows."""
+        return self.rows
+
+    @property
+    def sources(self) -> int:
+        """B, the sources; each has R / B rows, side by side."""
+        return self.source[0][0].size(0)
 
     def advance(self) -> None:
         """Makes room for one more token."""
         self.position += 1
-        if self.position > self.target.size(-2):
-            room = torch.zeros_like(self.target[..., : max(32, self.target.size(-2) // 2), :])
-            self.target = torch.cat([self.target, room], dim=-2)
+        capacity = self.target[0][0].size(2)
+        if self.position > capacity:
+            more = max(32, capacity // 2)
+            self.target = [(_longer(key, more), _longer(value, more)) for key, value in self.target]
 
-    def target_slots(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Keys and values [B, H, position, D] of one layer, the last slot of each to be filled in."""
-        seen = self.target[layer, :, :, :, : self.position]
-        return seen[0], seen[1]
+    def target_slots(self, layer: int) -> Slots:
+        """Keys and values [R, H, position, D] of one layer, the last slot of each to be filled in."""
+        key, value = self.target[layer]
+        return key[:, :, : self.position], value[:, :, : self.position]
 
-    def source_slots(self, layer: int) -> tuple[Tensor, Tensor]:
+    def source_slots(self, layer: int) -> Slots:
         """Keys and values [B, H, S, D] of one layer."""
-        return self.source[layer, 0], self.source[layer, 1]
+        return self.source[layer]
 
     def select(self, rows: Tensor) -> None:
-        """Keeps, reorders or repeats rows; rows: int [B'], indices into the present rows."""
-        self.target = self.target.index_select(2, rows)
-        self.source = self.source.index_select(2, rows)
-        self.visible = self.visible.select(rows)
+        """Keeps, reorders or repeats rows; rows: int [R'], indices into the present rows."""
+        sources, counts = torch.unique_consecutive(rows // (self.rows // self.sources), return_counts=True)
+        if not bool((counts == counts[0]).all()):  # unequal numbers of rows: each gets a source of its own
+            sources = rows // (self.rows // self.sources)
+        self.target = [(key.index_select(0, rows), value.index_select(0, rows)) for key, value in self.target]
+        if not torch.equal(sources, torch.arange(self.sources, device=sources.device)):
+            self.source = [(key.index_select(0, sources), value.index_select(0, sources)) for key, value in self.source]
+            self.visible = self.visible.select(sources)
+        self.rows = len(rows)
+
+
+def _room(like: Tensor, tokens: int) -> Tensor:
+    return like.new_zeros(like.size(0), like.size(1), tokens, like.size(3))
+
+
+def _longer(slots: Tensor, tokens: int) -> Tensor:
+    return torch.cat([slots, _room(slots, tokens)], dim=2)

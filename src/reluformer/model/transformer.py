@@ -74,8 +74,8 @@ class Transformer(nn.Module):
     def start(self, src: Tensor, src_mask: Tensor) -> State:
         """Encodes src [B, S] and opens incremental decoding; the first `step` takes the BOS tokens."""
         source = self.encode(src, src_mask)
-        slots = [torch.stack(layer.source_slots(source)) for layer in self._decoder_layers()]
-        return State(torch.stack(slots), Visible(src.size(1), src_mask))
+        slots = [layer.source_slots(source) for layer in self._decoder_layers()]
+        return State(slots, Visible(src.size(1), src_mask))
 
     def step(self, tokens: Tensor, state: State) -> Tensor:
         """The next tokens int [B] -> logits [B, V] of what follows them; moves `state` on by one token."""

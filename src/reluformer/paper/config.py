@@ -58,7 +58,6 @@ class StudyConfig(Strict):
 
     title: str
     question: str = Field(description="one sentence: what the study asks; its caption in the report")
-    claims: list[str] = Field(default=[], description="ids in claims.yaml that this study bears on")
     dataset: str = Field(description="a role of config.yaml's `datasets`, or a dataset's name")
     systems: list[str]
     vary: dict[str, list[Any]] = Field(
@@ -73,6 +72,7 @@ class StudyConfig(Strict):
     across: str | None = Field(None, description="a key spread over the table's columns: system, length, a varied key")
     figures: dict[str, FigureConfig] = Field(default_factory=dict)
     answer: AnswerConfig | None = None
+    main: bool = Field(False, description="the table that `make demo` prints at its end")
 
     @field_validator("columns")
     @classmethod
@@ -102,8 +102,8 @@ class ReportedConfig(Strict):
     """One figure that the paper reports, with how we know it."""
 
     what: str
-    value: float | str
-    source: Source
+    value: str
+    source: Source = Field(description="S: third-party summaries that agree; A: the abstract; D: derived; ?: open")
 
 
 class RuleConfig(Strict):

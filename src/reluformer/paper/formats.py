@@ -39,9 +39,13 @@ TEX = {
 
 def markdown(title: str, table: pd.DataFrame, lines: Sequence[str]) -> str:
     """A table under its title, and the lines under it, as Markdown."""
+    return "\n\n".join([f"# {title}", pipe_table(table), *lines]) + "\n"
+
+
+def pipe_table(table: pd.DataFrame) -> str:
+    """A table as Markdown alone."""
     rows = [[str(cell).replace("|", "\\|") for cell in row] for row in table.itertuples(index=False)]
-    body = tabulate(rows, headers=list(table.columns), tablefmt="pipe", disable_numparse=True)
-    return f"# {title}\n\n{body}\n\n" + "\n\n".join(lines) + "\n"
+    return tabulate(rows, headers=list(table.columns), tablefmt="pipe", disable_numparse=True)
 
 
 def latex(label: str, title: str, table: pd.DataFrame, lines: Sequence[str]) -> str:

@@ -56,7 +56,7 @@ class Metric(NamedTuple):
     def show(self, value: float, sd: float | None = None) -> str:
         """`value ± sd` as text; without a spread, or with seeds that agree exactly, `value`."""
         text = format(value, self.format)
-        return text if not sd else f"{text} ± {format(sd, self.format)}"
+        return text if sd is None or abs(sd) <= 1e-9 * abs(value) else f"{text} ± {format(sd, self.format)}"
 
 
 def _score(name: str, title: str, *path: str, better: Literal["higher", "neither"] = "higher") -> Metric:
@@ -105,6 +105,8 @@ MEASURES: dict[str, tuple[str, str]] = {
     "zero_share": ("share of zeros", ".1%"),
     "anisotropy": ("anisotropy of values", ".3f"),
     "used_slots": ("slots ever used", ".1%"),
+    "effective_slots": ("slots that some token gives at least an even share", ".1%"),
+    "zero_rows": ("rows that are all zero", ".1%"),
     "distance": ("mean distance (tokens)", ".1f"),
     "punctuation_share": ("weight on punctuation", ".1%"),
 }

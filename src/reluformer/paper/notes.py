@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from reluformer.experiment import Experiment
-from reluformer.paper.config import AnswerConfig
+from reluformer.paper.config import AnswerConfig, ClaimConfig
 from reluformer.paper.metrics import SCORES, metric
 from reluformer.paper.records import DIVERGED, NOT_RUN, read_json
 
@@ -20,18 +22,43 @@ def toy_stamp(experiment: Experiment) -> str | None:
 
 
 def footer(experiment: Experiment, study: str, frame: pd.DataFrame, results: Path) -> list[str]:
-    """The lines under a study's table."""
-    stamp = toy_stamp(experiment)
-    lines = [stamp] if stamp else []
+    """The lines under a study's table, beside the toy stamp."""
     titles = {name: experiment.dataset(name).title for name in frame["dataset"].unique()}
     seeds = frame["seed"].nunique()
     spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed, so no spread is known"
-    lines.append(f"Dataset: {', '.join(titles.values())}. {updates_line(experiment, study)} Cells: {spread}.")
+    lines = [f"Dataset: {', '.join(titles.values())}. {updates_line(experiment, study)} Cells: {spread}."]
     lines += length_lines(frame, results)
     missing = int((frame["status"] == NOT_RUN).sum())
     if missing:
         lines.append(f"{missing} of {len(frame)} runs are not there yet; their cells say so.")
     return lines
+
+
+SOURCES = {
+    "A": "the abstract",
+    "S": "third-party summaries that agree with each other, not the paper's own text",
+    "D": "derived",
+    "?": "open",
+}
+
+
+def source_note() -> str:
+    """What the marks of reported figures mean."""
+    return "Marks of what the paper reports: " + "; ".join(f"({mark}) {what}" for mark, what in SOURCES.items()) + "."
+
+
+def reported(figures: Iterable[Mapping[str, Any]]) -> str:
+    """Reported figures, each with its source mark: `ReLU 34.22 (S); Softmax 33.08 (S)`."""
+    return "; ".join(f"{one['what']} {one['value']} ({one['source']})" for one in figures)
+
+
+def reported_lines(claims: Mapping[str, ClaimConfig], study: str) -> list[str]:
+    """What the paper reports on the matter of a study, with the source of every figure."""
+    lines = []
+    for claim in claims.values():
+        if claim.study == study and claim.reported:
+            lines.append(f"The paper reports: {reported(one.model_dump() for one in claim.reported)}.")
+    return [*lines, source_note()] if lines else []
 
 
 def updates_line(experiment: Experiment, study: str) -> str:
@@ -75,9 +102,10 @@ def answer(config: AnswerConfig, frame: pd.DataFrame) -> str:
     close = [value for value, mean in means.items() if value != best and means[best] - mean <= config.tolerance]
     lost = [value for value, group in groups if (group["status"] == DIVERGED).all()]
     unknown = [value for value in known if value not in means and value not in lost]
+    spread = float(known[best].std(ddof=1)) if n > 1 else None
     parts = [
         f"of the search space {config.symbol} ∈ {{{space}}}, {config.symbol} = {best} is best with "
-        f"{shown.title} {shown.show(means[best], known[best].std(ddof=1) if n > 1 else None)} ({n} seed{'s' * (n > 1)})",
+        f"{shown.title} {shown.show(means[best], spread)} ({n} seed{'s' * (n > 1)})",
         f"within {config.tolerance} of it: {', '.join(close) or 'none'}",
         f"the range over all values is {shown.show(max(means.values()) - min(means.values()))}",
     ]

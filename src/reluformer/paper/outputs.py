@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from reluformer.experiment import Experiment
-from reluformer.paper.config import FigureConfig, StudyConfig
+from reluformer.paper.config import ClaimConfig, FigureConfig, StudyConfig
 from reluformer.paper.metrics import ANALYSIS, ATTENTION, LOG, SCORES, SUMMARY, metric
 from reluformer.run import Run, split_dataset
+from reluformer.settings import SettingsError, nearest, parse, read_yaml
 
 TABLE_FORMATS = ("csv", "md", "tex", "html")
 FIGURE_FORMATS = ("svg", "png")
@@ -46,6 +47,50 @@ def study_inputs(experiment: Experiment, study: str, results: str = "results") -
         if figure.kind == "variance-law":
             paths.append(f"{results}/{VARIANCE_LAW}")
     return list(dict.fromkeys(paths))
+
+
+def claims_outputs(results: str = "results") -> list[str]:
+    """The files that `build_claims` writes."""
+    return [f"{results}/paper/claims.{form}" for form in ("json", "md", "html")]
+
+
+def claims_inputs(experiment: Experiment, results: str = "results") -> list[str]:
+    """The files of runs that the claims' verdicts rest on. Raises `SettingsError` for a mistake in claims.yaml."""
+    paths = []
+    for claim in read_claims(experiment).values():
+        if claim.study in experiment.studies:
+            files = dict.fromkeys([SUMMARY, *(metric(rule.metric).file for rule in claim.rule)])
+            runs = experiment.study_runs(claim.study)
+            paths += [f"{results}/runs/{run.path}/{file}" for run in runs for file in files]
+    return list(dict.fromkeys(paths))
+
+
+def read_claims(experiment: Experiment) -> dict[str, ClaimConfig]:
+    """The claims of claims.yaml by id, checked against the studies. Raises `SettingsError`."""
+    path = experiment.folder / "claims.yaml"
+    studies = read_yaml(experiment.folder / "studies.yaml")
+    claims = {}
+    for name, data in read_yaml(path).items():
+        where = f"{path}: {name}"
+        claim = parse(ClaimConfig, data, where)
+        if claim.study is not None and claim.study not in studies:
+            raise SettingsError(f"{where}: study: {claim.study!r}: unknown study{nearest(claim.study, studies)}")
+        if claim.study in experiment.studies:
+            _check_rules(claim, experiment.studies[claim.study], where)
+        claims[name] = claim
+    return claims
+
+
+def _check_rules(claim: ClaimConfig, study: StudyConfig, where: str) -> None:
+    keys = ["length", "packing", *study.vary]
+    for rule in claim.rule:
+        for system in [rule.system, *([rule.than] if isinstance(rule.than, str) else [])]:
+            if system not in study.systems:
+                known = nearest(system, study.systems)
+                raise SettingsError(f"{where}: rule: {system!r}: not a system of study {claim.study}{known}")
+        for key in (*rule.where, *rule.unless):
+            if key not in keys:
+                raise SettingsError(f"{where}: rule: {key!r}: not a key of study {claim.study}{nearest(key, keys)}")
 
 
 def table_files(study: StudyConfig, runs: list[Run]) -> list[str]:

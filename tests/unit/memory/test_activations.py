@@ -57,6 +57,7 @@ def test_softmax_uses_torchs_kernel_unless_it_would_be_slower():
     softmax = Softmax(3)
     assert softmax.fused(query, query, query, Visible(4), 1.0, 0.0) is not None
     assert softmax.fused(query, query, query, Visible(4), 1.0, 0.1) is None
+    assert softmax.fused(*[query.bfloat16()] * 3, Visible(4), 1.0, 0.0) is None
     assert softmax.fused(query[:, 0], query[0, 0], query[0, 0], Visible(4), 1.0, 0.0) is None
 
 

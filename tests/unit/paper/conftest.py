@@ -54,6 +54,14 @@ class Made:
         write_log(folder / "log.jsonl", diverged, seen)
         write_maps(folder / "attention.npz", diverged, documents, seen)
 
+    def law(self) -> None:
+        """The variance law on Gaussian inputs."""
+        n = [2**power for power in range(3, 13)]
+        measured = {"relu": [v / 2.02 for v in n], "relu-scaled": [1.01] * len(n), "softmax": [2.7 / v for v in n]}
+        folder = self.results / "paper"
+        folder.mkdir(parents=True, exist_ok=True)
+        put(folder, "variance_law.json", {"n": n, "theory_direct": [v / 2 for v in n], "measured": measured})
+
 
 def status(diverged: bool) -> str:
     return "diverged" if diverged else "finished"
@@ -131,12 +139,13 @@ def analysis(diverged: bool, run: Run, seen: float) -> dict[str, Any]:
         "anisotropy": 0.25,
         "entropy": 3.0,
         "used_slots": 0.9,
+        "effective_slots": 0.3 if softmax else 0.8,
         "top_share": curve,
         "gradient_top_share": curve,
         "value_norm_top_share": curve,
     }
     names = ("attention", "encoder_attention", "decoder_attention", "cross_attention")
-    kinds = {"ffn": ffn, **{name: attention for name in names}}
+    kinds = {"ffn": ffn, **dict.fromkeys(names, attention)}
     return {"status": "finished", "split": "test", "segments": 9, "tokens": 99, "places": places, "kinds": kinds}
 
 
@@ -174,16 +183,14 @@ def write_maps(path: Path, diverged: bool, documents: int | None, seen: float) -
     np.savez(path, **arrays)
 
 
-def write_law(results: Path) -> None:
-    n = [2**power for power in range(3, 13)]
-    measured = {"relu": [v / 2.02 for v in n], "relu-scaled": [1.01] * len(n), "softmax": [2.7 / v for v in n]}
-    path = results / "paper"
-    path.mkdir(parents=True, exist_ok=True)
-    put(path, "variance_law.json", {"n": n, "theory_direct": [v / 2 for v in n], "measured": measured})
-
-
 def dataset(title: str, segments: dict[str, Any] | None) -> dict[str, Any]:
-    corpus: dict[str, Any] = {"reader": "lines", "archives": [], "segments": segments, "documents": bool(segments)}
+    corpus = {
+        "reader": "homeassistant",
+        "archives": [{"name": "some-text.whl", "urls": ["https://example.org/some-text.whl"]}],
+        "held_out": {"valid": 0.1, "test": 0.1},
+        "documents": bool(segments),
+        "segments": segments,
+    }
     return {
         "title": title,
         "src": "de",
@@ -201,7 +208,7 @@ def make(tmp_path: Path) -> Callable[..., Made]:
     def build(**config: Any) -> Made:
         folder = tmp_path / "config"
         (folder / "datasets").mkdir(parents=True, exist_ok=True)
-        for name in ("systems.yaml", "studies.yaml"):
+        for name in ("systems.yaml", "studies.yaml", "claims.yaml"):
             shutil.copy(CONFIG / name, folder / name)
         segments = {"packing": ["within", "across"], "lengths": [64, 128]}
         made_up = {"sentences": ("Some sentences", None), "documents": ("Some documents", segments)}

@@ -164,6 +164,62 @@ def test_limits():
     assert length_limits(torch.tensor([1, 3, 8]), config).tolist() == [1, 1, 4]
 
 
+class WithoutCaches:
+    """The search's view of a Transformer that reads everything again at every step."""
+
+    class Rows:
+        def __init__(self, src, src_mask):
+            self.src, self.src_mask, self.tokens = src, src_mask, torch.empty((len(src), 0), dtype=torch.long)
+
+        def select(self, rows):
+            self.src, self.src_mask, self.tokens = self.src[rows], self.src_mask[rows], self.tokens[rows]
+
+    def __init__(self, model):
+        self.model = model
+
+    def start(self, src, src_mask):
+        return self.Rows(src, src_mask)
+
+    def step(self, tokens, state):
+        state.tokens = torch.cat([state.tokens, tokens[:, None]], 1)
+        mask = torch.ones_like(state.tokens, dtype=torch.bool)
+        return self.model.project(self.model(state.src, state.src_mask, state.tokens, mask)[:, -1])
+
+
+@pytest.fixture
+def sources():
+    random = np.random.default_rng(2)
+    return [random.integers(5, 40, length).tolist() for length in (6, 1, 9, 3, 4, 12)]
+
+
+def test_every_system_decodes_with_caches_as_with_full_recomputation(make_model, system, sources):
+    model = make_model(system)
+    config = TranslationConfig(beam=4, max_ratio=1.2, max_extra=4)
+    cached = beam_search(model, *batch(*sources), config)
+    for found, expected in zip(cached, beam_search(WithoutCaches(model), *batch(*sources), config), strict=True):
+        assert found.tokens.tolist() == expected.tokens.tolist()
+        assert found.score == pytest.approx(expected.score, abs=1e-4)
+    assert len({tuple(found.tokens) for found in cached}) > 3
+
+
+def test_every_system_translates_a_sentence_alone_as_in_a_padded_batch(make_model, system, sources):
+    model = make_model(system)
+    config = TranslationConfig(beam=3, max_ratio=1.2, max_extra=4)
+    for source, found in zip(sources, beam_search(model, *batch(*sources, pad_to=20), config), strict=True):
+        (alone,) = beam_search(model, *batch(source), config)
+        assert found.tokens.tolist() == alone.tokens.tolist()
+        assert found.score == pytest.approx(alone.score, abs=1e-4)
+
+
+def test_a_beam_of_one_is_greedy_for_every_system(make_model, system, sources):
+    model = make_model(system)
+    config = TranslationConfig(beam=1, max_ratio=1.2, max_extra=4)
+    for source, found in zip(sources, beam_search(model, *batch(*sources), config), strict=True):
+        limit = int(length_limits(torch.tensor([len(source)]), config)[0])
+        with torch.inference_mode():
+            assert found.tokens.tolist() == greedy(WithoutCaches(model), source, limit)
+
+
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_a_broken_model_is_one_clear_sentence(toy_model, value):
     model = toy_model(vocabulary=40)

@@ -17,6 +17,7 @@ TEST_SETS = ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.t
 
 _DROPPED = re.compile(r"<(?:url|talkid|keywords|speaker|reviewer|translator)\b")
 _STRIPPED = re.compile(r"</?(?:title|description)>")
+_MARK = re.compile(r"\s*<(title|description)>")
 _OPEN = re.compile(r'<seg id="[0-9]*">\s*')
 _CLOSE = re.compile(r"\s*</seg>\s*")
 
@@ -30,7 +31,7 @@ def read(config: CorpusConfig, src: str, tgt: str, files: dict[str, Path]) -> It
         name = "train.tags.de-en"
         train = _Text(archive, folder / f"{name}.{src}"), _Text(archive, folder / f"{name}.{tgt}")
         for _, one, other in aligned(iter(train[0]), iter(train[1]), train[0].name, train[1].name):
-            if _STRIPPED.findall(one) != _STRIPPED.findall(other):
+            if _marked(one) != _marked(other):
                 raise CorpusError(
                     f"{train[0].name}:{train[0].number} and {train[1].name}:{train[1].number}: a tag is missing on one "
                     f"side: {one[:60]!r}, {other[:60]!r}"
@@ -41,6 +42,12 @@ def read(config: CorpusConfig, src: str, tgt: str, files: dict[str, Path]) -> It
             sides = _Text(archive, folder / f"{name}.{src}.xml"), _Text(archive, folder / f"{name}.{tgt}.xml")
             for _, one, other in aligned(iter(sides[0]), iter(sides[1]), sides[0].name, sides[1].name):
                 yield Pair("test", "", one, other)
+
+
+def _marked(line: str) -> str | None:
+    """Whether a line is a title or a description: the same on both sides, or the sides have lost each other."""
+    match = _MARK.match(line)
+    return match and match[1]
 
 
 class _Text:

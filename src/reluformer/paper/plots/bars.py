@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from matplotlib.axes import Axes
 
 from reluformer.paper.metrics import Metric, metric
@@ -15,16 +17,16 @@ def draw(plot: Plot) -> Drawing:
     metrics = [metric(name) for name in plot.config.y]
     frame = plot.frame(plot.config.y)
     series = list(dict.fromkeys(frame["series"]))
-    figure, panels = grid(len(metrics), columns=2, size=(4.6, 0.9 + 0.34 * len(series)), sharey=True)
+    figure, panels = grid(len(metrics), columns=2, size=(5.0, 0.9 + 0.34 * len(series)), sharey=True)
     for axes, shown in zip(panels, metrics, strict=True):
-        name_panel(axes, shown)
-        measure(axes.xaxis, shown)
+        name_panel(axes, shown.title, 34)
+        measure(axes.xaxis, shown, 4)
         for row, label in enumerate(series):
             draw_bar(axes, plot, frame[frame["series"] == label], shown, row)
-        axes.set_yticks(range(len(series)), series)
+        axes.set_yticks(range(len(series)), [textwrap.fill(label, 30) for label in series])
         axes.set_ylim(len(series) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
-        axes.margins(x=0.2)  # room for the figure beside the longest bar
+        axes.margins(x=0.3)  # room for the figure beside the longest bar
     return Drawing(figure, [note for note in plot.notes(frame) if not note.startswith("Diverged")])
 
 

@@ -21,7 +21,7 @@ def draw(plot: Plot) -> Drawing:
     frame = plot.frame()
     scores = {run: plot.read(run, SCORES) for run in frame["run"]}
     views = list(frame.groupby(["dataset", "packing", "length"], sort=False, dropna=False))
-    figure, panels = grid(len(views), columns=2, size=(5.6, 3.4))
+    figure, panels = grid(len(views), columns=2, size=(5.6 if len(views) > 1 else 7.6, 3.4))
     handles: dict[str, Any] = {}
     measure = plot.config.y[0] if plot.config.y else "tokenized_bleu"
     for axes, ((_, packing, length), part) in zip(panels, views, strict=True):
@@ -32,7 +32,7 @@ def draw(plot: Plot) -> Drawing:
 
 
 def draw_view(axes: Axes, plot: Plot, part: pd.DataFrame, scores: dict[str, Any], measure: str) -> dict[str, Any]:
-    """One test set: a line a system over its buckets; returns the lines for the legend, by label."""
+    """One test set: a line a series over its buckets; returns the lines for the legend, by label."""
     found = {run: {(b["low"], b["high"]): b for b in scores[run]["buckets"]} for run in part["run"] if scores[run]}
     buckets: list[Label] = sorted({label for run in found.values() for label in run})
     if not buckets:
@@ -42,7 +42,8 @@ def draw_view(axes: Axes, plot: Plot, part: pd.DataFrame, scores: dict[str, Any]
     sizes = [next(run[label]["segments"] for run in found.values() if label in run) for label in buckets]
     draw_sizes(axes, sizes)
     handles = {}
-    for system, members in part.groupby("system", sort=False):
+    for series, look in plot.looks(part).items():
+        members = part[part["series"] == series]
         points = []
         for position, label in enumerate(buckets):
             values = [found[r][label][measure] for r in members["run"] if r in found and label in found[r]]
@@ -50,8 +51,8 @@ def draw_view(axes: Axes, plot: Plot, part: pd.DataFrame, scores: dict[str, Any]
                 points.append((position, mean(known), stdev(known) if len(known) > 1 else 0.0))
         if points:
             x, y, spread = (list(column) for column in zip(*points, strict=True))
-            bars = axes.errorbar(x, y, spread if any(spread) else None, capsize=2, **plot.look(str(system)))
-            handles[str(members["title"].iloc[0])] = bars
+            bars = axes.errorbar(x, y, spread if any(spread) else None, capsize=2, **look)
+            handles[series] = bars
     axes.set_xticks(range(len(buckets)), [name(label) for label in buckets])
     axes.set_xlabel(f"source length ({unit})")
     axes.set_ylabel(TITLES[measure])

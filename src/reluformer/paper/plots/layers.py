@@ -21,7 +21,7 @@ def draw(plot: Plot) -> Drawing:
     analyses = {run: plot.read(run, ANALYSIS) or {} for run in frame["run"]}
     for axes, name in zip(panels, plot.config.y, strict=True):
         shown = metric(name)
-        name_panel(axes, shown)
+        name_panel(axes, shown.title)
         series = {
             label: by_place([analyses[run].get("places") or {} for run in part["run"]], *shown.path[1:])
             for label, part in frame.groupby("series", sort=False)
@@ -32,7 +32,7 @@ def draw(plot: Plot) -> Drawing:
             continue
         axes.set_xticks(range(len(places)), [short(place) for place in places], rotation=45, ha="right")
         for label, look in plot.looks(frame).items():
-            points = [(places.index(place), value) for place, value in series[label].items()]
+            points = sorted((places.index(place), value) for place, value in series[label].items())
             if points:
                 (handles[label],) = axes.plot(*zip(*points, strict=True), **look)
         values = [value for one in series.values() for value in one.values()]

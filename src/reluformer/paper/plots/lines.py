@@ -1,4 +1,4 @@
-"""Metrics against a varied key: a panel a metric, a line a system, the seeds' spread as a band."""
+"""Metrics against a varied key: a panel a metric (and packing), a line a system, the seeds' spread as a band."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ def draw(plot: Plot) -> Drawing:
     """The figure with its notes and legend."""
     key = plot.config.x
     assert key is not None  # FigureConfig sees to it
-    metrics = [metric(name) for name in plot.config.y]
     frame = plot.frame(plot.config.y)
     values = list(dict.fromkeys(frame[key]))
-    figure, panels = grid(len(metrics))
+    packings = list(frame.groupby("packing", sort=False, dropna=False))
+    shown = [(packing, part, metric(name)) for packing, part in packings for name in plot.config.y]
+    figure, panels = grid(len(shown), columns=len(plot.config.y) if len(packings) > 1 else 3)
     handles: dict[str, Any] = {}
-    for axes, shown in zip(panels, metrics, strict=True):
-        name_panel(axes, shown)
-        if frame[shown.name].isna().all():
+    for axes, (packing, part, one) in zip(panels, shown, strict=True):
+        name_panel(axes, f"{one.title}, {packing} documents" if len(packings) > 1 else one.title)
+        if part[one.name].isna().all():
             empty(axes, "no run has it")
             continue
-        measure(axes.yaxis, shown)
+        measure(axes.yaxis, one)
         places = place(axes, values)
         axes.set_xlabel(AXIS_TITLES.get(key, key))
         for series, look in plot.looks(frame).items():
-            part = frame[frame["series"] == series]
-            if line := draw_series(axes, part, key, shown, places, look):
+            if line := draw_series(axes, part[part["series"] == series], key, one, places, look):
                 handles[series] = line
     return Drawing(figure, plot.notes(frame), handles)
 
@@ -51,8 +51,8 @@ def place(axes: Axes, values: Sequence[Any]) -> dict[Any, float]:
     if min(numbers) > 0 and max(numbers) >= 4 * min(numbers):
         axes.set_xscale("log", base=2)
     crowded = sum(len(f"{number:g}") for number in numbers) > 22
-    angle: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
-    axes.set_xticks(numbers, [f"{number:g}" for number in numbers], **angle)
+    turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor", "fontsize": 8.5}
+    axes.set_xticks(numbers, [f"{number:g}" for number in numbers], **(turned if crowded else {}))
     axes.minorticks_off()
     return {value: float(value) for value in values}
 

@@ -19,6 +19,9 @@ from reluformer.paper.records import DIVERGED, NOT_RUN, read_json, records
 from reluformer.paper.tables import KEY_TITLES
 from reluformer.run import Run, split_system
 
+PANELS = {"lines": ("packing",), "buckets": ("packing", "length")}
+"""Kinds of figure that give these keys panels of their own: they tell no series apart."""
+
 
 @dataclass(frozen=True)
 class Plot:
@@ -80,16 +83,14 @@ class Plot:
 
     def _series_keys(self, frame: pd.DataFrame) -> list[str]:
         keys = ["system", "packing", "length", *self.study_config.vary]
-        return [key for key in keys if key != self.config.x and frame[key].nunique(dropna=False) > 1]
+        apart = [self.config.x, *PANELS.get(self.config.kind, ())]
+        return [key for key in keys if key not in apart and frame[key].nunique(dropna=False) > 1]
 
     def _label(self, row: dict[Any, Any], keys: list[str]) -> str:
-        # A packing names itself; everything else is a key and its value.
-        values = [
-            str(row[key])
-            if key == "packing"
-            else f"{KEY_TITLES.get(key, key)} {row[key]:g}"
-            if isinstance(row[key], float)
-            else f"{KEY_TITLES.get(key, key)} {row[key]}"
-            for key in keys
-        ]
-        return ", ".join([row["title"], *values])
+        return ", ".join([row["title"], *(_value(key, row[key]) for key in keys)])
+
+
+def _value(key: str, value: Any) -> str:
+    """`packing within` -> `within`, everything else with its key: `L 128`, `γ learned`."""
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if key == "packing" else f"{KEY_TITLES.get(key, key)} {text}"

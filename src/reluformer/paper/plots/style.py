@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import ceil
@@ -111,19 +112,17 @@ def finish(drawing: Drawing, title: str, stamp: str | None) -> Figure:
 
 def wrap(text: str, inches: float, per_inch: float = 13.0) -> list[str]:
     """`text` in lines that fit so many inches."""
-    from textwrap import wrap as lines
-
-    return lines(text, max(20, int(inches * per_inch))) or [""]
+    return textwrap.wrap(text, max(20, int(inches * per_inch))) or [""]
 
 
-def name_panel(axes: Axes, metric: Metric) -> None:
-    """A metric as a panel's title, in lines that fit it."""
-    axes.set_title("\n".join(wrap(metric.title, axes.figure.get_figwidth() / 4, 10)))
+def name_panel(axes: Axes, title: str, width: int = 42) -> None:
+    """A panel's title, in lines of at most so many characters."""
+    axes.set_title(textwrap.fill(title, width))
 
 
-def measure(axis: Axis, metric: Metric) -> None:
+def measure(axis: Axis, metric: Metric, ticks: int = 5) -> None:
     """A metric's scale: shares as percentages, and no more ticks than there is room for."""
-    axis.set_major_locator(MaxNLocator(5))
+    axis.set_major_locator(MaxNLocator(ticks))
     if metric.format.endswith("%"):
         axis.set_major_formatter(PercentFormatter(1.0))
 

@@ -27,7 +27,8 @@ def draw(plot: Plot) -> Drawing:
     frame = plot.frame()
     figure, (left, right) = grid(2, size=(5.0, 3.5))
     left.set_title("Gaussian inputs")
-    draw_law(left, plot, read_json(plot.results / VARIANCE_LAW))
+    law = read_json(plot.results / VARIANCE_LAW)
+    draw_law(left, plot, law)
     place = place_of(plot)
     right.set_title(f"trained models: {place or 'last layer'}")
     handles: dict[str, Any] = {}
@@ -40,7 +41,15 @@ def draw(plot: Plot) -> Drawing:
         scale(right, "tokens attended to")
     else:
         empty(right, "no run has it")
-    return Drawing(figure, plot.notes(frame), handles)
+    return Drawing(figure, [*law_notes(law), *plot.notes(frame)], handles)
+
+
+def law_notes(law: dict[str, Any] | None) -> list[str]:
+    """How close the measured variance of ReLU is to n/2, over all n."""
+    if law is None or "relu" not in law["measured"]:
+        return []
+    ratios = [seen / theory for seen, theory in zip(law["measured"]["relu"], law["theory_direct"], strict=True)]
+    return [f"Gaussian inputs: the measured variance of ReLU is {min(ratios):.2f} to {max(ratios):.2f} times n/2."]
 
 
 def draw_law(axes: Axes, plot: Plot, law: dict[str, Any] | None) -> None:

@@ -1,0 +1,39 @@
+"""A study's table in every format, from what is there of its runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reluformer.experiment import Experiment
+from reluformer.paper import page
+from reluformer.paper.formats import latex, markdown, write_text
+from reluformer.paper.metrics import metric
+from reluformer.paper.notes import answer, footer, reported_lines, toy_stamp
+from reluformer.paper.outputs import read_claims
+from reluformer.paper.records import records
+from reluformer.paper.tables import cells, raw_table, shown_table
+
+
+def write_tables(experiment: Experiment, study: str, results: Path) -> None:
+    """Writes `results/paper/tables/STUDY.{csv,md,tex,html}`: raw numbers as CSV, the others for people."""
+    config = experiment.studies[study]
+    metrics = [metric(name) for name in config.columns]
+    wanted = [*metrics, *([metric(config.answer.metric)] if config.answer else [])]
+    frame = records(experiment, study, list(dict.fromkeys(wanted)), results)
+    table = cells(frame, config, metrics)
+    shown = shown_table(table, config, metrics)
+    notes = footer(experiment, study, frame, results)
+    if config.across:
+        notes.append(f"In the cells: {'; '.join(one.title for one in metrics)}.")
+    notes += reported_lines(read_claims(experiment), study)
+    stamp, reply = toy_stamp(experiment), answer(config.answer, frame) if config.answer else None
+    lines = [*([stamp] if stamp else []), *([reply] if reply else []), *notes]
+    html = page.render(config.title, config.question, [("", shown)], notes, stamp=stamp, answer=reply)
+    files = {
+        "csv": raw_table(table, metrics).to_csv(index=False),
+        "md": markdown(config.title, shown, lines),
+        "tex": latex(study, config.title, shown, lines),
+        "html": html,
+    }
+    for form, text in files.items():
+        write_text(results / "paper" / "tables" / f"{study}.{form}", text)

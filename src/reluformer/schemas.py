@@ -1,0 +1,34 @@
+"""The JSON schema of every configuration file, for editors that complete and check YAML."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+
+from reluformer.experiment import DatasetConfig, ExperimentConfig, SystemConfig
+from reluformer.paper.config import ClaimConfig, StudyConfig
+from reluformer.run import RunConfig
+
+SCHEMAS: dict[str, type[BaseModel] | Any] = {
+    "config": ExperimentConfig,
+    "dataset": DatasetConfig,
+    "systems": dict[str, SystemConfig],
+    "studies": dict[str, StudyConfig],
+    "claims": dict[str, ClaimConfig],
+    "run": RunConfig,
+}
+
+
+def schema_text(name: str) -> str:
+    """The schema of one kind of configuration file as JSON text."""
+    return json.dumps(TypeAdapter(SCHEMAS[name]).json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def write_schemas(folder: Path) -> None:
+    """Writes `NAME.schema.json` for every kind of configuration file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in SCHEMAS:
+        (folder / f"{name}.schema.json").write_text(schema_text(name), encoding="utf-8")

@@ -1,0 +1,109 @@
+"""The translation of a run's test split: hypotheses.jsonl and translation.json in the run's folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reluformer.corpus.statistics import write_json
+from reluformer.corpus.store import Store, view_folder
+from reluformer.corpus.subword import Subword
+from reluformer.model.files import load_model
+from reluformer.run import RunConfig, split_dataset
+from reluformer.settings import SettingsError
+from reluformer.translation.decode import translate
+from reluformer.translation.search import Hypothesis
+
+SPLIT = "test"
+
+
+def translate_run(run_folder: Path, corpora: Path, threads: int | None = None) -> None:
+    """Translates the test split with a run's model; a diverged run gets no hypotheses and keeps its status.
+
+    Args:
+        run_folder: a trained run: model.safetensors, config.yaml, summary.json.
+        corpora: the folder of all prepared corpora.
+        threads: CPU threads; none: as torch decides.
+
+    Raises:
+        SettingsError: the run or its corpus is missing, they do not fit, or the model predicts NaN.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    config = RunConfig.load(run_folder)
+    status = run_status(run_folder)
+    hypotheses: list[Hypothesis] = []
+    lines: list[str] = []
+    seconds = 0.0
+    if status != "diverged":
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        model, _ = load_model(run_folder, device)
+        store = Store(view_folder(corpora, config.dataset) / "store" / SPLIT)
+        if store.vocabulary != config.model.vocabulary:
+            raise SettingsError(
+                f"{store.folder}: {store.vocabulary} subwords, but the model of {run_folder} has "
+                f"{config.model.vocabulary}: the corpus was prepared anew since the training"
+            )
+        begin = time.perf_counter()
+        hypotheses = translate(model, [store.src(i) for i in range(len(store))], config.translation, device)
+        seconds = time.perf_counter() - begin
+        lines = jsonl(hypotheses, store.src_lengths.tolist(), load_subword(corpora, config.dataset))
+    _write_lines(run_folder / "hypotheses.jsonl", lines)
+    tokens = sum(len(hypothesis.tokens) for hypothesis in hypotheses)
+    translation = {
+        "status": status,
+        "split": SPLIT,
+        "segments": len(hypotheses),
+        "output_tokens": tokens,
+        "seconds": round(seconds, 3),
+        "tokens_per_second": round(tokens / seconds, 1) if seconds else None,
+        "beam": config.translation.beam,
+        "length_penalty": config.translation.length_penalty,
+    }
+    write_json(run_folder / "translation.json", translation)
+
+
+def run_status(run_folder: Path) -> str:
+    """`status` of a run's summary.json. Raises `SettingsError` where there is none."""
+    path = run_folder / "summary.json"
+    try:
+        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return summary["status"]
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: there is no such file; the run has not been trained to its end") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        raise SettingsError(f"{path}: not the summary of a run") from None
+
+
+def load_subword(corpora: Path, dataset: str) -> Subword:
+    """The subword model of a run's dataset. Raises `SettingsError` where there is none."""
+    path = corpora / split_dataset(dataset)[0] / "subword.model"
+    if not path.is_file():
+        raise SettingsError(f"{path}: there is no such file; the corpus has not been prepared")
+    return Subword(path)
+
+
+def jsonl(hypotheses: Sequence[Hypothesis], source_tokens: Sequence[int], subword: Subword) -> list[str]:
+    """One JSON object for each segment: its index, its tokenised sentences, its source's subword tokens, its score."""
+    lines = []
+    for index, (hypothesis, tokens) in enumerate(zip(hypotheses, source_tokens, strict=True)):
+        line = {
+            "index": index,
+            "sentences": subword.sentences(hypothesis.tokens),
+            "source_tokens": tokens,
+            "score": round(hypothesis.score, 4),
+        }
+        lines.append(json.dumps(line, ensure_ascii=False, allow_nan=False))
+    return lines
+
+
+def _write_lines(path: Path, lines: Sequence[str]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in lines)
+    partial.replace(path)

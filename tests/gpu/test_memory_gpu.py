@@ -1,0 +1,108 @@
+"""The read on CUDA equals the float64 read on the CPU, which `tests/unit/memory/test_read.py` compares with loops."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from reluformer.memory.activations import build_activation
+from reluformer.memory.config import MemoryConfig, PenaltyConfig
+from reluformer.memory.penalty import Penalty
+from reluformer.memory.read import read
+from reluformer.memory.visible import Visible
+from reluformer.model.config import ModelConfig
+from reluformer.model.objective import Objective
+from reluformer.model.transformer import Transformer
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and torch sees none"),
+]
+
+ACTIVATIONS = {
+    "softmax": {},
+    "relu": {},
+    "relu-scaled": {"gamma": 0.5},
+    "relu-scaled-learned": {"gamma": "learned"},
+    "sparsemax": {},
+    "entmax15": {},
+}
+TOLERANCE = {torch.float32: {"atol": 2e-5, "rtol": 2e-4}, torch.bfloat16: {"atol": 0.06, "rtol": 0.06}}
+B, H, D = 3, 4, 32
+
+
+@pytest.fixture(autouse=True)
+def _exact_matmul(monkeypatch):
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+
+
+def run(name, tensors, keys, causal, penalised, device, dtype):
+    """Output, penalty and gradients of one read, as float64 on the CPU."""
+    torch.manual_seed(0)
+    config = MemoryConfig(activation=name.removesuffix("-learned"), options=ACTIVATIONS[name])
+    built = build_activation(config, H).to(device, dtype)
+    inputs = [t.to(device, dtype).detach().requires_grad_() for t in tensors]
+    visible = Visible(inputs[1].size(-2), None if keys is None else keys.to(device), causal)
+    penalty = Penalty(PenaltyConfig(weight=0.1)) if penalised else None
+    reading = read(*inputs, built, visible, scale=D**-0.5, penalty=penalty)
+    loss = reading.output.double().square().sum() + (reading.penalty.double() if penalised else 0)
+    loss.backward()
+    results = [reading.output, *(t.grad for t in inputs), *(p.grad for p in built.parameters())]
+    return [r.detach().double().cpu() for r in results + ([reading.penalty] if penalised else [])]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["all", "ragged", "causal"])
+@pytest.mark.parametrize(("rows", "slots"), [(1, 1), (5, 5), (3, 17), (64, 64), (65, 129)])
+@pytest.mark.parametrize("penalised", [False, True])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_equals_the_cpu_in_double(name, rows, slots, kind, penalised, dtype):
+    torch.manual_seed(rows + slots)
+    # rounded first, so that both sides read the same numbers
+    tensors = [torch.randn(B, H, n, D).to(dtype).double() for n in (rows, slots, slots)]
+    lengths = torch.tensor([slots, max(1, slots // 2), max(1, slots - 1)])
+    keys = torch.arange(slots)[None] < lengths[:, None] if kind == "ragged" else None
+    exact = run(name, tensors, keys, kind == "causal", penalised, "cpu", torch.float64)
+    ours = run(name, tensors, keys, kind == "causal", penalised, "cuda", dtype)
+    for one, other in zip(ours, exact, strict=True):
+        if dtype == torch.float32:
+            size = other.abs().max().clamp(min=1)
+            torch.testing.assert_close(one / size, other / size, **TOLERANCE[dtype])
+        else:  # a score that rounds across 0, or out of sparsemax's support, makes single gradients jump
+            allowed = 0.2 if name == "sparsemax" else 0.05
+            assert (one - other).norm() <= allowed * other.norm() + 1e-2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_rows_that_see_nothing_are_finite(name, dtype):
+    tensors = [torch.randn(B, H, n, D) for n in (5, 9, 9)]
+    keys = torch.tensor([[False] * 9, [True] * 9, [True] * 4 + [False] * 5])
+    for penalised in (False, True):
+        results = run(name, tensors, keys, False, penalised, "cuda", dtype)
+        assert all(r.isfinite().all() for r in results)
+        assert not results[0][0].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_training_and_decoding_run_and_agree(dtype):
+    attention = MemoryConfig(activation="relu-scaled", options={"gamma": "learned"}, penalty=PenaltyConfig())
+    kinds = ("encoder_attention", "decoder_attention", "cross_attention")
+    config = ModelConfig(
+        encoder_layers=2, decoder_layers=2, width=64, slots=128, vocabulary=100, **dict.fromkeys(kinds, attention)
+    )
+    torch.manual_seed(0)
+    model = Transformer(config).to("cuda", dtype)
+    src, tgt = torch.randint(5, 100, (3, 12), device="cuda"), torch.randint(5, 100, (3, 7), device="cuda")
+    src_mask = torch.arange(12, device="cuda")[None] < torch.tensor([[12], [5], [9]], device="cuda")
+    tgt_mask = torch.ones_like(tgt, dtype=torch.bool)
+    model.checkpoint_activations = True
+    losses = Objective(model.train(), 0.1)(src, src_mask, tgt, tgt, tgt_mask)
+    (losses.loss_sum / losses.tokens + losses.penalty).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    model.eval()
+    with torch.no_grad():
+        full = model.project(model(src, src_mask, tgt, tgt_mask))
+        state = model.start(src, src_mask)
+        steps = torch.stack([model.step(tokens, state) for tokens in tgt.unbind(1)], 1)
+    torch.testing.assert_close(steps, full, **TOLERANCE[dtype])

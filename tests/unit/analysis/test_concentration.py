@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from reluformer.analysis.concentration import PERCENT, SlotUse, TopShare, ValueNorms, top_share_of, top_shares
+
+
+def shares(values, n=None):
+    values = torch.as_tensor(values, dtype=torch.float32)
+    found = top_shares(values, torch.tensor(values.size(-1) if n is None else n))
+    return dict(zip(PERCENT, found.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("n", [7, 512, 1000, 1024])
+def test_equal_weights_give_exactly_p_percent(n):
+    assert shares(torch.full((n,), 0.3)) == pytest.approx({p: float(p) / 100 for p in PERCENT}, rel=1e-4)
+
+
+def test_one_slot_holds_all_from_the_first_whole_slot_on():
+    one = torch.zeros(1000)
+    one[17] = 4.0
+    assert set(shares(one).values()) == {1.0}
+    half = shares(one[:500])  # 0.1 % of 500 slots is half a slot
+    assert (half["0.1"], half["0.2"]) == (0.5, 1.0)
+
+
+def test_between_whole_slots_the_curve_is_a_line():
+    values = torch.zeros(10)
+    values[[3, 8, 1]] = torch.tensor([6.0, 3.0, 1.0])
+    found = shares(values)
+    assert found["5"] == pytest.approx(0.3)  # half of the first slot
+    assert found["10"] == pytest.approx(0.6)
+    assert found["20"] == pytest.approx(0.9)
+    assert found["50"] == found["100"] == 1.0
+
+
+def test_slots_that_are_not_there_do_not_count():
+    assert shares([1.0, 1, 1, 1, 0, 0], n=4) == pytest.approx({p: float(p) / 100 for p in PERCENT})
+
+
+def test_no_weight_has_no_share():
+    assert set(shares(torch.zeros(5)).values()) == {0.0}
+    assert set(top_share_of(torch.zeros(5)).values()) == {None}
+
+
+def test_each_row_is_ranked_by_itself(make_rows):
+    measure = TopShare(every=1)
+    measure.update(make_rows(torch.eye(10) * 3))
+    measure.update(make_rows(torch.zeros(2, 10)))  # left out
+    assert measure.result()["top_share"] == pytest.approx({p: min(float(p) / 10, 1.0) for p in PERCENT})
+
+
+def test_heads_are_rows_of_their_own(make_rows):
+    weights = torch.tensor([[[1.0, 1, 1, 1], [8, 0, 0, 0]]])
+    measure = TopShare(every=1)
+    measure.update(make_rows(weights))
+    assert measure.result()["top_share"]["50"] == pytest.approx((0.5 + 1) / 2)
+
+
+def test_every_third_token_of_the_stream_is_looked_at(make_rows):
+    rows = torch.eye(10)
+    rows[::3] = 1.0  # equal weights in exactly those that are looked at
+    whole, parts = TopShare(every=3), TopShare(every=3)
+    whole.update(make_rows(rows))
+    for part in (rows[:2], rows[2:3], rows[3:4], rows[4:9], rows[9:]):
+        parts.update(make_rows(part))
+    assert whole.result()["top_share"]["10"] == pytest.approx(0.1)
+    assert parts.result() == whole.result()
+
+
+def test_nothing_seen_is_none():
+    assert set(TopShare(every=1).result()["top_share"].values()) == {None}
+    assert set(ValueNorms().result()["value_norm_top_share"].values()) == {None}
+    assert SlotUse().result() == {"used_slots": None, "effective_slots": None}
+
+
+def test_slots_are_used_if_any_token_ever_uses_them(make_rows):
+    measure = SlotUse()
+    measure.update(make_rows([[1.0, 0, 0, 0], [1, 0, 0, 0]]))
+    assert measure.result() == {"used_slots": 0.25, "effective_slots": 0.25}
+    measure.update(make_rows([[0.0, 9.0, 1.0, 0], [0, 0, 0, 0]]))  # 10 % of the weight is less than the even 25 %
+    assert measure.result() == {"used_slots": 0.75, "effective_slots": 0.5}
+
+
+def test_equal_weights_use_every_slot(make_rows):
+    measure = SlotUse()
+    measure.update(make_rows(torch.full((1, 768), 1 / 768)))
+    assert measure.result() == {"used_slots": 1.0, "effective_slots": 1.0}
+
+
+def test_value_norms(make_rows):
+    measure = ValueNorms()
+    measure.update(make_rows(torch.ones(1, 2), values=torch.tensor([[3.0, 4.0], [0.0, 0.0]])))
+    assert measure.result()["value_norm_top_share"]["50"] == 1.0
+    measure.update(make_rows(torch.ones(1, 2), values=torch.tensor([[3.0, 4.0], [-5.0, 0.0]])))
+    assert measure.result()["value_norm_top_share"]["50"] == pytest.approx(0.5)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from reluformer.analysis.maps import attention_maps, chosen_segment, no_maps
+
+
+def pieces(ids):
+    return [f"▁{i}" for i in ids]
+
+
+def test_sentences_show_the_one_of_median_length(make_store):
+    # Longer sides: 9 2 5 3 5
+    store = make_store((9, 2, 5, 1, 4), (3, 2, 1, 3, 5))
+    assert chosen_segment(store, documents=False, tokens=512) == 2
+
+
+def test_documents_show_the_longest_that_fits(make_store):
+    store = make_store((9, 2, 5, 1, 4), (3, 2, 1, 3, 5))
+    assert chosen_segment(store, documents=True, tokens=9) == 2  # with EOS: 10 3 6 4 6
+    assert chosen_segment(store, documents=True, tokens=10) == 0
+    assert chosen_segment(store, documents=True, tokens=2) == 1
+
+
+def test_maps_are_the_weights_of_every_attention(make_store, make_model):
+    model, store = make_model(), make_store()
+    arrays = attention_maps(model, store, 3, pieces, 512)
+    assert set(arrays) == {"index", "src_tokens", "tgt_tokens", "encoder.0", "encoder.1", "decoder.0", "cross.0"}
+    assert arrays["index"] == 3
+    assert arrays["encoder.1"].shape == (2, 13, 13)  # 12 tokens and EOS
+    assert arrays["decoder.0"].shape == (2, 11, 11)  # BOS and 10 tokens
+    assert arrays["cross.0"].shape == (2, 11, 13)
+    assert arrays["cross.0"].dtype == np.float16
+    assert (np.triu(arrays["decoder.0"][0], 1) == 0).all()
+    assert arrays["encoder.0"].any()
+    assert arrays["src_tokens"].tolist() == pieces([*store.src(3), 3])
+    assert arrays["tgt_tokens"].tolist() == pieces([2, *store.tgt(3)])
+
+
+def test_axes_are_cut(make_store, make_model):
+    whole = attention_maps(make_model(), make_store(), 3, pieces, 512)
+    cut = attention_maps(make_model(), make_store(), 3, pieces, 5)
+    assert cut["cross.0"].shape == (2, 5, 5)
+    assert len(cut["src_tokens"]) == len(cut["tgt_tokens"]) == 5
+    assert (cut["encoder.0"] == whole["encoder.0"][:, :5, :5]).all()
+
+
+def test_weights_over_the_range_of_float16_stay_finite(make_store, make_model):
+    model = make_model(encoder_attention={"activation": "relu"})
+    with torch.no_grad():
+        model.encoder[0].attention.memory.query_key_value.weight *= 1e4
+    arrays = attention_maps(model, make_store(), 3, pieces, 512)
+    assert arrays["encoder.0"].max() == np.float16(65504)
+
+
+def test_nothing_to_show_has_no_maps():
+    assert set(no_maps()) == {"index", "src_tokens", "tgt_tokens"}
+    assert no_maps()["src_tokens"].shape == (0,)
+    assert no_maps()["tgt_tokens"].dtype.kind == "U"

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from reluformer.analysis.sweep import TensorBatch, by_length, sweep
+from reluformer.corpus.batches import collate
+from reluformer.memory import activations, config
+from reluformer.memory.activations import Activation
+from reluformer.model.observe import observe
+
+PUNCTUATION = np.arange(40) % 7 == 6
+
+
+def flat(result, path=()):
+    """Every number of a result by its path."""
+    if isinstance(result, dict):
+        return {key: value for name, item in result.items() for key, value in flat(item, (*path, name)).items()}
+    if isinstance(result, list):
+        return {key: value for i, item in enumerate(result) for key, value in flat(item, (*path, i)).items()}
+    return {path: result}
+
+
+def test_batches_have_every_sequence_once_within_the_limit(make_store):
+    store = make_store()
+    batches = list(by_length(store, 24))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(store)))
+    longest = np.maximum(store.src_lengths, store.tgt_lengths) + 1
+    assert all(len(batch) * longest[batch].max() <= 24 for batch in batches)
+    assert [len(batch) for batch in by_length(store, 1)] == [1] * len(store)  # a longer one is a batch of its own
+
+
+@pytest.mark.parametrize(
+    "memory",
+    [{"activation": name} for name in ("relu-scaled", "softmax", "sparsemax", "entmax15")]
+    + [{"activation": "relu", "after": "gated-rmsnorm"}, {"activation": "softmax", "after": "layernorm"}],
+)
+def test_padding_and_batch_size_change_nothing(make_store, make_model, memory):
+    model = make_model(encoder_attention=memory, decoder_attention=memory, cross_attention=memory)
+    store = make_store()
+    alone = flat(sweep(model, store, PUNCTUATION, batch_tokens=1, top_rows=1000))
+    together = flat(sweep(model, store, PUNCTUATION, batch_tokens=1000, top_rows=1000))
+    assert alone.keys() == together.keys()
+    for key, value in alone.items():
+        assert together[key] == (
+            value if value is None or isinstance(value, str) else pytest.approx(value, rel=1e-4, abs=1e-6)
+        ), key
+
+
+def test_measures_are_those_of_a_plain_loop(make_store, make_model):
+    """Entropy, zeros, distance, commas and variances written out over single sentences."""
+    model, store = make_model(), make_store()
+    place = "decoder.0.attention"
+    found = sweep(model, store, PUNCTUATION, batch_tokens=64, top_rows=1000)[place]
+    entropies, zeros, distances, commas, outputs, residuals = [], [], [], [], [], []
+    for i in range(len(store)):
+        reads = {}
+        batch = TensorBatch.of(collate(store, [i]), torch.device("cpu"))
+        with torch.no_grad(), observe(model, reads.__setitem__):
+            model(batch.src, batch.src_mask, batch.tgt_in, batch.tgt_mask)
+        read = reads[place]
+        outputs.append(read.output[0])
+        residuals.append(read.residual[0])
+        for head in read.weights[0].tolist():
+            for q, row in enumerate(head):
+                seen = row[: q + 1]
+                zeros.append(sum(w == 0 for w in seen) / (q + 1))
+                if total := sum(seen):
+                    p = [w / total for w in seen]
+                    entropies.append(-sum(x * math.log(x) for x in p if x))
+                    distances.append(sum(x * (q - k) for k, x in enumerate(p)))
+                    commas.append(sum(x for k, x in enumerate(p) if PUNCTUATION[batch.tgt_in[0, k]]))
+    for key, values in (
+        ("entropy", entropies),
+        ("zero_share", zeros),
+        ("distance", distances),
+        ("punctuation_share", commas),
+    ):
+        assert found[key] == pytest.approx(np.mean(values), rel=1e-5), key
+    assert 0 < found["zero_share"] < 1
+    assert found["output_variance"] == pytest.approx(torch.cat(outputs).double().var(correction=0).item(), rel=1e-5)
+    assert found["residual_variance"] == pytest.approx(torch.cat(residuals).double().var(correction=0).item(), rel=1e-5)
+
+
+def test_what_is_not_a_number_is_none(make_store, make_model):
+    model = make_model()
+    with torch.no_grad():
+        model.encoder[0].ffn.memory.value.fill_(math.nan)
+    places = sweep(model, make_store(), PUNCTUATION, batch_tokens=64, top_rows=10)
+    json.dumps(places, allow_nan=False)
+    assert places["encoder.0.ffn"]["variance_ratio"] is None
+    assert places["encoder.0.ffn"]["entropy"] > 0
+    assert places["encoder.1.attention"]["entropy"] is None
+    assert places["encoder.1.attention"]["zero_rows"] == 0.0
+
+
+class SquareReLU(Activation):
+    """weights_ij = max(s_ij, 0)²."""
+
+    def forward(self, scores):
+        return scores.relu_().square()
+
+
+def test_an_activation_that_did_not_exist_is_measured(make_store, make_model, monkeypatch):
+    monkeypatch.setattr(activations, "SquareReLU", SquareReLU, raising=False)
+    target = config.Activation("reluformer.memory.activations:SquareReLU", {})
+    monkeypatch.setitem(config.ACTIVATIONS, "relu-squared", target)
+    memory = {"activation": "relu-squared"}
+    model = make_model(ffn=memory, encoder_attention=memory)
+    places = sweep(model, make_store(), PUNCTUATION, batch_tokens=64, top_rows=100)
+    plain = sweep(make_model(), make_store(), PUNCTUATION, batch_tokens=64, top_rows=100)
+    place = "encoder.0.attention"  # squares of the same scores: the same zeros, more on the largest
+    assert places[place]["zero_share"] == plain[place]["zero_share"]
+    assert places[place]["top_share"]["20"] > plain[place]["top_share"]["20"]
+    assert places[place]["entropy"] < plain[place]["entropy"]
+
+
+def test_every_place_of_the_model_is_measured(make_store, make_model):
+    places = sweep(make_model(), make_store(), PUNCTUATION, batch_tokens=64, top_rows=10)
+    assert list(places) == [
+        "encoder.0.attention",
+        "encoder.0.ffn",
+        "encoder.1.attention",
+        "encoder.1.ffn",
+        "decoder.0.attention",
+        "decoder.0.cross_attention",
+        "decoder.0.ffn",
+    ]
+    assert places["decoder.0.cross_attention"]["kind"] == "cross_attention"
+    assert len(places["encoder.0.attention"]["entropy_by_head"]) == 2

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+from reluformer.corpus.config import CorpusConfig
+from reluformer.corpus.readers.registry import READERS, read
+
+Write = Callable[..., tuple[CorpusConfig, list[Path]]]
+
+
+def test_every_reader_of_the_configuration_exists() -> None:
+    assert set(READERS) == set(get_args(CorpusConfig.model_fields["reader"].annotation))
+
+
+def test_archives_are_in_the_order_of_the_configuration(write_corpus: Write) -> None:
+    config, archives = write_corpus(train=3, held=2)
+    found = list(read(config, "de", "en", archives))
+    assert [pair.split for pair in found] == ["train"] * 3 + ["valid"] * 2 + ["test"] * 2
+    assert found[0].src == archives[0].read_text().splitlines()[0]
+
+
+def test_limit_is_of_training_pairs(write_corpus: Write) -> None:
+    config, archives = write_corpus(train=30, held=5, limit=7)
+    splits = [pair.split for pair in read(config, "de", "en", archives)]
+    assert (splits.count("train"), splits.count("valid"), splits.count("test")) == (7, 5, 5)
+
+
+def test_limit_of_documents(write_corpus: Write) -> None:
+    config, archives = write_corpus(train=30, held=20, documents=True, limit_documents=2)
+    found = list(read(config, "de", "en", archives))
+    assert {pair.document for pair in found} == {f"{s}-{n}" for s in ("train", "valid", "test") for n in (1, 2)}
+    assert len(found) == 30

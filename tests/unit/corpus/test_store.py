@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reluformer.corpus.errors import CorpusError
+from reluformer.corpus.store import Sequences, Store, StoreWriter, id_type, view_folder
+
+SRC = [[5, 6, 7], [], [70_000]]
+TGT = [[8], [9, 10], [11, 12, 13]]
+
+
+def write(folder: Path, vocabulary: int = 80_000, documents: list[str] | None = None) -> Store:
+    with StoreWriter(folder, vocabulary, documents=documents is not None) as writer:
+        for i in range(3):
+            names = documents[i : i + 1] if documents else None
+            writer.add(Sequences.of(SRC[i : i + 1]), Sequences.of(TGT[i : i + 1]), names)
+    return Store(folder)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    store = write(tmp_path)
+    assert len(store) == 3
+    assert [store.src(i).tolist() for i in range(3)] == SRC
+    assert [store.tgt(i).tolist() for i in range(3)] == TGT
+    assert store.src_lengths.tolist() == [3, 0, 1]
+    assert store.tgt_lengths.tolist() == [1, 2, 3]
+    assert store.documents is None
+
+
+def test_sequences_are_views_of_the_file(tmp_path: Path) -> None:
+    sequence = write(tmp_path).src(0)
+    assert isinstance(sequence, np.memmap) and not sequence.flags.writeable
+
+
+@pytest.mark.parametrize("i", [-1, 3])
+def test_no_sequence(tmp_path: Path, i: int) -> None:
+    with pytest.raises(IndexError, match=f"sequence {i} of 3"):
+        write(tmp_path).src(i)
+
+
+def test_document_borders(tmp_path: Path) -> None:
+    assert write(tmp_path, documents=["a", "a", "b"]).documents.tolist() == [0, 2, 3]  # type: ignore[union-attr]
+
+
+def test_empty(tmp_path: Path) -> None:
+    with StoreWriter(tmp_path, 10, documents=False):
+        pass
+    assert len(Store(tmp_path)) == 0
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="there is no token store here"):
+        Store(tmp_path / "no")
+
+
+def test_unfinished_is_not_a_store(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), StoreWriter(tmp_path, 10, documents=False) as writer:
+        writer.add(Sequences.of([[5]]), Sequences.of([[6]]))
+        raise RuntimeError
+    with pytest.raises(CorpusError):
+        Store(tmp_path)
+
+
+def test_cut_short(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "src.ids").write_bytes(b"1234")
+    with pytest.raises(CorpusError, match=r"src\.ids: 4 bytes, expected 16; prepare the corpus again"):
+        Store(tmp_path)
+
+
+def test_id_type() -> None:
+    assert id_type(65_536).itemsize == 2 and id_type(65_537).itemsize == 4
+
+
+def test_opening_1_700_000_pairs_takes_under_a_second(tmp_path: Path) -> None:
+    lengths = np.full(100_000, 3)
+    ids = np.zeros(300_000, np.uint16)
+    with StoreWriter(tmp_path, 10, documents=False) as writer:
+        for _ in range(17):
+            writer.add(Sequences(ids, lengths), Sequences(ids, lengths))
+    begin = time.perf_counter()
+    store = Store(tmp_path)
+    assert time.perf_counter() - begin < 1
+    assert len(store) == 1_700_000 and store.tgt(1_699_999).tolist() == [0, 0, 0]
+
+
+def test_view_folder() -> None:
+    assert view_folder(Path("c"), "demo") == Path("c/demo")
+    assert view_folder(Path("c"), "demo@within-128") == Path("c/demo/within-128")

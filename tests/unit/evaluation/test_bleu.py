@@ -1,0 +1,60 @@
+import math
+from collections import Counter
+
+import pytest
+import sacrebleu
+
+from reluformer.evaluation.bleu import bleu, chrf, tokenized_bleu
+
+HYPOTHESES = ["The cat sat on the mat today", "there is a green house on the hill", "it rains a lot in the autumn here"]
+REFERENCES = [
+    "the cat sat on a mat today",
+    "There is a green house at the hill",
+    "it rains very much in the autumn here",
+]
+
+
+def by_hand(hypotheses: list[str], references: list[str]) -> float:
+    """BLEU of whitespace tokens, written out: geometric mean of clipped n-gram precisions times the brevity penalty."""
+    matches, totals, ours, theirs = [0] * 4, [0] * 4, 0, 0
+    for hypothesis, reference in zip(hypotheses, references, strict=True):
+        a, b = hypothesis.split(), reference.split()
+        ours, theirs = ours + len(a), theirs + len(b)
+        for n in range(1, 5):
+            grams, found = (Counter(tuple(side[i : i + n]) for i in range(len(side) - n + 1)) for side in (a, b))
+            matches[n - 1] += sum((grams & found).values())
+            totals[n - 1] += sum(grams.values())
+    precision = sum(math.log(m / t) for m, t in zip(matches, totals, strict=True)) / 4
+    return 100 * math.exp(precision) * min(1.0, math.exp(1 - theirs / ours))
+
+
+def test_tokenised_bleu_equals_the_formula_on_lower_cased_tokens():
+    expected = by_hand([h.lower() for h in HYPOTHESES], [r.lower() for r in REFERENCES])
+    found = tokenized_bleu(HYPOTHESES, REFERENCES)
+    assert found["score"] == pytest.approx(expected, abs=1e-9)
+    assert "case:lc" in found["signature"] and "tok:none" in found["signature"]
+
+
+def test_bleu_is_sacrebleus_own_and_cased_unless_asked():
+    cased, lower = bleu(HYPOTHESES, REFERENCES), bleu(HYPOTHESES, REFERENCES, lowercase=True)
+    assert cased["score"] == pytest.approx(sacrebleu.corpus_bleu(HYPOTHESES, [REFERENCES]).score)
+    assert lower["score"] > cased["score"]
+    assert "case:mixed" in cased["signature"] and "tok:13a" in cased["signature"]
+    assert "case:lc" in lower["signature"]
+
+
+def test_tokens_are_not_split_again():
+    tokens = ["a well @-@ known thing , it &apos;s here"]
+    assert tokenized_bleu(tokens, tokens)["score"] == pytest.approx(100)
+    assert tokenized_bleu(["a well-known thing here today"], ["a well - known thing here today"])["score"] < 100
+
+
+def test_chrf_of_equal_text_is_100():
+    assert chrf(REFERENCES, REFERENCES)["score"] == pytest.approx(100)
+    assert chrf(HYPOTHESES, REFERENCES)["score"] == pytest.approx(sacrebleu.corpus_chrf(HYPOTHESES, [REFERENCES]).score)
+
+
+def test_nothing_scores_nothing_and_unequal_numbers_are_refused():
+    assert bleu([], []) is None
+    with pytest.raises(ValueError, match="1 hypotheses for 2 references"):
+        bleu(["a"], ["a", "b"])

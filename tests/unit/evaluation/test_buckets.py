@@ -1,0 +1,30 @@
+import pytest
+
+from reluformer.evaluation.bleu import bleu, tokenized_bleu
+from reluformer.evaluation.buckets import describe_lengths, score_buckets, split_by_length
+
+
+def test_borders_belong_to_the_lower_bucket_and_empty_ones_are_left_out():
+    buckets = split_by_length([10, 11, 20, 41, 1000], (10, 20, 30, 40))
+    assert [(b.low, b.high, b.members) for b in buckets] == [(1, 10, [0]), (11, 20, [1, 2]), (41, None, [3, 4])]
+
+
+def test_every_segment_is_in_one_bucket():
+    lengths = list(range(1, 130))
+    members = [i for bucket in split_by_length(lengths, (32, 64)) for i in bucket.members]
+    assert sorted(members) == list(range(129))
+
+
+def test_each_bucket_is_scored_on_its_own_segments():
+    text = (["a b c d e", "x y z w v u"], ["a b c d f", "x y z w v u"])
+    rows = score_buckets([5, 25], (10, 20), text, text)
+    assert [(row["low"], row["high"], row["segments"]) for row in rows] == [(1, 10, 1), (21, None, 1)]
+    assert rows[0]["bleu"] == pytest.approx(bleu(["a b c d e"], ["a b c d f"])["score"])
+    assert rows[0]["tokenized_bleu"] == pytest.approx(tokenized_bleu(["a b c d e"], ["a b c d f"])["score"])
+    assert rows[1]["bleu"] == pytest.approx(100)
+
+
+def test_lengths_are_described():
+    found = describe_lengths([1, 2, 3, 4, 5, 6, 7, 8, 9, 100], limit=18)
+    assert found == {"mean": 14.5, "median": 5.5, "p90": 9, "max": 100, "share_half": 0.2}
+    assert describe_lengths([3])["share_half"] is None

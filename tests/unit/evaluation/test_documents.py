@@ -1,0 +1,46 @@
+import pytest
+
+from reluformer.evaluation.bleu import bleu
+from reluformer.evaluation.documents import Segment, join_documents, read_segments, score_documents
+
+SEGMENTS = [Segment("7", 0, 2), Segment("7", 2, 1), Segment("8", 3, 2)]
+REFERENCES = [
+    "One two three four five.",
+    "Six seven eight nine.",
+    "Ten apples fell down.",
+    "All is well today.",
+    "So it ends here.",
+]
+
+
+def test_segments_are_read(tmp_path):
+    path = tmp_path / "test.segments.tsv"
+    path.write_text('document\tfirst\tcount\n7\t0\t2\n"odd\t2\t1\n', encoding="utf-8")
+    assert read_segments(path) == [Segment("7", 0, 2), Segment('"odd', 2, 1)]
+
+
+def test_documents_are_joined_across_their_segments():
+    assert join_documents(SEGMENTS, ["a b", "c", ""]) == ["a b c", ""]
+
+
+def test_perfect_translations_score_100():
+    hypotheses = [REFERENCES[:2], REFERENCES[2:3], REFERENCES[3:]]
+    found = score_documents(SEGMENTS, hypotheses, REFERENCES)
+    assert found["d_bleu"]["score"] == pytest.approx(100)
+    assert found["s_bleu"]["score"] == pytest.approx(100)
+    assert found["sentence_count_agreement"] == 1.0
+
+
+def test_sentences_are_scored_where_their_numbers_agree():
+    hypotheses = [["One two three four five. Six seven eight nine."], ["Ten apples fell up."], REFERENCES[3:]]
+    found = score_documents(SEGMENTS, hypotheses, REFERENCES)
+    assert found["sentence_count_agreement"] == pytest.approx(2 / 3)
+    expected = bleu(["Ten apples fell up.", *REFERENCES[3:]], REFERENCES[2:])
+    assert found["s_bleu"] == expected
+    whole = [" ".join(REFERENCES[:2]) + " Ten apples fell up.", " ".join(REFERENCES[3:])]
+    assert found["d_bleu"] == bleu(whole, [" ".join(REFERENCES[:3]), " ".join(REFERENCES[3:])])
+
+
+def test_no_agreement_gives_no_sentence_score():
+    found = score_documents(SEGMENTS, [["a"], ["b", "c"], ["d"]], REFERENCES)
+    assert found["s_bleu"] is None and found["sentence_count_agreement"] == 0.0

@@ -1,0 +1,149 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sacrebleu
+
+from reluformer.evaluation.score import score_run
+from reluformer.model.config import ModelConfig
+from reluformer.run import RunConfig
+from reluformer.settings import SettingsError
+from reluformer.training.config import TrainingConfig
+from reluformer.translation.config import TranslationConfig
+
+RAW = ["The device's name is wrong.", "Turn the light on, please.", "There is a well-known problem with it."]
+TOKENISED = [
+    "the device &apos;s name is wrong .",
+    "turn the light on , please .",
+    "there is a well @-@ known problem with it .",
+]
+SOURCE = ["der name ist falsch .", "schalte das licht ein .", "damit " * 12 + "gibt es ein problem ."]
+TRANSLATED = [
+    "the device &apos;s name is right .",
+    "turn the light on , please .",
+    "there is a well @-@ known issue with it .",
+]
+
+
+def corpus(folder: Path, lowercase: bool = True, truecase: bool = False) -> Path:
+    (folder / "D" / "raw").mkdir(parents=True)
+    for name, lines in {"raw/test.en": RAW, "test.tok.en": TOKENISED, "test.tok.de": SOURCE}.items():
+        (folder / "D" / name).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    provenance = {"configuration": {"lowercase": lowercase, "truecase": truecase}}
+    (folder / "D" / "provenance.json").write_text(json.dumps(provenance), encoding="utf-8")
+    return folder
+
+
+def run(folder: Path, dataset: str, sentences: list[list[str]], status: str = "finished") -> Path:
+    folder.mkdir(parents=True)
+    config = RunConfig(
+        dataset=dataset,
+        system="transformer",
+        seed=1,
+        src="de",
+        tgt="en",
+        model=ModelConfig(),
+        training=TrainingConfig(),
+        translation=TranslationConfig(),
+    )
+    config.save(folder / "config.yaml")
+    entries = [{"index": i, "sentences": s, "source_tokens": 30 + i, "score": -1.0} for i, s in enumerate(sentences)]
+    (folder / "hypotheses.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries), encoding="utf-8")
+    (folder / "translation.json").write_text(json.dumps({"status": status}), encoding="utf-8")
+    return folder
+
+
+def scores_of(folder: Path) -> dict:
+    return json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+
+
+def test_scores_equal_the_sacrebleu_command_line(tmp_path):
+    corpora = corpus(tmp_path / "corpora")
+    folder = run(tmp_path / "run", "D", [[line] for line in TRANSLATED])
+    score_run(folder, corpora)
+    found = scores_of(folder)
+    written = ["the device's name is right.", "turn the light on, please.", "there is a well-known issue with it."]
+
+    def command_line(references: list[str], hypotheses: list[str], *arguments: str) -> float:
+        (tmp_path / "reference").write_text("\n".join(references) + "\n", encoding="utf-8")
+        text = "\n".join(hypotheses) + "\n"
+        command = [sys.executable, "-m", "sacrebleu", str(tmp_path / "reference"), "-lc", "-b", "-w", "6", *arguments]
+        return float(subprocess.run(command, input=text, capture_output=True, text=True, check=True, timeout=60).stdout)
+
+    metrics = found["metrics"]
+    assert metrics["bleu"]["score"] == pytest.approx(command_line(RAW, written), abs=1e-6)
+    assert metrics["tokenized_bleu"]["score"] == pytest.approx(
+        command_line(TOKENISED, TRANSLATED, "--tokenize", "none", "--force"), abs=1e-6
+    )
+    assert "case:lc" in metrics["bleu"]["signature"]
+    assert metrics["chrf"]["score"] == pytest.approx(
+        sacrebleu.corpus_chrf([h.lower() for h in written], [[r.lower() for r in RAW]]).score
+    )
+    assert [(row["low"], row["high"], row["segments"]) for row in found["buckets"]] == [(1, 10, 2), (11, 20, 1)]
+    assert found["unit"] == "words" and found["lengths"]["max"] == 17
+    assert "d_bleu" not in metrics
+
+
+def test_a_cased_corpus_is_scored_cased_and_truecasing_undone(tmp_path):
+    corpora = corpus(tmp_path / "corpora", lowercase=False)
+    folder = run(tmp_path / "run", "D", [[line] for line in TOKENISED])
+    score_run(folder, corpora)
+    assert scores_of(folder)["metrics"]["bleu"]["score"] < 99
+    corpora = corpus(tmp_path / "truecased", lowercase=False, truecase=True)
+    score_run(folder, corpora)
+    found = scores_of(folder)["metrics"]["bleu"]
+    assert found["score"] == pytest.approx(100) and "case:mixed" in found["signature"]
+
+
+def test_a_document_view_has_document_scores(tmp_path):
+    corpora = corpus(tmp_path / "corpora")
+    view = corpora / "D" / "within-64"
+    view.mkdir()
+    (view / "test.segments.tsv").write_text("document\tfirst\tcount\n0\t0\t2\n1\t2\t1\n", encoding="utf-8")
+    folder = run(tmp_path / "run", "D@within-64", [TOKENISED[:2], TOKENISED[2:]])
+    score_run(folder, corpora)
+    found = scores_of(folder)
+    assert found["metrics"]["d_bleu"]["score"] == pytest.approx(100)
+    assert found["metrics"]["s_bleu"]["score"] == pytest.approx(100)
+    assert found["metrics"]["sentence_count_agreement"] == 1.0
+    assert found["unit"] == "subword tokens"
+    assert found["lengths"] == {"mean": 30.5, "median": 30.5, "p90": 31, "max": 31, "share_half": 0.0}
+
+
+def test_a_diverged_run_has_scores_without_content(tmp_path):
+    folder = run(tmp_path / "run", "D", [], status="diverged")
+    score_run(folder, tmp_path / "no corpora needed")
+    assert scores_of(folder) == {"status": "diverged", "metrics": {}, "buckets": [], "lengths": None}
+
+
+def test_translations_of_another_corpus_are_refused(tmp_path):
+    corpora = corpus(tmp_path / "corpora")
+    folder = run(tmp_path / "run", "D", [["a ."]])
+    with pytest.raises(SettingsError, match="1 lines do not fit the 3 segments of the test split of D"):
+        score_run(folder, corpora)
+    assert not (folder / "scores.json").exists()
+
+
+def test_a_missing_reference_is_named(tmp_path):
+    corpora = corpus(tmp_path / "corpora")
+    (corpora / "D" / "raw" / "test.en").unlink()
+    folder = run(tmp_path / "run", "D", [["a ."]] * 3)
+    with pytest.raises(SettingsError, match=r"raw/test\.en: there is no such file"):
+        score_run(folder, corpora)
+
+
+def test_odd_line_ends_inside_a_sentence_do_not_shift_the_lines(tmp_path):
+    corpora = corpus(tmp_path / "corpora")
+    lines = [RAW[0].replace(" ", "\u2028", 1), *RAW[1:]]
+    (corpora / "D" / "raw" / "test.en").write_bytes("".join(line + "\n" for line in lines).encode())
+    folder = run(tmp_path / "run", "D", [[line] for line in TOKENISED])
+    score_run(folder, corpora)
+    assert scores_of(folder)["metrics"]["bleu"]["score"] > 80
+
+
+def test_scoring_needs_no_torch():
+    code = "import sys, reluformer.evaluation.score; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env=os.environ.copy())

@@ -1,0 +1,22 @@
+"""Figures of the made-up experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from reluformer.paper.config import FigureConfig
+from reluformer.paper.plots.plot import Plot
+
+
+@pytest.fixture
+def plot_of() -> Callable[..., Plot]:
+    """`plot_of(made, study, figure)`: a figure of a study; with `kind=...` and so on, one that is made up."""
+
+    def build(made: Any, study: str, figure: str | None = None, **config: Any) -> Plot:
+        shown = FigureConfig(title="t", **config) if config else made.experiment.studies[study].figures[figure]
+        return Plot(made.experiment, study, shown, made.results)
+
+    return build

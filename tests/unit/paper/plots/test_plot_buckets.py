@@ -1,0 +1,30 @@
+import pytest
+
+from reluformer.paper.plots import buckets
+
+
+def test_all_systems_and_the_bucket_sizes_in_one_panel(make, plot_of):
+    made = make(seeds=[1, 2])
+    for run in made.experiment.study_runs("ffn-activation"):
+        made.write(run, score=20.0 + run.seed)
+    drawing = buckets.draw(plot_of(made, "ffn-activation", "length"))
+    panel, behind = drawing.figure.axes
+    assert [text.get_text() for text in panel.get_xticklabels()] == ["1–10", "11–20", "21–30", "31–40", "41–50", "≥ 51"]
+    assert len(drawing.handles) == 3
+    line = drawing.handles["Softmax in the FFN"].lines[0]
+    assert list(line.get_ydata()) == pytest.approx([21.5, 20.5, 19.5, 18.5, 17.5, 16.5])
+    assert [patch.get_height() for patch in behind.patches] == [1200, 600, 400, 300, 240, 200]
+    assert behind.texts[0].get_text() == "1,200"
+
+
+def test_a_panel_for_each_length_of_documents(make, plot_of):
+    made = make()
+    for run in made.experiment.study_runs("document-length"):
+        if run.dataset.endswith("-64"):
+            made.write(run, diverged=run.system == "attention-sparsemax")
+    drawing = buckets.draw(plot_of(made, "document-length", "length"))
+    panels = [axes for axes in drawing.figure.axes if axes.get_title()]
+    assert [axes.get_title() for axes in panels] == ["L = 64, within documents", "L = 128, within documents"]
+    assert panels[0].get_xlabel() == "source length (subword tokens)"
+    assert panels[1].texts[0].get_text() == "no run is scored"
+    assert len(drawing.handles) == 5

@@ -1,0 +1,93 @@
+import xml.etree.ElementTree as ET
+
+import matplotlib
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+
+from reluformer.paper.metrics import metric
+from reluformer.paper.plots.style import COLOURS, Drawing, empty, finish, grid, look, measure, save, style, wrap
+
+
+def test_systems_are_told_apart_by_colour_and_marker():
+    systems = [f"s{i}" for i in range(12)]
+    looks = [look(systems, system) for system in systems]
+    assert len({(one["color"], one["linestyle"]) for one in looks}) == 12
+    assert len({one["marker"] for one in looks[:9]}) == 9
+    assert look(systems, "s1") == look(systems, "s1") != look(systems, "s1", variant=1)
+
+
+def luminance(colour):
+    channels = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]
+
+
+def test_colours_are_seen_on_white():
+    assert all((1.05 / (luminance(colour) + 0.05)) > 1.7 for colour in COLOURS)
+
+
+def test_the_style_ends_with_its_block():
+    before = matplotlib.rcParams["axes.grid"]
+    with style():
+        assert matplotlib.rcParams["axes.grid"] is True
+    assert matplotlib.rcParams["axes.grid"] == before
+
+
+@pytest.mark.parametrize("panels", [1, 2, 5])
+def test_nothing_is_cut_off_and_nothing_overlaps(panels):
+    with style():
+        figure, axes = grid(panels)
+        handles = {}
+        for panel in axes:
+            panel.set_xlabel("a label")
+            for label in ("a system with a long name indeed", "another one", "a third one of the same length or so"):
+                (handles[label],) = panel.plot([0, 1], [0, 1000])
+        drawing = Drawing(figure, ["a note that is long enough to be broken into lines " * 3], handles)
+        finish(drawing, "a title", "TOY CONFIGURATION: a stamp")
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        renderer = canvas.get_renderer()
+        texts = [text.get_window_extent(renderer) for text in figure.texts if text.get_text()]
+        legend = figure.legends[0].get_window_extent(renderer)
+        panel_boxes = [panel.get_tightbbox(renderer) for panel in axes]
+        width, height = figure.bbox.width, figure.bbox.height
+        for box in [*texts, legend, *panel_boxes]:
+            assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
+        assert not any(legend.overlaps(box) for box in [*texts, *panel_boxes])
+        assert not any(text.overlaps(box) for text in texts for box in panel_boxes)
+
+
+def test_a_legend_of_one_is_left_out():
+    figure, (axes,) = grid(1)
+    finish(Drawing(figure, [], {"only": axes.plot([0])[0]}), "a title", None)
+    assert figure.legends == [] and figure.get_suptitle() == "a title"
+
+
+def test_shares_are_percentages():
+    _, (left, right) = grid(2)
+    for axes, name in ((left, "ffn.used_slots"), (right, "bleu")):
+        axes.plot([0, 1], [0, 1])
+        measure(axes.yaxis, metric(name))
+    assert left.yaxis.get_major_formatter()(0.5) == "50%"
+    assert "%" not in right.yaxis.get_major_formatter()(0.5)
+
+
+def test_an_empty_panel_says_why():
+    _, (axes,) = grid(1)
+    empty(axes, "not run")
+    assert axes.texts[0].get_text() == "not run"
+
+
+def test_files_carry_no_date(tmp_path):
+    with style():
+        for name in ("a.svg", "b.svg"):
+            figure, (axes,) = grid(1)
+            axes.plot([0, 1])
+            save(figure, tmp_path / name)
+    first, second = ((tmp_path / name).read_bytes() for name in ("a.svg", "b.svg"))
+    assert first == second and b"<dc:date>" not in first
+    ET.fromstring(first)
+
+
+def test_lines_fit():
+    assert wrap("word " * 30, 5)[0].count("word") <= 13 and wrap("", 5) == [""]

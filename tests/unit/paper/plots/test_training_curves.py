@@ -1,0 +1,32 @@
+from reluformer.paper.plots import training_curves
+
+
+def test_a_line_a_run_and_a_cross_where_one_diverged(make, plot_of):
+    made = make(seeds=[1, 2])
+    made.fill("length-variance")
+    drawing = training_curves.draw(plot_of(made, "length-variance", "training"))
+    left, right = drawing.figure.axes
+    curves = [line for line in left.lines if len(line.get_xdata()) > 1]
+    crosses = [line for line in left.lines if line.get_marker() == "X"]
+    assert len(curves) == 8 and len(crosses) == 2 and len(drawing.handles) == 4
+    assert list(crosses[0].get_xdata()) == [300]
+    assert left.get_yscale() == right.get_yscale() == "log"
+
+
+def test_a_quiet_study_keeps_a_plain_scale(make, plot_of):
+    made = make()
+    made.fill("ffn-activation")
+    left, _ = training_curves.draw(plot_of(made, "ffn-activation", "training")).figure.axes
+    assert left.get_yscale() == "linear"
+    assert list(left.lines[0].get_xdata()) == list(range(20, 501, 20))
+
+
+def test_a_loss_that_is_no_number_is_left_out(make, plot_of):
+    made = make()
+    run = made.experiment.study_runs("ffn-activation")[0]
+    made.write(run)
+    log = made.folder(run) / "log.jsonl"
+    log.write_text('{"event": "train", "update": 1, "loss": 9.0}\n{"event": "train", "update": 2, "loss": null}\n')
+    left, right = training_curves.draw(plot_of(made, "ffn-activation", "training")).figure.axes
+    assert list(left.lines[0].get_ydata()) == [9.0]
+    assert right.texts[0].get_text() == "no run has it"

@@ -1,0 +1,82 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from reluformer.paper.claims import build_claims, label
+from reluformer.paper.outputs import claims_outputs, read_claims
+
+
+@pytest.fixture
+def judged(make):
+    def build(fill, **config):
+        made = make(**config)
+        fill(made)
+        build_claims(made.experiment, made.results)
+        content = json.loads((made.results / "paper" / "claims.json").read_text(encoding="utf-8"))
+        return made, content, {claim["id"]: claim for claim in content["claims"]}
+
+    return build
+
+
+def ffn(transformer, softmax, layernorm):
+    scores = {"transformer": transformer, "ffn-softmax": softmax, "ffn-softmax-layernorm": layernorm}
+
+    def fill(made):
+        for run in made.experiment.study_runs("ffn-activation"):
+            made.write(run, score=scores[run.system])
+
+    return fill
+
+
+@pytest.mark.parametrize(
+    ("scores", "verdict"),
+    [
+        ((34.2, 33.1, 34.2), "reproduced"),
+        ((34.2, 33.1, 33.0), "not reproduced"),
+        ((33.0, 34.0, 33.0), "not reproduced"),
+        ((34.2, 34.0, 34.2), "inconclusive"),
+    ],
+)
+def test_verdicts_follow_from_the_figures(judged, scores, verdict):
+    _, _, claims = judged(ffn(*scores))
+    assert claims["ffn-activation"]["verdict"] == verdict
+    point = claims["ffn-activation"]["rules"][0]["points"][0]
+    assert point["ours"]["mean"] == scores[0] and point["other"]["mean"] == scores[1]
+
+
+def test_what_was_not_run_is_not_judged(judged):
+    made, content, claims = judged(lambda made: None)
+    assert {claim["verdict"] for claim in claims.values()} == {"not run", "by construction"}
+    assert claims["equivalence"]["verdict"] == "by construction"
+    assert set(claims) == set(read_claims(made.experiment)) and content["toy"] is False
+
+
+def test_divergence_is_a_finding(judged):
+    _, _, claims = judged(lambda made: made.fill("length-variance"))
+    assert claims["length-variance"]["verdict"] == "reproduced"
+    assert claims["length-variance"]["rules"][0]["seen"] == "diverged"
+    assert any("attention-relu/seed1" in run for run in claims["length-variance"]["runs"])
+
+
+def test_a_toy_verdict_is_labelled(judged):
+    made, content, claims = judged(ffn(34.2, 33.1, 34.2), toy=True)
+    assert content["toy"] and label(claims["ffn-activation"]) == "toy: reproduced"
+    assert label(claims["memory-size"]) == "not run"
+    text = (made.results / "paper" / "claims.md").read_text(encoding="utf-8")
+    assert "toy: reproduced" in text and "TOY CONFIGURATION" in text
+
+
+def test_every_page_is_written_and_marks_what_is_reported(judged):
+    made, _, claims = judged(ffn(34.2, 33.1, 34.2))
+    for path in claims_outputs(str(made.results)):
+        assert "34.22" in Path(path).read_text(encoding="utf-8")
+    assert all(figure["source"] in "SAD?" for claim in claims.values() for figure in claim["reported"])
+    text = (made.results / "paper" / "claims.md").read_text(encoding="utf-8")
+    assert "BLEU with ReLU 34.22 (S)" in text and "34.20 against 33.10" in text
+
+
+def test_a_study_that_was_not_chosen_leaves_its_claims_unjudged(judged):
+    _, _, claims = judged(lambda made: made.fill("anisotropy"), only=["anisotropy"])
+    assert claims["anisotropy"]["verdict"] == "inconclusive"
+    assert claims["ffn-activation"]["verdict"] == "not run"

@@ -1,0 +1,75 @@
+from reluformer.paper.config import AnswerConfig
+from reluformer.paper.metrics import metric
+from reluformer.paper.notes import answer, footer, reported, reported_lines, source_note, toy_stamp, updates_line
+from reluformer.paper.outputs import read_claims
+from reluformer.paper.records import records
+
+
+def frame_of(made, study, *names):
+    return records(made.experiment, study, [metric(name) for name in names], made.results)
+
+
+def test_the_toy_says_so_everywhere(make):
+    assert toy_stamp(make(toy=True).experiment).startswith("TOY CONFIGURATION: ")
+    assert toy_stamp(make().experiment) is None
+
+
+def test_the_footer_states_dataset_updates_seeds_and_holes(make):
+    made = make(toy=True, seeds=[1, 2])
+    made.write(made.experiment.study_runs("ffn-activation")[0])
+    lines = footer(made.experiment, "ffn-activation", frame_of(made, "ffn-activation"), made.results)
+    assert lines[0] == "Dataset: Some sentences. Updates: 500. Cells: mean ± standard deviation over 2 seeds."
+    assert lines[1] == "5 of 6 runs are not there yet; their cells say so."
+
+
+def test_updates_follow_the_recipe(make):
+    override = {"system": "ffn-softmax", "training": {"updates": 900}}
+    experiment = make(overrides=[override]).experiment
+    assert updates_line(experiment, "gamma") == "Updates: 200."
+    assert updates_line(experiment, "ffn-activation") == "Updates: 500 to 900, depending on the run."
+
+
+def test_real_lengths_stand_beside_each_l(make):
+    made = make()
+    for run in made.experiment.study_runs("document-length"):
+        if run.dataset.endswith("-64"):
+            made.write(run)
+    lines = footer(made.experiment, "document-length", frame_of(made, "document-length"), made.results)
+    assert (
+        "L = 64 (within documents): test sources have mean 50, median 48, 90th percentile 60, longest 64 tokens; "
+        "75% reach L/2." in lines
+    )
+    assert "L = 128 (within documents): lengths not known, no run is scored." in lines
+
+
+def test_the_answer_is_computed(make):
+    made = make(seeds=[1, 2])
+    best = {"0.25": 20.0, "0.5": 24.0, "1": 25.0, "2": 24.9, "learned": 22.0}
+    for run in made.experiment.study_runs("gamma"):
+        value = run.system.split("gamma=")[1].split("+")[0]
+        if value == "4":
+            made.write(run, diverged=True)
+        elif value != "0.5":
+            made.write(run, score=best[value] + run.seed)
+    config = made.experiment.studies["gamma"].answer
+    text = answer(config, frame_of(made, "gamma", "tokenized_bleu"))
+    assert text.startswith(
+        f"“{config.question}” Here, of the search space γ ∈ {{0.25, 0.5, 1, 2, 4, learned}}, γ = 1 is best"
+    )
+    assert "26.50 ± 0.71 (2 seeds)" in text
+    assert "within 0.3 of it: 2;" in text and "the range over all values is 5.00" in text
+    assert "diverged: 4" in text and "not run: 0.5" in text
+
+
+def test_without_runs_there_is_no_answer(make):
+    made = make()
+    config = AnswerConfig(key="gamma", symbol="γ", metric="bleu", question="Which?")
+    assert "Not answered yet" in answer(config, frame_of(made, "gamma", "bleu"))
+
+
+def test_every_reported_figure_carries_its_source(make):
+    claims = read_claims(make().experiment)
+    lines = reported_lines(claims, "ffn-activation")
+    assert "BLEU with ReLU 34.22 (S); with Softmax 33.08 (S)" in lines[0] and lines[-1] == source_note()
+    assert reported_lines(claims, "anisotropy") == []
+    assert reported([{"what": "x", "value": "1", "source": "?"}]) == "x 1 (?)"

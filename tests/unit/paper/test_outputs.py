@@ -1,0 +1,97 @@
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from reluformer.paper.outputs import (
+    claims_inputs,
+    claims_outputs,
+    read_claims,
+    segment_length,
+    study_inputs,
+    study_outputs,
+    study_system,
+)
+from reluformer.settings import SettingsError
+
+
+def test_a_study_makes_four_tables_and_two_files_a_figure(make):
+    experiment = make().experiment
+    paths = study_outputs(experiment, "variance-ratio")
+    assert [f"results/paper/tables/variance-ratio.{form}" for form in ("csv", "md", "tex", "html")] == paths[:4]
+    assert paths[4:] == [f"results/paper/figures/variance-ratio-layers.{form}" for form in ("svg", "png")]
+
+
+def test_a_study_without_scores_needs_no_translation(make):
+    experiment = make().experiment
+    needed = study_inputs(experiment, "anisotropy")
+    systems = ("transformer", "ffn-softmax", "ffn-softmax-layernorm")
+    assert set(needed) == {
+        f"results/runs/some-sentences/{system}/seed1/{file}"
+        for system in systems
+        for file in ("summary.json", "analysis.json")
+    }
+
+
+def test_a_study_of_scores_needs_no_analysis(make):
+    files = {path.rsplit("/", 1)[1] for path in study_inputs(make().experiment, "ffn-activation")}
+    assert files == {"summary.json", "scores.json", "log.jsonl"}
+
+
+def test_the_variance_law_is_an_input_of_its_figure(make):
+    experiment = make().experiment
+    assert "results/paper/variance_law.json" in study_inputs(experiment, "length-variance")
+    assert "results/paper/variance_law.json" not in study_inputs(experiment, "ablation")
+
+
+def test_maps_need_one_run_of_their_systems_on_the_longest_segments(make):
+    experiment = make(seeds=[1, 2], studies={"distance": {"lengths": [64, 128], "packing": ["within"]}}).experiment
+    maps = [path for path in study_inputs(experiment, "distance") if path.endswith("attention.npz")]
+    assert maps == [
+        "results/runs/some-documents@within-128/transformer/seed1/attention.npz",
+        "results/runs/some-documents@within-128/reluformer/seed1/attention.npz",
+    ]
+
+
+def test_a_document_study_needs_scores_for_its_lengths(make):
+    assert any(path.endswith("scores.json") for path in study_inputs(make().experiment, "distance"))
+
+
+def test_names_are_taken_apart(make):
+    experiment = make().experiment
+    study = experiment.studies["memory-size"]
+    systems = {study_system(study, run) for run in experiment.study_runs("memory-size")}
+    assert systems == set(study.systems)
+    assert segment_length("europarl7@across-1024") == 1024 and segment_length("iwslt14") is None
+
+
+def test_claims_rest_on_the_runs_of_their_studies(make):
+    made = make(only=["anisotropy"])
+    assert claims_outputs() == [f"results/paper/claims.{form}" for form in ("json", "md", "html")]
+    assert {path.split("/")[3] for path in claims_inputs(made.experiment)} == set(
+        made.experiment.studies["anisotropy"].systems
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"study": "anisotropi"}, "did you mean 'anisotropy'"),
+        ({"rule": [{"system": "rela", "relation": "trains"}]}, "'rela': not a system of study anisotropy"),
+        ({"rule": [{"system": "transformer", "relation": "trains", "where": {"slots": [1]}}]}, "'slots': not a key"),
+    ],
+)
+def test_mistakes_in_claims_are_named(make, change, message):
+    experiment = make().experiment
+    path = experiment.folder / "claims.yaml"
+    claims = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump({"anisotropy": {**claims["anisotropy"], **change}}), encoding="utf-8")
+    with pytest.raises(SettingsError, match=message):
+        read_claims(experiment)
+
+
+def test_planning_needs_no_heavy_package():
+    heavy = "{'torch', 'pandas', 'matplotlib', 'sacrebleu'}"
+    code = f"import sys, reluformer.paper.outputs; sys.exit(bool({heavy} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,0 +1,46 @@
+from html.parser import HTMLParser
+
+import pandas as pd
+
+from reluformer.paper.page import render
+
+TABLE = pd.DataFrame({"system": ["A <b>", "B"], "BLEU": ["diverged (update 3)", "1.00"]})
+
+
+class Outline(HTMLParser):
+    """Collects the open tags and refuses a page whose tags do not close."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen, self.sources = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.seen.append((tag, dict(attributes)))
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def outline(text):
+    parser = Outline()
+    parser.feed(text)
+    assert parser.open == []
+    return parser.seen
+
+
+def test_the_page_is_whole_and_needs_nothing_else():
+    text = render("T", "Q?", [("", TABLE), ("More", TABLE)], ["A note & more."], stamp="TOY", answer="Because.")
+    tags = outline(text)
+    assert [tag for tag, _ in tags].count("table") == 2
+    assert not any("src" in attributes or "href" in attributes or tag == "script" for tag, attributes in tags)
+    assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in tags
+    assert "A &lt;b&gt;" in text and "A note &amp; more." in text
+    assert '<p class="toy">TOY</p>' in text and '<p class="answer">Because.</p>' in text and "<h2>More</h2>" in text
+
+
+def test_holes_stand_out():
+    text = render("T", "Q?", [("", TABLE)], [])
+    assert '<td class="hole">diverged (update 3)</td>' in text and "<td>1.00</td>" in text
+    assert "toy" not in text.split("<body>")[1] and "answer" not in text.split("<body>")[1]

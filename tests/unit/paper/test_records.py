@@ -1,0 +1,63 @@
+import math
+
+import pytest
+
+from reluformer.paper.metrics import metric
+from reluformer.paper.records import read_json, read_lines, records, system_title
+from reluformer.settings import SettingsError
+
+METRICS = [metric("tokenized_bleu"), metric("updates"), metric("ffn.entropy")]
+
+
+def test_a_row_a_run_with_its_keys_and_metrics(make):
+    made = make(seeds=[1, 2])
+    for run in made.experiment.study_runs("memory-size"):
+        made.write(run, score=float(run.system.split("=")[1].split("+")[0]))
+    frame = records(made.experiment, "memory-size", METRICS, made.results)
+    assert len(frame) == 3 * 3 * 2
+    assert list(frame["slots"].unique()) == [32, 128, 512]
+    assert (frame["tokenized_bleu"] == frame["slots"]).all()
+    assert set(frame["system"]) == {"transformer", "ffn-softmax", "ffn-softmax-layernorm"}
+    assert set(frame["status"]) == {"finished"} and set(frame["dataset"]) == {"some-sentences"}
+
+
+def test_views_carry_packing_and_length(make):
+    made = make()
+    frame = records(made.experiment, "document-length", [], made.results)
+    assert set(zip(frame["packing"], frame["length"], strict=True)) == {("within", 64), ("within", 128)}
+
+
+def test_missing_files_are_told_apart(make):
+    made = make()
+    runs = made.experiment.study_runs("ffn-activation")
+    for run in runs[:2]:
+        made.write(run)
+    (made.folder(runs[0]) / "scores.json").unlink()
+    (made.folder(runs[1]) / "analysis.json").unlink()
+    frame = records(made.experiment, "ffn-activation", METRICS, made.results)
+    assert list(frame["missing:tokenized_bleu"]) == ["not scored", "", "not run"]
+    assert list(frame["missing:ffn.entropy"]) == ["", "not analysed", "not run"]
+    assert list(frame["status"]) == ["finished", "finished", "not run"]
+
+
+def test_a_diverged_run_keeps_what_it_has(make):
+    made = make()
+    run = made.experiment.study_runs("ffn-activation")[0]
+    made.write(run, diverged=True)
+    row = records(made.experiment, "ffn-activation", METRICS, made.results).iloc[0]
+    assert row["status"] == "diverged" and row["diverged_at"] == 312 and row["updates"] == 312
+    assert math.isnan(row["tokenized_bleu"]) and row["missing:tokenized_bleu"] == "diverged"
+
+
+def test_titles_name_changes(make):
+    experiment = make().experiment
+    assert system_title(experiment, "reluformer") == "ReLUFormer"
+    assert system_title(experiment, "reluformer+gamma=2+recipe=sweep") == "ReLUFormer (gamma 2)"
+
+
+def test_files_that_are_not_whole(tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"a": 1}\n{"a": 2', encoding="utf-8")
+    assert read_lines(tmp_path / "log.jsonl") == [{"a": 1}]
+    assert read_lines(tmp_path / "none.jsonl") == [] and read_json(tmp_path / "none.json") is None
+    with pytest.raises(SettingsError, match="not valid JSON"):
+        read_json(tmp_path / "log.jsonl")

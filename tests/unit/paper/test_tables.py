@@ -1,0 +1,103 @@
+import statistics
+
+import pytest
+
+from reluformer.paper.metrics import metric
+from reluformer.paper.records import records
+from reluformer.paper.tables import cells, raw_table, shown_table
+
+
+def table_of(made, study):
+    config = made.experiment.studies[study]
+    metrics = [metric(name) for name in config.columns]
+    frame = records(made.experiment, study, metrics, made.results)
+    return cells(frame, config, metrics), config, metrics
+
+
+def test_means_and_spreads_over_seeds(make):
+    made = make(seeds=[1, 2, 3])
+    for run in made.experiment.study_runs("ffn-activation"):
+        made.write(run, score=30.0 + run.seed**2)
+    table, config, metrics = table_of(made, "ffn-activation")
+    values = [31.0, 34.0, 39.0]
+    row = table.iloc[0]
+    assert row["tokenized_bleu_mean"] == pytest.approx(statistics.mean(values))
+    assert row["tokenized_bleu_sd"] == pytest.approx(statistics.stdev(values))
+    assert row["tokenized_bleu_n"] == 3 and row["runs"] == 3
+    assert row["tokenized_bleu_text"] == "34.67 ± 4.04"
+    shown = shown_table(table, config, metrics)
+    assert list(shown["system"]) == [
+        "Transformer (ReLU FFN, Softmax attention)",
+        "Softmax in the FFN",
+        "Softmax + LayerNorm in the FFN",
+    ]
+    assert list(shown.columns)[:3] == ["system", "BLEU (tokenised, lower-cased)", "BLEU (sacreBLEU)"]
+    assert "tokenized_bleu_text" not in raw_table(table, metrics)
+
+
+def test_one_seed_has_no_spread(make):
+    made = make()
+    made.fill("ffn-activation")
+    table, _, _ = table_of(made, "ffn-activation")
+    assert table["tokenized_bleu_sd"].isna().all()
+    assert "±" not in table["tokenized_bleu_text"].iloc[0]
+
+
+def test_cells_say_what_happened(make):
+    made = make(seeds=[1, 2])
+    first, second, third, fourth, *_ = made.experiment.study_runs("ffn-activation")
+    made.write(first, score=25.0)
+    made.write(second, diverged=True)
+    made.write(third, diverged=True)
+    made.write(fourth, diverged=True)
+    table, _, _ = table_of(made, "ffn-activation")
+    assert list(table["tokenized_bleu_text"]) == [
+        "25.00 (1 of 2 diverged)",
+        "diverged (updates 312, 312)",
+        "not run",
+    ]
+    assert list(table["status"]) == ["1 finished; 1 diverged", "diverged", "not run"]
+
+
+def test_one_diverged_run_names_its_update(make):
+    made = make()
+    made.fill("length-variance")
+    table, config, metrics = table_of(made, "length-variance")
+    shown = shown_table(table, config, metrics).set_index("system")
+    assert shown.loc["Direct ReLU attention", "BLEU (tokenised, lower-cased)"] == "diverged (update 312)"
+    assert shown.loc["Direct ReLU attention", "first training loss"] == "8.50"
+
+
+def test_a_key_may_be_spread_over_columns(make):
+    made = make()
+    for run in made.experiment.study_runs("memory-size"):
+        slots = int(run.system.split("=")[1].split("+")[0])
+        made.write(run, score=float(slots) / 10 + (5 if run.system.startswith("ffn-softmax+") else 0))
+    shown = shown_table(*table_of(made, "memory-size"))
+    assert list(shown.columns) == [
+        "slots",
+        "Transformer (ReLU FFN, Softmax attention)",
+        "Softmax in the FFN",
+        "Softmax + LayerNorm in the FFN",
+    ]
+    assert list(shown["slots"]) == [32, 128, 512]
+    assert list(shown["Softmax in the FFN"]) == ["8.20", "17.80", "56.20"]
+
+
+def test_several_metrics_spread_over_columns_name_both(make):
+    made = make(studies={"memory-size": {"vary": {"slots": [32]}, "columns": ["bleu", "tokenized_bleu"]}})
+    made.fill("memory-size")
+    shown = shown_table(*table_of(made, "memory-size"))
+    assert list(shown.columns)[1:3] == [
+        "BLEU (sacreBLEU): Transformer (ReLU FFN, Softmax attention)",
+        "BLEU (sacreBLEU): Softmax in the FFN",
+    ]
+    assert len(shown.columns) == 7
+
+
+def test_documents_are_told_apart_by_length(make):
+    made = make()
+    made.fill("document-length")
+    shown = shown_table(*table_of(made, "document-length"))
+    assert list(shown.columns)[:2] == ["L", "system"] and sorted(set(shown["L"])) == [64, 128]
+    assert list(shown["s-BLEU"].unique()) == ["–"]

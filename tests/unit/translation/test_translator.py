@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from reluformer.evaluation.detokenise import detokenise_all
+from reluformer.settings import SettingsError
+from reluformer.translation.step import translate_run
+from reluformer.translation.translator import Translator
+
+
+@pytest.mark.parametrize("dataset", ["toy", "toy@within-32"])
+def test_raw_text_is_translated_as_the_test_split_was(experiment, dataset):
+    run = experiment.run(dataset, None)
+    translate_run(run, experiment.corpora)
+    lines = [json.loads(line) for line in (run / "hypotheses.jsonl").read_text(encoding="utf-8").splitlines()]
+    raw = (experiment.corpora / "toy" / "raw" / "test.de").read_text(encoding="utf-8").splitlines()
+    if dataset == "toy":
+        segments = [[line] for line in raw]
+    else:
+        table = (experiment.corpora / "toy" / "within-32" / "test.segments.tsv").read_text().splitlines()[1:]
+        bounds = [tuple(map(int, row.split("\t")[1:])) for row in table]
+        segments = [raw[first : first + count] for first, count in bounds]
+        assert max(count for _, count in bounds) > 1
+    translator = Translator(run, experiment.corpora)
+    expected = [detokenise_all(line["sentences"], "en", recase=True) for line in lines]
+    assert translator.segments(segments) == expected
+    if dataset == "toy":
+        assert translator(raw) == [" ".join(sentences) for sentences in expected]
+
+
+def test_blank_lines_stay_blank_and_in_their_place(experiment):
+    translator = Translator(experiment.run("toy", None), experiment.corpora)
+    first, blank, last = translator(["Der Hund sieht das Haus.", "  ", "Katze mag Baum."])
+    assert (first, last) == tuple(translator(["Der Hund sieht das Haus.", "Katze mag Baum."]))
+    assert first and last and blank == ""
+    assert translator([]) == []
+
+
+def test_a_diverged_run_cannot_translate(experiment):
+    with pytest.raises(SettingsError, match="diverged"):
+        Translator(experiment.run("toy", None, status="diverged"), experiment.corpora)
+
+
+def test_a_missing_corpus_is_named(experiment, tmp_path):
+    with pytest.raises(SettingsError, match=r"toy/subword\.model: there is no such file"):
+        Translator(experiment.run("toy", None), tmp_path)
