@@ -8,8 +8,6 @@ from reluformer.experiment import Experiment
 from reluformer.run import Run
 from reluformer.settings import SettingsError
 
-# One process of this project uses the threads that its rule asks for, not all it finds.
-shell.prefix("export OMP_NUM_THREADS={threads}; ")
 
 try:
     EXPERIMENT = Experiment(config, folder="config", name=str(workflow.configfiles[-1]))
