@@ -10,7 +10,7 @@ from reluformer.settings import SettingsError
 
 
 try:
-    EXPERIMENT = Experiment(config, folder="config", name=str(workflow.configfiles[-1]))
+    EXPERIMENT = Experiment(config, folder="config", name=os.path.relpath(workflow.configfiles[0]))
 except SettingsError as error:
     sys.exit(f"Configuration error: {error}")
 

@@ -30,10 +30,10 @@ for study in EXPERIMENT.studies:
             [in_report(study, path) if listed(path) else path for path in study_outputs(EXPERIMENT, study)],
         params:
             study=study,
-            question=EXPERIMENT.studies[study].question,
-            definition=as_json(EXPERIMENT.studies[study]),
-            claims=CLAIMS,
-            settings=SHOWN,
+            question=lambda wildcards, study=study: EXPERIMENT.studies[study].question,
+            definition=lambda wildcards, study=study: as_json(EXPERIMENT.studies[study]),
+            claims=lambda wildcards: CLAIMS,
+            settings=lambda wildcards: SHOWN,
         log:
             f"logs/study/{study}.log",
         shell:
@@ -53,8 +53,8 @@ rule claims:
             for path in claims_outputs()
         ],
     params:
-        claims=CLAIMS,
-        settings=SHOWN,
+        claims=lambda wildcards: CLAIMS,
+        settings=lambda wildcards: SHOWN,
     log:
         "logs/claims.log",
     shell:
@@ -73,7 +73,7 @@ rule report:
     output:
         "results/paper/report.html",
     params:
-        settings=SHOWN,
+        settings=lambda wildcards: SHOWN,
     log:
         "logs/report.log",
     shell:
