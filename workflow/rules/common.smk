@@ -8,9 +8,10 @@ from reluformer.experiment import Experiment
 from reluformer.run import Run
 from reluformer.settings import SettingsError
 
-
 try:
-    EXPERIMENT = Experiment(config, folder="config", name=os.path.relpath(workflow.configfiles[0]))
+    EXPERIMENT = Experiment(
+        config, folder="config", name=os.path.relpath(workflow.configfiles[0])
+    )
 except SettingsError as error:
     sys.exit(f"Configuration error: {error}")
 
@@ -37,7 +38,9 @@ def as_json(model):
 
 
 def resolve(wildcards):
-    return EXPERIMENT.resolve(Run(wildcards.dataset, wildcards.system, int(wildcards.seed)))
+    return EXPERIMENT.resolve(
+        Run(wildcards.dataset, wildcards.system, int(wildcards.seed))
+    )
 
 
 def view(dataset):

@@ -1,7 +1,9 @@
 # From the published archives to token ids.
 
 ARCHIVES = {
-    archive.name: archive for dataset in EXPERIMENT.datasets.values() for archive in dataset.corpus.archives
+    archive.name: archive
+    for dataset in EXPERIMENT.datasets.values()
+    for archive in dataset.corpus.archives
 }
 LOCAL_ARCHIVES = f"--archives {config['archives']}" if config.get("archives") else ""
 
@@ -9,12 +11,12 @@ LOCAL_ARCHIVES = f"--archives {config['archives']}" if config.get("archives") el
 rule fetch:
     output:
         "resources/{archive}",
-    params:
-        settings=lambda wildcards: as_json(ARCHIVES[wildcards.archive]),
-    wildcard_constraints:
-        archive="|".join(re.escape(name) for name in ARCHIVES),
     log:
         "logs/fetch/{archive}.log",
+    wildcard_constraints:
+        archive="|".join(re.escape(name) for name in ARCHIVES),
+    params:
+        settings=lambda wildcards: as_json(ARCHIVES[wildcards.archive]),
     shell:
         "reluformer fetch --settings {params.settings:q} --output {output:q} {LOCAL_ARCHIVES} > {log:q} 2>&1"
 
@@ -22,18 +24,21 @@ rule fetch:
 rule prepare:
     input:
         lambda wildcards: [
-            f"resources/{archive.name}" for archive in EXPERIMENT.datasets[wildcards.corpus].corpus.archives
+            f"resources/{archive.name}"
+            for archive in EXPERIMENT.datasets[wildcards.corpus].corpus.archives
         ],
     output:
         "results/corpora/{corpus}/statistics.json",
         "results/corpora/{corpus}/provenance.json",
         "results/corpora/{corpus}/subword.model",
         store=directory("results/corpora/{corpus}/store"),
-    params:
-        settings=lambda wildcards: as_json(EXPERIMENT.datasets[wildcards.corpus].preparation()),
     log:
         "logs/prepare/{corpus}.log",
     threads: workflow.cores or 1
+    params:
+        settings=lambda wildcards: as_json(
+            EXPERIMENT.datasets[wildcards.corpus].preparation()
+        ),
     shell:
         "reluformer prepare {input:q} --settings {params.settings:q} --output results/corpora/{wildcards.corpus:q}"
         " --workers {threads} > {log:q} 2>&1"
@@ -45,10 +50,12 @@ rule pack:
     output:
         "results/corpora/{corpus}/{packing}-{length}/statistics.json",
         store=directory("results/corpora/{corpus}/{packing}-{length}/store"),
-    params:
-        settings=lambda wildcards: as_json(EXPERIMENT.datasets[wildcards.corpus].preparation()),
     log:
         "logs/pack/{corpus}/{packing}-{length}.log",
+    params:
+        settings=lambda wildcards: as_json(
+            EXPERIMENT.datasets[wildcards.corpus].preparation()
+        ),
     shell:
         "reluformer pack --settings {params.settings:q} --corpus results/corpora/{wildcards.corpus:q}"
         " --packing {wildcards.packing} --length {wildcards.length} > {log:q} 2>&1"

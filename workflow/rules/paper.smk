@@ -1,9 +1,17 @@
 # From runs to the paper: one rule a study, the claims, and the report.
 
-from reluformer.paper.outputs import claims_inputs, claims_outputs, study_inputs, study_outputs
+from reluformer.paper.outputs import (
+    claims_inputs,
+    claims_outputs,
+    study_inputs,
+    study_outputs,
+)
 
 # What the tables and figures say beside the runs: a change of these builds them anew, and trains nothing.
-SHOWN = json.dumps({key: value for key, value in config.items() if key not in ("archives", "force")}, sort_keys=True)
+SHOWN = json.dumps(
+    {key: value for key, value in config.items() if key not in ("archives", "force")},
+    sort_keys=True,
+)
 CLAIMS = Path("config/claims.yaml").read_text(encoding="utf-8")
 
 
@@ -11,7 +19,12 @@ def in_report(study, path):
     """`path` as an entry of the report: a category a study, labels to filter by."""
     title, kind = EXPERIMENT.studies[study].title, path.split("/")[2]
     labels = {"study": study, "form": kind.removesuffix("s"), "file": Path(path).name}
-    return report(path, caption=f"../report/{kind.removesuffix('s')}.rst", category=title, labels=labels)
+    return report(
+        path,
+        caption=f"../report/{kind.removesuffix('s')}.rst",
+        category=title,
+        labels=labels,
+    )
 
 
 def listed(path):
@@ -27,15 +40,18 @@ for study in EXPERIMENT.studies:
         input:
             study_inputs(EXPERIMENT, study),
         output:
-            [in_report(study, path) if listed(path) else path for path in study_outputs(EXPERIMENT, study)],
+            [
+                in_report(study, path) if listed(path) else path
+                for path in study_outputs(EXPERIMENT, study)
+            ],
+        log:
+            f"logs/study/{study}.log",
         params:
             study=study,
             question=lambda wildcards, study=study: EXPERIMENT.studies[study].question,
             definition=lambda wildcards, study=study: as_json(EXPERIMENT.studies[study]),
             claims=lambda wildcards: CLAIMS,
             settings=lambda wildcards: SHOWN,
-        log:
-            f"logs/study/{study}.log",
         shell:
             "reluformer study {params.study} --config {params.settings:q} > {log:q} 2>&1"
 
@@ -46,17 +62,22 @@ rule claims:
     output:
         [
             (
-                report(path, caption="../report/claims.rst", category="Claims", labels={"form": "table"})
+                report(
+                    path,
+                    caption="../report/claims.rst",
+                    category="Claims",
+                    labels={"form": "table"},
+                )
                 if listed(path)
                 else path
             )
             for path in claims_outputs()
         ],
+    log:
+        "logs/claims.log",
     params:
         claims=lambda wildcards: CLAIMS,
         settings=lambda wildcards: SHOWN,
-    log:
-        "logs/claims.log",
     shell:
         "reluformer claims --config {params.settings:q} > {log:q} 2>&1"
 
@@ -72,10 +93,10 @@ rule report:
         rules.paper.input,
     output:
         "results/paper/report.html",
-    params:
-        settings=lambda wildcards: SHOWN,
     log:
         "logs/report.log",
+    params:
+        settings=lambda wildcards: SHOWN,
     shell:
         "printf '%s' {params.settings:q} > results/paper/config.json && "
         "snakemake paper --cores 1 --nolock --configfile results/paper/config.json --report {output:q} > {log:q} 2>&1"

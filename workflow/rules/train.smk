@@ -14,10 +14,10 @@ rule train:
         RUN + "/config.yaml",
         RUN + "/log.jsonl",
         RUN + "/summary.json",
-    params:
-        settings=lambda wildcards: as_json(resolve(wildcards)),
     log:
         "logs/train/{dataset}/{system}/seed{seed}.log",
     threads: training_threads
+    params:
+        settings=lambda wildcards: as_json(resolve(wildcards)),
     shell:
         "reluformer train --settings {params.settings:q} --threads {threads} > {log:q} 2>&1"
