@@ -68,7 +68,9 @@ def preparation_of(settings: str | None, dataset: str | None, config: list[str] 
 def fetch(
     output: Annotated[Path, typer.Option(help="Where the file goes; its name is its published name.")],
     settings: Annotated[str, typer.Option(help="The archive's settings as JSON: name, urls, sha256.")],
-    archives: Annotated[Path | None, typer.Option(help="A folder searched before the network.")] = None,
+    archives: Annotated[
+        Path | None, typer.Option(envvar="RELUFORMER_ARCHIVES", help="A folder searched before the network.")
+    ] = None,
 ) -> None:
     """Fetch one archive: from a folder, or from its mirrors; verified, resumed, never half-written."""
     from reluformer.corpus.fetch import fetch as fetch_archive

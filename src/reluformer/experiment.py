@@ -27,7 +27,11 @@ from reluformer.training.config import TrainingConfig
 from reluformer.translation.config import TranslationConfig
 
 ATTENTIONS = ("encoder_attention", "decoder_attention", "cross_attention")
-RECIPE_PARTS = {"model": ModelConfig, "training": TrainingConfig, "translation": TranslationConfig}
+RECIPE_PARTS: dict[str, type[Strict]] = {
+    "model": ModelConfig,
+    "training": TrainingConfig,
+    "translation": TranslationConfig,
+}
 
 
 class SystemConfig(Strict):
@@ -175,7 +179,9 @@ class Experiment:
                 parts = merge(parts, {part: getattr(override, part) for part in RECIPE_PARTS})
         for key, value in changes.items():
             parts = merge(parts, _change(key, value, parts, where))
-        resolved = {part: parse(model, parts[part], f"{where}: {part}") for part, model in RECIPE_PARTS.items()}
+        resolved: dict[str, Any] = {
+            part: parse(model, parts[part], f"{where}: {part}") for part, model in RECIPE_PARTS.items()
+        }
         return RunConfig(
             dataset=run.dataset,
             system=run.system,

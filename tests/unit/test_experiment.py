@@ -53,9 +53,7 @@ def folder(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "config" / "systems.yaml", tmp_path)
     for name, dataset in DATASETS.items():
         (tmp_path / "datasets" / f"{name}.yaml").write_text(yaml.safe_dump(dataset))
-    studies = {
-        name: {"title": name, "question": "?", "columns": ["bleu"], **study} for name, study in STUDIES.items()
-    }
+    studies = {name: {"title": name, "question": "?", "columns": ["bleu"], **study} for name, study in STUDIES.items()}
     (tmp_path / "studies.yaml").write_text(yaml.safe_dump(studies))
     return tmp_path
 
@@ -75,7 +73,9 @@ def test_studies_expand_into_runs_and_share_them(folder):
     assert experiment.study_runs("gamma") == [
         Run("pairs", f"reluformer+gamma={gamma}+recipe=sweep", seed) for gamma in ("0.5", "learned") for seed in (1, 2)
     ]
-    assert [run.dataset for run in experiment.study_runs("length")] == ["papers@across-64"] * 2 + ["papers@across-128"] * 2
+    assert [run.dataset for run in experiment.study_runs("length")] == ["papers@across-64"] * 2 + [
+        "papers@across-128"
+    ] * 2
     shared = set(experiment.study_runs("ffn")) & set(experiment.study_runs("attention"))
     assert shared == {Run("pairs", "transformer", 1), Run("pairs", "transformer", 2)}
     assert len(experiment.runs) == 4 + 4 + 4 + 4 - 2
@@ -137,7 +137,12 @@ def test_a_mistake_in_the_config_is_one_line(folder, change, message):
 @pytest.mark.parametrize(
     ("file", "keys", "value", "message"),
     [
-        ("studies.yaml", ("ffn", "systems"), ["transfomer"], "ffn: systems: 'transfomer': unknown system; did you mean"),
+        (
+            "studies.yaml",
+            ("ffn", "systems"),
+            ["transfomer"],
+            "ffn: systems: 'transfomer': unknown system; did you mean",
+        ),
         ("studies.yaml", ("ffn", "dataset"), "sentnces", "ffn: dataset: 'sentnces': unknown dataset; did you mean"),
         ("studies.yaml", ("ffn", "sytems"), [], "ffn: sytems: unknown key; did you mean 'systems'?"),
         ("studies.yaml", ("length", "lengths"), [65], "length: lengths: 65: the dataset has [64, 128]"),
@@ -145,7 +150,12 @@ def test_a_mistake_in_the_config_is_one_line(folder, change, message):
         ("systems.yaml", ("rela", "attention", "activation"), "rellu", "rela: encoder_attention: activation: 'rellu'"),
         ("systems.yaml", ("rela", "attention", "options"), {"gamma": 1}, "relu has no option 'gamma'"),
         ("datasets/pairs.yaml", ("training", "updates"), "many", "training: updates: 'many': input should be a valid"),
-        ("datasets/pairs.yaml", ("recipes", "sweep", "trainig"), {}, "recipes.sweep: trainig: unknown key; did you mean"),
+        (
+            "datasets/pairs.yaml",
+            ("recipes", "sweep", "trainig"),
+            {},
+            "recipes.sweep: trainig: unknown key; did you mean",
+        ),
         ("datasets/pairs.yaml", ("model", "heads"), 5, "not a multiple of heads"),
     ],
 )

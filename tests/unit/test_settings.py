@@ -52,7 +52,7 @@ def test_nearest_names_the_closest_or_lists_them_all():
 
 def test_a_missing_file_names_its_neighbour(tmp_path: Path):
     (tmp_path / "systems.yaml").write_text("{}")
-    with pytest.raises(SettingsError, match="no such file; did you mean 'systems.yaml'"):
+    with pytest.raises(SettingsError, match=r"no such file; did you mean 'systems.yaml'"):
         read_yaml(tmp_path / "system.yaml")
 
 

@@ -3,12 +3,12 @@
 
 rule analyse:
     input:
-        RUN + "/model.safetensors",
-        RUN + "/config.yaml",
-        RUN + "/summary.json",
+        "results/runs/{dataset}/{system}/seed{seed}/model.safetensors",
+        "results/runs/{dataset}/{system}/seed{seed}/config.yaml",
+        "results/runs/{dataset}/{system}/seed{seed}/summary.json",
     output:
-        RUN + "/analysis.json",
-        RUN + "/attention.npz",
+        "results/runs/{dataset}/{system}/seed{seed}/analysis.json",
+        "results/runs/{dataset}/{system}/seed{seed}/attention.npz",
     log:
         "logs/analyse/{dataset}/{system}/seed{seed}.log",
     shell:

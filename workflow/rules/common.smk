@@ -9,11 +9,12 @@ from reluformer.run import Run
 from reluformer.settings import SettingsError
 
 try:
-    EXPERIMENT = Experiment(
-        config, folder="config", name=os.path.relpath(workflow.configfiles[0])
-    )
+    EXPERIMENT = Experiment(config, folder="config", name=os.path.relpath(workflow.configfiles[0]))
 except SettingsError as error:
     sys.exit(f"Configuration error: {error}")
+
+if config.get("archives"):
+    os.environ["RELUFORMER_ARCHIVES"] = os.path.abspath(config["archives"])
 
 if workflow.is_main_process:
     print(EXPERIMENT.summary(), file=sys.stderr)
@@ -29,18 +30,13 @@ wildcard_constraints:
     split="train|valid|test",
 
 
-RUN = "results/runs/{dataset}/{system}/seed{seed}"
-
-
 def as_json(model):
     """A configuration as one line: what a rule hands to its step, and what triggers a rerun when it changes."""
     return json.dumps(model.model_dump(mode="json"), sort_keys=True)
 
 
 def resolve(wildcards):
-    return EXPERIMENT.resolve(
-        Run(wildcards.dataset, wildcards.system, int(wildcards.seed))
-    )
+    return EXPERIMENT.resolve(Run(wildcards.dataset, wildcards.system, int(wildcards.seed)))
 
 
 def view(dataset):
@@ -50,3 +46,32 @@ def view(dataset):
 
 def corpus(dataset):
     return f"results/corpora/{dataset.partition('@')[0]}"
+
+
+def training_threads(wildcards):
+    training = resolve(wildcards).training
+    return training.processes * (training.threads or 1)
+
+
+def in_report(study, path):
+    """An output of a study; tables as pages and figures as SVG are shown in the report, the other formats are not."""
+    if not path.endswith((".html", ".svg")):
+        return path
+    form = path.split("/")[2].removesuffix("s")
+    return report(
+        path,
+        caption=f"../report/{form}.rst",
+        category=EXPERIMENT.studies[study].title,
+        labels={"study": study, "form": form, "file": Path(path).stem},
+    )
+
+
+def claims_in_report(path):
+    if not path.endswith(".html"):
+        return path
+    return report(
+        path,
+        caption="../report/claims.rst",
+        category="Claims",
+        labels={"study": "all", "form": "claims", "file": "claims"},
+    )

@@ -1,11 +1,6 @@
 # From the published archives to token ids.
 
-ARCHIVES = {
-    archive.name: archive
-    for dataset in EXPERIMENT.datasets.values()
-    for archive in dataset.corpus.archives
-}
-LOCAL_ARCHIVES = f"--archives {config['archives']}" if config.get("archives") else ""
+ARCHIVES = {archive.name: archive for dataset in EXPERIMENT.datasets.values() for archive in dataset.corpus.archives}
 
 
 rule fetch:
@@ -18,14 +13,13 @@ rule fetch:
     params:
         settings=lambda wildcards: as_json(ARCHIVES[wildcards.archive]),
     shell:
-        "reluformer fetch --settings {params.settings:q} --output {output:q} {LOCAL_ARCHIVES} > {log:q} 2>&1"
+        "reluformer fetch --settings {params.settings:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule prepare:
     input:
         lambda wildcards: [
-            f"resources/{archive.name}"
-            for archive in EXPERIMENT.datasets[wildcards.corpus].corpus.archives
+            f"resources/{archive.name}" for archive in EXPERIMENT.datasets[wildcards.corpus].corpus.archives
         ],
     output:
         "results/corpora/{corpus}/statistics.json",
@@ -36,9 +30,7 @@ rule prepare:
         "logs/prepare/{corpus}.log",
     threads: workflow.cores or 1
     params:
-        settings=lambda wildcards: as_json(
-            EXPERIMENT.datasets[wildcards.corpus].preparation()
-        ),
+        settings=lambda wildcards: as_json(EXPERIMENT.datasets[wildcards.corpus].preparation()),
     shell:
         "reluformer prepare {input:q} --settings {params.settings:q} --output results/corpora/{wildcards.corpus:q}"
         " --workers {threads} > {log:q} 2>&1"
@@ -53,9 +45,7 @@ rule pack:
     log:
         "logs/pack/{corpus}/{packing}-{length}.log",
     params:
-        settings=lambda wildcards: as_json(
-            EXPERIMENT.datasets[wildcards.corpus].preparation()
-        ),
+        settings=lambda wildcards: as_json(EXPERIMENT.datasets[wildcards.corpus].preparation()),
     shell:
         "reluformer pack --settings {params.settings:q} --corpus results/corpora/{wildcards.corpus:q}"
         " --packing {wildcards.packing} --length {wildcards.length} > {log:q} 2>&1"

@@ -3,10 +3,10 @@
 
 rule score:
     input:
-        RUN + "/hypotheses.jsonl",
-        RUN + "/translation.json",
+        "results/runs/{dataset}/{system}/seed{seed}/hypotheses.jsonl",
+        "results/runs/{dataset}/{system}/seed{seed}/translation.json",
     output:
-        RUN + "/scores.json",
+        "results/runs/{dataset}/{system}/seed{seed}/scores.json",
     log:
         "logs/score/{dataset}/{system}/seed{seed}.log",
     shell:

@@ -15,23 +15,6 @@ SHOWN = json.dumps(
 CLAIMS = Path("config/claims.yaml").read_text(encoding="utf-8")
 
 
-def in_report(study, path):
-    """`path` as an entry of the report: a category a study, labels to filter by."""
-    title, kind = EXPERIMENT.studies[study].title, path.split("/")[2]
-    labels = {"study": study, "form": kind.removesuffix("s"), "file": Path(path).name}
-    return report(
-        path,
-        caption=f"../report/{kind.removesuffix('s')}.rst",
-        category=title,
-        labels=labels,
-    )
-
-
-def listed(path):
-    """The report shows each table as a page and each figure as SVG; the other formats lie beside them."""
-    return path.endswith((".html", ".svg"))
-
-
 for study in EXPERIMENT.studies:
 
     rule:
@@ -40,10 +23,7 @@ for study in EXPERIMENT.studies:
         input:
             study_inputs(EXPERIMENT, study),
         output:
-            [
-                in_report(study, path) if listed(path) else path
-                for path in study_outputs(EXPERIMENT, study)
-            ],
+            [in_report(study, path) for path in study_outputs(EXPERIMENT, study)],
         log:
             f"logs/study/{study}.log",
         params:
@@ -60,19 +40,7 @@ rule claims:
     input:
         claims_inputs(EXPERIMENT),
     output:
-        [
-            (
-                report(
-                    path,
-                    caption="../report/claims.rst",
-                    category="Claims",
-                    labels={"form": "table"},
-                )
-                if listed(path)
-                else path
-            )
-            for path in claims_outputs()
-        ],
+        [claims_in_report(path) for path in claims_outputs()],
     log:
         "logs/claims.log",
     params:

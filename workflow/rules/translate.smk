@@ -3,12 +3,12 @@
 
 rule translate:
     input:
-        RUN + "/model.safetensors",
-        RUN + "/config.yaml",
-        RUN + "/summary.json",
+        "results/runs/{dataset}/{system}/seed{seed}/model.safetensors",
+        "results/runs/{dataset}/{system}/seed{seed}/config.yaml",
+        "results/runs/{dataset}/{system}/seed{seed}/summary.json",
     output:
-        RUN + "/hypotheses.jsonl",
-        RUN + "/translation.json",
+        "results/runs/{dataset}/{system}/seed{seed}/hypotheses.jsonl",
+        "results/runs/{dataset}/{system}/seed{seed}/translation.json",
     log:
         "logs/translate/{dataset}/{system}/seed{seed}.log",
     shell:
