@@ -9,16 +9,19 @@ import sys
 from filelock import FileLock, Timeout
 
 from reluformer.experiment import Experiment
+from reluformer.paper.outputs import claims_inputs, claims_outputs, study_inputs, study_outputs
 from reluformer.run import Run
 from reluformer.settings import SettingsError
 
 try:
     EXPERIMENT = Experiment(config, folder="config", name=os.path.relpath(workflow.configfiles[0]))
+    STUDY_INPUTS = {study: study_inputs(EXPERIMENT, study) for study in EXPERIMENT.studies}
+    CLAIMS_INPUTS = claims_inputs(EXPERIMENT)
 except SettingsError as error:
     sys.exit(f"Configuration error: {error}")
 
 if config.get("archives"):
-    os.environ["RELUFORMER_ARCHIVES"] = os.path.abspath(config["archives"])
+    os.environ.update(RELUFORMER_ARCHIVES=os.path.abspath(config["archives"]))
 
 # SLURM's warning before the time limit is for the training; Snakemake, beside it in the job, would die of it.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
@@ -95,7 +98,7 @@ def in_report(study, path):
     """An output of a study; tables as pages and figures as SVG are shown in the report, the other formats are not."""
     if not path.endswith((".html", ".svg")):
         return path
-    form = path.split("/")[2].removesuffix("s")
+    form = Path(path).parent.name.removesuffix("s")
     return report(
         path,
         caption=f"../report/{form}.rst",

@@ -1,12 +1,5 @@
 # From runs to the paper: one rule a study, the claims, and the report.
 
-from reluformer.paper.outputs import (
-    claims_inputs,
-    claims_outputs,
-    study_inputs,
-    study_outputs,
-)
-
 # What the tables and figures say beside the runs: a change of these builds them anew, and trains nothing.
 SHOWN = json.dumps(
     {key: value for key, value in config.items() if key not in ("archives", "force")},
@@ -21,7 +14,7 @@ for study in EXPERIMENT.studies:
         name:
             f"study_{study.replace('-', '_')}"
         input:
-            study_inputs(EXPERIMENT, study),
+            STUDY_INPUTS[study],
         output:
             [in_report(study, path) for path in study_outputs(EXPERIMENT, study)],
         log:
@@ -39,7 +32,7 @@ for study in EXPERIMENT.studies:
 
 rule claims:
     input:
-        claims_inputs(EXPERIMENT),
+        CLAIMS_INPUTS,
     output:
         [claims_in_report(path) for path in claims_outputs()],
     log:

@@ -76,7 +76,8 @@ def read_claims(experiment: Experiment) -> dict[str, ClaimConfig]:
         if claim.study is not None and claim.study not in studies:
             raise SettingsError(f"{where}: study: {claim.study!r}: unknown study{nearest(claim.study, studies)}")
         if claim.study in experiment.studies:
-            _check_rules(claim, experiment.studies[claim.study], where)
+            # Against the study as written: a configuration that drops a system leaves its claims "not run".
+            _check_rules(claim, parse(StudyConfig, studies[claim.study], f"{path}: {claim.study}"), where)
         claims[name] = claim
     return claims
 

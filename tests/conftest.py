@@ -1,0 +1,121 @@
+"""A copy of the workflow in a folder of its own, the snakemake command on it, and one whole run of its DAG."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass
+class Project:
+    """A copy of the project's workflow and configuration; `src` is the one under test."""
+
+    folder: Path
+
+    def snakemake(self, *arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+        """Runs snakemake here, bounded in time; its streams come back as one text."""
+        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        return subprocess.run(
+            ["timeout", "-k", "5", str(timeout), "snakemake", "--cores", "2", *arguments],
+            cwd=self.folder,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def copy_workflow(folder: Path) -> Project:
+    """The files that a run of the DAG reads, copied into `folder`."""
+    shutil.copy(ROOT / "Snakefile", folder)
+    for name in ("workflow", "config"):
+        shutil.copytree(ROOT / name, folder / name)
+    (folder / "profiles").symlink_to("workflow/profiles")
+    return Project(folder)
+
+
+NUMBERS = {
+    "de": "null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf".split(),
+    "en": "zero one two three four five six seven eight nine ten eleven twelve".split(),
+}
+
+
+def made_up_pairs(count: int, seed: int) -> list[tuple[str, str]]:
+    """Sentences of number words in German and English, no two alike."""
+    random = Random(seed)
+    pairs: dict[str, str] = {}
+    while len(pairs) < count:
+        numbers = [random.randrange(13) for _ in range(random.randint(3, 9))]
+        german, english = (" ".join(NUMBERS[lang][n] for n in numbers) + " ." for lang in ("de", "en"))
+        pairs[german] = english
+    return list(pairs.items())
+
+
+def write_smoke(folder: Path) -> Path:
+    """The smoke configuration and the text that its two datasets are made of; returns the configuration file."""
+    shutil.copytree(ROOT / "tests" / "workflow" / "smoke", folder / "smoke")
+    archives = folder / "archives"
+    archives.mkdir()
+    pairs = made_up_pairs(300, seed=1)
+    for side, lang in enumerate(("de", "en")):
+        lines = [pair[side] for pair in pairs]
+        (archives / f"numbers.{lang}").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        documents = [line for i, line in enumerate(lines) for line in (["<d>", line] if i % 6 == 0 else [line])]
+        with gzip.open(archives / f"letters.{lang}.gz", "wt", encoding="utf-8") as file:
+            file.write("\n".join(documents) + "\n")
+    return folder / "smoke" / "smoke.yaml"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A fresh copy of the workflow."""
+    return copy_workflow(tmp_path)
+
+
+@dataclass
+class Smoke(Project):
+    """A project in which the whole DAG has run on the smoke configuration."""
+
+    config: Path
+    first: subprocess.CompletedProcess[str]
+    seconds: float
+
+    def again(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Snakemake once more, on the same configuration; configuration files given come on top."""
+        archives = ("--config", f"archives={self.folder / 'archives'}")
+        return self.snakemake(*arguments, "--configfile", str(self.config), *archives)
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Smoke:
+    """The DAG of the smoke configuration, run once. Its tests are one xdist group, so that one worker runs it."""
+    project = copy_workflow(tmp_path_factory.mktemp("smoke"))
+    smoke = Smoke(project.folder, write_smoke(project.folder), first=None, seconds=0.0)  # type: ignore[arg-type]
+    started = time.monotonic()
+    smoke.first = smoke.again()
+    smoke.seconds = time.monotonic() - started
+    return smoke
+
+
+def planned(dry_run: str) -> dict[str, int]:
+    """How many jobs of each rule a dry run would do."""
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+)\s+(\d+)$", dry_run, flags=re.MULTILINE)}
+
+
+@pytest.fixture(scope="session")
+def jobs() -> Callable[[str], dict[str, int]]:
+    """`planned`, for tests."""
+    return planned

@@ -1,0 +1,35 @@
+"""A mistake in a configuration file ends `snakemake` before anything runs, in one line."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+
+@pytest.mark.parametrize(
+    ("file", "keys", "value", "message"),
+    [
+        ("studies.yaml", ("ablation", "systems"), ["reluforner"], "systems: 'reluforner': unknown system; did you mean 'reluformer'?"),
+        ("studies.yaml", ("gamma", "dataset"), "sentence", "dataset: 'sentence': unknown dataset; did you mean 'sentences'?"),
+        ("datasets/iwslt14.yaml", ("training", "updates"), "plenty", "updates: 'plenty': input should be a valid integer"),
+        ("systems.yaml", ("rela", "attentoin"), {}, "attentoin: unknown key; did you mean 'attention'?"),
+        ("config.yaml", ("sead",), 1, "sead: unknown key; did you mean 'seeds'?"),
+        ("claims.yaml", ("ablation", "study"), "ablatoin", "study: 'ablatoin': unknown study; did you mean 'ablation'?"),
+    ],
+)  # fmt: skip
+def test_one_line_names_file_key_value_and_the_nearest_valid_name(project, file, keys, value, message):
+    path = project.folder / "config" / file
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    inner = data
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+
+    result = project.snakemake("-n", timeout=60)
+
+    assert result.returncode != 0
+    line = next(line for line in result.stdout.splitlines() if line.startswith("Configuration error: "))
+    assert line.startswith(f"Configuration error: config/{file}: ") and message in line
+    assert "Traceback" not in result.stdout
+    assert not (project.folder / "results").exists()

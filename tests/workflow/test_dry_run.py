@@ -1,0 +1,26 @@
+"""`snakemake -n` plans the whole paper without network, and says how many runs of what."""
+
+from __future__ import annotations
+
+
+def test_the_papers_own_configuration_is_planned_and_counted(project, jobs):
+    result = project.snakemake("-n", timeout=60)
+    assert result.returncode == 0, result.stdout
+    lines = result.stdout.splitlines()
+    assert "306 runs (seeds 1, 2, 3)" in result.stdout
+    row = next(line.split() for line in lines if line.startswith("reluformer "))
+    assert row == ["reluformer", "21", "30"]
+    assert jobs(result.stdout)["train"] == 306
+    assert not (project.folder / "results").exists()
+
+
+def test_changes_ride_on_the_command_line(project, jobs):
+    result = project.snakemake("-n", "--config", "seeds=[7]", timeout=60)
+    assert jobs(result.stdout)["train"] == 102
+
+
+def test_a_run_of_ones_own_is_a_target(project, jobs):
+    target = "results/runs/iwslt14/reluformer+gamma=3/seed9/scores.json"
+    result = project.snakemake("-n", "--", target, timeout=60)
+    assert result.returncode == 0, result.stdout
+    assert jobs(result.stdout)["train"] == jobs(result.stdout)["score"] == 1

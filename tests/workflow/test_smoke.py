@@ -1,0 +1,98 @@
+"""The whole DAG once, on a few updates and made-up text; then what reruns and what does not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("smoke"), pytest.mark.timeout(420)]
+
+STUDIES = (
+    "ffn-activation variance-ratio memory-size concentration anisotropy length-variance attention-activation ablation"
+    " document-length distance gamma"
+).split()
+
+
+def edit(path, *keys, value):
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    inner = data
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+
+
+def test_every_study_ends_in_tables_figures_and_one_report(smoke):
+    assert smoke.first.returncode == 0, smoke.first.stdout[-4000:]
+    paper = smoke.folder / "results" / "paper"
+    for study in STUDIES:
+        for form in ("csv", "md", "html", "tex"):
+            assert (paper / "tables" / f"{study}.{form}").stat().st_size > 0
+    figures = {path.name for path in (paper / "figures").iterdir()}
+    assert {path.removesuffix(".svg") for path in figures if path.endswith(".svg")} == {
+        path.removesuffix(".png") for path in figures if path.endswith(".png")
+    }
+    assert len(figures) >= 2 * 15
+    assert "toy" in (paper / "report.html").read_text(encoding="utf-8").lower()
+    assert json.loads((paper / "claims.json").read_text(encoding="utf-8"))["claims"]
+
+
+def test_a_runs_folder_says_what_it_was(smoke):
+    run = smoke.folder / "results" / "runs" / "numbers" / "reluformer" / "seed1"
+    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    assert config["model"]["decoder_attention"]["activation"] == "relu-scaled"
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    assert summary["status"] == "finished" and summary["updates"] == config["training"]["updates"]
+    assert summary["versions"]["torch"] and summary["data"]
+    scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
+    assert "version:" in scores["metrics"]["bleu"]["signature"]
+    two = smoke.folder / "results" / "runs" / "letters@within-32" / "reluformer" / "seed1" / "summary.json"
+    assert json.loads(two.read_text(encoding="utf-8"))["processes"] == 2
+
+
+def test_there_is_nothing_to_do_a_second_time(smoke):
+    assert "Nothing to be done" in smoke.again().stdout
+
+
+def test_one_more_seed_trains_only_that_seed(smoke, jobs):
+    path = smoke.folder / "smoke" / "smoke.yaml"
+    edit(path, "seeds", value=[1, 2])
+    try:
+        result = smoke.again("-n")
+    finally:
+        edit(path, "seeds", value=[1])
+    before = smoke.again("-n", "--forceall")
+    trainings = jobs(before.stdout)["train"]
+    assert jobs(result.stdout)["train"] == trainings
+    planned = [line for line in result.stdout.splitlines() if line.strip().startswith("wildcards: dataset=")]
+    assert planned and all("seed=2" in line for line in planned)
+    assert not {"prepare", "pack", "fetch"} & jobs(result.stdout).keys()
+
+
+def test_another_learning_rate_trains_everything_of_that_dataset_and_prepares_nothing(smoke, jobs):
+    path = smoke.folder / "smoke" / "numbers.yaml"
+    rate = yaml.safe_load(path.read_text(encoding="utf-8"))["training"].get("learning_rate", 5e-4)
+    edit(path, "training", "learning_rate", value=0.01)
+    try:
+        result = smoke.again("-n")
+    finally:
+        edit(path, "training", "learning_rate", value=rate)
+    trained = {
+        path.relative_to(smoke.folder / "results" / "runs").parts[:2]
+        for path in (smoke.folder / "results" / "runs" / "numbers").glob("*/seed1")
+    }
+    assert jobs(result.stdout)["train"] == len(list((smoke.folder / "results" / "runs" / "numbers").iterdir()))
+    assert trained
+    assert not {"prepare", "pack", "fetch"} & jobs(result.stdout).keys()
+
+
+def test_one_study_needs_only_its_own_runs(project, smoke, jobs):
+    from shutil import copytree
+
+    copytree(smoke.folder / "smoke", project.folder / "smoke")
+    arguments = ("--configfile", "smoke/smoke.yaml", "--", "results/paper/tables/ffn-activation.csv")
+    result = project.snakemake("-n", *arguments, timeout=60)
+    assert jobs(result.stdout)["train"] == 3
+    assert "report" not in jobs(result.stdout)
