@@ -85,6 +85,13 @@ def project(tmp_path: Path) -> Project:
     return copy_workflow(tmp_path)
 
 
+@pytest.fixture
+def smoke_project(project: Project) -> Project:
+    """A fresh copy of the workflow with the smoke configuration, smoke/smoke.yaml, and its text in archives/."""
+    write_smoke(project.folder)
+    return project
+
+
 @dataclass
 class Smoke(Project):
     """A project in which the whole DAG has run on the smoke configuration."""

@@ -6,10 +6,10 @@ It is started only where SLURM and munge are installed, by root, and where /etc/
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -48,14 +48,15 @@ SelectTypeParameters=CR_CPU
 SchedulerParameters=batch_sched_delay=0,sched_interval=2
 MpiDefault=none
 GresTypes=gpu
+SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait=20
 MessageTimeout=60
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port=17001 {node}
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port=17002 {node}
-PartitionName=main Nodes=n1,n2 Default=YES State=UP MaxTime=30
+PartitionName=main Nodes=n1,n2 Default=YES State=UP MaxTime=INFINITE
 """
-NODE = "CPUs=2 Sockets=1 CoresPerSocket=2 ThreadsPerCore=1 RealMemory=4000 Gres=gpu:2"
+NODE = "CPUs=8 Sockets=1 CoresPerSocket=8 ThreadsPerCore=1 RealMemory=40000 Gres=gpu:2"  # whatever the machine has
 GRES_CONF = f"{MARK}\nNodeName=n[1-2] Name=gpu File=/dev/tty[0-1]\n"
 
 
@@ -173,7 +174,7 @@ class Workflow:
             *("timeout", "-k", "5", str(timeout), "snakemake", "--profile", "workflow/profiles/slurm"),
             *("--configfile", "smoke/smoke.yaml", "--config", f"archives={self.folder / 'archives'}"),
             *("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5"),
-            *("--default-resources", "mem_mb=100", "runtime=10", "--set-threads", "prepare=1", *options),
+            *("--jobs", "4", *options),
             *(("--", *targets) if targets else ()),
         ]
         with self.says.open("wb") as says:
@@ -181,12 +182,28 @@ class Workflow:
                 command, cwd=self.folder, env=environment, stdout=says, stderr=says, start_new_session=True
             )
 
+    def until(self, true: Callable[[], object], seconds: float = 120) -> None:
+        """Waits until `true()` is, while snakemake runs."""
+        wait_until(lambda: true() or self._ended(), seconds, self.said)
+        assert true(), self.said()
+
+    def _ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
+
     def wait(self) -> int:
         """Waits for snakemake's end; its exit code."""
         assert self.process is not None
         code = self.process.wait()
         self.process = None
         return code
+
+    def stop(self) -> None:
+        """Ends snakemake and its jobs, where a test left them."""
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        for job in self.submitted(""):
+            run("scancel", "--quiet", job)
 
     def said(self) -> str:
         """What snakemake said, its streams as one text."""
@@ -197,6 +214,11 @@ class Workflow:
         found = run("squeue", "--states=all", "--noheader", "--format=%i %k %Z").stdout.splitlines()
         here = [line.split() for line in found if line.endswith(str(self.folder))]
         return sorted((job for job, comment, _ in here if comment.startswith(f"rule_{rule}")), key=int)
+
+
+def cancel(job: str) -> None:
+    """What a user does to a job: scancel."""
+    assert run("scancel", job).returncode == 0
 
 
 def job_state(job: str) -> dict[str, str]:
@@ -211,3 +233,23 @@ def cluster() -> Iterator[Path]:
         pytest.skip(f"no SLURM cluster: {why}")
     with running_cluster() as state:
         yield state
+
+
+@pytest.fixture
+def workflow(cluster: Path, smoke_project: Any) -> Iterator[Workflow]:
+    """The smoke configuration, to be submitted to the cluster."""
+    workflow = Workflow(smoke_project.folder)
+    yield workflow
+    workflow.stop()
+
+
+@pytest.fixture(scope="session")
+def state_of() -> Callable[[str], dict[str, str]]:
+    """`job_state`, for tests."""
+    return job_state
+
+
+@pytest.fixture(scope="session")
+def scancel() -> Callable[[str], None]:
+    """`cancel`, for tests."""
+    return cancel
