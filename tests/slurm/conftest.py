@@ -204,14 +204,15 @@ class Workflow:
             self.process.wait()
         for job in self.submitted(""):
             run("scancel", "--quiet", job)
+        wait_until(lambda: not self.submitted("", states="PD,R,CG"), 60, lambda: run("squeue").stdout)
 
     def said(self) -> str:
         """What snakemake said, its streams as one text."""
         return self.says.read_text(encoding="utf-8", errors="replace")
 
-    def submitted(self, rule: str) -> list[str]:
+    def submitted(self, rule: str, states: str = "all") -> list[str]:
         """The numbers of a rule's SLURM jobs so far, the oldest first."""
-        found = run("squeue", "--states=all", "--noheader", "--format=%i %k %Z").stdout.splitlines()
+        found = run("squeue", f"--states={states}", "--noheader", "--format=%i %k %Z").stdout.splitlines()
         here = [line.split() for line in found if line.endswith(str(self.folder))]
         return sorted((job for job, comment, _ in here if comment.startswith(f"rule_{rule}")), key=int)
 
@@ -222,8 +223,8 @@ def cancel(job: str) -> None:
 
 
 def job_state(job: str) -> dict[str, str]:
-    """What scontrol knows of a job: JobState, Restarts, NumNodes, ..."""
-    return dict(re.findall(r"(\w+)=(\S*)", run("scontrol", "show", "job", job).stdout))
+    """What scontrol knows of a job: JobState, Restarts, NumNodes, ...; `nodes`: the GPUs of each of its nodes."""
+    return dict(re.findall(r"(\w+)=(\S*)", run("scontrol", "--details", "show", "job", job).stdout))
 
 
 @pytest.fixture(scope="session")
@@ -235,10 +236,24 @@ def cluster() -> Iterator[Path]:
         yield state
 
 
+@pytest.fixture(scope="session")
+def new_workflow(cluster: Path, smoke_project: Callable[[], Any]) -> Iterator[Callable[[], Workflow]]:
+    """Makes workflows of the smoke configuration, to be submitted to the cluster; the session's end stops them."""
+    made: list[Workflow] = []
+
+    def make() -> Workflow:
+        made.append(Workflow(smoke_project().folder))
+        return made[-1]
+
+    yield make
+    for workflow in made:
+        workflow.stop()
+
+
 @pytest.fixture
-def workflow(cluster: Path, smoke_project: Any) -> Iterator[Workflow]:
-    """The smoke configuration, to be submitted to the cluster."""
-    workflow = Workflow(smoke_project.folder)
+def workflow(new_workflow: Callable[[], Workflow]) -> Iterator[Workflow]:
+    """One of them, stopped at the test's end."""
+    workflow = new_workflow()
     yield workflow
     workflow.stop()
 
