@@ -201,7 +201,7 @@ class Workflow:
         """Ends snakemake and its jobs, where a test left them."""
         if self.process is not None:
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+            self.wait()
         for job in self.submitted(""):
             run("scancel", "--quiet", job)
         wait_until(lambda: not self.submitted("", states="PD,R,CG"), 60, lambda: run("squeue").stdout)
