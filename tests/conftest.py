@@ -48,8 +48,8 @@ def copy_workflow(folder: Path) -> Project:
 
 
 NUMBERS = {
-    "de": "null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf".split(),
-    "en": "zero one two three four five six seven eight nine ten eleven twelve".split(),
+    "de": ["null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn", "elf", "zwölf"],
+    "en": ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"],
 }
 
 
