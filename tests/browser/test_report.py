@@ -54,6 +54,7 @@ def test_every_table_and_figure_is_in_the_report_and_opens(page, smoke):
     paper = smoke.folder / "results" / "paper"
     wanted = {f"results/paper/figures/{path.name}" for path in (paper / "figures").glob("*.svg")}
     wanted |= {f"results/paper/tables/{path.name}" for path in (paper / "tables").glob("*.html")}
+    wanted |= {f"results/paper/corpora/{corpus}.html" for corpus in ("numbers", "letters")}
     wanted.add("results/paper/claims.html")
     assert set(page.evaluate("Object.keys(results)")) == wanted
     for path in sorted(wanted):
@@ -67,7 +68,7 @@ def test_every_table_and_figure_is_in_the_report_and_opens(page, smoke):
 def test_every_entry_has_a_caption_a_category_and_labels(page):
     for path, entry in page.evaluate("results").items():
         assert entry["caption"] and entry["labels"], path
-    assert len(page.evaluate("Object.keys(categories)")) == 12
+    assert len(page.evaluate("Object.keys(categories)")) == 13
 
 
 def test_a_category_opens_by_click_and_shows_its_picture(page):

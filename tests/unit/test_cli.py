@@ -20,7 +20,9 @@ def run(*arguments: str, cwd=None) -> subprocess.CompletedProcess[str]:
 def test_help_lists_every_step_of_the_dag():
     result = run("--help")
     assert result.returncode == 0
-    steps = "fetch prepare pack train translate-run score analyse variance-law study claims overview schemas"
+    steps = (
+        "fetch prepare pack corpus-page train translate-run score analyse variance-law study claims overview schemas"
+    )
     assert all(f" {step} " in result.stdout for step in steps.split())
 
 
