@@ -48,8 +48,8 @@ def copy_workflow(folder: Path) -> Project:
 
 
 NUMBERS = {
-    "de": ["null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn", "elf", "zwölf"],
-    "en": ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"],
+    "fi": ["nolla", "yksi", "kaksi", "kolme", "neljä", "viisi", "kuusi", "seitsemän", "kahdeksan", "yhdeksän"],
+    "pt": ["zero", "um", "dois", "três", "quatro", "cinco", "seis", "sete", "oito", "nove"],
 }
 
 
@@ -58,7 +58,7 @@ def made_up_pairs(count: int, seed: int) -> list[tuple[str, str]]:
     random = Random(seed)
     pairs: dict[str, str] = {}
     while len(pairs) < count:
-        numbers = [random.randrange(11) for _ in range(random.randint(3, 9))]
+        numbers = [random.randrange(10) for _ in range(random.randint(3, 9))]
         finnish, portuguese = (" ".join(NUMBERS[lang][n] for n in numbers) + " ." for lang in ("fi", "pt"))
         pairs[finnish] = portuguese
     return list(pairs.items())
