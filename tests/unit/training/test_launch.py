@@ -100,7 +100,7 @@ def test_environment(toy_run):
 
 
 def test_processes_share_the_threads_whatever_library_counts_them(toy_run):
-    """Snakemake sets MKL_NUM_THREADS to the whole job's threads: two processes of two threads each ran 8 times slower."""
+    """Snakemake sets MKL_NUM_THREADS to all of the job: two processes of two threads each ran 8 times slower."""
     job = {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
     workers = worker_environment(changed(toy_run, processes=2), 2, [], 1.5, job)
     assert {workers[name] for name in job} == {"1"}
