@@ -48,19 +48,19 @@ def copy_workflow(folder: Path) -> Project:
 
 
 NUMBERS = {
-    "de": "null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf".split(),
-    "en": "zero one two three four five six seven eight nine ten eleven twelve".split(),
+    "fi": ["nolla", "yksi", "kaksi", "kolme", "neljä", "viisi", "kuusi", "seitsemän", "kahdeksan", "yhdeksän"],
+    "pt": ["zero", "um", "dois", "três", "quatro", "cinco", "seis", "sete", "oito", "nove"],
 }
 
 
 def made_up_pairs(count: int, seed: int) -> list[tuple[str, str]]:
-    """Sentences of number words in German and English, no two alike."""
+    """Sentences of number words in Finnish and Portuguese, no two alike."""
     random = Random(seed)
     pairs: dict[str, str] = {}
     while len(pairs) < count:
-        numbers = [random.randrange(13) for _ in range(random.randint(3, 9))]
-        german, english = (" ".join(NUMBERS[lang][n] for n in numbers) + " ." for lang in ("de", "en"))
-        pairs[german] = english
+        numbers = [random.randrange(10) for _ in range(random.randint(3, 9))]
+        finnish, portuguese = (" ".join(NUMBERS[lang][n] for n in numbers) + " ." for lang in ("fi", "pt"))
+        pairs[finnish] = portuguese
     return list(pairs.items())
 
 
@@ -70,7 +70,7 @@ def write_smoke(folder: Path) -> Path:
     archives = folder / "archives"
     archives.mkdir()
     pairs = made_up_pairs(300, seed=1)
-    for side, lang in enumerate(("de", "en")):
+    for side, lang in enumerate(("fi", "pt")):
         lines = [pair[side] for pair in pairs]
         (archives / f"numbers.{lang}").write_text("\n".join(lines) + "\n", encoding="utf-8")
         documents = [line for i, line in enumerate(lines) for line in (["<d>", line] if i % 6 == 0 else [line])]

@@ -111,6 +111,20 @@ def pack(
     pack_corpus(chosen.corpus, chosen.src, chosen.tgt, corpus, packing, length)
 
 
+@app.command("corpus-page")
+def corpus_page(
+    corpus: Annotated[Path, typer.Argument(help="The prepared corpus's folder.")],
+    output: Annotated[Path, typer.Option(help="The HTML file to write.")],
+    view: Annotated[list[str] | None, typer.Option(help="A packed view to list, e.g. within-128; repeat.")] = None,
+    note: Annotated[str, typer.Option(help="A line under the title.")] = "",
+) -> None:
+    """Write a corpus's sources, counts at every cleaning step and lengths as a page."""
+    from reluformer.corpus.page import write_page
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_page(corpus, view or [], output, note)
+
+
 @app.command()
 def train(
     run: Annotated[str | None, typer.Argument(help="DATASET/SYSTEM/seedN, e.g. iwslt14/reluformer/seed1.")] = None,

@@ -15,7 +15,12 @@ from reluformer.settings import SettingsError
 ROOT = Path(__file__).parents[2]
 
 CONFIG = {"title": "t", "datasets": {"sentences": "pairs", "documents": "papers"}, "seeds": [1, 2]}
-CORPUS = {"reader": "lines", "archives": []}
+CORPUS = {
+    "reader": "lines",
+    "archives": [{"name": "text.de"}, {"name": "text.en"}],
+    "held_out": {"valid": 0.1, "test": 0.1},
+    "files": {"train": {"src": "text.de", "tgt": "text.en"}},
+}
 DATASETS = {
     "pairs": {
         "title": "Pairs",
@@ -30,7 +35,12 @@ DATASETS = {
         "title": "Papers",
         "src": "en",
         "tgt": "de",
-        "corpus": {**CORPUS, "documents": True, "segments": {"packing": ["within", "across"], "lengths": [64, 128]}},
+        "corpus": {
+            **CORPUS,
+            "documents": True,
+            "document_mark": "<d>",
+            "segments": {"packing": ["within", "across"], "lengths": [64, 128]},
+        },
     },
 }
 STUDIES = {
@@ -156,7 +166,7 @@ def test_a_mistake_in_the_config_is_one_line(folder, change, message):
             {},
             "recipes.sweep: trainig: unknown key; did you mean",
         ),
-        ("datasets/pairs.yaml", ("model", "heads"), 5, "not a multiple of heads"),
+        ("datasets/pairs.yaml", ("model", "heads"), 5, "heads: 5: the width 64 is not a multiple of it"),
     ],
 )
 def test_a_mistake_in_a_file_is_one_line_that_names_the_file(folder, file, keys, value, message):

@@ -9,14 +9,19 @@ import yaml
 @pytest.mark.parametrize(
     ("file", "keys", "value", "message"),
     [
-        ("studies.yaml", ("ablation", "systems"), ["reluforner"], "systems: 'reluforner': unknown system; did you mean 'reluformer'?"),
-        ("studies.yaml", ("gamma", "dataset"), "sentence", "dataset: 'sentence': unknown dataset; did you mean 'sentences'?"),
-        ("datasets/iwslt14.yaml", ("training", "updates"), "plenty", "updates: 'plenty': input should be a valid integer"),
+        (
+            "studies.yaml",
+            ("ablation", "systems"),
+            ["reluforner"],
+            "'reluforner': unknown system; did you mean 'reluformer'?",
+        ),
+        ("studies.yaml", ("gamma", "dataset"), "sentence", "'sentence': unknown dataset; did you mean 'sentences'?"),
+        ("datasets/iwslt14.yaml", ("training", "updates"), "plenty", "'plenty': input should be a valid integer"),
         ("systems.yaml", ("rela", "attentoin"), {}, "attentoin: unknown key; did you mean 'attention'?"),
         ("config.yaml", ("sead",), 1, "sead: unknown key; did you mean 'seeds'?"),
-        ("claims.yaml", ("ablation", "study"), "ablatoin", "study: 'ablatoin': unknown study; did you mean 'ablation'?"),
+        ("claims.yaml", ("distance", "study"), "distanec", "'distanec': unknown study; did you mean 'distance'?"),
     ],
-)  # fmt: skip
+)
 def test_one_line_names_file_key_value_and_the_nearest_valid_name(project, file, keys, value, message):
     path = project.folder / "config" / file
     data = yaml.safe_load(path.read_text(encoding="utf-8"))

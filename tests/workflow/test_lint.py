@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import re
+
+# All rules share the one pinned environment that `make` builds, so no rule names its own.
+BY_DESIGN = "Specify a conda environment or container for each rule."
 
 
 def test_the_workflow_is_clean(project):
-    result = project.snakemake("--lint", "json", timeout=120)
-    report = json.loads(result.stdout[result.stdout.index("{\n") :])
-    lints = [lint for part in report.values() for entry in part for lint in entry["lints"]]
-    # All rules share the one pinned environment that `make` builds, so no rule names its own.
-    unexpected = [lint for lint in lints if not lint["title"].startswith("Specify a conda environment or container")]
-    assert lints and not unexpected, unexpected
+    result = project.snakemake("--lint", timeout=120)
+    lints = re.findall(r"^    \* (.*):$", result.stdout, flags=re.MULTILINE)
+    assert BY_DESIGN in lints, result.stdout  # otherwise the linter did not run, or its output changed
+    assert [lint for lint in lints if lint != BY_DESIGN] == []

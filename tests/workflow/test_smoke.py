@@ -9,10 +9,10 @@ import yaml
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("smoke"), pytest.mark.timeout(420)]
 
-STUDIES = (
-    "ffn-activation variance-ratio memory-size concentration anisotropy length-variance attention-activation ablation"
-    " document-length distance gamma"
-).split()
+STUDIES = """
+    ffn-activation variance-ratio memory-size concentration anisotropy length-variance attention-activation ablation
+    document-length distance gamma
+"""
 
 
 def edit(path, *keys, value):
@@ -27,7 +27,7 @@ def edit(path, *keys, value):
 def test_every_study_ends_in_tables_figures_and_one_report(smoke):
     assert smoke.first.returncode == 0, smoke.first.stdout[-4000:]
     paper = smoke.folder / "results" / "paper"
-    for study in STUDIES:
+    for study in STUDIES.split():
         for form in ("csv", "md", "html", "tex"):
             assert (paper / "tables" / f"{study}.{form}").stat().st_size > 0
     figures = {path.name for path in (paper / "figures").iterdir()}
@@ -79,12 +79,7 @@ def test_another_learning_rate_trains_everything_of_that_dataset_and_prepares_no
         result = smoke.again("-n")
     finally:
         edit(path, "training", "learning_rate", value=rate)
-    trained = {
-        path.relative_to(smoke.folder / "results" / "runs").parts[:2]
-        for path in (smoke.folder / "results" / "runs" / "numbers").glob("*/seed1")
-    }
     assert jobs(result.stdout)["train"] == len(list((smoke.folder / "results" / "runs" / "numbers").iterdir()))
-    assert trained
     assert not {"prepare", "pack", "fetch"} & jobs(result.stdout).keys()
 
 

@@ -64,8 +64,9 @@ def view(dataset):
     return f"results/corpora/{dataset.replace('@', '/')}"
 
 
-def corpus(dataset):
-    return f"results/corpora/{dataset.partition('@')[0]}"
+def datasets_of(corpus):
+    """The names under which runs use a corpus: its own, or one for each segmentation."""
+    return sorted({run.dataset for run in EXPERIMENT.runs if run.dataset.partition("@")[0] == corpus})
 
 
 def training_threads(wildcards):

@@ -30,6 +30,29 @@ for study in EXPERIMENT.studies:
             "reluformer study {params.study} --config {params.settings:q} > {log:q} 2>&1"
 
 
+rule corpus_page:
+    input:
+        "results/corpora/{corpus}/provenance.json",
+        lambda wildcards: [f"{view(dataset)}/statistics.json" for dataset in datasets_of(wildcards.corpus)],
+    output:
+        report(
+            "results/paper/corpora/{corpus}.html",
+            caption="../report/corpus.rst",
+            category="Corpora",
+            labels={"study": "all", "form": "corpus", "file": "{corpus}"},
+        ),
+    log:
+        "logs/corpus_page/{corpus}.log",
+    params:
+        views=lambda wildcards: [
+            f"--view {dataset.partition('@')[2]}" for dataset in datasets_of(wildcards.corpus) if "@" in dataset
+        ],
+        note="Toy configuration." if EXPERIMENT.config.toy else "",
+    shell:
+        "reluformer corpus-page results/corpora/{wildcards.corpus:q} --output {output:q} {params.views}"
+        " --note {params.note:q} > {log:q} 2>&1"
+
+
 rule claims:
     input:
         CLAIMS_INPUTS,
@@ -48,6 +71,7 @@ rule paper:
     input:
         [study_outputs(EXPERIMENT, study) for study in EXPERIMENT.studies],
         claims_outputs(),
+        [f"results/paper/corpora/{corpus}.html" for corpus in EXPERIMENT.datasets],
 
 
 rule report:

@@ -38,6 +38,8 @@ INTERRUPTED = 75
 
 RESEND_SECONDS = 1.0
 
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
 
 def launch(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, threads: int | None) -> int:
     """Trains `run` and returns the exit code of its step.
@@ -126,7 +128,8 @@ def worker_environment(
     """The environment of torchrun and its workers."""
     changed = {
         **environment,
-        "OMP_NUM_THREADS": str(threads_per_process(run, threads)),
+        # Every library's own variable: Snakemake sets them all to the job's threads, which its processes share.
+        **dict.fromkeys(THREAD_VARIABLES, str(threads_per_process(run, threads))),
         "CUDA_VISIBLE_DEVICES": ",".join(devices),
         "RELUFORMER_STARTED": repr(started),
         # What torchrun handles it passes on and kills after 30 s; what asks to save is the launcher's to pass on.

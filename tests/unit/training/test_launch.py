@@ -88,6 +88,13 @@ def test_environment(toy_run):
     assert gpu["CUDA_VISIBLE_DEVICES"] == "3,5" and "DS_ACCELERATOR" not in gpu
 
 
+def test_processes_share_the_threads_whatever_library_counts_them(toy_run):
+    """Snakemake sets MKL_NUM_THREADS to all of the job: two processes of two threads each ran 8 times slower."""
+    job = {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    workers = worker_environment(changed(toy_run, processes=2), 2, [], 1.5, job)
+    assert {workers[name] for name in job} == {"1"}
+
+
 def test_a_second_trainer_is_refused(tmp_path, corpora, toy_run):
     with FileLock(tmp_path / "trainer.lock"), pytest.raises(SettingsError, match="another process is training this"):
         launch(toy_run, corpora, tmp_path / "output", tmp_path, 1)
