@@ -119,3 +119,8 @@ def planned(dry_run: str) -> dict[str, int]:
 def jobs() -> Callable[[str], dict[str, int]]:
     """`planned`, for tests."""
     return planned
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The one long run of the DAG starts first, so that the other workers do the rest beside it."""
+    items.sort(key=lambda item: "smoke" not in getattr(item, "fixturenames", ()))
