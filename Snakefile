@@ -20,9 +20,14 @@ include: "workflow/rules/paper.smk"
 report: "workflow/report/workflow.rst"
 
 
+# What takes seconds, or needs the network, does not become a job of a cluster; nor does rule study_*.
 localrules:
     all,
+    fetch,
+    score,
+    claims,
     paper,
+    report,
 
 
 rule all:

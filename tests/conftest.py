@@ -85,6 +85,18 @@ def project(tmp_path: Path) -> Project:
     return copy_workflow(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def smoke_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Project]:
+    """Makes projects with the smoke configuration, smoke/smoke.yaml, and its text in archives/."""
+
+    def make() -> Project:
+        project = copy_workflow(tmp_path_factory.mktemp("project"))
+        write_smoke(project.folder)
+        return project
+
+    return make
+
+
 @dataclass
 class Smoke(Project):
     """A project in which the whole DAG has run on the smoke configuration."""

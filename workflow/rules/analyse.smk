@@ -11,6 +11,9 @@ rule analyse:
         "results/runs/{dataset}/{system}/seed{seed}/attention.npz",
     log:
         "logs/analyse/{dataset}/{system}/seed{seed}.log",
+    resources:
+        gpu=1,
+        nodes=1,
     shell:
         "reluformer analyse results/runs/{wildcards.dataset}/{wildcards.system}/seed{wildcards.seed} > {log:q} 2>&1"
 

@@ -2,7 +2,11 @@
 
 import json
 import os
+import shutil
+import signal
 import sys
+
+from filelock import FileLock, Timeout
 
 from reluformer.experiment import Experiment
 from reluformer.paper.outputs import claims_inputs, claims_outputs, study_inputs, study_outputs
@@ -19,8 +23,21 @@ except SettingsError as error:
 if config.get("archives"):
     os.environ.update(RELUFORMER_ARCHIVES=os.path.abspath(config["archives"]))
 
+# SLURM's warning before the time limit is for the training; Snakemake, beside it in the job, would die of it.
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
 if workflow.is_main_process:
     print(EXPERIMENT.summary(), file=sys.stderr)
+
+# Snakemake's lock on this folder outlives a Snakemake that was killed; this one does not, so it tells the two apart.
+RUNNING = FileLock(".snakemake/running.lock", timeout=0)
+if workflow.is_main_process and not workflow.dryrun:
+    try:
+        os.makedirs(".snakemake", exist_ok=True)
+        RUNNING.acquire()
+        shutil.rmtree(".snakemake/locks", ignore_errors=True)
+    except Timeout:
+        pass  # another Snakemake runs here: it is for Snakemake's lock to say whether they are in each other's way
 
 
 wildcard_constraints:
@@ -53,8 +70,29 @@ def datasets_of(corpus):
 
 
 def training_threads(wildcards):
+    """CPU threads of a training on one node."""
     training = resolve(wildcards).training
     return training.processes * (training.threads or 1)
+
+
+def training_gpus(wildcards):
+    """GPUs of a training on all its nodes."""
+    training = resolve(wildcards).training
+    return training.processes * training.nodes
+
+
+def training_nodes(wildcards):
+    return resolve(wildcards).training.nodes
+
+
+def of_several_nodes(value):
+    """A resource that only a training on several nodes has; `value` is of the number of nodes."""
+
+    def resource(wildcards):
+        nodes = training_nodes(wildcards)
+        return value(nodes) if nodes > 1 else None
+
+    return resource
 
 
 def in_report(study, path):

@@ -28,7 +28,7 @@ rule prepare:
         store=directory("results/corpora/{corpus}/store"),
     log:
         "logs/prepare/{corpus}.log",
-    threads: workflow.cores or 1
+    threads: 16  # or as many as there are
     params:
         settings=lambda wildcards: as_json(EXPERIMENT.datasets[wildcards.corpus].preparation()),
     shell:

@@ -19,6 +19,7 @@ for study in EXPERIMENT.studies:
             [in_report(study, path) for path in study_outputs(EXPERIMENT, study)],
         log:
             f"logs/study/{study}.log",
+        localrule: True
         params:
             study=study,
             question=lambda wildcards, study=study: EXPERIMENT.studies[study].question,

@@ -1,4 +1,5 @@
 # One run: dataset × system × seed. Its checkpoints are not outputs, so that a killed training goes on where it was.
+# On several nodes, SLURM's srun starts it once on each. `exec`: the signals that ask it to save are its own to handle.
 
 
 rule train:
@@ -12,7 +13,15 @@ rule train:
     log:
         "logs/train/{dataset}/{system}/seed{seed}.log",
     threads: training_threads
+    resources:
+        gpu=training_gpus,
+        nodes=training_nodes,
+        tasks=of_several_nodes(lambda nodes: nodes),
+        tasks_per_gpu=of_several_nodes(lambda nodes: 0),  # the plugin would ask for `tasks` on each GPU
+        mpi=of_several_nodes(lambda nodes: f"srun --nodes={nodes} --ntasks-per-node=1"),
     params:
         settings=lambda wildcards: as_json(resolve(wildcards)),
+        start=lambda wildcards, resources: resources.get("mpi", ""),
     shell:
-        "reluformer train --settings {params.settings:q} --threads {threads} > {log:q} 2>&1"
+        "export SRUN_CPUS_PER_TASK={threads}; exec {params.start} reluformer train"
+        " --settings {params.settings:q} --threads {threads} > {log:q} 2>&1"

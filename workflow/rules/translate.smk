@@ -11,6 +11,9 @@ rule translate:
         "results/runs/{dataset}/{system}/seed{seed}/translation.json",
     log:
         "logs/translate/{dataset}/{system}/seed{seed}.log",
+    resources:
+        gpu=1,
+        nodes=1,
     shell:
         "reluformer translate-run results/runs/{wildcards.dataset}/{wildcards.system}/seed{wildcards.seed}"
         " > {log:q} 2>&1"

@@ -7,6 +7,8 @@
 The launcher stays, because torchrun neither passes a worker's exit code on nor leaves it time to save when it gets a
 signal: SIGTERM and SIGUSR1 go from here to the workers, which save a checkpoint and leave. Every process dies with its
 parent, so that a killed launcher leaves no training behind.
+
+SIGUSR1 is the warning of a time limit: once the state is saved, a SLURM job is requeued. SIGTERM (scancel) is not.
 """
 
 from __future__ import annotations
@@ -14,8 +16,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +31,7 @@ from reluformer.run import RunConfig
 from reluformer.settings import SettingsError
 from reluformer.training.devices import claim_devices
 from reluformer.training.signals import ASKING, die_with_parent
+from reluformer.training.slurm import first_node, requeue
 
 INTERRUPTED = 75
 """Exit code of a training that saved its state and left on a signal: EX_TEMPFAIL, start it again."""
@@ -75,8 +76,11 @@ def launch(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, threa
             *(str(path.absolute()) for path in (job, corpora, output, checkpoints, outcome)),
         ]
         environment = worker_environment(run, threads, devices, started, os.environ)
-        code = _supervise(command, environment)
-        return _exit_code(code, outcome)
+        torchrun, asked = _supervise(command, environment)
+        code = _exit_code(torchrun, outcome)
+    if code == INTERRUPTED and signal.SIGUSR1 in asked:
+        requeue(os.environ)
+    return code
 
 
 def require_writable(folder: Path) -> None:
@@ -112,15 +116,6 @@ def rendezvous(processes: int, nodes: int, environment: Mapping[str, str]) -> li
     ]
 
 
-def first_node(environment: Mapping[str, str]) -> str:
-    """The address of the first node of this srun step, where its processes meet."""
-    if shutil.which("scontrol") is None:
-        return environment["SLURM_LAUNCH_NODE_IPADDR"]  # where srun was called: the first node, from a batch script
-    name = _scontrol("hostnames", environment["SLURM_STEP_NODELIST"]).split()[0]
-    address = re.search(r"NodeAddr=(\S+)", _scontrol("node", name))
-    return address[1] if address else name
-
-
 def threads_per_process(run: RunConfig, threads: int | None) -> int:
     """CPU threads of each process: the recipe's, or an equal share of what the job is given."""
     available = threads or len(os.sched_getaffinity(0))
@@ -148,10 +143,6 @@ def worker_environment(
     return changed
 
 
-def _scontrol(what: str, of: str) -> str:
-    return subprocess.run(["scontrol", "show", what, of], capture_output=True, text=True, check=True).stdout
-
-
 @contextlib.contextmanager
 def _only_trainer(checkpoints: Path, nodes: int) -> Iterator[None]:
     if nodes > 1 and os.environ.get("SLURM_NODEID", "0") != "0":
@@ -168,13 +159,12 @@ def _only_trainer(checkpoints: Path, nodes: int) -> Iterator[None]:
         lock.release()
 
 
-def _supervise(command: list[str], environment: dict[str, str]) -> int:
-    """Runs torchrun to its end, passing signals on to its workers; its exit code."""
-    asked = False
+def _supervise(command: list[str], environment: dict[str, str]) -> tuple[int, set[int]]:
+    """Runs torchrun to its end, passing signals on to its workers; its exit code, and the signals."""
+    asked: set[int] = set()
 
-    def ask(*_: object) -> None:
-        nonlocal asked
-        asked = True
+    def ask(number: int, _: object) -> None:
+        asked.add(number)
 
     def in_child() -> None:
         die_with_parent()
@@ -186,7 +176,7 @@ def _supervise(command: list[str], environment: dict[str, str]) -> int:
         torchrun = subprocess.Popen(command, env=environment, preexec_fn=in_child)
         while True:
             try:
-                return torchrun.wait(timeout=RESEND_SECONDS if asked else 0.2)
+                return torchrun.wait(timeout=RESEND_SECONDS if asked else 0.2), asked
             except subprocess.TimeoutExpired:
                 if asked:
                     _ask_workers(torchrun.pid)

@@ -14,7 +14,6 @@ from filelock import FileLock
 from reluformer.settings import SettingsError
 from reluformer.training.launch import (
     INTERRUPTED,
-    first_node,
     launch,
     rendezvous,
     require_writable,
@@ -72,16 +71,6 @@ def test_several_nodes_meet_where_srun_says(monkeypatch):
     assert {"--nnodes=2", "--rdzv-backend=c10d", "--rdzv-id=41.1", "--rdzv-endpoint=10.0.0.1:20042"} <= set(command)
     with pytest.raises(SettingsError, match="srun --nodes=2"):
         rendezvous(1, 2, {})
-
-
-def test_the_first_node_is_asked_of_slurm(tmp_path, monkeypatch):
-    scontrol = tmp_path / "scontrol"
-    scontrol.write_text(
-        '#!/bin/sh\n[ "$2" = hostnames ] && printf "n3\\nn4\\n" || echo "NodeName=$3 NodeAddr=10.0.0.$3"\n'
-    )
-    scontrol.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert first_node({"SLURM_STEP_NODELIST": "n[3-4]"}) == "10.0.0.n3"
 
 
 def test_cores_are_shared(toy_run):

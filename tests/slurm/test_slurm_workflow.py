@@ -1,0 +1,103 @@
+"""The workflow on a real SLURM of two nodes, by workflow/profiles/slurm."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(420)]
+
+RUN = "results/runs/numbers/transformer/seed1"
+LONG = {"updates": 100_000, "checkpoint_every": 50, "log_every": 50, "validate_every": 100_000}
+
+
+def checkpoints(workflow):
+    return sorted(workflow.folder.glob("checkpoints/numbers/transformer/seed1/*/update-*"))
+
+
+def summary(workflow, run=RUN):
+    return json.loads((workflow.folder / run / "summary.json").read_text(encoding="utf-8"))
+
+
+def train_log(workflow, run=RUN):
+    path = workflow.folder / run.replace("results/runs", "checkpoints") / "train.log"
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def limited(new_workflow):
+    """A training whose job has one minute; it runs beside the other tests.
+
+    SLURM looks at its limits every 30 s and warns a little early: here 10 to 40 s after each start.
+    """
+    workflow = new_workflow()
+    workflow.configure(training={**LONG, "updates": 12_000, "log_every": 1000})
+    limit = ("--set-resources", "train:runtime=1", "train:slurm_extra='--open-mode=append --signal=USR1@20'")
+    workflow.start(f"{RUN}/summary.json", options=(*limit, "--retries", "0"), timeout=400)
+    return workflow
+
+
+@pytest.fixture(scope="module")
+def failing(new_workflow):
+    """A training that cannot begin; it runs beside the other tests, too."""
+    workflow = new_workflow()
+    workflow.configure(model={"vocabulary": 7})
+    workflow.start(f"{RUN}/summary.json", options=("--retries", "0"))
+    return workflow
+
+
+@pytest.mark.usefixtures("limited")
+def test_the_whole_dag_ends_in_the_report(workflow, state_of):
+    workflow.configure(only=["distance"])
+    workflow.start()
+    assert workflow.wait() == 0, workflow.said()[-6000:]
+    assert (workflow.folder / "results" / "paper" / "report.html").stat().st_size > 0
+    jobs = {rule: workflow.submitted(rule) for rule in ("prepare", "pack", "train", "translate", "analyse")}
+    assert [len(ids) for ids in jobs.values()] == [1, 1, 2, 2, 2]
+    assert not [rule for rule in ("fetch", "score", "study", "claims", "report") if workflow.submitted(rule)]
+    gpus = sorted(state_of(job)["TresPerJob"] for job in jobs["train"])
+    assert gpus == ["gres:gpu:1", "gres:gpu:2"]  # one run is of two processes
+    assert list((workflow.folder / "logs" / "slurm").rglob("*.log"))
+    assert (workflow.folder / "logs" / "train" / "letters@within-32" / "reluformer" / "seed1.log").is_file()
+
+
+def test_a_cancelled_training_goes_on_when_it_is_run_again(workflow, scancel):
+    workflow.configure(training=LONG)
+    workflow.start(f"{RUN}/summary.json", options=("--retries", "0"))
+    workflow.until(lambda: checkpoints(workflow))
+    [job] = workflow.submitted("train")
+    scancel(job)
+    assert workflow.wait() == 1
+    saved = int(checkpoints(workflow)[-1].name.split("-")[1])
+    workflow.start(f"{RUN}/summary.json", options=("--retries", "0"))
+    workflow.until(lambda: "going on from update" in train_log(workflow))
+    resumed = int(re.search(r"going on from update (\d+)", train_log(workflow))[1])
+    assert resumed >= saved
+
+
+@pytest.mark.usefixtures("failing")
+def test_one_training_on_two_nodes(workflow, state_of):
+    workflow.configure(training={"nodes": 2, "updates": 20, "checkpoint_every": 10})
+    workflow.start(f"{RUN}/summary.json")
+    assert workflow.wait() == 0, workflow.said()[-6000:]
+    [job] = workflow.submitted("train")
+    assert state_of(job)["NumNodes"] == "2" and state_of(job)["TresPerJob"] == "gres:gpu:2"
+    assert summary(workflow)["processes"] == 2
+
+
+def test_the_log_of_a_job_that_fails_is_shown(failing):
+    assert failing.wait() == 1
+    assert "error: model.vocabulary: 7: the corpus has " in failing.said()
+    [job] = failing.submitted("train")
+    log = next((failing.folder / "logs" / "slurm").rglob(f"{job}.log"))
+    assert str(log) in failing.said() and "rule train" in log.read_text(encoding="utf-8")
+
+
+def test_a_training_that_meets_its_time_limit_is_queued_again_and_ends(limited, state_of):
+    assert limited.wait() == 0, limited.said()[-6000:]
+    [job] = limited.submitted("train")
+    assert int(state_of(job)["Restarts"]) >= 1
+    assert train_log(limited).count("going on from update") == int(state_of(job)["Restarts"])
+    assert summary(limited)["updates"] == 12_000
