@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 
@@ -102,24 +104,33 @@ class Smoke(Project):
     """A project in which the whole DAG has run on the smoke configuration."""
 
     config: Path
-    first: subprocess.CompletedProcess[str]
+    returncode: int
+    output: str
     seconds: float
 
-    def again(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def again(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Snakemake once more, on the same configuration; configuration files given come on top."""
         archives = ("--config", f"archives={self.folder / 'archives'}")
-        return self.snakemake(*arguments, "--configfile", str(self.config), *archives)
+        return self.snakemake(*arguments, "--configfile", str(self.config), *archives, timeout=timeout)
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Smoke:
-    """The DAG of the smoke configuration, run once. Its tests are one xdist group, so that one worker runs it."""
-    project = copy_workflow(tmp_path_factory.mktemp("smoke"))
-    smoke = Smoke(project.folder, write_smoke(project.folder), first=None, seconds=0.0)  # type: ignore[arg-type]
-    started = time.monotonic()
-    smoke.first = smoke.again()
-    smoke.seconds = time.monotonic() - started
-    return smoke
+def smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Smoke:
+    """The DAG of the smoke configuration, run once for all xdist workers."""
+    shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    folder = shared / "smoke"
+    record = shared / "smoke.json"
+    with FileLock(shared / "smoke.lock"):
+        if record.is_file():
+            told = json.loads(record.read_text(encoding="utf-8"))
+            return Smoke(folder, folder / "smoke" / "smoke.yaml", **told)
+        folder.mkdir()
+        smoke = Smoke(copy_workflow(folder).folder, write_smoke(folder), returncode=-1, output="", seconds=0.0)
+        started = time.monotonic()
+        first = smoke.again(timeout=480)
+        told = {"returncode": first.returncode, "output": first.stdout, "seconds": time.monotonic() - started}
+        record.write_text(json.dumps(told), encoding="utf-8")
+        return Smoke(folder, smoke.config, **told)
 
 
 def planned(dry_run: str) -> dict[str, int]:
@@ -131,3 +142,9 @@ def planned(dry_run: str) -> dict[str, int]:
 def jobs() -> Callable[[str], dict[str, int]]:
     """`planned`, for tests."""
     return planned
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The file that runs the whole DAG starts first and the one that looks at its report last, the rest beside it."""
+    order = {"test_smoke.py": 0, "test_report.py": 2}
+    items.sort(key=lambda item: order.get(item.path.name, 1))

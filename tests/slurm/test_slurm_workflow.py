@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.timeout(420)]
 
 RUN = "results/runs/numbers/transformer/seed1"
 LONG = {"updates": 100_000, "checkpoint_every": 50, "log_every": 50, "validate_every": 100_000}
