@@ -25,6 +25,7 @@ localrules:
     all,
     fetch,
     score,
+    corpus_page,
     claims,
     paper,
     report,
