@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 STUDIES = """
     ffn-activation variance-ratio memory-size concentration anisotropy length-variance attention-activation ablation
-    document-length distance gamma
+    document-length distance gamma measures
 """
 
 
