@@ -33,7 +33,7 @@ rule prepare:
         settings=lambda wildcards: as_json(EXPERIMENT.datasets[wildcards.corpus].preparation()),
     shell:
         "reluformer prepare {input:q} --settings {params.settings:q} --output results/corpora/{wildcards.corpus:q}"
-        " --workers {threads} > {log:q} 2>&1"
+        " --workers {threads} 2>&1 | tee {log:q}"
 
 
 rule pack:
@@ -48,4 +48,4 @@ rule pack:
         settings=lambda wildcards: as_json(EXPERIMENT.datasets[wildcards.corpus].preparation()),
     shell:
         "reluformer pack --settings {params.settings:q} --corpus results/corpora/{wildcards.corpus:q}"
-        " --packing {wildcards.packing} --length {wildcards.length} > {log:q} 2>&1"
+        " --packing {wildcards.packing} --length {wildcards.length} 2>&1 | tee {log:q}"
