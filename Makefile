@@ -34,7 +34,7 @@ format: $(VENV)/.dev ## format Python and Snakemake files, write the schemas ane
 bench: $(VENV)/.dev ## speed and memory, as ratios measured side by side
 	@python -m benchmarks
 
-report: $(VENV)/.runtime ## the report of what is there, without running anything
+report: $(VENV)/.runtime ## build the report of the paper's configuration anew, and what it still needs
 	@$(SNAKEMAKE) --forcerun report results/paper/report.html
 
 clean: ## remove results, logs, checkpoints and the virtual environment; downloads stay
