@@ -34,8 +34,8 @@ format: $(VENV)/.dev ## format Python and Snakemake files, write the schemas ane
 bench: $(VENV)/.dev ## speed and memory, as ratios measured side by side
 	@python -m benchmarks
 
-report: $(VENV)/.runtime ## build the report of the paper's configuration anew, and what it still needs
-	@$(SNAKEMAKE) --forcerun report results/paper/report.html
+report: $(VENV)/.runtime ## build the report of the configuration that was run last anew
+	@$(SNAKEMAKE) --forcerun report --configfile $(firstword $(wildcard results/paper/config.json) config/config.yaml) -- results/paper/report.html
 
 clean: ## remove results, logs, checkpoints and the virtual environment; downloads stay
 	rm -rf results/corpora results/runs results/paper logs checkpoints .snakemake $(VENV)
