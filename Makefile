@@ -11,7 +11,7 @@ SNAKEMAKE := snakemake --cores $(CORES)
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.runtime ## the whole paper in small, on real text, on a CPU (about 20 minutes on two cores)
+demo: $(VENV)/.runtime ## the whole paper in small, on real text, on a CPU (18 minutes on two cores)
 	@$(SNAKEMAKE) --configfile config/demo.yaml
 	@reluformer overview --config config/demo.yaml
 
