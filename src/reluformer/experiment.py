@@ -19,14 +19,13 @@ from tabulate import tabulate
 
 from reluformer.corpus.config import CorpusConfig
 from reluformer.memory.config import ACTIVATIONS, MemoryConfig
-from reluformer.model.config import ModelConfig
+from reluformer.model.config import ATTENTIONS, ModelConfig
 from reluformer.paper.config import StudyConfig
 from reluformer.run import Run, RunConfig, split_dataset, split_system
 from reluformer.settings import SettingsError, Strict, load, merge, nearest, parse, read_yaml
 from reluformer.training.config import TrainingConfig
 from reluformer.translation.config import TranslationConfig
 
-ATTENTIONS = ("encoder_attention", "decoder_attention", "cross_attention")
 RECIPE_PARTS: dict[str, type[Strict]] = {
     "model": ModelConfig,
     "training": TrainingConfig,
@@ -47,7 +46,7 @@ class SystemConfig(Strict):
 
     def memories(self) -> dict[str, Any]:
         """The part of a model's configuration that this system decides."""
-        attentions = {place: merge(self.attention, getattr(self, place)) for place in ATTENTIONS}
+        attentions: dict[str, Any] = {place: merge(self.attention, getattr(self, place)) for place in ATTENTIONS}
         return {"ffn": self.ffn, **attentions, "layers": self.layers}
 
 

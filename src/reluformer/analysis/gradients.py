@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reluformer.analysis.concentration import top_share_of
-from reluformer.analysis.rows import kind_of
 from reluformer.analysis.sweep import TensorBatch
 from reluformer.corpus.batches import collate
+from reluformer.model.config import kind_of
 from reluformer.model.observe import observe
 
 if TYPE_CHECKING:

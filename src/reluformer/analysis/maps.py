@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from reluformer.analysis.rows import Kind, kind_of
 from reluformer.analysis.sweep import TensorBatch
 from reluformer.corpus.batches import collate
+from reluformer.model.config import Kind, kind_of
 from reluformer.model.observe import observe
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from typing import Any, Protocol
 from reluformer.analysis.anisotropy import Anisotropy
 from reluformer.analysis.concentration import SlotUse, TopShare, ValueNorms
 from reluformer.analysis.reach import Distance, Punctuation
-from reluformer.analysis.rows import ATTENTIONS, KINDS, Kind, Rows
+from reluformer.analysis.rows import Rows
 from reluformer.analysis.spread import Entropy, Mass, ZeroShare
 from reluformer.analysis.variance import ModuleVariance, VarianceByLength
+from reluformer.model.config import ATTENTIONS, KINDS, Kind
 
 
 class Measure(Protocol):

@@ -10,25 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
+from reluformer.model.config import kind_of
+
 if TYPE_CHECKING:
     from reluformer.model.observe import Read
-
-Kind = Literal["ffn", "encoder_attention", "decoder_attention", "cross_attention"]
-ATTENTIONS: tuple[Kind, ...] = ("encoder_attention", "decoder_attention", "cross_attention")
-KINDS: tuple[Kind, ...] = ("ffn", *ATTENTIONS)
-
-
-def kind_of(place: str) -> Kind:
-    """`encoder.0.attention` -> `encoder_attention`; see `reluformer.model.observe` for the places."""
-    side, _, module = place.split(".")
-    if module == "attention":
-        return "encoder_attention" if side == "encoder" else "decoder_attention"
-    return "cross_attention" if module == "cross_attention" else "ffn"
 
 
 class Tokens(NamedTuple):

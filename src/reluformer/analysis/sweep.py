@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reluformer.analysis.places import Measure, measures_of
-from reluformer.analysis.rows import Tokens, kind_of, rows_of
+from reluformer.analysis.rows import Tokens, rows_of
 from reluformer.corpus.batches import Batch, collate
+from reluformer.model.config import kind_of
 from reluformer.model.observe import observe
 
 if TYPE_CHECKING:

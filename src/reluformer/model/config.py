@@ -11,13 +11,17 @@ from pydantic import Field, ValidationInfo, field_validator
 from reluformer.memory.config import MemoryConfig
 from reluformer.settings import Strict, merge, nearest, parse
 
-KINDS = ("ffn", "encoder_attention", "decoder_attention", "cross_attention")
+Kind = Literal["ffn", "encoder_attention", "decoder_attention", "cross_attention"]
+ATTENTIONS: tuple[Kind, ...] = ("encoder_attention", "decoder_attention", "cross_attention")
+KINDS: tuple[Kind, ...] = ("ffn", *ATTENTIONS)
 
 
-def kind_of(place: str) -> str:
+def kind_of(place: str) -> Kind:
     """The kind of memory in a place: `encoder.0.attention` -> `encoder_attention`."""
     side, _, name = place.split(".")
-    return f"{side}_attention" if name == "attention" else name
+    if name == "attention":
+        return "encoder_attention" if side == "encoder" else "decoder_attention"
+    return "cross_attention" if name == "cross_attention" else "ffn"
 
 
 def places_of(encoder_layers: int, decoder_layers: int) -> list[str]:

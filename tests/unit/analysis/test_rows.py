@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from reluformer.analysis.rows import Tokens, kind_of, rows_of
+from reluformer.analysis.rows import Tokens, rows_of
+from reluformer.model.config import kind_of
 from reluformer.model.observe import Read
 
 
