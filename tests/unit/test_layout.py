@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "reluformer"
-MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.name != "__init__.py")
+MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.stem not in ("__init__", "__main__"))
 FLOOR = {
     "cli": 4,
     "schemas": 3,

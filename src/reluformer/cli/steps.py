@@ -1,67 +1,30 @@
-"""`reluformer <step>`: each step of the DAG, usable without Snakemake.
+"""The steps of the DAG that work on a corpus or a run.
 
-A step that works on a run or a corpus takes its settings either as `--settings JSON` (what Snakemake hands over, fully
-resolved) or from the configuration files (`--config`, later ones laid over earlier ones).
+Each takes its settings either as `--settings JSON` (what Snakemake hands over, fully resolved) or from the
+configuration files (`--config`, later ones laid over earlier ones).
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from reluformer.cli.app import app
+from reluformer.cli.options import (
+    Config,
+    Corpora,
+    RunFolder,
+    Settings,
+    Threads,
+    experiment_of,
+    parse_json,
+    preparation_of,
+)
 from reluformer.corpus.config import ArchiveConfig
-from reluformer.experiment import Experiment, Preparation
 from reluformer.run import Run, RunConfig
 from reluformer.settings import SettingsError, parse
-
-app = typer.Typer(
-    help=__doc__.splitlines()[0] if __doc__ else None,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-Settings = Annotated[str | None, typer.Option(help="The resolved settings as JSON, instead of --config.")]
-Config = Annotated[list[str] | None, typer.Option(help="A configuration file; repeat to lay one over another.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all that torch finds otherwise.")]
-RunFolder = Annotated[Path, typer.Argument(help="A run's folder, results/runs/DATASET/SYSTEM/seedN.")]
-Corpora = Annotated[Path, typer.Option(help="The folder with the prepared corpora.")]
-
-Results = Annotated[Path, typer.Option(help="The results folder.")]
-
-DEFAULT_CONFIG = "config/config.yaml"
-
-
-def experiment_of(config: list[str] | None) -> Experiment:
-    """The experiment of --config files; a value that starts with '{' is a whole configuration as JSON."""
-    files = config or [DEFAULT_CONFIG]
-    if files[0].startswith("{"):
-        return Experiment(parse_json(files[0], "--config"))
-    return Experiment.from_files(DEFAULT_CONFIG, *[file for file in files if file != DEFAULT_CONFIG])
-
-
-def parse_json(text: str, where: str) -> dict[str, Any]:
-    """A JSON object given on the command line. Raises `SettingsError`."""
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise SettingsError(f"{where}: not valid JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise SettingsError(f"{where}: expected a JSON object, found {type(data).__name__}")
-    return data
-
-
-def preparation_of(settings: str | None, dataset: str | None, config: list[str] | None) -> Preparation:
-    """A corpus's settings from JSON, or by the dataset's name from the configuration files."""
-    if settings is not None:
-        return parse(Preparation, parse_json(settings, "--settings"), "--settings")
-    if dataset is None:
-        raise SettingsError("name a dataset, or give --settings")
-    return experiment_of(config).dataset(dataset).preparation()
 
 
 @app.command()
@@ -182,54 +145,3 @@ def variance_law(
     from reluformer.analysis.gaussian import write_variance_law
 
     write_variance_law(output, seed)
-
-
-@app.command()
-def study(
-    name: Annotated[str, typer.Argument(help="A study of config/studies.yaml.")],
-    config: Config = None,
-    results: Results = Path("results"),
-) -> None:
-    """Build one study's tables and figures from its runs."""
-    from reluformer.paper.build import build_study
-
-    build_study(experiment_of(config), name, results)
-
-
-@app.command()
-def claims(config: Config = None, results: Results = Path("results")) -> None:
-    """Put what the paper claims beside what the runs show."""
-    from reluformer.paper.claims import build_claims
-
-    build_claims(experiment_of(config), results)
-
-
-@app.command()
-def overview(config: Config = None, results: Results = Path("results")) -> None:
-    """Print the main table, the verdicts, and where the report is."""
-    from reluformer.paper.overview import overview as overview_of
-
-    print(overview_of(experiment_of(config), results))
-
-
-@app.command()
-def schemas(folder: Annotated[Path, typer.Argument(help="Where the JSON schemas go.")]) -> None:
-    """Write the JSON schema of every configuration file, for editors."""
-    from reluformer.schemas import write_schemas
-
-    write_schemas(folder)
-
-
-def main() -> None:
-    """Runs the command line; a person's mistake ends as one line and exit code 2."""
-    try:
-        app()
-    except SettingsError as error:
-        print(f"reluformer: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""`reluformer <step>`: each step of the DAG, usable without Snakemake, and tools for people."""

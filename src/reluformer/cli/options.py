@@ -1,0 +1,50 @@
+"""What the commands share: options, and how settings are read from JSON or configuration files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reluformer.experiment import Experiment, Preparation
+from reluformer.settings import SettingsError, parse
+
+Settings = Annotated[str | None, typer.Option(help="The resolved settings as JSON, instead of --config.")]
+Config = Annotated[list[str] | None, typer.Option(help="A configuration file; repeat to lay one over another.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all that torch finds otherwise.")]
+RunFolder = Annotated[Path, typer.Argument(help="A run's folder, results/runs/DATASET/SYSTEM/seedN.")]
+Corpora = Annotated[Path, typer.Option(help="The folder with the prepared corpora.")]
+
+Results = Annotated[Path, typer.Option(help="The results folder.")]
+
+DEFAULT_CONFIG = "config/config.yaml"
+
+
+def experiment_of(config: list[str] | None) -> Experiment:
+    """The experiment of --config files; a value that starts with '{' is a whole configuration as JSON."""
+    files = config or [DEFAULT_CONFIG]
+    if files[0].startswith("{"):
+        return Experiment(parse_json(files[0], "--config"))
+    return Experiment.from_files(DEFAULT_CONFIG, *[file for file in files if file != DEFAULT_CONFIG])
+
+
+def parse_json(text: str, where: str) -> dict[str, Any]:
+    """A JSON object given on the command line. Raises `SettingsError`."""
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"{where}: not valid JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise SettingsError(f"{where}: expected a JSON object, found {type(data).__name__}")
+    return data
+
+
+def preparation_of(settings: str | None, dataset: str | None, config: list[str] | None) -> Preparation:
+    """A corpus's settings from JSON, or by the dataset's name from the configuration files."""
+    if settings is not None:
+        return parse(Preparation, parse_json(settings, "--settings"), "--settings")
+    if dataset is None:
+        raise SettingsError("name a dataset, or give --settings")
+    return experiment_of(config).dataset(dataset).preparation()

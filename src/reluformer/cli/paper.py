@@ -1,0 +1,47 @@
+"""The steps from runs to the paper, and the schemas of its configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reluformer.cli.app import app
+from reluformer.cli.options import Config, Results, experiment_of
+
+
+@app.command()
+def study(
+    name: Annotated[str, typer.Argument(help="A study of config/studies.yaml.")],
+    config: Config = None,
+    results: Results = Path("results"),
+) -> None:
+    """Build one study's tables and figures from its runs."""
+    from reluformer.paper.build import build_study
+
+    build_study(experiment_of(config), name, results)
+
+
+@app.command()
+def claims(config: Config = None, results: Results = Path("results")) -> None:
+    """Put what the paper claims beside what the runs show."""
+    from reluformer.paper.claims import build_claims
+
+    build_claims(experiment_of(config), results)
+
+
+@app.command()
+def overview(config: Config = None, results: Results = Path("results")) -> None:
+    """Print the main table, the verdicts, and where the report is."""
+    from reluformer.paper.overview import overview as overview_of
+
+    print(overview_of(experiment_of(config), results))
+
+
+@app.command()
+def schemas(folder: Annotated[Path, typer.Argument(help="Where the JSON schemas go.")]) -> None:
+    """Write the JSON schema of every configuration file, for editors."""
+    from reluformer.schemas import write_schemas
+
+    write_schemas(folder)
