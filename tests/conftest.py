@@ -16,6 +16,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import yaml
 from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
@@ -142,6 +143,21 @@ def planned(dry_run: str) -> dict[str, int]:
 def jobs() -> Callable[[str], dict[str, int]]:
     """`planned`, for tests."""
     return planned
+
+
+@pytest.fixture
+def edit() -> Callable[..., None]:
+    """`edit(path, *keys, value=...)` sets one key of a YAML file."""
+
+    def set_key(path: Path, *keys: str, value: object) -> None:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        inner = data
+        for key in keys[:-1]:
+            inner = inner[key]
+        inner[keys[-1]] = value
+        path.write_text(yaml.safe_dump(data), encoding="utf-8")
+
+    return set_key
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

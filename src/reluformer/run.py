@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from reluformer.files import write_text
 from reluformer.model.config import ModelConfig
 from reluformer.settings import SettingsError, Strict, load
 from reluformer.training.config import TrainingConfig
@@ -27,7 +28,7 @@ class RunConfig(Strict):
 
     def save(self, path: Path) -> None:
         """Writes the configuration as YAML."""
-        path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+        write_text(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
 
     @classmethod
     def load(cls, folder: Path) -> RunConfig:

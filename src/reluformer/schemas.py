@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 from reluformer.experiment import DatasetConfig, ExperimentConfig, SystemConfig
+from reluformer.files import write_text
 from reluformer.paper.config import ClaimConfig, StudyConfig
 from reluformer.run import RunConfig
 
@@ -31,4 +32,4 @@ def write_schemas(folder: Path) -> None:
     """Writes `NAME.schema.json` for every kind of configuration file."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in SCHEMAS:
-        (folder / f"{name}.schema.json").write_text(schema_text(name), encoding="utf-8")
+        write_text(folder / f"{name}.schema.json", schema_text(name))

@@ -68,16 +68,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def edit(path: Path, *keys: str, value: object) -> None:
-    """Sets one key of a YAML file."""
-    data = yaml.safe_load(path.read_text())
-    inner = data
-    for key in keys[:-1]:
-        inner = inner[key]
-    inner[keys[-1]] = value
-    path.write_text(yaml.safe_dump(data))
-
-
 def test_studies_expand_into_runs_and_share_them(folder):
     experiment = Experiment(CONFIG, folder)
     assert experiment.study_runs("gamma") == [
@@ -169,7 +159,7 @@ def test_a_mistake_in_the_config_is_one_line(folder, change, message):
         ("datasets/pairs.yaml", ("model", "heads"), 5, "heads: 5: the width 64 is not a multiple of it"),
     ],
 )
-def test_a_mistake_in_a_file_is_one_line_that_names_the_file(folder, file, keys, value, message):
+def test_a_mistake_in_a_file_is_one_line_that_names_the_file(folder, edit, file, keys, value, message):
     edit(folder / file, *keys, value=value)
     with pytest.raises(SettingsError) as caught:
         Experiment(CONFIG, folder)

@@ -24,6 +24,7 @@ FLOOR = {
     "experiment": 0,
     "run": 0,
     "settings": 0,
+    "files": 0,
 }
 
 

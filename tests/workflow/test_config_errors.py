@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import yaml
 
 
 @pytest.mark.parametrize(
@@ -22,14 +21,8 @@ import yaml
         ("claims.yaml", ("distance", "study"), "distanec", "'distanec': unknown study; did you mean 'distance'?"),
     ],
 )
-def test_one_line_names_file_key_value_and_the_nearest_valid_name(project, file, keys, value, message):
-    path = project.folder / "config" / file
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    inner = data
-    for key in keys[:-1]:
-        inner = inner[key]
-    inner[keys[-1]] = value
-    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+def test_one_line_names_file_key_value_and_the_nearest_valid_name(project, edit, file, keys, value, message):
+    edit(project.folder / "config" / file, *keys, value=value)
 
     result = project.snakemake("-n", timeout=60)
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import yaml
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -24,13 +23,11 @@ UPDATES, EVERY = 4000, 100
 
 
 @pytest.fixture
-def numbers(smoke_project):
+def numbers(smoke_project, edit):
     """A project with a training of a few seconds to go."""
     project = smoke_project()
-    path = project.folder / "smoke" / "smoke.yaml"
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    config["training"] = {"updates": UPDATES, "checkpoint_every": EVERY, "log_every": 10, "validate_every": UPDATES}
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    training = {"updates": UPDATES, "checkpoint_every": EVERY, "log_every": 10, "validate_every": UPDATES}
+    edit(project.folder / "smoke" / "smoke.yaml", "training", value=training)
     return project
 
 

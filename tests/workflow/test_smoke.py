@@ -15,15 +15,6 @@ STUDIES = """
 """
 
 
-def edit(path, *keys, value):
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    inner = data
-    for key in keys[:-1]:
-        inner = inner[key]
-    inner[keys[-1]] = value
-    path.write_text(yaml.safe_dump(data), encoding="utf-8")
-
-
 def test_every_study_ends_in_tables_figures_and_one_report(smoke):
     assert smoke.returncode == 0, smoke.output[-4000:]
     paper = smoke.folder / "results" / "paper"
@@ -56,7 +47,7 @@ def test_there_is_nothing_to_do_a_second_time(smoke):
     assert "Nothing to be done" in smoke.again().stdout
 
 
-def test_one_more_seed_trains_only_that_seed(smoke, jobs):
+def test_one_more_seed_trains_only_that_seed(smoke, edit, jobs):
     path = smoke.folder / "smoke" / "smoke.yaml"
     edit(path, "seeds", value=[1, 2])
     try:
@@ -71,7 +62,7 @@ def test_one_more_seed_trains_only_that_seed(smoke, jobs):
     assert not {"prepare", "pack", "fetch"} & jobs(result.stdout).keys()
 
 
-def test_another_learning_rate_trains_everything_of_that_dataset_and_prepares_nothing(smoke, jobs):
+def test_another_learning_rate_trains_everything_of_that_dataset_and_prepares_nothing(smoke, edit, jobs):
     path = smoke.folder / "smoke" / "numbers.yaml"
     rate = yaml.safe_load(path.read_text(encoding="utf-8"))["training"].get("learning_rate", 5e-4)
     edit(path, "training", "learning_rate", value=0.01)

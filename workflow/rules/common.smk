@@ -47,7 +47,6 @@ wildcard_constraints:
     seed=r"\d+",
     packing="within|across",
     length=r"\d+",
-    split="train|valid|test",
 
 
 def as_json(model):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from reluformer.analysis.artifacts import write_json
+from reluformer.files import write_json
 from reluformer.memory.activations import build_activation
 from reluformer.memory.config import MemoryConfig
 from reluformer.memory.read import read

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from reluformer.analysis.artifacts import write_arrays, write_json
+from reluformer.analysis.artifacts import write_arrays
 from reluformer.analysis.config import AnalysisConfig
 from reluformer.analysis.gradients import gradient_top_shares
 from reluformer.analysis.maps import attention_maps, chosen_segment, no_maps
@@ -18,6 +18,7 @@ from reluformer.analysis.reach import is_punctuation
 from reluformer.analysis.sweep import sweep
 from reluformer.corpus.store import Store, view_folder
 from reluformer.corpus.subword import Subword
+from reluformer.files import write_json
 from reluformer.model.files import load_model
 from reluformer.model.objective import Objective
 from reluformer.run import RunConfig, split_dataset

@@ -19,6 +19,7 @@ from reluformer.corpus.download import DownloadError, download
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.extract import TAR_SUFFIXES, verify_members
 from reluformer.corpus.statistics import sha256
+from reluformer.files import write_text
 
 
 def fetch(archive: ArchiveConfig, folder: Path, archives: Path | None) -> Path:
@@ -131,6 +132,4 @@ def _record(target: Path) -> None:
     """Writes NAME.sha256 in the format of sha256sum."""
     record = target.with_name(f"{target.name}.sha256")
     if not record.is_file():
-        partial = record.with_name(f".{record.name}.part")
-        partial.write_text(f"{sha256(target)}  {target.name}\n", encoding="ascii")
-        partial.replace(record)
+        write_text(record, f"{sha256(target)}  {target.name}\n")

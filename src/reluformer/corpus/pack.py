@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from reluformer.corpus.config import CorpusConfig
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.pairs import SPLITS
-from reluformer.corpus.statistics import Lengths, write_json
+from reluformer.corpus.statistics import Lengths
 from reluformer.corpus.store import Sequences, Store, StoreWriter
 from reluformer.corpus.subword import SENT
+from reluformer.files import write_json
 
 _CHUNK = 2000
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reluformer.corpus.clean import STEPS
+from reluformer.files import write_text
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem }
@@ -39,10 +40,8 @@ def write_page(corpus: Path, views: Sequence[str], output: Path, note: str = "")
     parts += ["<h2>Configuration</h2>", f"<p>{escape(versions)}</p>"]
     parts += [f"<pre>{escape(json.dumps(provenance['configuration'], indent=1, ensure_ascii=False))}</pre>"]
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
-    partial = output.with_name(f".{output.name}.partial")
     text = f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(parts)}</body></html>\n"
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(output)
+    write_text(output, text)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -83,10 +82,3 @@ def sources(archives: Sequence[tuple[ArchiveConfig, Path]]) -> list[dict[str, An
 def versions() -> dict[str, str]:
     """The packages that decide what the prepared text is."""
     return {name: version(name) for name in ("sacremoses", "sentencepiece", "numpy")}
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Writes JSON through a temporary name, so that the file is whole or absent."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)

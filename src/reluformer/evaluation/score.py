@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from reluformer.evaluation.bleu import bleu, chrf, tokenized_bleu
 from reluformer.evaluation.buckets import TOKENS, WORDS, describe_lengths, score_buckets
 from reluformer.evaluation.detokenise import detokenise_all
 from reluformer.evaluation.documents import Segment, read_segments, score_documents
+from reluformer.files import write_json
 from reluformer.run import RunConfig, split_dataset
 from reluformer.settings import SettingsError
 
@@ -48,7 +48,7 @@ def score_run(run_folder: Path, corpora: Path) -> None:
                 f"the {SPLIT} split of {config.dataset}; translate the run again"
             )
         scores = {"status": translation["status"], **score(hypotheses, references, config)}
-    _write(run_folder / "scores.json", scores)
+    write_json(run_folder / "scores.json", scores)
 
 
 def score(hypotheses: list[dict[str, Any]], references: References, config: RunConfig) -> dict[str, Any]:
@@ -109,9 +109,3 @@ def _read(path: Path) -> str:
 def _lines(path: Path) -> list[str]:
     text = _read(path)
     return text.removesuffix("\n").split("\n") if text else []  # splitlines() would split at other characters too
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    temporary.replace(path)

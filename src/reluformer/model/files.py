@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from reluformer.files import replace
 from reluformer.model.transformer import Transformer
 from reluformer.run import RunConfig
 from reluformer.settings import SettingsError, nearest
@@ -18,13 +18,8 @@ MODEL_FILE = "model.safetensors"
 
 def save_model(model: Transformer, path: str | Path) -> None:
     """Writes the parameters to `path` (a safetensors file) in their own dtype, whole or not at all."""
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, part)
-        os.replace(part, path)  # noqa: PTH105
-    finally:
-        part.unlink(missing_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    replace(Path(path), lambda temporary: save_file(tensors, temporary))
 
 
 def load_model(run_folder: str | Path, device: str | torch.device = "cpu") -> tuple[Transformer, RunConfig]:

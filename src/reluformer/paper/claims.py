@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 import pandas as pd
 
 from reluformer.experiment import Experiment
+from reluformer.files import write_json, write_text
 from reluformer.paper import page
 from reluformer.paper.config import ClaimConfig
-from reluformer.paper.formats import markdown, pipe_table, write_text
+from reluformer.paper.formats import markdown, pipe_table
 from reluformer.paper.metrics import metric
 from reluformer.paper.notes import reported, source_note, toy_stamp
 from reluformer.paper.outputs import read_claims
@@ -34,7 +34,7 @@ def build_claims(experiment: Experiment, results: Path) -> None:
     notes = [STATED, source_note()]
     content = {"title": experiment.config.title, "toy": experiment.config.toy, "rule": STATED, "claims": judged}
     folder = results / "paper"
-    write_text(folder / "claims.json", json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_json(folder / "claims.json", content)
     pages = [*([stamp] if stamp else []), f"## {GROUNDS}", pipe_table(grounds), *notes]
     write_text(folder / "claims.md", markdown(TITLE, verdicts, pages))
     tables = [("", verdicts), (GROUNDS, grounds)]

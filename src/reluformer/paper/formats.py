@@ -1,10 +1,8 @@
-"""Tables as text: Markdown and LaTeX; and writing a file in one piece."""
+"""Tables as text: Markdown and LaTeX."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import pandas as pd
 from tabulate import tabulate
@@ -60,19 +58,3 @@ def latex(label: str, title: str, table: pd.DataFrame, lines: Sequence[str]) -> 
 def escape_tex(text: str) -> str:
     """`text` with LaTeX's special characters escaped and the project's symbols as mathematics."""
     return "".join(TEX.get(character, character) for character in str(text))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file in one piece, folders made as needed."""
-    write_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def write_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` with a temporary name beside `path`, of the same suffix, then renames it to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

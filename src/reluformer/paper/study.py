@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from reluformer.experiment import Experiment
+from reluformer.files import write_text
 from reluformer.paper import page
-from reluformer.paper.formats import latex, markdown, write_text
+from reluformer.paper.formats import latex, markdown
 from reluformer.paper.metrics import metric
 from reluformer.paper.notes import answer, footer, reported_lines, toy_stamp
 from reluformer.paper.outputs import read_claims

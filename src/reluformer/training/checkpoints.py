@@ -20,8 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from reluformer.files import sync, write_json
 from reluformer.training.errors import TrainingError
-from reluformer.training.files import sync, write_json
 
 CHECKSUMS = "checksums.json"
 NAME = re.compile(r"update-(\d{8,})(-interim)?")

@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from reluformer.files import replace, write_json
 from reluformer.model.files import save_model
 from reluformer.run import RunConfig
-from reluformer.training.files import replace, write_json
 from reluformer.training.loop import Ending, Trainer
 from reluformer.training.state import average_weights, load_module, module_tensors
 from reluformer.training.summary import code_version, machine, versions
@@ -26,8 +26,8 @@ def write_outputs(trainer: Trainer, run: RunConfig, ending: Ending, output: Path
         before = trainer.checkpoints.regular(trainer.update, run.training.average_last - 1)
         files = [checkpoint.path / "model.safetensors" for checkpoint in before]
         load_module(module, average_weights(files, module_tensors(module)))
-    replace(output / "model.safetensors", lambda path: save_model(module.model, path))
-    replace(output / "config.yaml", run.save)
+    save_model(module.model, output / "model.safetensors")
+    run.save(output / "config.yaml")
     replace(output / "log.jsonl", lambda path: shutil.copyfile(trainer.log.lines, path))
     write_json(output / "summary.json", summarise(trainer, run, ending))
 

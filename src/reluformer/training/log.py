@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from reluformer.training.files import sync, write_text
+from reluformer.files import sync, write_text
 
 
 class RunLog:

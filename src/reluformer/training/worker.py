@@ -24,6 +24,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
+from reluformer.files import write_json
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
 from reluformer.run import RunConfig
@@ -32,7 +33,6 @@ from reluformer.training.checkpoints import Checkpoints, open_folder
 from reluformer.training.data import TrainingData, open_data
 from reluformer.training.engine import World, build_engine, join_world
 from reluformer.training.errors import Interrupted, TrainingError
-from reluformer.training.files import write_json
 from reluformer.training.finish import write_outputs
 from reluformer.training.log import RunLog, warn_of
 from reluformer.training.loop import Trainer

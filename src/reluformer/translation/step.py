@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from reluformer.corpus.statistics import write_json
 from reluformer.corpus.store import Store, view_folder
 from reluformer.corpus.subword import Subword
+from reluformer.files import write_json, write_text
 from reluformer.model.files import load_model
 from reluformer.run import RunConfig, split_dataset
 from reluformer.settings import SettingsError
@@ -53,7 +53,7 @@ def translate_run(run_folder: Path, corpora: Path, threads: int | None = None) -
         hypotheses = translate(model, [store.src(i) for i in range(len(store))], config.translation, device)
         seconds = time.perf_counter() - begin
         lines = jsonl(hypotheses, store.src_lengths.tolist(), load_subword(corpora, config.dataset))
-    _write_lines(run_folder / "hypotheses.jsonl", lines)
+    write_text(run_folder / "hypotheses.jsonl", "".join(f"{line}\n" for line in lines))
     tokens = sum(len(hypothesis.tokens) for hypothesis in hypotheses)
     translation = {
         "status": status,
@@ -100,10 +100,3 @@ def jsonl(hypotheses: Sequence[Hypothesis], source_tokens: Sequence[int], subwor
         }
         lines.append(json.dumps(line, ensure_ascii=False, allow_nan=False))
     return lines
-
-
-def _write_lines(path: Path, lines: Sequence[str]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{line}\n" for line in lines)
-    partial.replace(path)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -9,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from reluformer.corpus.config import ArchiveConfig
-from reluformer.corpus.statistics import Lengths, length_distribution, sha256, sources, versions, write_json
+from reluformer.corpus.statistics import Lengths, length_distribution, sha256, sources, versions
 
 
 def test_length_distribution() -> None:
@@ -50,11 +49,3 @@ def test_sources(tmp_path: Path) -> None:
 
 def test_versions() -> None:
     assert {"sacremoses", "sentencepiece"} <= set(versions())
-
-
-def test_json_is_whole_or_absent(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"größe": 1})
-    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"größe": 1}
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(tmp_path / "b.json", {"x": float("nan")})
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]

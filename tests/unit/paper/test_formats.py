@@ -1,7 +1,6 @@
 import pandas as pd
-import pytest
 
-from reluformer.paper.formats import escape_tex, latex, markdown, pipe_table, write_file, write_text
+from reluformer.paper.formats import escape_tex, latex, markdown, pipe_table
 
 TABLE = pd.DataFrame({"system": ["A & B", "C|D"], "share": ["50% ± 1%", "not run"]})
 
@@ -24,16 +23,3 @@ def test_latex_is_escaped_and_labelled():
 
 def test_a_backslash_is_not_escaped_twice():
     assert escape_tex("\\{") == r"\textbackslash{}\{"
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "a" / "table.csv"
-    write_text(path, "old")
-
-    def fail(temporary):
-        temporary.write_text("half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_file(path, fail)
-    assert path.read_text() == "old" and [p.name for p in path.parent.iterdir()] == ["table.csv"]

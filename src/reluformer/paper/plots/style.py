@@ -15,7 +15,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from reluformer.paper.formats import write_file
+from reluformer.files import replace
 from reluformer.paper.metrics import Metric
 
 COLOURS = ("#332288", "#cc6677", "#117733", "#882255", "#ddaa33", "#88ccee", "#44aa99", "#999933", "#aa4499")
@@ -136,4 +136,4 @@ def empty(axes: Axes, message: str) -> None:
 def save(figure: Figure, path: Path) -> None:
     """Writes the figure in the format of the path's suffix, in one piece and without a date."""
     metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-    write_file(path, lambda temporary: figure.savefig(temporary, metadata=metadata))
+    replace(path, lambda temporary: figure.savefig(temporary, metadata=metadata))

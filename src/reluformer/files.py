@@ -19,18 +19,22 @@ def sync(path: Path) -> None:
 
 
 def replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` with a temporary name beside `path`, then renames."""
-    temporary = path.with_name(f".{path.name}.partial")
-    write(temporary)
-    sync(temporary)
-    temporary.replace(path)
+    """Calls `write` with a temporary name beside `path`, of the same suffix, then renames; makes the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        write(temporary)
+        sync(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """`Path.write_text`, whole or not at all."""
-    replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    """UTF-8 with the line ends of `text`, whole or not at all."""
+    replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline=""))
 
 
 def write_json(path: Path, data: Any) -> None:
     """`data` as JSON, whole or not at all. Raises `ValueError` for NaN and infinity."""
-    write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
