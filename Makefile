@@ -2,6 +2,7 @@
 PYTHON ?= python3
 CORES ?= $(shell env -u OMP_NUM_THREADS nproc)
 VENV := .venv
+PEERS := $(or $(PEERS_VENV),.venv-peers)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 SNAKEMAKE := snakemake --cores $(CORES)
 
@@ -31,14 +32,14 @@ format: $(VENV)/.dev ## format Python and Snakemake files, write the schemas ane
 	@snakefmt Snakefile workflow
 	@reluformer schemas workflow/schemas
 
-bench: $(VENV)/.dev ## speed and memory, as ratios measured side by side
-	@python -m benchmarks
+bench: $(VENV)/.dev $(PEERS)/.made ## speed and memory against others', as ratios measured side by side
+	@PEERS_VENV=$(PEERS) python -m benchmarks --save $(BENCHMARKS)
 
 report: $(VENV)/.runtime ## build the report of the configuration that was run last anew
 	@$(SNAKEMAKE) --forcerun report --configfile $(firstword $(wildcard results/paper/config.json) config/config.yaml) -- results/paper/report.html
 
-clean: ## remove results, logs, checkpoints and the virtual environment; downloads stay
-	rm -rf results/corpora results/runs results/paper logs checkpoints .snakemake $(VENV)
+clean: ## remove results, logs, checkpoints and the virtual environments; downloads stay
+	rm -rf results/corpora results/runs results/paper logs checkpoints .snakemake $(VENV) .venv-peers
 
 $(VENV)/.runtime: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -48,4 +49,10 @@ $(VENV)/.runtime: requirements.txt pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+$(PEERS)/.made: benchmarks/peers.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check --no-deps joeynmt==2.3.0
 	@touch $@

@@ -1,31 +1,39 @@
-"""Every benchmark, or those named: `python -m benchmarks [corpus] [decoding]`; each prints ratios measured in one run.
+"""Every benchmark, or those named: `python -m benchmarks [--save] [corpus] [training] ...`; prints ratios.
 
-The options of one are on its own command line, e.g. `python benchmarks/decoding.py --help`.
+Each module here with a function `rows()` is a benchmark. The options of one are on its own command line, e.g.
+`python -m benchmarks.decoding --help`. `--save` also writes the rows to `benchmarks/results/`.
 """
 
 from __future__ import annotations
 
-import runpy
+import importlib
 import sys
 from pathlib import Path
 
-FOLDER = Path(__file__).parent
-NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("__"))
+from benchmarks.rows import save, table
+
+NAMES = sorted(
+    path.stem for path in Path(__file__).parent.glob("*.py") if "\ndef rows(" in path.read_text(encoding="utf-8")
+)
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     """Runs them one after the other, each with its default options; 2 for a name that does not exist."""
-    chosen = sys.argv[1:] or NAMES
+    chosen = [name for name in arguments if name != "--save"] or NAMES
     for name in chosen:
         if name not in NAMES:
             print(f"benchmarks: {name!r}: there is no such benchmark; valid: {', '.join(NAMES)}", file=sys.stderr)
             return 2
+    collected = []
     for name in chosen:
         print(f"== {name}", flush=True)
-        sys.argv = [str(FOLDER / f"{name}.py")]
-        runpy.run_path(sys.argv[0], run_name="__main__")
+        found = [row.record() for row in importlib.import_module(f"benchmarks.{name}").rows()]
+        collected += found
+        if "--save" in arguments:
+            print(f"{len(found)} rows in {save(name, found)}", flush=True)
+    print(table(collected))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

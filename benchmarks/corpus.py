@@ -1,7 +1,8 @@
 """Speed and memory of the whole preparation of a corpus, at two sizes of the same text.
 
-    python benchmarks/corpus.py                                   # made-up text with a Zipf vocabulary
-    python benchmarks/corpus.py --src train.de --tgt train.en     # real line-aligned text, repeated to reach each size
+    python -m benchmarks.corpus                                   # made-up text with a Zipf vocabulary
+    python -m benchmarks.corpus --src train.de --tgt train.en     # real line-aligned text, repeated to reach each size
+    python -m benchmarks.corpus --pairs 35000 1700000             # the sizes of IWSLT14 and Europarl
 
 Prints one line a size: pairs a second (reading to token store), and peak memory of the main process plus that of every
 worker; then how long opening the store and the first batch take, and the ratio of the memories.
@@ -19,15 +20,17 @@ import resource
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from benchmarks.rows import Row, table
 from reluformer.corpus.batches import BatchSampler
 from reluformer.corpus.config import CorpusConfig
 from reluformer.corpus.prepare import prepare
 from reluformer.corpus.store import Store
 
-SIZES = (35_000, 1_700_000)
+SIZES = (10_000, 60_000)
 FILES = ("train.src", "train.tgt", "held.src", "held.tgt")
 
 
@@ -77,8 +80,16 @@ def measure(folder: Path, workers: int, src: str, tgt: str) -> None:
     (folder / "measured.json").write_text(json.dumps({"seconds": seconds, "main": main, "worker": child}))
 
 
-def benchmark(pairs: int, sides: dict[str, Iterator[str]], workers: int, languages: list[str]) -> float:
-    """Prints the figures of one size; returns the peak memory in MiB."""
+class Cost(NamedTuple):
+    """What a preparation took: pairs a second, peak memory in MiB, and seconds from the store to a first batch."""
+
+    speed: float
+    memory: float
+    opening: float
+
+
+def benchmark(pairs: int, sides: dict[str, Iterator[str]], workers: int, languages: list[str]) -> Cost:
+    """Prints the figures of one size, and returns them."""
     folder = Path(tempfile.mkdtemp(prefix="corpus-benchmark-"))
     try:
         for side, lines in sides.items():
@@ -100,9 +111,32 @@ def benchmark(pairs: int, sides: dict[str, Iterator[str]], workers: int, languag
         next(BatchSampler(store.src_lengths, store.tgt_lengths, batch_tokens=4096, seed=1))
         first = time.perf_counter()
         print(f"{'':>9}  store opened in {opened - begin:.3f} s, first batch after {first - opened:.3f} s", flush=True)
-        return memory
+        return Cost(pairs / seconds, memory, first - begin)
     finally:
         shutil.rmtree(folder)
+
+
+def rows() -> list[Row]:
+    """Speed and memory at the default sizes: the larger against the smaller."""
+    return compare(list(SIZES), {side: made_up(seed) for seed, side in enumerate(("src", "tgt"))})
+
+
+def compare(
+    sizes: list[int],
+    sides: dict[str, Iterator[str]],
+    workers: int = os.cpu_count() or 1,
+    languages: Sequence[str] = ("de", "en"),
+) -> list[Row]:
+    """The cost of the largest of the sizes against that of the smallest."""
+    costs = {pairs: benchmark(pairs, sides, workers, list(languages)) for pairs in sizes}
+    small, large = min(costs), max(costs)
+    name, peer = f"corpus of {large:,} pairs", f"of {small:,} pairs"
+    ours, theirs = costs[large], costs[small]
+    return [
+        Row(f"{name}: preparation", ours.speed, peer, theirs.speed, "pairs/s"),
+        Row(f"{name}: peak memory", ours.memory, peer, theirs.memory, "MiB", less=True),
+        Row(f"{name}: store to first batch", ours.opening, peer, theirs.opening, "s", less=True),
+    ]
 
 
 def main() -> None:
@@ -114,12 +148,10 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
-    memory = []
-    for pairs in arguments.pairs:
-        given = {"src": arguments.src, "tgt": arguments.tgt}
-        sides = {side: repeated(path) if path else made_up(seed) for seed, (side, path) in enumerate(given.items())}
-        memory.append(benchmark(pairs, sides, arguments.workers, arguments.languages))
-    print(f"memory, largest to smallest: {max(memory) / min(memory):.2f}")
+    given = {"src": arguments.src, "tgt": arguments.tgt}
+    sides = {side: repeated(path) if path else made_up(seed) for seed, (side, path) in enumerate(given.items())}
+    rows = compare(arguments.pairs, sides, arguments.workers, arguments.languages)
+    print(table([row.record() for row in rows]))
 
 
 if __name__ == "__main__":

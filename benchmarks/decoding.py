@@ -1,12 +1,12 @@
 """Speed of the beam search with caches, against the same translations found without them.
 
-    python benchmarks/decoding.py                                    # the demo's model: 2+2 layers, width 192
-    python benchmarks/decoding.py --width 512 --layers 6 --beam 5 --vocabulary 10000 --systems transformer reluformer
+    python -m benchmarks.decoding                                    # the demo's model: 2+2 layers, width 192
+    python -m benchmarks.decoding --width 512 --layers 6 --beam 5 --vocabulary 10000 --systems transformer reluformer
 
 Peers, all with the same weights: `without caches`, the same batched search with the whole prefix read again at each
 step; `one by one`, the usual loop over sentences, a beam in plain torch, without caches or batches. Weights are random,
-with a pull towards hypotheses of about the source's length. Prints one line a system: tokens a second of each and ours
-as a ratio to the peers; fails where a peer finds other translations.
+with a pull towards hypotheses of about the source's length. Prints tokens a second of each and
+ours as a ratio to the peers; fails where a peer finds other translations.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from benchmarks.rows import Row, table, threads
 from reluformer.corpus.subword import BOS, EOS, PAD
 from reluformer.experiment import SystemConfig
 from reluformer.model.config import ModelConfig
@@ -126,7 +127,18 @@ def check(ours: list[Hypothesis], theirs: list[Hypothesis], name: str) -> None:
         raise SystemExit(f"{name}: only {same} of {len(ours)} translations are ours")
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main() -> None:
+    """Runs the benchmark."""
+    print(table([row.record() for row in compare(parser().parse_args())]))
+
+
+def rows() -> list[Row]:
+    """Every system at the default size."""
+    return compare(parser().parse_args([]))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options and their defaults."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--systems", nargs="+", default=["transformer", "attention-entmax15", "reluformer"])
     parser.add_argument("--layers", type=int, default=2)
@@ -136,8 +148,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--beam", type=int, default=4)
     parser.add_argument("--batch-tokens", type=int, default=3000, help="source tokens of a batch")
     parser.add_argument("--sentences", type=int, default=1000, help="for ours; the peers translate the first tenth")
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args(arguments)
+    parser.add_argument("--threads", type=int, default=threads())
+    return parser
+
+
+def compare(options: argparse.Namespace) -> list[Row]:
+    """Prints a line a system; ours against each peer, on the sentences that the peers translate."""
+    rows = []
     torch.set_num_threads(options.threads)
     random = np.random.default_rng(0)
     lengths = np.clip(random.lognormal(2.6, 0.5, options.sentences), 4, 60).astype(int)
@@ -154,7 +171,6 @@ def main(arguments: list[str] | None = None) -> None:
         begin = time.perf_counter()
         ours, _ = measure(lambda model=model: translate(model, sources, config))
         seconds = time.perf_counter() - begin
-        rates = []
         few, found = measure(lambda model=model: translate(model, some, config))
         for peer, find in (
             ("without caches", lambda model=model: translate(WithoutCaches(model), some, config)),
@@ -162,8 +178,9 @@ def main(arguments: list[str] | None = None) -> None:
         ):
             rate, theirs = measure(find)
             check(found, theirs, peer)
-            rates.append(f"{few / rate:.1f}x {peer} ({rate:.0f})")
-        print(f"{name}: {ours:.0f} tokens/s ({seconds:.1f} s for {len(sources)}), {', '.join(rates)}", flush=True)
+            rows.append(Row(f"decoding, {name}", few, peer, rate, "tokens/s"))
+        print(f"{name}: {ours:.0f} tokens/s ({seconds:.1f} s for {len(sources)})", flush=True)
+    return rows
 
 
 if __name__ == "__main__":

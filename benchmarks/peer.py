@@ -1,0 +1,81 @@
+"""A peer in its own environment, asked line by line, so that ours and theirs can be measured in turns.
+
+    with Peer("marian", threads=2) as marian:
+        marian.call("build", width=512)
+        seconds = marian.call("update", batch=...)
+
+runs `benchmarks/peers/marian.py`, which serves the functions it names (see `benchmarks/peers/protocol.py`). The
+environment is `.venv-peers`, made by `make bench`; PEERS_VENV names another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from benchmarks.rows import ROOT
+
+WORKERS = Path(__file__).parent / "peers"
+
+
+class PeerError(RuntimeError):
+    """The peers' environment is missing, or a peer failed; the message is its traceback."""
+
+
+def peers_python() -> Path:
+    """The Python of the peers' environment. Raises `PeerError` where it does not exist."""
+    python = Path(os.environ.get("PEERS_VENV", ROOT / ".venv-peers")) / "bin" / "python"
+    if not python.is_file():
+        raise PeerError(f"{python}: missing: `make bench` makes the peers' environment; PEERS_VENV names another")
+    return python
+
+
+class Peer:
+    """A running worker `benchmarks/peers/NAME.py`, with so many threads; a context manager that ends it."""
+
+    def __init__(self, name: str, threads: int, python: Path | None = None) -> None:
+        self.name = name
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+        self._process = subprocess.Popen(
+            [python or peers_python(), WORKERS / f"{name}.py"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def call(self, function: str, **arguments: Any) -> Any:
+        """What the worker's function returns; arguments and result are JSON. Raises `PeerError`."""
+        process = self._process
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            process.stdin.write(json.dumps({"call": function, "with": arguments}) + "\n")
+            process.stdin.flush()
+            reply = json.loads(process.stdout.readline() or "null")
+        except BrokenPipeError:
+            reply = None
+        if reply is None:
+            raise PeerError(f"{self.name}: ended with exit code {process.wait()} (its messages are above)")
+        if "error" in reply:
+            raise PeerError(f"{self.name}: {function}: {reply['error']}")
+        return reply["result"]
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()

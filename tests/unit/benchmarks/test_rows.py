@@ -1,0 +1,69 @@
+"""The rows that benchmarks give, their table and their file."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from benchmarks import __main__ as command
+from benchmarks.rows import Row, interleaved, save, slug, table
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "less", "ratio", "met"),
+    [
+        (150.0, 100.0, False, 1.5, True),
+        (110.0, 100.0, False, 1.1, False),
+        (4.0, 8.0, True, 2.0, True),
+        (8.0, 8.0, True, 1.0, False),
+        (3.0, None, False, None, None),
+    ],
+)
+def test_a_ratio_above_one_is_better(ours, theirs, less, ratio, met):
+    row = Row("x", ours, "them", theirs, "s", target=1.25, less=less)
+    assert row.ratio == (None if ratio is None else pytest.approx(ratio))
+    assert row.met is met
+
+
+def test_a_row_without_a_target_is_neither_met_nor_missed():
+    assert Row("x", 1.0, "them", 2.0, "s").record()["met"] is None
+
+
+def test_the_reason_is_told_only_of_a_miss():
+    missed = Row("slow thing", 1.0, "them", 2.0, "tokens/s", target=1.0, why="bound by memory").record()
+    reached = Row("fast thing", 3.0, "them", 2.0, "tokens/s", target=1.0, why="bound by memory").record()
+    assert missed["why"] == "bound by memory" and reached["why"] == ""
+    text = table([missed, reached])
+    assert "missed: slow thing, against them: bound by memory" in text
+    assert "missed: fast thing" not in text
+
+
+def test_measures_are_taken_in_turns_and_the_warm_ones_do_not_count():
+    order = []
+    values = {"a": iter([99.0, 1.0, 3.0, 2.0]), "b": iter([99.0, 5.0, 5.0, 5.0])}
+
+    def measure(name):
+        order.append(name)
+        return next(values[name])
+
+    found = interleaved({name: lambda name=name: measure(name) for name in values}, rounds=3)
+    assert order == ["a", "b"] * 4
+    assert found == {"a": (2.0, 0.25), "b": (5.0, 0.0)}
+
+
+def test_a_file_keeps_the_rows_of_other_benchmarks_and_replaces_its_own(tmp_path):
+    for ours in (1.0, 2.0):
+        save("one", [Row("x", ours, "them", 2.0, "s").record()], tmp_path)
+    path = save("two", [Row("y", 3.0, "them", 2.0, "s").record()], tmp_path)
+    found = json.loads(path.read_text())
+    assert [(row["benchmark"], row["name"], row["ours"]) for row in found["rows"]] == [("one", "x", 2), ("two", "y", 3)]
+    assert {"name", "ours", "peer", "theirs", "unit", "ratio", "target", "met", "why"} <= set(found["rows"][0])
+    assert found["cpu"] and found["threads"] and "torch" in found["packages"] and found["rows"][0]["commit"]
+    assert path.name.endswith(f"-{slug(found['device'])}.json")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_benchmark_that_does_not_exist_is_named(capsys):
+    assert command.main(["trainin"]) == 2
+    assert "'trainin'" in capsys.readouterr().err
+    assert {"corpus", "decoding"} <= set(command.NAMES)
