@@ -155,16 +155,21 @@ def _start_munge(daemons: list[subprocess.Popen[bytes]]) -> None:
 class Workflow:
     """A project whose jobs go to the cluster by the profile."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, project: Any) -> None:
+        self.project, self.folder = project, project.folder
         self.process: subprocess.Popen[bytes] | None = None
-        self.says = folder / "snakemake.out"
+        self.says = self.folder / "snakemake.out"
 
     def configure(self, **changes: Any) -> None:
         """Lays `changes` over the smoke configuration: `training`, `model`, `only`, ..."""
         path = self.folder / "smoke" / "smoke.yaml"
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
         path.write_text(yaml.safe_dump({**config, **changes}), encoding="utf-8")
+
+    def here(self, *targets: str) -> subprocess.CompletedProcess[str]:
+        """Runs snakemake without the cluster, to its end."""
+        archives = ("--config", f"archives={self.folder / 'archives'}")
+        return self.project.snakemake("--configfile", "smoke/smoke.yaml", *archives, "--", *targets)
 
     def start(self, *targets: str, options: tuple[str, ...] = (), timeout: float = 240) -> None:
         """Starts snakemake with the profile; what it says goes to a file."""
@@ -222,6 +227,19 @@ def cancel(job: str) -> None:
     assert run("scancel", job).returncode == 0
 
 
+def warn(job: str) -> None:
+    """What SLURM does before a job's time limit: USR1 to the processes of its steps."""
+    assert run("scancel", "--signal=USR1", job).returncode == 0
+
+
+def fail_node(name: str) -> None:
+    """What SLURM does to a node that no longer answers: it is down, its jobs are queued again or lost.
+
+    This one does answer, and so comes back by itself (ReturnToService).
+    """
+    assert run("scontrol", "update", f"nodename={name}", "state=down", "reason=test").returncode == 0
+
+
 def job_state(job: str) -> dict[str, str]:
     """What scontrol knows of a job: JobState, Restarts, NumNodes, ...; `nodes`: the GPUs of each of its nodes."""
     return dict(re.findall(r"(\w+)=(\S*)", run("scontrol", "--details", "show", "job", job).stdout))
@@ -242,7 +260,7 @@ def new_workflow(cluster: Path, smoke_project: Callable[[], Any]) -> Iterator[Ca
     made: list[Workflow] = []
 
     def make() -> Workflow:
-        made.append(Workflow(smoke_project().folder))
+        made.append(Workflow(smoke_project()))
         return made[-1]
 
     yield make
@@ -268,3 +286,15 @@ def state_of() -> Callable[[str], dict[str, str]]:
 def scancel() -> Callable[[str], None]:
     """`cancel`, for tests."""
     return cancel
+
+
+@pytest.fixture(scope="session")
+def warn_of_time_limit() -> Callable[[str], None]:
+    """`warn`, for tests."""
+    return warn
+
+
+@pytest.fixture(scope="session")
+def lose_node() -> Callable[[str], None]:
+    """`fail_node`, for tests."""
+    return fail_node

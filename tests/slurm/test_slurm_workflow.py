@@ -30,12 +30,18 @@ def train_log(workflow, run=RUN):
 def limited(new_workflow):
     """A training whose job has one minute; it runs beside the other tests.
 
-    SLURM looks at its limits every 30 s and warns a little early: here 10 to 40 s after each start.
+    SLURM looks at its limits every 30 s and warns a little early: here 10 to 40 s after each start. How many updates
+    take 75 s here, a short training tells first.
     """
     workflow = new_workflow()
-    workflow.configure(training={**LONG, "updates": 12_000, "log_every": 1000})
+    workflow.configure(training={**LONG, "updates": 1000})
+    short = RUN.replace("seed1", "seed9")
+    assert workflow.here(f"{short}/summary.json").returncode == 0
+    told = summary(workflow, short)
+    workflow.updates = int(75 * 1000 / told["seconds"])
+    workflow.configure(training={**LONG, "updates": workflow.updates, "log_every": 1000})
     limit = ("--set-resources", "train:runtime=1", "train:slurm_extra='--open-mode=append --signal=USR1@20'")
-    workflow.start(f"{RUN}/summary.json", options=(*limit, "--retries", "0"), timeout=400)
+    workflow.start(f"{RUN}/summary.json", options=(*limit, "--retries", "0"), timeout=840)
     return workflow
 
 
@@ -48,17 +54,26 @@ def failing(new_workflow):
     return workflow
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("limited")
 def test_the_whole_dag_ends_in_the_report(workflow, state_of):
-    workflow.configure(only=["distance"])
-    workflow.start()
+    """Every system and study, as in the demo, on a made-up corpus and with few updates."""
+    workflow.start(timeout=840)
     assert workflow.wait() == 0, workflow.said()[-6000:]
     assert (workflow.folder / "results" / "paper" / "report.html").stat().st_size > 0
     jobs = {rule: workflow.submitted(rule) for rule in ("prepare", "pack", "train", "translate", "analyse")}
-    assert [len(ids) for ids in jobs.values()] == [2, 1, 2, 2, 2]  # the report describes both corpora
+    runs = len(list((workflow.folder / "results" / "runs").glob("*/*/seed*/summary.json")))
+    assert runs > 25
+    assert {rule: len(ids) for rule, ids in jobs.items()} == {
+        "prepare": 2,
+        "pack": 2,
+        "train": runs,
+        "translate": runs,
+        "analyse": runs,
+    }
     assert not [rule for rule in ("fetch", "score", "corpus", "study", "claims", "report") if workflow.submitted(rule)]
     gpus = sorted(state_of(job)["TresPerJob"] for job in jobs["train"])
-    assert gpus == ["gres:gpu:1", "gres:gpu:2"]  # one run is of two processes
+    assert gpus == ["gres:gpu:1"] * (runs - 1) + ["gres:gpu:2"]  # one run is of two processes
     assert list((workflow.folder / "logs" / "slurm").rglob("*.log"))
     assert (workflow.folder / "logs" / "train" / "letters@within-32" / "reluformer" / "seed1.log").is_file()
 
@@ -87,6 +102,16 @@ def test_one_training_on_two_nodes(workflow, state_of):
     assert summary(workflow)["processes"] == 2
 
 
+def test_a_warned_training_on_two_nodes_saves_and_is_queued_again(workflow, state_of, warn_of_time_limit):
+    workflow.configure(training={**LONG, "nodes": 2})
+    workflow.start(f"{RUN}/summary.json", options=("--retries", "0"))
+    workflow.until(lambda: checkpoints(workflow))
+    [job] = workflow.submitted("train")
+    warn_of_time_limit(job)
+    workflow.until(lambda: "going on from update" in train_log(workflow))
+    assert state_of(job)["Restarts"] == "1" and state_of(job)["NumNodes"] == "2"
+
+
 def test_the_log_of_a_job_that_fails_is_shown(failing):
     assert failing.wait() == 1
     assert "error: model.vocabulary: 7: the corpus has " in failing.said()
@@ -100,4 +125,14 @@ def test_a_training_that_meets_its_time_limit_is_queued_again_and_ends(limited, 
     [job] = limited.submitted("train")
     assert int(state_of(job)["Restarts"]) >= 1
     assert train_log(limited).count("going on from update") == int(state_of(job)["Restarts"])
-    assert summary(limited)["updates"] == 12_000
+    assert summary(limited)["updates"] == limited.updates
+
+
+def test_a_training_whose_node_fails_is_queued_again_and_goes_on(workflow, state_of, lose_node):
+    workflow.configure(training=LONG)
+    workflow.start(f"{RUN}/summary.json", options=("--retries", "0"))
+    workflow.until(lambda: checkpoints(workflow))
+    [job] = workflow.submitted("train")
+    lose_node(state_of(job)["NodeList"])
+    workflow.until(lambda: "going on from update" in train_log(workflow))
+    assert state_of(job)["Restarts"] == "1"

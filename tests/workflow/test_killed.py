@@ -1,4 +1,4 @@
-"""Snakemake killed in the middle of a training; a results folder that cannot be written to."""
+"""Snakemake killed in mid-training; a results folder that cannot be written to; nodes that are not there."""
 
 from __future__ import annotations
 
@@ -96,6 +96,17 @@ def test_a_training_asked_to_leave_is_started_again(numbers, begun):
     assert begun.wait(120) == 0, (numbers.folder / "begun.out").read_text()
     assert "Trying to restart job" in (numbers.folder / "begun.out").read_text()
     assert "going on from update" in (checkpoints / "train.log").read_text()
+
+
+def test_several_nodes_without_slurm_are_refused(smoke_project, edit):
+    project = smoke_project()
+    edit(project.folder / "smoke" / "smoke.yaml", "training", value={"nodes": 2})
+    result = project.snakemake(*options(project), "--retries", "0", "--", TARGET, timeout=90)
+    assert result.returncode == 1
+    assert (
+        "training.nodes: 2: several nodes need SLURM: use `snakemake --profile workflow/profiles/slurm`"
+        in result.stdout
+    )
 
 
 @pytest.mark.skipif(os.getuid() != 0 or shutil.which("mount") is None, reason="only root can mount a folder read-only")

@@ -1,5 +1,5 @@
 # One run: dataset × system × seed. Its checkpoints are not outputs, so that a killed training goes on where it was.
-# On several nodes, SLURM's srun starts it once on each. `exec`: the signals that ask it to save are its own to handle.
+# On several nodes, SLURM's srun starts it once on each; without SLURM, the step says what is needed. `exec`: the signals that ask it to save are its own to handle.
 
 
 rule train:
@@ -23,5 +23,5 @@ rule train:
         settings=lambda wildcards: as_json(resolve(wildcards)),
         start=lambda wildcards, resources: resources.get("mpi", ""),
     shell:
-        "export SRUN_CPUS_PER_TASK={threads}; exec {params.start} reluformer train"
+        "export SRUN_CPUS_PER_TASK={threads}; exec ${{SLURM_JOB_ID:+{params.start}}} reluformer train"
         " --settings {params.settings:q} --threads {threads} > {log:q} 2>&1"

@@ -103,7 +103,10 @@ def rendezvous(processes: int, nodes: int, environment: Mapping[str, str]) -> li
     if nodes == 1:
         return [*torchrun, "--standalone"]
     if environment.get("SLURM_STEP_NUM_NODES") != str(nodes):
-        raise SettingsError(f"training.nodes: {nodes}: start it by `srun --nodes={nodes} --ntasks-per-node=1`")
+        raise SettingsError(
+            f"training.nodes: {nodes}: several nodes need SLURM: use `snakemake --profile workflow/profiles/slurm`, "
+            f"or start this in a job by `srun --nodes={nodes} --ntasks-per-node=1`"
+        )
     identity = f"{environment['SLURM_JOB_ID']}.{environment.get('SLURM_STEP_ID', '0')}"
     port = 20_000 + sum(map(int, identity.split("."))) % 20_000  # the same on every node, another for another job
     address = first_node(environment)

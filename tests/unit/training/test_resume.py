@@ -38,16 +38,18 @@ def kill_at_random(each, rng: random.Random, kills: int) -> None:
         each.start()
         time.sleep(rng.uniform(0.1, 1.0))
         each.kill()
+        assert not each.output.exists(), "the training ended before it was killed"
 
 
 @pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_at_random_moments(training, processes):
-    recipe = {"updates": 100, "processes": processes, "checkpoint_every": 4, "keep": 3}
+    recipe = {"updates": 800, "processes": processes, "validate_every": 200, "stop_on": "bleu"}
     straight = training("straight", **recipe).finish()
     killed = training("killed", **recipe)
-    kill_at_random(killed, random.Random(processes), 4 if processes == 1 else 3)
+    kill_at_random(killed, random.Random(processes), kills=10)
     killed.finish()
     assert "going on from update" in killed.messages()
+    assert all("bleu" in line for line in straight.log("valid"))
     same(straight, killed)
 
 
