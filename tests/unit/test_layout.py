@@ -13,6 +13,7 @@ MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.stem not in ("__i
 FLOOR = {
     "cli": 4,
     "schemas": 3,
+    "doctor": 3,
     "training": 3,
     "translation": 3,
     "analysis": 3,

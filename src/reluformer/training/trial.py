@@ -1,0 +1,88 @@
+"""Two updates of a small ReLUFormer in every process: does here what a training needs?
+
+    torchrun --nproc-per-node 2 -m reluformer.training.trial OUTPUT.json
+
+Every process has other data; after an update all have the same weights if, and only if, they exchanged gradients.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from pathlib import Path
+
+import deepspeed
+import torch
+from torch.nn.utils import parameters_to_vector
+
+from reluformer.files import write_json
+from reluformer.memory.config import MemoryConfig
+from reluformer.model.config import ModelConfig
+from reluformer.model.objective import Objective
+from reluformer.model.transformer import Transformer
+from reluformer.training.config import TrainingConfig
+from reluformer.training.engine import build_engine, join_world
+
+VOCABULARY, PAIRS, LENGTH = 50, 8, 12
+RELU = MemoryConfig.model_validate(
+    {"activation": "relu-scaled", "options": {"gamma": 1.0}, "penalty": {"weight": 0.01, "margin": 0.7}}
+)
+MODEL = ModelConfig(
+    encoder_layers=1,
+    decoder_layers=1,
+    width=32,
+    heads=2,
+    slots=64,
+    vocabulary=VOCABULARY,
+    dropout=0.0,
+    encoder_attention=RELU,
+    decoder_attention=RELU,
+    cross_attention=RELU,
+)
+
+
+def main(output: Path) -> int:
+    """Writes what happened as JSON; the exit code is 1 where the processes differ, or nothing was learned."""
+    started = time.monotonic()
+    world = join_world()
+    torch.manual_seed(1)
+    objective = Objective(Transformer(MODEL), 0.1)
+    engine = build_engine(objective, TrainingConfig(updates=2, warmup=0), world)
+    before = parameters_to_vector(engine.module.parameters()).detach().clone()
+    torch.manual_seed(2 + world.rank)
+    ids = torch.randint(5, VOCABULARY, (PAIRS, LENGTH), device=world.device)
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    loss = 0.0
+    for _ in range(2):
+        losses = engine(ids, mask, ids, ids, mask)
+        mean = losses.loss_sum / losses.tokens + losses.penalty
+        engine.backward(mean, scale_wrt_gas=False)
+        engine.step()
+        loss = mean.item()
+    after = parameters_to_vector(engine.module.parameters()).detach()
+    first = after.clone()
+    torch.distributed.broadcast(first, 0)
+    apart = world.sum((after - first).abs().max())
+    moved = (after - before).abs().max()
+    good = bool(apart == 0) and bool(moved > 0) and bool(torch.isfinite(after).all())
+    if world.first:
+        told = {
+            "processes": world.size,
+            "device": world.device.type,
+            "backend": torch.distributed.get_backend(),
+            "deepspeed": deepspeed.__version__,
+            "loss": loss if math.isfinite(loss) else None,
+            "good": good,
+            "seconds": time.monotonic() - started,
+        }
+        write_json(output, told)
+    world.barrier()
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    CODE = main(Path(sys.argv[1]))
+    sys.stdout.flush()
+    os._exit(CODE)

@@ -1,0 +1,65 @@
+"""The doctor on this machine, made to look like one without compiler, SLURM, network and GPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """What `reluformer doctor --json` says on a machine that has Python and nothing else; and how long it took."""
+    closed = "http://127.0.0.1:9"
+    environment = {
+        **{key: value for key, value in os.environ.items() if "proxy" not in key.lower()},
+        "PATH": str(tmp_path_factory.mktemp("empty")),
+        **dict.fromkeys(("http_proxy", "https_proxy", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"), closed),
+        "PIP_CONFIG_FILE": "/dev/null",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    environment.pop("RELUFORMER_ARCHIVES", None)
+    started = time.monotonic()
+    command = [sys.executable, "-m", "reluformer.cli", "doctor", "--json", "--config", "config/config.yaml"]
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90)
+    return ended, time.monotonic() - started
+
+
+def test_it_says_what_is_missing_and_how_to_mend_it(bare):
+    told = {check["name"]: check for check in json.loads(bare[0].stdout)["checks"]}
+    for name, words in {
+        "compiler": "apt install g++",
+        "SLURM": "login node",
+        "GPU": "NVIDIA GPU",
+        "corpus iwslt14": "archives=DIR",
+        "corpus europarl7": "archives=DIR",
+    }.items():
+        assert told[name]["state"] == "missing" and words in told[name]["mend"], name
+
+
+def test_it_tells_what_works_by_training_on_two_processes(bare):
+    told = {check["name"]: check for check in json.loads(bare[0].stdout)["checks"]}
+    assert told["two processes"]["state"] == "ok", told["two processes"]
+    assert "gloo" in told["two processes"]["found"] and "equal" in told["two processes"]["means"]
+
+
+def test_the_exit_code_is_whether_the_demo_can_run(bare):
+    ended, seconds = bare
+    told = json.loads(ended.stdout)
+    wheel = next(check for check in told["checks"] if check["name"] == "corpus demo-sentences")
+    at_hand = any((ROOT / "resources").glob("homeassistant-*.whl"))
+    assert wheel["state"] == ("ok" if at_hand else "missing")
+    assert ended.returncode == (0 if told["demo"] else 1) and told["demo"] == (at_hand and _rest_is_there(told))
+    assert seconds < 60
+
+
+def _rest_is_there(told) -> bool:
+    return not any(check["needed"] and check["state"] == "missing" for check in told["checks"])

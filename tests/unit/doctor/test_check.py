@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import sys
+import time
+
+from reluformer.doctor.check import last_line, run
+
+
+def test_a_command_that_is_not_there():
+    ended = run(["no-such-command"], 5)
+    assert ended.code is None and last_line(ended) == "no-such-command: No such file or directory"
+
+
+def test_a_command_that_hangs_is_killed_with_its_children():
+    started = time.monotonic()
+    ended = run(["sh", "-c", "sleep 60 & sleep 60"], 0.3)
+    assert time.monotonic() - started < 5
+    assert ended.code is None and "no answer within" in last_line(ended)
+
+
+def test_what_a_command_says():
+    ended = run([sys.executable, "-c", "import sys; print(1); sys.exit('first\\nlast\\n')"], 10)
+    assert ended.code == 1 and ended.output == "1\n" and last_line(ended) == "last"
