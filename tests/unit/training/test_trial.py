@@ -1,4 +1,4 @@
-"""The trial is no success where the numbers are not. That it is one on a sound machine is shown in cli/test_doctor.py."""
+"""The trial is no success where the numbers are not; that it is one on a sound machine is shown by cli/test_doctor.py."""
 
 from __future__ import annotations
 
