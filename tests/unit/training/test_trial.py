@@ -1,4 +1,4 @@
-"""The trial is no success where the numbers are not; that it is one on a sound machine is shown by cli/test_doctor.py."""
+"""The trial is no success where the numbers are not; on a sound machine it is one (cli/test_doctor.py)."""
 
 from __future__ import annotations
 
