@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import Field
 from tabulate import tabulate
 
-from reluformer.corpus.config import CorpusConfig
+from reluformer.corpus.config import CorpusConfig, SizesConfig
 from reluformer.memory.config import ACTIVATIONS, MemoryConfig
 from reluformer.model.config import ATTENTIONS, ModelConfig
 from reluformer.paper.config import StudyConfig
@@ -65,6 +65,7 @@ class DatasetConfig(Strict):
     src: str = Field(description="language code of the source")
     tgt: str = Field(description="language code of the target")
     corpus: CorpusConfig
+    sizes: SizesConfig | None = Field(None, description="what to plan with until the corpus is prepared")
     model: dict[str, Any] = Field(default_factory=dict, description="keys of the model configuration")
     training: dict[str, Any] = Field(default_factory=dict, description="keys of the training configuration")
     translation: dict[str, Any] = Field(default_factory=dict, description="keys of the translation configuration")

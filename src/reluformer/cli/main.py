@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from reluformer.cli import doctor, paper, steps  # noqa: F401  each adds its commands to the app
+from reluformer.cli import doctor, paper, plan, steps  # noqa: F401  each adds its commands to the app
 from reluformer.cli.app import app
 from reluformer.settings import SettingsError
 

@@ -53,6 +53,17 @@ class SegmentsConfig(Strict):
     lengths: list[int] = Field(description="L, in subword tokens of the longer side, <sent> marks included")
 
 
+class SizesConfig(Strict):
+    """How large a corpus will be; `reluformer plan` counts with it until the corpus is prepared."""
+
+    train: int = Field(ge=1, description="sentence pairs")
+    valid: int = Field(ge=1, description="sentence pairs")
+    test: int = Field(ge=1, description="sentence pairs")
+    src_tokens: float = Field(gt=0, description="mean subwords of a source sentence")
+    tgt_tokens: float = Field(gt=0, description="mean subwords of a target sentence")
+    sentences_per_document: float = Field(10.0, ge=1)
+
+
 class CorpusConfig(Strict):
     """One parallel corpus, from its archives to token ids."""
 

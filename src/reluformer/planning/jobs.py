@@ -1,0 +1,75 @@
+"""The jobs of an experiment and what each waits for, from its studies alone.
+
+What a study is made of (`reluformer.paper.outputs`) says which steps a run goes through: one that no table or figure
+needs the measures of is not analysed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from reluformer.experiment import Experiment
+from reluformer.paper.outputs import claims_inputs, study_inputs
+from reluformer.run import Run, split_dataset
+
+STEP_OF_FILE = {
+    "model.safetensors": "train",
+    "config.yaml": "train",
+    "log.jsonl": "train",
+    "summary.json": "train",
+    "hypotheses.jsonl": "translate",
+    "translation.json": "translate",
+    "scores.json": "score",
+    "analysis.json": "analyse",
+    "attention.npz": "analyse",
+}
+BEFORE = {"translate": "train", "score": "translate", "analyse": "train"}
+ON_A_DEVICE = ("train", "translate", "analyse")
+"""Steps that hold a GPU where there is one."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job: its step, what it is about, the names of the jobs before it."""
+
+    name: str
+    step: str
+    run: Run | None = None
+    after: tuple[str, ...] = field(default=())
+
+
+def list_jobs(experiment: Experiment) -> list[Job]:
+    """Every job of the experiment, each after those that it waits for."""
+    jobs: dict[str, Job] = {}
+
+    def add(step: str, name: str, run: Run | None = None, after: tuple[str, ...] = ()) -> str:
+        key = f"{step} {name}" if name else step
+        jobs.setdefault(key, Job(key, step, run, after))
+        return key
+
+    def dataset(name: str) -> str:
+        base, view = split_dataset(name)
+        prepared = add("prepare", base)
+        return add("pack", name, after=(prepared,)) if view else prepared
+
+    def of_run(step: str, run: Run) -> str:
+        before = of_run(BEFORE[step], run) if step in BEFORE else dataset(run.dataset)
+        return add(step, run.path, run, (before,))
+
+    def of_files(paths: list[str]) -> tuple[str, ...]:
+        found: dict[str, None] = {}
+        for path in paths:
+            parts = PurePosixPath(path).parts
+            if "runs" in parts and parts[-1] in STEP_OF_FILE:
+                run = Run.parse("/".join(parts[parts.index("runs") + 1 : -1]))
+                found.setdefault(of_run(STEP_OF_FILE[parts[-1]], run))
+            else:
+                found.setdefault(add("other", path))
+        return tuple(found)
+
+    ends = [add("study", study, after=of_files(study_inputs(experiment, study))) for study in experiment.studies]
+    ends.append(add("claims", "", after=of_files(claims_inputs(experiment))))
+    ends += [add("corpus_page", name, after=(add("prepare", name),)) for name in experiment.datasets]
+    add("report", "", after=tuple(ends))
+    return list(jobs.values())

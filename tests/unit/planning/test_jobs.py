@@ -1,0 +1,23 @@
+from collections import Counter
+
+from reluformer.planning.jobs import list_jobs
+
+
+def test_every_run_is_trained_once_and_jobs_come_after_what_they_wait_for(paper):
+    jobs = list_jobs(paper)
+    assert Counter(job.step for job in jobs)["train"] == len(paper.runs)
+    seen = set()
+    for job in jobs:
+        assert set(job.after) <= seen
+        seen.add(job.name)
+    assert jobs[-1].step == "report" and len(seen) == len(jobs)
+
+
+def test_a_run_goes_through_the_steps_that_its_studies_need(demo):
+    names = {job.name: job for job in list_jobs(demo)}
+    sweep = "demo-sentences/ffn-softmax+slots=32+recipe=sweep/seed1"
+    assert f"score {sweep}" in names and f"analyse {sweep}" not in names
+    assert names[f"score {sweep}"].after == (f"translate {sweep}",)
+    assert names["train demo-documents@within-128/transformer/seed1"].after == ("pack demo-documents@within-128",)
+    assert names["pack demo-documents@within-128"].after == ("prepare demo-documents",)
+    assert f"score {sweep}" in names["study memory-size"].after

@@ -1,0 +1,30 @@
+from pathlib import Path
+
+from reluformer.planning.kinds import key_of, list_kinds, with_vocabulary
+from reluformer.planning.sizes import read_sizes
+
+
+def test_numbers_of_a_system_do_not_make_a_kind_but_learned_does(paper):
+    runs = {run.system: paper.resolve(run) for run in paper.study_runs("gamma") if run.seed == 1}
+    keys = {system.split("+")[1]: key_of(config) for system, config in runs.items()}
+    assert keys["gamma=0.5"] == keys["gamma=4"] != keys["gamma=learned"]
+
+
+def test_every_run_is_of_a_kind_and_seeds_share_it(paper):
+    sizes = {name: read_sizes(name, paper.dataset(name), Path("none")) for name in {r.dataset for r in paper.runs}}
+    kinds = list_kinds(paper, sizes)
+    assert sum(kind.runs for kind in kinds.values()) == len(paper.runs)
+    assert all(kind.runs % len(paper.config.seeds) == 0 for kind in kinds.values())
+    assert all(kind.config.model.vocabulary for kind in kinds.values())
+
+
+def test_the_batch_the_shape_and_the_processes_make_kinds(demo):
+    run = next(iter(demo.runs))
+    config = with_vocabulary(demo.runs[run], 10)
+    other = [
+        config.model_copy(update={"training": config.training.model_copy(update=change)})
+        for change in ({"batch_tokens": 7}, {"processes": 2}, {"updates": 9, "learning_rate": 1.0})
+    ]
+    assert [key_of(one) == key_of(config) for one in other] == [False, False, True]
+    wider = config.model_copy(update={"model": config.model.model_copy(update={"slots": 1})})
+    assert key_of(wider) != key_of(config)

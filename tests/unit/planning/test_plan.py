@@ -1,0 +1,68 @@
+import json
+from collections import Counter
+
+import pytest
+
+from reluformer.planning.cards import CARDS, START, Rates
+from reluformer.planning.plan import Basis, collect, make_plan, stated
+
+
+@pytest.fixture(scope="module")
+def planned(paper, tmp_path_factory):
+    sizes, kinds = collect(paper, tmp_path_factory.mktemp("corpora"))
+    return lambda devices: make_plan(paper, sizes, kinds, stated(kinds, sizes, CARDS["h100"], 0.4), devices)
+
+
+def test_the_papers_configuration_is_complete(paper):
+    """Every system on the sentences, every attention at every L and packing, three seeds of each."""
+    runs = Counter((run.dataset, run.system.split("+")[0]) for run in paper.runs)
+    assert {system for dataset, system in runs if dataset == "iwslt14"} == set(paper.systems)
+    attentions = set(paper.systems) - {"ffn-softmax", "ffn-softmax-layernorm", "attention-relu"}
+    for packing in ("within", "across"):
+        for length in (128, 256, 512, 1024, 2048):
+            found = {system for dataset, system in runs if dataset == f"europarl7@{packing}-{length}"}
+            assert found == attentions, (packing, length)
+    slots = {run.system for run in paper.runs if "slots=" in run.system and run.seed == 1}
+    assert len(slots) == 3 * 9
+    gammas = {run.system for run in paper.runs if "gamma=" in run.system and run.seed == 1}
+    assert len(gammas) == 6
+    assert {run.seed for run in paper.runs} == {1, 2, 3} and len(paper.runs) == 3 * (9 + 27 + 6 + 60)
+
+
+def test_totals_are_the_sums_of_the_runs(planned, paper):
+    plan = planned(8)
+    assert plan["totals"]["runs"] == len(plan["runs"]) == len(paper.runs)
+    assert plan["totals"]["updates"] == sum(config.training.updates for config in paper.runs.values())
+    on_gpus = sum(sum(seconds for step, seconds in row["seconds"].items() if step != "score") for row in plan["runs"])
+    assert plan["totals"]["device_hours"] == pytest.approx(on_gpus / 3600)
+    assert sum(group["runs"] for group in plan["groups"]) == len(paper.runs)
+    json.dumps(plan, allow_nan=False)
+
+
+def test_more_devices_take_less_but_never_less_than_the_critical_path(planned):
+    one, eight, many = (planned(devices)["time"] for devices in (1, 8, 10_000))
+    assert one["seconds"] > eight["seconds"] > many["seconds"] == pytest.approx(many["critical_path_seconds"])
+    assert one["seconds"] == pytest.approx(3600 * planned(1)["totals"]["device_hours"], rel=0.01)
+    assert [part["job"].split(" ")[0] for part in one["critical_path"]][:3] == ["prepare", "pack", "train"]
+
+
+def test_the_basis_is_said(planned):
+    text = " ".join(planned(1)["basis"])
+    assert "assumed" in text and "iwslt14" in text and "diverges" in text and "`patience`" in text
+
+
+def test_cores_are_shared_by_jobs_and_processes(demo, tmp_path):
+    sizes, kinds = collect(demo, tmp_path)
+    basis = Basis(dict.fromkeys(kinds, Rates(0.03, 1e-4)), START, [], "a core", False)
+    plan = make_plan(demo, sizes, kinds, basis, 2)
+    assert plan["unit"] == "core"
+    trained = sum(config.training.updates * 0.03 * config.training.processes for config in demo.runs.values())
+    assert plan["totals"]["device_hours"] * 3600 > trained
+    assert plan["time"]["seconds"] >= plan["totals"]["device_hours"] * 3600 / 2
+
+
+def test_disk_counts_models_and_the_checkpoints_of_running_trainings(planned):
+    one, eight = planned(1)["disk"], planned(8)["disk"]
+    assert one["models"] == eight["models"] > 10e9 and eight["checkpoints"] == pytest.approx(
+        8 * one["checkpoints"], rel=0.01
+    )
