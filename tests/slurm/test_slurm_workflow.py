@@ -63,7 +63,7 @@ def test_the_whole_dag_ends_in_the_report(workflow, state_of):
     assert (workflow.folder / "results" / "paper" / "report.html").stat().st_size > 0
     jobs = {rule: workflow.submitted(rule) for rule in ("prepare", "pack", "train", "translate", "analyse")}
     runs = len(list((workflow.folder / "results" / "runs").glob("*/*/seed*/summary.json")))
-    assert runs > 25
+    assert f"{runs} runs (seeds 1)" in workflow.said()
     assert {rule: len(ids) for rule, ids in jobs.items()} == {
         "prepare": 2,
         "pack": 2,
