@@ -51,6 +51,7 @@ GresTypes=gpu
 SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait=20
+MinJobAge=3600
 MessageTimeout=60
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port=17001 {node}
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port=17002 {node}
