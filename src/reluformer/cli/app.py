@@ -5,8 +5,7 @@ from __future__ import annotations
 import typer
 
 app = typer.Typer(
-    help="`reluformer <step>`: each step of the DAG, usable without Snakemake.",
-    no_args_is_help=True,
+    help="Trained models for people, and each step of the DAG without Snakemake.",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -9,7 +9,7 @@ import torch
 
 from reluformer.corpus.subword import EOS, PAD
 from reluformer.translation.config import TranslationConfig
-from reluformer.translation.search import Decoder, Hypothesis, beam_search
+from reluformer.translation.search import Decoder, Hypothesis, n_best_search
 
 
 def length_batches(lengths: np.ndarray, batch_tokens: int) -> Iterator[np.ndarray]:
@@ -30,22 +30,34 @@ def length_batches(lengths: np.ndarray, batch_tokens: int) -> Iterator[np.ndarra
 def translate(
     model: Decoder, sources: Sequence[np.ndarray], config: TranslationConfig, device: torch.device | str = "cpu"
 ) -> list[Hypothesis]:
-    """The best hypothesis for each source, in the order of `sources`.
+    """The best hypothesis for each source; see `translate_n_best`."""
+    return [found[0] for found in translate_n_best(model, sources, config, 1, device)]
+
+
+def translate_n_best(
+    model: Decoder,
+    sources: Sequence[np.ndarray],
+    config: TranslationConfig,
+    n_best: int,
+    device: torch.device | str = "cpu",
+) -> list[list[Hypothesis]]:
+    """The `n_best` best hypotheses for each source, in the order of `sources`.
 
     Args:
         model: the decoder, in evaluation mode on `device`.
         sources: token ids of each source, without EOS.
+        n_best: at most the beam; a source for which fewer were found has fewer.
 
     Raises:
         BrokenModelError: the model predicts NaN or infinity.
     """
     lengths = np.array([len(source) + 1 for source in sources], dtype=np.int64)
-    hypotheses: dict[int, Hypothesis] = {}
+    hypotheses: dict[int, list[Hypothesis]] = {}
     for batch in length_batches(lengths, config.batch_tokens):
         src = np.full((len(batch), lengths[batch[0]]), PAD, dtype=np.int64)
         for row, index in enumerate(batch):
             src[row, : lengths[index]] = [*sources[index], EOS]
-        mask = np.arange(src.shape[1]) < lengths[batch, None]
-        found = beam_search(model, torch.from_numpy(src).to(device), torch.from_numpy(mask).to(device), config)
+        mask = torch.from_numpy(np.arange(src.shape[1]) < lengths[batch, None])
+        found = n_best_search(model, torch.from_numpy(src).to(device), mask.to(device), config, n_best)
         hypotheses.update(zip(batch.tolist(), found, strict=True))
     return [hypotheses[index] for index in range(len(sources))]

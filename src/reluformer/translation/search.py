@@ -6,12 +6,13 @@ t tokens produced so far. Rows of the model's state are [N·W], the hypotheses o
 The rules are fairseq's. A hypothesis scores `Σ log p / length ** length_penalty`, its EOS counted in both. Of the best
 2·beam continuations of a sentence, those that end and are among the first `beam` are finished, and the best `beam` that
 do not end live on. A translation has at least one token. A sentence is done when `beam` hypotheses have finished, when
-it reached its length limit, or - which changes no result - as soon as no live hypothesis can still beat the best
-finished one. A beam of 1 is therefore greedy decoding, and a beam as large as the search space is exact.
+it reached its length limit, or - which changes no result - as soon as no live hypothesis can still beat the last of
+the n best finished ones. A beam of 1 is therefore greedy decoding, and a beam as large as the search space is exact.
 """
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -61,24 +62,32 @@ def length_limits(lengths: Tensor, config: TranslationConfig) -> Tensor:
     return (lengths * config.max_ratio + config.max_extra).long().clamp_min(1)
 
 
-@torch.inference_mode()
 def beam_search(model: Decoder[S], src: Tensor, src_mask: Tensor, config: TranslationConfig) -> list[Hypothesis]:
-    """The best hypothesis found for each source.
+    """The best hypothesis found for each source; see `n_best_search`."""
+    return [found[0] for found in n_best_search(model, src, src_mask, config, 1)]
+
+
+@torch.inference_mode()
+def n_best_search(
+    model: Decoder[S], src: Tensor, src_mask: Tensor, config: TranslationConfig, n_best: int
+) -> list[list[Hypothesis]]:
+    """The `n_best` best finished hypotheses for each source, the best first; fewer where fewer were found.
 
     Args:
         model: the decoder, in evaluation mode.
         src: [B, S] token ids, each source ending in EOS, right-padded.
         src_mask: [B, S] bool, true at real tokens.
         config: beam, length penalty, length limits.
+        n_best: n, at most the beam.
 
     Raises:
         BrokenModelError: the model predicts NaN or infinity.
     """
     device, batch = src.device, len(src)
     limits = length_limits(src_mask.sum(1) - 1, config)
-    best_score = torch.full((batch,), -torch.inf, device=device)
-    best_tokens = torch.zeros((batch, int(limits.max())), dtype=torch.long, device=device)
-    best_length = torch.zeros((batch,), dtype=torch.long, device=device)
+    best_score = torch.full((batch, n_best), -torch.inf, device=device)  # sorted
+    best_tokens = torch.zeros((batch, n_best, int(limits.max())), dtype=torch.long, device=device)
+    best_length = torch.zeros((batch, n_best), dtype=torch.long, device=device)
 
     sentence = torch.arange(batch, device=device)  # [N] which source a live sentence is
     finished = torch.zeros_like(sentence)  # [N] hypotheses of it that have ended
@@ -96,19 +105,28 @@ def beam_search(model: Decoder[S], src: Tensor, src_mask: Tensor, config: Transl
 
         ending = (ends & value.isfinite())[:, : config.beam]
         ended = value[:, : config.beam].masked_fill(~ending, -torch.inf) / (t + 1) ** config.length_penalty
-        ended_score, ended_at = ended.max(1)
-        better = (ended_score > best_score[sentence]).nonzero().flatten()  # of N
-        winner = sentence[better]
-        best_score[winner] = ended_score[better]
-        best_tokens[winner, :t] = tokens[better * scores.shape[1] + parent[better, ended_at[better]]]
-        best_length[winner] = t
+        better = (ended.amax(1) > best_score[sentence, -1]).nonzero().flatten()  # of N
+        if len(better):
+            winner = sentence[better]
+            rows = better[:, None] * scores.shape[1] + parent[better, : config.beam]
+            ended_tokens = best_tokens.new_zeros((*rows.shape, best_tokens.shape[2]))
+            ended_tokens[..., :t] = tokens[rows]
+            merged = torch.cat([best_score[winner], ended[better]], 1)
+            # a stable sort, so that of equal scores the one that ended first stays first
+            at = merged.argsort(dim=1, descending=True, stable=True)[:, :n_best]
+            best_score[winner] = merged.gather(1, at)
+            lengths = torch.cat([best_length[winner], torch.full_like(rows, t)], 1)
+            best_length[winner] = lengths.gather(1, at)
+            candidates = torch.cat([best_tokens[winner], ended_tokens], 1)
+            best_tokens[winner] = candidates.gather(1, at[..., None].expand(-1, -1, candidates.shape[2]))
         finished = finished + ending.sum(1)
 
         # `value` is sorted, so a stable sort by "ends" puts the best that live on first
         live = ends.to(torch.uint8).argsort(dim=1, stable=True)[:, : config.beam]
         live_scores = value.gather(1, live).masked_fill(ends.gather(1, live), -torch.inf)
         hope = live_scores[:, 0] / (limits + 1) ** config.length_penalty
-        keep = (~(last_step | (finished >= config.beam) | (best_score[sentence] >= hope))).nonzero().flatten()
+        done = last_step | (finished >= config.beam) | (best_score[sentence, -1] >= hope)
+        keep = (~done).nonzero().flatten()
         if not len(keep):
             break
         live = live[keep]
@@ -118,7 +136,10 @@ def beam_search(model: Decoder[S], src: Tensor, src_mask: Tensor, config: Transl
         sentence, finished, scores, limits = sentence[keep], finished[keep], live_scores[keep], limits[keep]
         state.select(rows)
     found = zip(best_tokens.cpu().numpy(), best_length.tolist(), best_score.tolist(), strict=True)
-    return [Hypothesis(ids[:length].copy(), score) for ids, length, score in found]
+    return [
+        [Hypothesis(ids[:n].copy(), score) for ids, n, score in zip(*each, strict=True) if isfinite(score)]
+        for each in found
+    ]
 
 
 def _continuations(logits: Tensor, scores: Tensor, *, first: bool, last_step: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reluformer.corpus.subword import BOS, EOS, PAD
 from reluformer.settings import SettingsError
 from reluformer.translation.config import TranslationConfig
-from reluformer.translation.search import beam_search, length_limits, top
+from reluformer.translation.search import beam_search, length_limits, n_best_search, top
 
 
 def batch(*sources: list[int], pad_to: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -86,8 +86,8 @@ def test_the_score_is_the_normalised_log_probability_of_the_tokens(toy_model, be
         assert found.score == pytest.approx(expected, abs=1e-5)
 
 
-def reference(model, source: list[int], config: TranslationConfig) -> tuple[list[int], float]:
-    """fairseq's rules for one sentence, as plain lists, without an early end and without caches."""
+def reference(model, source: list[int], config: TranslationConfig) -> list[tuple[list[int], float]]:
+    """Every finished hypothesis, the best first, by fairseq's rules for one sentence, as plain lists, without an early end and without caches."""
     limit = int(length_limits(torch.tensor([len(source)]), config)[0])
     live, finished = [((), 0.0)], []
     for length in range(limit + 1):
@@ -104,8 +104,7 @@ def reference(model, source: list[int], config: TranslationConfig) -> tuple[list
         if len(finished) >= config.beam:
             break
         live = [(o, s) for o, s in options if o[-1] != EOS][: config.beam]
-    tokens, score = max(finished, key=lambda hypothesis: hypothesis[1])
-    return list(tokens), score
+    return [(list(tokens), score) for tokens, score in sorted(finished, key=lambda hypothesis: -hypothesis[1])]
 
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
@@ -115,8 +114,30 @@ def test_the_search_is_fairseqs(toy_model, beam, penalty):
     config = TranslationConfig(beam=beam, length_penalty=penalty, max_ratio=1.0, max_extra=4)
     sources = [[5 + i % 15] * (1 + i % 5) for i in range(25)]
     for source, found in zip(sources, beam_search(model, *batch(*sources), config), strict=True):
-        tokens, score = reference(model, source, config)
+        tokens, score = reference(model, source, config)[0]
         assert (list(found.tokens), found.score) == (tokens, pytest.approx(score, abs=1e-5))
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0])
+@pytest.mark.parametrize("n_best", [1, 3, 5])
+def test_the_n_best_are_the_best_of_all_that_finish(toy_model, n_best, penalty):
+    model = toy_model(vocabulary=20, seed=7)
+    model.table[:, EOS] += 2
+    config = TranslationConfig(beam=5, length_penalty=penalty, max_ratio=1.0, max_extra=4)
+    sources = [[5 + i % 15] * (1 + i % 5) for i in range(25)]
+    best = beam_search(model, *batch(*sources), config)
+    for source, one, found in zip(sources, best, n_best_search(model, *batch(*sources), config, n_best), strict=True):
+        expected = reference(model, source, config)[:n_best]
+        assert [list(hypothesis.tokens) for hypothesis in found] == [tokens for tokens, _ in expected]
+        assert [hypothesis.score for hypothesis in found] == pytest.approx([score for _, score in expected], abs=1e-5)
+        assert list(found[0].tokens) == list(one.tokens)
+
+
+def test_there_are_no_more_hypotheses_than_were_found(toy_model):
+    config = TranslationConfig(beam=5, max_ratio=0.01, max_extra=1)
+    (found,) = n_best_search(toy_model(vocabulary=7), *batch([5]), config, 5)
+    assert {tuple(hypothesis.tokens) for hypothesis in found} == {(1,), (4,), (5,), (6,)}  # all but PAD, BOS and EOS
+    assert len(found) == 4
 
 
 def test_a_batch_gives_what_one_by_one_gives_whatever_the_padding(toy_model):
