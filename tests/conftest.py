@@ -1,4 +1,4 @@
-"""A copy of the workflow in a folder of its own, the snakemake command on it, and one whole run of its DAG."""
+"""A copy of the workflow in a folder, the snakemake command on it, one whole run of its DAG; and two small models."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import pytest
 import yaml
@@ -132,6 +133,110 @@ def smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Smoke:
         told = {"returncode": first.returncode, "output": first.stdout, "seconds": time.monotonic() - started}
         record.write_text(json.dumps(told), encoding="utf-8")
         return Smoke(folder, smoke.config, **told)
+
+
+class Trained(NamedTuple):
+    """Results with two translated and scored runs that know the number words; `raw` is the test split's source."""
+
+    results: Path
+
+    @property
+    def corpora(self) -> Path:
+        return self.results / "corpora"
+
+    @property
+    def run(self) -> Path:
+        """Trained until it makes few mistakes: a ReLUFormer."""
+        return self.results / "runs" / "numbers" / "reluformer" / "seed1"
+
+    @property
+    def other(self) -> Path:
+        """Trained half as long: a Transformer."""
+        return self.results / "runs" / "numbers" / "transformer" / "seed1"
+
+    @property
+    def raw(self) -> list[str]:
+        return (self.corpora / "numbers" / "raw" / "test.fi").read_text(encoding="utf-8").splitlines()
+
+
+def train_numbers(folder: Path) -> None:
+    """The results of `Trained`: a truecased corpus and two runs, with every file that the steps leave."""
+    import numpy as np
+    import torch
+
+    from reluformer.corpus.batches import collate
+    from reluformer.corpus.config import ArchiveConfig, CorpusConfig
+    from reluformer.corpus.prepare import prepare
+    from reluformer.corpus.store import Store
+    from reluformer.evaluation.score import score_run
+    from reluformer.experiment import SystemConfig
+    from reluformer.model.config import ModelConfig
+    from reluformer.model.files import save_model
+    from reluformer.model.objective import Objective
+    from reluformer.model.transformer import Transformer
+    from reluformer.run import Run, RunConfig
+    from reluformer.training.config import TrainingConfig
+    from reluformer.translation.config import TranslationConfig
+    from reluformer.translation.step import translate_run
+
+    trained = Trained(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    archives = []
+    for side, lang in enumerate(("fi", "pt")):
+        archives.append(folder / f"text.{lang}")
+        lines = [pair[side].capitalize() for pair in made_up_pairs(1500, seed=2)]
+        archives[side].write_text("\n".join(lines) + "\n", encoding="utf-8")
+    corpus = CorpusConfig(
+        reader="lines",
+        archives=[ArchiveConfig(name=path.name) for path in archives],
+        files={"train": {"src": "text.fi", "tgt": "text.pt"}},
+        held_out={"valid": 0.02, "test": 0.08},
+        truecase=True,
+        max_tokens=12,
+        vocabulary=110,
+        licence="CC0-1.0, made up",
+    )
+    prepare(corpus, "fi", "pt", archives, trained.corpora / "numbers", workers=1)
+    store = Store(trained.corpora / "numbers" / "store" / "train")
+    systems = yaml.safe_load((ROOT / "config" / "systems.yaml").read_text(encoding="utf-8"))
+    for run, updates in ((trained.run, 240), (trained.other, 130)):
+        torch.manual_seed(1)
+        random = np.random.default_rng(1)
+        memories = SystemConfig(**systems[run.parent.name]).memories()
+        small = {"encoder_layers": 2, "decoder_layers": 2, "width": 32, "heads": 2, "slots": 64, "dropout": 0.0}
+        model = Transformer(ModelConfig(**small, norm="pre", vocabulary=store.vocabulary, **memories))
+        objective, optimizer = Objective(model, 0.1), torch.optim.Adam(model.parameters(), lr=4e-3)
+        for update in range(updates):
+            for group in optimizer.param_groups:
+                group["lr"] = 4e-3 * min(update / 40, 1 - update / updates)
+            batch = collate(store, random.choice(len(store), 64, replace=False))
+            found = objective(*(torch.from_numpy(array) for array in batch[:5]))
+            optimizer.zero_grad()
+            (found.loss_sum / found.tokens + found.penalty).backward()
+            optimizer.step()
+        run.mkdir(parents=True)
+        path = Run("numbers", run.parent.name, 1)
+        translation = TranslationConfig(beam=5, batch_tokens=1000)
+        RunConfig(
+            **path._asdict(), src="fi", tgt="pt", model=model.config, training=TrainingConfig(), translation=translation
+        ).save(run / "config.yaml")
+        save_model(model.eval(), run / "model.safetensors")
+        summary = {"status": "finished", "updates": updates, "code_version": "of the tests", "versions": {}}
+        (run / "summary.json").write_text(json.dumps(summary))
+        translate_run(run, trained.corpora)
+        score_run(run, trained.corpora)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Trained:
+    """`Trained`, made once for all xdist workers in a few seconds."""
+    shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    done = shared / "trained.done"
+    with FileLock(shared / "trained.lock"):
+        if not done.is_file():
+            train_numbers(shared / "trained")
+            done.touch()
+    return Trained(shared / "trained")
 
 
 def planned(dry_run: str) -> dict[str, int]:

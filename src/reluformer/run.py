@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,9 +10,12 @@ import yaml
 
 from reluformer.files import write_text
 from reluformer.model.config import ModelConfig
-from reluformer.settings import SettingsError, Strict, load
+from reluformer.settings import SettingsError, Strict, load, nearest, parse
 from reluformer.training.config import TrainingConfig
 from reluformer.translation.config import TranslationConfig
+
+EXPORT_FILE = "config.json"
+"""The configuration of an exported model: Hugging Face's name for it."""
 
 
 class RunConfig(Strict):
@@ -32,7 +36,13 @@ class RunConfig(Strict):
 
     @classmethod
     def load(cls, folder: Path) -> RunConfig:
-        """The configuration in a run's folder. Raises `SettingsError`."""
+        """The configuration in a run's folder, or in one that `reluformer export` wrote. Raises `SettingsError`."""
+        if not folder.is_dir():
+            siblings = [path.parent.name for path in folder.parent.glob("*/config.*")]
+            raise SettingsError(f"{folder}: there is no such run or exported model{nearest(folder.name, siblings)}")
+        exported = read_export(folder)
+        if exported is not None:
+            return parse(cls, exported["run"], f"{folder / EXPORT_FILE}: run")
         return load(cls, folder / "config.yaml")
 
 
@@ -55,6 +65,37 @@ class Run(NamedTuple):
             case [dataset, system, seed] if seed.removeprefix("seed").isdigit():
                 return cls(dataset, system, int(seed.removeprefix("seed")))
         raise SettingsError(f"{path!r}: a run is named DATASET/SYSTEM/seedN, e.g. iwslt14/reluformer/seed1")
+
+
+def run_status(run_folder: Path) -> str:
+    """`status` of a run's summary.json. Raises `SettingsError` where there is none."""
+    path = run_folder / "summary.json"
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["status"])
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: there is no such file; the run has not been trained to its end") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        raise SettingsError(f"{path}: not the summary of a run") from None
+
+
+def read_export(folder: Path) -> dict[str, Any] | None:
+    """config.json of an exported model, with `run` and `text`; none of a run's folder. Raises `SettingsError`."""
+    path = folder / EXPORT_FILE
+    if not path.is_file():
+        return None
+    try:
+        exported = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        exported = None
+    if not isinstance(exported, dict) or not all(isinstance(exported.get(key), dict) for key in ("run", "text")):
+        raise SettingsError(f"{path}: not the configuration of an exported model")
+    return exported
+
+
+def corpora_of(run_folder: Path) -> Path:
+    """The prepared corpora of a run by its place: results/runs/DATASET/SYSTEM/seedN -> results/corpora."""
+    folder = run_folder.resolve()
+    return (folder.parents[3] if len(folder.parents) > 3 else folder) / "corpora"
 
 
 def split_dataset(name: str) -> tuple[str, str | None]:

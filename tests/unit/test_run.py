@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reluformer.model.config import ModelConfig
-from reluformer.run import Run, RunConfig, split_dataset, split_system
+from reluformer.run import Run, RunConfig, corpora_of, read_export, run_status, split_dataset, split_system
 from reluformer.settings import SettingsError
 from reluformer.training.config import TrainingConfig
 from reluformer.translation.config import TranslationConfig
@@ -47,3 +47,37 @@ def test_a_saved_configuration_is_read_back_equal(tmp_path: Path):
     )
     config.save(tmp_path / "config.yaml")
     assert RunConfig.load(tmp_path) == config
+
+
+def test_a_run_that_is_not_there_has_a_neighbour_that_is(tmp_path: Path):
+    (tmp_path / "seed1").mkdir()
+    (tmp_path / "seed1" / "config.yaml").touch()
+    with pytest.raises(SettingsError, match="seed2: there is no such run or exported model; did you mean 'seed1'"):
+        RunConfig.load(tmp_path / "seed2")
+
+
+def test_the_status_is_that_of_the_summary(tmp_path: Path):
+    with pytest.raises(SettingsError, match="not been trained to its end"):
+        run_status(tmp_path)
+    for wrong in ("[]", "{", "{}"):
+        (tmp_path / "summary.json").write_text(wrong)
+        with pytest.raises(SettingsError, match="not the summary"):
+            run_status(tmp_path)
+    (tmp_path / "summary.json").write_text('{"status": "finished"}')
+    assert run_status(tmp_path) == "finished"
+
+
+def test_an_exported_model_is_told_by_its_configuration(tmp_path: Path):
+    assert read_export(tmp_path) is None
+    for wrong in ("[]", "{", '{"run": {}}'):
+        (tmp_path / "config.json").write_text(wrong)
+        with pytest.raises(SettingsError, match="not the configuration of an exported model"):
+            read_export(tmp_path)
+    (tmp_path / "config.json").write_text('{"run": {"dataset": 1}, "text": {}}')
+    with pytest.raises(SettingsError, match=r"config\.json: run: dataset: 1: input should be a valid string"):
+        RunConfig.load(tmp_path)
+
+
+def test_corpora_lie_beside_runs():
+    assert corpora_of(Path("/x/results/runs/d/s/seed1")) == Path("/x/results/corpora")
+    assert corpora_of(Path("/x")) == Path("/x/corpora")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,11 @@ from reluformer.analysis.places import mean_by_kind
 from reluformer.analysis.reach import is_punctuation
 from reluformer.analysis.sweep import sweep
 from reluformer.corpus.store import Store, view_folder
-from reluformer.corpus.subword import Subword
+from reluformer.corpus.text import load_subword
 from reluformer.files import write_json
 from reluformer.model.files import load_model
 from reluformer.model.objective import Objective
-from reluformer.run import RunConfig, split_dataset
+from reluformer.run import run_status, split_dataset
 from reluformer.settings import SettingsError
 
 
@@ -37,7 +36,7 @@ def analyse_run(
     config = config or AnalysisConfig()
     if threads is not None:
         torch.set_num_threads(threads)
-    status = _status(run_folder)
+    status = run_status(run_folder)
     if status == "diverged":
         write_arrays(run_folder / "attention.npz", no_maps())
         write_json(run_folder / "analysis.json", _report(status, config.split, 0, 0, {}))
@@ -46,7 +45,7 @@ def analyse_run(
     store = Store(view_folder(corpora, run.dataset) / "store" / config.split)
     if not len(store):
         raise SettingsError(f"{store.folder}: there is no segment to analyse")
-    subword = _subword(corpora, run)
+    subword = load_subword(corpora, run.dataset)
     commas = np.array([is_punctuation(piece) for piece in subword.pieces(range(len(subword)))])
 
     places = sweep(model, store, commas, config.batch_tokens, config.top_rows)
@@ -72,20 +71,3 @@ def _report(status: str, split: str, segments: int, tokens: int, places: dict[st
         "places": places,
         "kinds": mean_by_kind(places),
     }
-
-
-def _status(run_folder: Path) -> str:
-    path = run_folder / "summary.json"
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["status"])
-    except FileNotFoundError:
-        raise SettingsError(f"{path}: there is no such file; the run has not been trained to its end") from None
-    except (json.JSONDecodeError, KeyError, TypeError):
-        raise SettingsError(f"{path}: not the summary of a run") from None
-
-
-def _subword(corpora: Path, run: RunConfig) -> Subword:
-    path = view_folder(corpora, split_dataset(run.dataset)[0]) / "subword.model"
-    if not path.is_file():
-        raise SettingsError(f"{path}: there is no such file; the corpus has not been prepared")
-    return Subword(path)

@@ -11,15 +11,15 @@ from typer.exceptions import TyperException
 from reluformer.cli.app import app
 from reluformer.settings import SettingsError
 
-MISTAKE, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
+CLOSED_PIPE, MISTAKE, INTERRUPTED = 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits.
 
     arguments: without the program's name; none: those of the process. A person's mistake and what the system refuses
-    (a file that cannot be written) end as one line and exit code 2, Ctrl-C with 130 and a closed pipe with 141, as
-    the shell has it for the signal.
+    (a file that cannot be written) end as one line and exit code 2, Ctrl-C with 130 as the shell has it, and a closed
+    pipe quietly with 1, as typer has it.
     """
     try:
         sys.exit(run(arguments))
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None) -> int:
     """The exit code of a command line that is right; everything else is raised."""
-    from reluformer.cli import doctor, paper, plan, steps  # noqa: F401  each adds its commands to the app
+    from reluformer.cli import doctor, paper, people, plan, steps  # noqa: F401  each adds its commands to the app
 
     chosen = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     code = app(chosen, prog_name="reluformer", standalone_mode=False)

@@ -17,9 +17,31 @@ Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all that 
 RunFolder = Annotated[Path, typer.Argument(help="A run's folder, results/runs/DATASET/SYSTEM/seedN.")]
 Corpora = Annotated[Path, typer.Option(help="The folder with the prepared corpora.")]
 
+Model = Annotated[Path, typer.Argument(help="A run's folder, or one that `reluformer export` wrote.")]
+OwnCorpora = Annotated[
+    Path | None,
+    typer.Option("--corpora", help="The folder of the prepared corpora; by default the one beside runs/."),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; by default a GPU where there is one.")]
+
 Results = Annotated[Path, typer.Option(help="The results folder.")]
 
 DEFAULT_CONFIG = "config/config.yaml"
+
+
+def chosen_device(name: str | None, threads: int | None) -> str:
+    """The device to compute on, and so many CPU threads. Raises `SettingsError` where there is no such device."""
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingsError(f"--device: {name!r}: {str(error).splitlines()[0]}") from None
+    return name
 
 
 def experiment_of(config: list[str] | None) -> Experiment:

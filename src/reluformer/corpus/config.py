@@ -90,6 +90,7 @@ class CorpusConfig(Strict):
         "side is in test; about 100 bytes of memory a held-out pair",
     )
     vocabulary: int = Field(10_000, ge=16, description="joint BPE vocabulary")
+    licence: str | None = Field(None, description="the text's terms; what is trained on it is released under them")
     documents: bool = Field(False, description="keep document borders")
     segments: SegmentsConfig | None = Field(None, description="document corpora: the views to pack")
     limit: int | None = Field(None, ge=1, description="for tests: read so many training pairs")

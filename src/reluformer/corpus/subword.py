@@ -23,10 +23,15 @@ _LONGEST_WORD = 256
 
 
 class Subword:
-    """A trained model: text to ids and back."""
+    """A trained model: text to ids and back. Raises `CorpusError` where there is none."""
 
     def __init__(self, path: Path) -> None:
-        self.processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        if not path.is_file():
+            raise CorpusError(f"{path}: there is no such file; the corpus has not been prepared")
+        try:
+            self.processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        except (RuntimeError, OSError):
+            raise CorpusError(f"{path}: not a subword model of sentencepiece") from None
 
     def __len__(self) -> int:
         """V, special symbols included."""

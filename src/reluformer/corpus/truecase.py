@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 
+from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.moses import lowercase
 from reluformer.corpus.pairs import SPLITS
 from reluformer.corpus.parallel import Workers, chunks
@@ -25,14 +26,17 @@ class Truecaser:
     """The most frequent casing of each word, and every casing that was seen."""
 
     def __init__(self, model: Path) -> None:
-        """Reads a model in Moses' format: `best (n/total) other (n) ...`, one word a line."""
+        """Reads a model in Moses' format: `best (n/total) other (n) ...`, one word a line. Raises `CorpusError`."""
         self.best: dict[str, str] = {}
         known: set[str] = set()
-        with model.open(encoding="utf-8", newline="\n") as file:
-            for line in file:
-                forms = line.split(" ")[::2]
-                self.best[lowercase(forms[0])] = forms[0]
-                known.update(forms)
+        try:
+            with model.open(encoding="utf-8", newline="\n") as file:
+                for line in file:
+                    forms = line.split(" ")[::2]
+                    self.best[lowercase(forms[0])] = forms[0]
+                    known.update(forms)
+        except (FileNotFoundError, UnicodeDecodeError):
+            raise CorpusError(f"{model}: not a truecasing model; the corpus has not been prepared") from None
         self.known = frozenset(known)
 
     def __call__(self, line: str) -> str:

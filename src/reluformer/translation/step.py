@@ -6,15 +6,15 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from reluformer.corpus.store import Store, view_folder
 from reluformer.corpus.subword import Subword
+from reluformer.corpus.text import load_subword
 from reluformer.files import write_json, write_text
 from reluformer.model.files import load_model
-from reluformer.run import RunConfig, split_dataset
+from reluformer.run import RunConfig, run_status
 from reluformer.settings import SettingsError
 from reluformer.translation.decode import translate
 from reluformer.translation.search import Hypothesis
@@ -66,26 +66,6 @@ def translate_run(run_folder: Path, corpora: Path, threads: int | None = None) -
         "length_penalty": config.translation.length_penalty,
     }
     write_json(run_folder / "translation.json", translation)
-
-
-def run_status(run_folder: Path) -> str:
-    """`status` of a run's summary.json. Raises `SettingsError` where there is none."""
-    path = run_folder / "summary.json"
-    try:
-        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return summary["status"]
-    except FileNotFoundError:
-        raise SettingsError(f"{path}: there is no such file; the run has not been trained to its end") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        raise SettingsError(f"{path}: not the summary of a run") from None
-
-
-def load_subword(corpora: Path, dataset: str) -> Subword:
-    """The subword model of a run's dataset. Raises `SettingsError` where there is none."""
-    path = corpora / split_dataset(dataset)[0] / "subword.model"
-    if not path.is_file():
-        raise SettingsError(f"{path}: there is no such file; the corpus has not been prepared")
-    return Subword(path)
 
 
 def jsonl(hypotheses: Sequence[Hypothesis], source_tokens: Sequence[int], subword: Subword) -> list[str]:

@@ -1,85 +1,114 @@
-"""A trained run as a translator: text as people write it in, text as people write it out."""
+"""A trained model as a translator: text as people write it in, text as people write it out."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from reluformer.corpus import moses
-from reluformer.corpus.subword import SENT
-from reluformer.corpus.truecase import Truecaser
+from reluformer.corpus.text import SourceText, find_text
 from reluformer.evaluation.detokenise import detokenise_all
 from reluformer.model.files import load_model
-from reluformer.run import split_dataset
-from reluformer.settings import SettingsError
-from reluformer.translation.decode import translate
-from reluformer.translation.step import load_subword, run_status
+from reluformer.run import RunConfig, split_dataset
+from reluformer.settings import SettingsError, merge, parse
+from reluformer.translation.config import TranslationConfig
+from reluformer.translation.decode import translate_n_best
+from reluformer.translation.search import Hypothesis
+
+
+class Translation(NamedTuple):
+    """One translation of a line, and its log-probability / length ** length_penalty (nats)."""
+
+    text: str
+    score: float
+
+
+class Line(NamedTuple):
+    """What became of one line: its translations, the best first, and the parts in which it was translated.
+
+    A blank line has one empty translation and no parts.
+    """
+
+    translations: list[Translation]
+    parts: int
 
 
 class Translator:
-    """The model of a run, behind the preparation that its corpus went through.
+    """The model of a run or of an exported folder, behind the preparation that its corpus went through.
+
+    Args:
+        folder: a run's folder, or one that `reluformer export` wrote.
+        corpora: the folder of all prepared corpora; none: the one beside the folder of all runs. An exported folder
+            holds what it needs of it.
+        changes: keys of the translation configuration, instead of the run's own.
 
     Raises:
-        SettingsError: the run has no model, has diverged, or its corpus is not there.
+        SettingsError: there is no such model, it has diverged, its corpus is not there, or they do not fit.
     """
 
-    def __init__(self, run_folder: Path, corpora: Path, device: torch.device | str = "cpu") -> None:
-        if run_status(run_folder) == "diverged":
-            raise SettingsError(f"{run_folder}: the training diverged: there is no model that could translate")
-        self.model, self.config = load_model(run_folder, device)
+    def __init__(
+        self, folder: Path, corpora: Path | None = None, device: torch.device | str = "cpu", **changes: Any
+    ) -> None:
+        self.config = RunConfig.load(folder)
+        files, text = find_text(folder, self.config.dataset, corpora)
+        self.text = SourceText(files, self.config.src, text)
+        self.settings = parse(TranslationConfig, merge(self.config.translation.model_dump(), changes), "translation")
+        if len(self.text.subword) != self.config.model.vocabulary:
+            raise SettingsError(
+                f"{files}: {len(self.text.subword)} subwords, but the model of {folder} has "
+                f"{self.config.model.vocabulary}: they do not belong together"
+            )
+        self.model, _ = load_model(folder, device)
         self.device = device
-        self.subword = load_subword(corpora, self.config.dataset)
-        corpus = corpora / split_dataset(self.config.dataset)[0]
-        preparation = _preparation(corpus / "provenance.json")
-        self.lowercase: bool = preparation["lowercase"]
-        self.straighten: bool = preparation["straighten"]
-        self.truecaser = Truecaser(corpus / f"truecase.{self.config.src}") if preparation["truecase"] else None
+        view = split_dataset(self.config.dataset)[1]
+        self.documents = view is not None
+        self.limit = int(view.rpartition("-")[2]) if view else 2 * text.max_tokens
+        """Subwords of the longest source that is translated in one part: L of a document view, else twice the words of
+        the longest training sentence. A model gives poor text far beyond what it was trained on."""
 
     def __call__(self, sentences: Sequence[str]) -> list[str]:
         """The translation of each sentence, every one on its own; of a blank one it is empty."""
-        return [" ".join(translation) for translation in self.segments([[sentence] for sentence in sentences])]
+        return [line.translations[0].text for line in self.lines(sentences)]
+
+    def lines(self, lines: Sequence[str], n_best: int = 1) -> list[Line]:
+        """The `n_best` best translations of each line, fewer where fewer were found.
+
+        A line of more than `limit` subwords is translated in parts: its k-th translation joins the k-th of each part,
+        and its score is their mean over tokens.
+        """
+        if n_best > self.settings.beam:
+            raise SettingsError(f"n-best: {n_best}: more than the beam, {self.settings.beam}")
+        sources = [self.text.ids([line]) for line in lines]
+        parts = [self.text.parts(ids, self.limit, fill=self.documents) if ids else [] for ids in sources]
+        found = iter(self._search([part for line in parts for part in line], n_best))
+        return [self._line([next(found) for _ in line]) for line in parts]
 
     def segments(self, segments: Sequence[Sequence[str]]) -> list[list[str]]:
         """The translation of segments of consecutive sentences of a document, as a document model reads them.
 
         Blank sentences are left out. How many sentences a translation has is for the model to say.
         """
-        sources = [self._ids(segment) for segment in segments]
-        filled = [index for index, source in enumerate(sources) if len(source)]
-        found = translate(self.model, [sources[index] for index in filled], self.config.translation, self.device)
-        translations: list[list[str]] = [[] for _ in segments]
-        for index, hypothesis in zip(filled, found, strict=True):
-            tokenised = self.subword.sentences(hypothesis.tokens)
-            translations[index] = detokenise_all(tokenised, self.config.tgt, recase=self.truecaser is not None)
-        return translations
+        sources = [self.text.ids(segment) for segment in segments]
+        found = iter(self._search([source for source in sources if source], 1))
+        return [self._written(self.text.subword.sentences(next(found)[0].tokens)) if ids else [] for ids in sources]
 
-    def _ids(self, segment: Sequence[str]) -> np.ndarray:
-        """Subword ids of a segment's sentences, SENT between them."""
-        ids: list[int] = []
-        for sentence in self.subword.encode([self._tokenise(sentence) for sentence in segment]):
-            if len(sentence):
-                ids += [SENT, *sentence] if ids else list(sentence)
-        return np.array(ids, dtype=np.int64)
+    def _search(self, sources: Sequence[list[int]], n_best: int) -> list[list[Hypothesis]]:
+        arrays = [np.array(source, dtype=np.int64) for source in sources]
+        return translate_n_best(self.model, arrays, self.settings, n_best, self.device)
 
-    def _tokenise(self, sentence: str) -> str:
-        if self.straighten:
-            sentence = sentence.replace("’", "'")
-        tokens = moses.tokenizer(self.config.src)(sentence).strip()
-        if self.lowercase:
-            return moses.lowercase(tokens)
-        return tokens if self.truecaser is None else self.truecaser(tokens)
+    def _line(self, parts: Sequence[Sequence[Hypothesis]]) -> Line:
+        if not parts:
+            return Line([Translation("", 0.0)], 0)
+        translations = []
+        for hypotheses in zip(*parts, strict=False):
+            sentences = [text for found in hypotheses for text in self.text.subword.sentences(found.tokens)]
+            written = self._written(sentences if self.documents else [" ".join(sentences)])
+            scores, tokens = [found.score for found in hypotheses], [len(found.tokens) + 1 for found in hypotheses]
+            translations.append(Translation(" ".join(written), float(np.average(scores, weights=tokens))))
+        return Line(translations, len(parts))
 
-
-def _preparation(provenance: Path) -> dict[str, Any]:
-    """How a corpus was prepared: the configuration in its provenance.json."""
-    try:
-        return json.loads(provenance.read_text(encoding="utf-8"))["configuration"]
-    except FileNotFoundError:
-        raise SettingsError(f"{provenance}: there is no such file; the corpus has not been prepared") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        raise SettingsError(f"{provenance}: not the provenance of a corpus") from None
+    def _written(self, sentences: Sequence[str]) -> list[str]:
+        return detokenise_all(sentences, self.config.tgt, recase=self.text.truecaser is not None)

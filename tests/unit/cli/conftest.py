@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+from typing import NamedTuple
 
 import pytest
 
@@ -17,3 +19,27 @@ def run():
         return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
 
     return run
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(monkeypatch, capfdbinary):
+    """Runs `reluformer ARGUMENTS` in this process: `command("translate", run, stdin="text")`."""
+    from reluformer.cli.main import main
+
+    def command(*arguments: object, stdin: str | bytes = b"") -> Result:
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
+        capfdbinary.readouterr()
+        with pytest.raises(SystemExit) as exit:
+            main([str(argument) for argument in arguments])
+        sys.stdout.flush()
+        out, err = capfdbinary.readouterr()
+        return Result(exit.value.code, out.decode(), err.decode())
+
+    return command

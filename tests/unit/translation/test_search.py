@@ -87,7 +87,7 @@ def test_the_score_is_the_normalised_log_probability_of_the_tokens(toy_model, be
 
 
 def reference(model, source: list[int], config: TranslationConfig) -> list[tuple[list[int], float]]:
-    """Every finished hypothesis, the best first, by fairseq's rules for one sentence, as plain lists, without an early end and without caches."""
+    """All that finish, the best first, by fairseq's rules for one sentence: plain lists, no early end, no caches."""
     limit = int(length_limits(torch.tensor([len(source)]), config)[0])
     live, finished = [((), 0.0)], []
     for length in range(limit + 1):

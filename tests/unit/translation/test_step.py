@@ -11,7 +11,7 @@ from reluformer.corpus.subword import EOS, SENT, Subword
 from reluformer.settings import SettingsError
 from reluformer.translation.config import TranslationConfig
 from reluformer.translation.decode import translate
-from reluformer.translation.step import run_status, translate_run
+from reluformer.translation.step import translate_run
 
 
 def read(run):
@@ -78,11 +78,3 @@ def test_a_model_of_another_vocabulary_is_refused(experiment, make_model):
     run = experiment.run("toy", make_model("transformer", 33))
     with pytest.raises(SettingsError, match=r"70 subwords, but the model of .* has 33"):
         translate_run(run, experiment.corpora)
-
-
-def test_a_run_without_a_summary_is_refused(tmp_path):
-    with pytest.raises(SettingsError, match="not been trained to its end"):
-        run_status(tmp_path)
-    (tmp_path / "summary.json").write_text("[]")
-    with pytest.raises(SettingsError, match="not the summary"):
-        run_status(tmp_path)

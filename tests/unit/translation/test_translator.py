@@ -44,5 +44,5 @@ def test_a_diverged_run_cannot_translate(experiment):
 
 
 def test_a_missing_corpus_is_named(experiment, tmp_path):
-    with pytest.raises(SettingsError, match=r"toy/subword\.model: there is no such file"):
+    with pytest.raises(SettingsError, match=r"toy/provenance\.json: there is no such file"):
         Translator(experiment.run("toy", None), tmp_path)

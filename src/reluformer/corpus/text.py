@@ -1,0 +1,129 @@
+"""Text as people write it -> subword ids, by the preparation that a corpus went through."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from reluformer.corpus.errors import CorpusError
+from reluformer.corpus.moses import lowercase, tokenizer
+from reluformer.corpus.subword import SENT, Subword
+from reluformer.corpus.truecase import Truecaser
+from reluformer.run import EXPORT_FILE, corpora_of, read_export, run_status, split_dataset
+from reluformer.settings import SettingsError, Strict, parse
+
+SUBWORD_FILE = "subword.model"
+SENTENCE_ENDS = frozenset(("▁.", "▁?", "▁!", "▁…"))
+
+
+class TextConfig(Strict):
+    """The part of a corpus's preparation that any text has to go through, and what its models have seen."""
+
+    lowercase: bool
+    truecase: bool
+    straighten: bool
+    max_tokens: int = Field(ge=1, description="words of the longest training sentence, after tokenisation")
+
+    @classmethod
+    def of_corpus(cls, corpus: Path) -> TextConfig:
+        """That of a prepared corpus. Raises `CorpusError`."""
+        path = corpus / "provenance.json"
+        configuration = read_provenance(corpus)["configuration"]
+        return parse(cls, {key: value for key, value in configuration.items() if key in cls.model_fields}, str(path))
+
+
+def read_provenance(corpus: Path) -> dict[str, Any]:
+    """provenance.json of a prepared corpus. Raises `CorpusError`."""
+    path = corpus / "provenance.json"
+    try:
+        provenance = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CorpusError(f"{path}: there is no such file; the corpus has not been prepared") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        provenance = None
+    if not isinstance(provenance, dict) or not isinstance(provenance.get("configuration"), dict):
+        raise CorpusError(f"{path}: not the provenance of a corpus")
+    return provenance
+
+
+def load_subword(corpora: Path, dataset: str) -> Subword:
+    """The subword model of a run's dataset. Raises `CorpusError`."""
+    return Subword(corpora / split_dataset(dataset)[0] / SUBWORD_FILE)
+
+
+def truecaser_file(language: str) -> str:
+    """The name of a language's truecasing model in a corpus's folder."""
+    return f"truecase.{language}"
+
+
+def find_text(folder: Path, dataset: str, corpora: Path | None) -> tuple[Path, TextConfig]:
+    """The folder with a model's subword and truecasing models, and how its text is prepared.
+
+    folder: a run's, or one that `reluformer export` wrote. dataset: the run's. corpora: the folder of all prepared
+    corpora; none: the one beside the folder of all runs. Raises `SettingsError`, also where the run has diverged.
+    """
+    exported = read_export(folder)
+    if exported is not None:
+        return folder, parse(TextConfig, exported["text"], f"{folder / EXPORT_FILE}: text")
+    if run_status(folder) == "diverged":
+        raise SettingsError(f"{folder}: the training diverged: there is no model that could translate")
+    corpus = (corpora or corpora_of(folder)) / split_dataset(dataset)[0]
+    return corpus, TextConfig.of_corpus(corpus)
+
+
+class SourceText:
+    """The source side of a preparation: tokenised, lowercased or truecased, in subwords.
+
+    folder: holds the subword model and, where the text is truecased, the source's truecasing model.
+    Raises `CorpusError` where they are missing or are something else.
+    """
+
+    def __init__(self, folder: Path, language: str, config: TextConfig) -> None:
+        self.config = config
+        self.language = language
+        self.subword = Subword(folder / SUBWORD_FILE)
+        self.truecaser = Truecaser(folder / truecaser_file(language)) if config.truecase else None
+
+    def tokenise(self, sentence: str) -> str:
+        """The tokens of a sentence, joined by spaces, cased as the corpus is."""
+        if self.config.straighten:
+            sentence = sentence.replace("’", "'")
+        tokens = tokenizer(self.language)(sentence).strip()
+        if self.config.lowercase:
+            return lowercase(tokens)
+        return tokens if self.truecaser is None else self.truecaser(tokens)
+
+    def ids(self, segment: Sequence[str]) -> list[int]:
+        """The subword ids of consecutive sentences, SENT between them, blank ones left out."""
+        ids: list[int] = []
+        for sentence in self.subword.encode([self.tokenise(sentence) for sentence in segment]):
+            if len(sentence):
+                ids += [SENT, *sentence] if ids else sentence
+        return ids
+
+    def parts(self, ids: list[int], limit: int, fill: bool) -> list[list[int]]:
+        """`ids` in parts of at most `limit`; all of them where they are no more.
+
+        They are cut wherever a sentence ends, and a sentence that is too long between words if possible. fill: put
+        as many parts together again as fit, for models that read more than a sentence.
+        """
+        if len(ids) <= limit:
+            return [ids]
+        parts: list[list[int]] = []
+        names = self.subword.pieces(ids)
+        first = 0
+        while first < len(ids):
+            last = min(first + limit, len(ids))
+            ends = (i + 1 for i in range(first, last) if names[i] in SENTENCE_ENDS)
+            words = (i for i in range(last, first, -1) if i == len(ids) or names[i].startswith("▁"))
+            cut = next(ends, None) or next(words, last)
+            if fill and parts and len(parts[-1]) + cut - first <= limit:
+                parts[-1] = parts[-1] + ids[first:cut]
+            else:
+                parts.append(ids[first:cut])
+            first = cut
+        return parts

@@ -1,0 +1,59 @@
+"""The commands for people, in the process of the test."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def expected(trained) -> list[str]:
+    """The translations of the test split, as its step wrote and scored them."""
+    from reluformer.evaluation.detokenise import detokenise_all
+
+    lines = (trained.run / "hypotheses.jsonl").read_text(encoding="utf-8").splitlines()
+    return detokenise_all([json.loads(line)["sentences"][0] for line in lines], "pt", recase=True)
+
+
+def test_translate_writes_what_the_step_wrote(trained, expected, command):
+    result = command("translate", trained.run, stdin="\n".join(trained.raw))
+    assert (result.code, result.err) == (0, "")
+    assert result.out.splitlines() == expected
+
+
+def test_translate_to_a_file(trained, expected, command, tmp_path):
+    (tmp_path / "in").write_text("\n".join(trained.raw[:9]) + "\n", encoding="utf-8")
+    result = command("translate", trained.run, "-i", tmp_path / "in", "-o", tmp_path / "new" / "out", "--chunk", 4)
+    assert result == (0, "", "")
+    assert (tmp_path / "new" / "out").read_text(encoding="utf-8").splitlines() == expected[:9]
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["out"]
+
+
+def test_translate_options_reach_the_search(trained, command):
+    text = "\n".join(trained.raw[:5])
+    best = [command("translate", trained.run, "--json", "--n-best", 3, "--beam", beam, stdin=text) for beam in (3, 8)]
+    records = [[json.loads(line) for line in result.out.splitlines()] for result in best]
+    assert all(len(record["translations"]) == 3 for record in records[0] + records[1])
+    for narrow, wide in zip(*records, strict=True):
+        scores = [translation["score"] for translation in wide["translations"]]
+        assert scores == sorted(scores, reverse=True)
+        assert scores[-1] >= narrow["translations"][-1]["score"]
+    assert records[0] != records[1]
+    long = command("translate", trained.run, "--length-penalty", 3, "--json", stdin=text).out
+    assert json.loads(long.splitlines()[0])["translations"][0]["score"] > -0.05
+
+
+def test_a_long_line_is_translated_in_parts_and_said_so(trained, command):
+    sentence = "Yksi kaksi kolme neljä viisi kuusi ."
+    once = command("translate", trained.run, stdin=sentence).out.strip()
+    result = command("translate", trained.run, stdin=f"{' '.join([sentence] * 30)}\n\n{sentence}")
+    first, blank, last = result.out.splitlines()
+    assert blank == "" and last == once
+    assert result.err.count("\n") == 1 and "warning: line 1: longer than the 24 subwords" in result.err
+    assert first.lower().count(once.lower()) == 30
+
+
+def test_every_command_shows_examples(command):
+    for name in ("translate",):
+        assert "Examples:" in command(name, "--help").out

@@ -1,0 +1,67 @@
+"""Text is prepared as its corpus was, wherever its models lie."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from reluformer.corpus.errors import CorpusError
+from reluformer.corpus.subword import SENT
+from reluformer.corpus.text import SourceText, TextConfig, find_text, read_provenance
+from reluformer.settings import SettingsError
+
+
+@pytest.fixture
+def text(trained) -> SourceText:
+    corpus = trained.corpora / "numbers"
+    return SourceText(corpus, "fi", TextConfig.of_corpus(corpus))
+
+
+def test_raw_text_becomes_the_tokens_of_the_corpus(trained, text):
+    expected = (trained.corpora / "numbers" / "test.tok.fi").read_text(encoding="utf-8").splitlines()
+    assert [text.tokenise(line) for line in trained.raw] == expected
+    assert expected[0][0].islower()  # truecased
+
+
+def test_sentences_of_a_segment_are_joined_and_blank_ones_left_out(text):
+    first, second = text.ids(["Yksi kaksi ."]), text.ids(["Kolme ."])
+    assert text.ids(["Yksi kaksi .", "  ", "Kolme ."]) == [*first, SENT, *second]
+    assert text.ids([" "]) == []
+
+
+def test_long_text_is_cut_where_sentences_end_else_between_words_else_anywhere(text):
+    sentence = text.ids(["Yksi kaksi kolme ."])
+    ids = sentence * 5
+    assert text.parts(ids, len(ids), fill=False) == [ids]
+    assert text.parts(ids, len(ids) - 1, fill=False) == [sentence] * 5
+    assert text.parts(ids, 2 * len(sentence) + 1, fill=True) == [sentence * 2, sentence * 2, sentence]
+    words = text.ids(["yksi " * 20])
+    assert text.parts(words, 7, fill=False) == [words[:7], words[7:14], words[14:]]
+    spelled = text.ids(["yksikaksi " * 5])
+    assert len(spelled) == 20  # each in four pieces
+    assert text.parts(spelled, 10, fill=False) == [spelled[:8], spelled[8:16], spelled[16:]]
+    glued = text.ids(["yksi" * 30])
+    parts = text.parts(glued, 8, fill=False)
+    assert [part for piece in parts for part in piece] == glued and max(map(len, parts)) == 8
+
+
+def test_what_is_no_prepared_corpus_is_named(tmp_path):
+    with pytest.raises(CorpusError, match=r"provenance\.json: there is no such file"):
+        read_provenance(tmp_path)
+    for wrong in ("{", "[]", '{"configuration": 1}'):
+        (tmp_path / "provenance.json").write_text(wrong)
+        with pytest.raises(CorpusError, match="not the provenance of a corpus"):
+            read_provenance(tmp_path)
+    (tmp_path / "provenance.json").write_text('{"configuration": {"lowercase": true}}')
+    with pytest.raises(SettingsError, match=r"provenance\.json: .*required"):
+        TextConfig.of_corpus(tmp_path)
+
+
+def test_an_exported_folder_needs_no_corpus(trained, tmp_path):
+    text = {"lowercase": True, "truecase": False, "straighten": False, "max_tokens": 9}
+    (tmp_path / "config.json").write_text(json.dumps({"run": {}, "text": text}))
+    assert find_text(tmp_path, "numbers", None) == (tmp_path, TextConfig(**text))
+    assert find_text(trained.run, "numbers", None)[0] == trained.corpora / "numbers"
+    with pytest.raises(SettingsError, match=r"elsewhere/numbers/provenance\.json"):
+        find_text(trained.run, "numbers", tmp_path / "elsewhere")
