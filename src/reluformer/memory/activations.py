@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from entmax import entmax15, sparsemax
@@ -19,7 +19,17 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from reluformer.memory.config import ACTIVATIONS, MemoryConfig
+from reluformer.memory.kernels.attention import backend, relu_attention
+from reluformer.memory.kernels.counter import draw_seed
 from reluformer.memory.visible import Visible
+
+
+class Fused(NamedTuple):
+    """A read without its weights: output [B, H, Q, D]; Σs and Σ s log s [B, H, Q] where they were asked for."""
+
+    output: Tensor
+    total: Tensor | None = None
+    logs: Tensor | None = None
 
 
 class Activation(nn.Module):
@@ -47,11 +57,19 @@ class Activation(nn.Module):
         raise NotImplementedError
 
     def fused(
-        self, query: Tensor, key: Tensor, value: Tensor, visible: Visible, scale: float, dropout: float
-    ) -> Tensor | None:
-        """The read's output [B, H, Q, D] without its weights, where torch has a kernel for it; none where not.
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        visible: Visible,
+        scale: float,
+        dropout: float,
+        statistics: bool = False,
+    ) -> Fused | None:
+        """The read without its weights, where there is a kernel for it; none where not.
 
-        query [B, H, Q, D], key and value [B, H, K, D]; scale multiplies the scores.
+        query [B, H, Q, D], key and value [B, H, K, D]; scale multiplies the scores. statistics: whether the penalty
+        needs the rows' sums.
         """
         return None
 
@@ -72,9 +90,18 @@ class Softmax(Activation):
         return torch.softmax(scores, -1)
 
     def fused(
-        self, query: Tensor, key: Tensor, value: Tensor, visible: Visible, scale: float, dropout: float
-    ) -> Tensor | None:
-        if query.dim() != 4 or (query.device.type == "cpu" and (dropout > 0 or query.dtype.itemsize < 4)):
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        visible: Visible,
+        scale: float,
+        dropout: float,
+        statistics: bool = False,
+    ) -> Fused | None:
+        if statistics or query.dim() != 4:
+            return None
+        if query.device.type == "cpu" and (dropout > 0 or query.dtype.itemsize < 4):
             return None  # torch's CPU kernel drops no weights and is 2 to 7 times slower than ours in half precision
         rows = query.size(-2)
         square = visible.causal and visible.keys is None and rows == visible.slots
@@ -85,7 +112,7 @@ class Softmax(Activation):
             query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=square, scale=scale
         )
         some = visible.some()
-        return output if some is None else output * some
+        return Fused(output if some is None else output * some)
 
 
 class ReLU(Activation):
@@ -93,6 +120,33 @@ class ReLU(Activation):
 
     def forward(self, scores: Tensor) -> Tensor:
         return scores.relu_()
+
+    def fused(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        visible: Visible,
+        scale: float,
+        dropout: float,
+        statistics: bool = False,
+    ) -> Fused | None:
+        if query.dim() != 4 or type(self).forward is not ReLU.forward or backend(query) == "reference":
+            return None
+        seed = draw_seed() if dropout > 0 else 0
+        return Fused(
+            *relu_attention(
+                query,
+                key,
+                value,
+                keys=visible.keys,
+                causal=visible.causal,
+                scale=scale,
+                dropout=dropout,
+                seed=seed,
+                statistics=statistics,
+            )
+        )
 
 
 class ScaledReLU(ReLU):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from reluformer.memory.activations import Activation
+from reluformer.memory.activations import Activation, Fused
 from reluformer.memory.dropout import drop
 from reluformer.memory.penalty import Penalty
 from reluformer.memory.visible import Visible
@@ -54,16 +54,24 @@ def read(
         query, scale = query * (factor * scale).to(query.dtype), 1.0
     else:
         scale *= factor
-    if penalty is None and not weights:
-        fused = activation.fused(query, key, value, visible, scale, dropout)
+    if not weights and bias is None:
+        fused = activation.fused(query, key, value, visible, scale, dropout, statistics=penalty is not None)
         if fused is not None:
-            return Reading(fused, None, None)
+            return Reading(fused.output, None, _penalty(fused, penalty, count, rows))
     s = activation(_scores(query, key, visible, scale, bias))
     if activation.normalised and (some := visible.some()) is not None:
         s = s * some
     loss = None if penalty is None else penalty(s, count, rows)
     output = torch.matmul(drop(s, dropout), value)
     return Reading(output, s if weights else None, loss)
+
+
+def _penalty(fused: Fused, penalty: Penalty | None, count: Tensor | int, rows: Tensor | None) -> Tensor | None:
+    """The penalty's scalar from the sums of the rows that a kernel gave."""
+    if penalty is None:
+        return None
+    assert fused.total is not None and fused.logs is not None
+    return penalty.mean(penalty.rows(fused.total, fused.logs, count), rows)
 
 
 def _scores(query: Tensor, key: Tensor, visible: Visible, scale: float, bias: Tensor | None) -> Tensor:

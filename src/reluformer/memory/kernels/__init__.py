@@ -1,0 +1,1 @@
+"""ReLU attention without its n × n weights: one function, `attention.relu_attention`, over several backends."""

@@ -1,0 +1,81 @@
+"""Fused ReLU attention: `out_i = Σ_j ReLU(scale · q_i·k_j) v_j` without storing a weight for every pair.
+
+ReLU needs no maximum, no sum and no rescaling of a row: a tile of weights is final once it is computed, and a tile
+without a positive score is nothing. `RELUFORMER_KERNEL` forces a backend: `cpu` (C++), `tiled` (plain torch), `triton`
+(CUDA), or `reference`, the read with its weights.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from importlib import import_module
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from reluformer.memory.kernels.build import library
+from reluformer.settings import SettingsError, nearest
+
+BACKENDS = {
+    "reference": None,
+    "tiled": "tiled:tiled_relu_attention",
+    "cpu": "cpu:cpu_relu_attention",
+    "triton": "triton_relu:triton_relu_attention",
+}
+NARROW = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def backend(query: Tensor) -> str:
+    """The backend for tensors like `query`, a name of BACKENDS.
+
+    Raises `SettingsError` where RELUFORMER_KERNEL names none, or one that is not to be had here.
+    """
+    forced = os.environ.get("RELUFORMER_KERNEL", "")
+    if forced and forced not in BACKENDS:
+        raise SettingsError(f"RELUFORMER_KERNEL: {forced!r}: unknown backend{nearest(forced, BACKENDS)}")
+    if forced == "cpu" and library() is None:
+        raise SettingsError("RELUFORMER_KERNEL: cpu: the C++ kernel could not be compiled here")
+    if forced == "triton" and not _triton():
+        raise SettingsError("RELUFORMER_KERNEL: triton: the kernel or the package is not installed")
+    if forced in ("reference", "tiled") or query.dtype not in NARROW:
+        return forced if forced == "reference" else "tiled"
+    if query.device.type == "cuda":
+        return "triton" if _triton() else "tiled"
+    if query.device.type == "cpu":
+        return forced or ("tiled" if library() is None else "cpu")
+    return "tiled"
+
+
+@functools.cache
+def _triton() -> bool:
+    return all(find_spec(name) is not None for name in ("triton", "reluformer.memory.kernels.triton_relu"))
+
+
+def relu_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    keys: Tensor | None,
+    causal: bool,
+    scale: float,
+    dropout: float,
+    seed: int,
+    statistics: bool,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Output [B, H, Q, D]; with `statistics` Σ_j s_ij and Σ_j s_ij log s_ij [B, H, Q] of the weights before dropout.
+
+    The sums are in fp32 or more, and none without `statistics`. All three can be differentiated, once, in query, key
+    and value; any row factor is in the query already, as ReLU(c·x) = c·ReLU(x) for c > 0.
+
+    query [B, H, Q, D], key and value [B, H, K, D]; keys: bool [B, K], true where visible, or none. causal: row i sees
+    the slots up to K − Q + i. scale multiplies the scores. dropout: probability, on the weights, decided by `seed`.
+    """
+    name = backend(query)
+    module, _, function = (BACKENDS["tiled" if name == "reference" else name] or "").partition(":")
+    run = getattr(import_module(f"reluformer.memory.kernels.{module}"), function)
+    return run(
+        query, key, value, keys=keys, causal=causal, scale=scale, dropout=dropout, seed=seed, statistics=statistics
+    )

@@ -1,0 +1,92 @@
+"""Compiles `cpu.cpp` once for a machine and keeps the library in a cache: `library()`.
+
+The cache is `$RELUFORMER_CACHE`, by default `~/.cache/reluformer`; the file's name is a hash of the source, of the
+command and of the processor, so that machines of different kinds share a home. `$CXX` names the compiler.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from filelock import FileLock
+
+SOURCE = Path(__file__).with_name("cpu.cpp")
+FLAGS = ("-std=c++20", "-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-shared", "-fPIC")
+SECONDS = 300
+"""A compiler that takes longer is given up."""
+
+log = logging.getLogger(__name__)
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled kernel, or none where it cannot be had: one line of the log then says why."""
+    try:
+        return ctypes.CDLL(str(compiled(cache_folder())))
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = getattr(error, "stderr", None) or str(error)
+        log.warning("ReLU attention runs without its C++ kernel: %s", " ".join(reason.split())[:300])
+        return None
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept."""
+    if named := os.environ.get("RELUFORMER_CACHE"):
+        return Path(named)
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "reluformer"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    return folder if writable else Path(tempfile.gettempdir()) / f"reluformer-{os.getuid()}"
+
+
+def compiled(folder: Path) -> Path:
+    """The library in `folder`, compiled if it is not there; concurrent processes wait for the one that compiles.
+
+    Raises `OSError` and `subprocess.SubprocessError`.
+    """
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++") or shutil.which("c++")
+    if compiler is None:
+        raise FileNotFoundError("there is no C++ compiler (g++, clang++ or $CXX)")
+    command = [*compiler.split(), *FLAGS]
+    told = (SOURCE.read_text(encoding="utf-8"), *command, processor())
+    target = folder / f"relu-attention-{hashlib.sha256(chr(0).join(told).encode()).hexdigest()[:16]}.so"
+    if target.is_file():
+        return target
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with FileLock(target.with_suffix(".lock")):
+        if not target.is_file():
+            partial = target.with_suffix(f".{os.getpid()}.part")
+            try:
+                subprocess.run(
+                    [*command, str(SOURCE), "-o", str(partial)],
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                    timeout=SECONDS,
+                )
+                partial.replace(target)
+            finally:
+                partial.unlink(missing_ok=True)
+    return target
+
+
+def processor() -> str:
+    """What decides which instructions -march=native may use."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    told = ("vendor_id", "cpu family", "model", "flags", "Features", "CPU part")
+    return "\n".join(sorted({line for line in lines if line.split(":")[0].strip() in told}))

@@ -1,0 +1,121 @@
+"""The C++ kernel as a differentiable function: ReLU attention on a CPU, computed in fp32.
+
+bf16 and fp16 come and go as they are and are computed in fp32. The result depends neither on the number of threads nor
+on their timing, but for the query's gradient where there are fewer heads in the batch than threads: there the slots
+are split into as many parts as threads need, and the parts' gradients are added in order.
+
+Shapes: B batch, H heads, Q rows, K slots, D head width.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from reluformer.memory.kernels.build import library
+from reluformer.memory.kernels.counter import RANGE, threshold
+
+PART = 64
+"""Rows or slots below which a head is not split between threads."""
+
+
+class Options(NamedTuple):
+    """What both passes are told; see `attention.relu_attention`."""
+
+    keys: Tensor | None
+    causal: bool
+    scale: float
+    dropout: float
+    seed: int
+    statistics: bool
+
+
+class CpuReLU(torch.autograd.Function):
+    """(output, total, logs) of query [B, H, Q, D], key and value [B, H, K, D], all fp32."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, options: Options
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        batch, heads, rows, width = query.shape
+        output = query.new_empty(batch, rows, heads, width).transpose(1, 2)  # what joins the heads is a view then
+        total, logs = (query.new_empty(batch, heads, rows) if options.statistics else None for _ in range(2))
+        _run(0, (query, key, value, output), (), (total, logs), options, _parts(query, rows), 0)
+        ctx.save_for_backward(query, key, value)
+        ctx.options = options
+        return output, total, logs
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad: Tensor, grad_total: Tensor | None, grad_logs: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, None]:
+        query, key, value = ctx.saved_tensors
+        options: Options = ctx.options
+        grad = grad if grad.stride(-1) == 1 else grad.contiguous()
+        sums = tuple(None if x is None else x.contiguous() for x in (grad_total, grad_logs))
+        parts = _parts(query, key.size(2))
+        shares = query.new_empty(parts, *query.shape)
+        written = options.keys is None and query.numel() > 0
+        empty = torch.empty_like if written else torch.zeros_like
+        key_grad, value_grad = empty(key), empty(value)
+        gradients = (shares[0], key_grad, value_grad)
+        _run(1, (query, key, value, grad), gradients, sums, options, parts, shares.stride(0))
+        return shares[0] if parts == 1 else shares.sum(0), key_grad, value_grad, None
+
+
+def _parts(query: Tensor, length: int) -> int:
+    """Into how many parts each head's work is split so that no thread is idle."""
+    heads = max(1, query.size(0) * query.size(1))
+    return max(1, min(-(-torch.get_num_threads() // heads), length // PART))
+
+
+def _run(
+    backward: int,
+    tensors: tuple[Tensor, ...],
+    gradients: tuple[Tensor, ...],
+    sums: tuple[Tensor | None, ...],
+    options: Options,
+    parts: int,
+    part: int,
+) -> None:
+    """Calls the library: its numbers are shape and options, then address and strides of each tensor."""
+    query, key = tensors[:2]
+    if query.numel() == 0:
+        return
+    numbers = [backward, *query.shape[:3], key.size(2), query.size(3)]
+    numbers += [options.causal, torch.get_num_threads(), parts, options.seed]
+    numbers += [0 if x is None else x.data_ptr() for x in (options.keys, *sums)]
+    for tensor in (*tensors, *gradients):
+        numbers += [tensor.data_ptr(), *tensor.stride()[:3]]
+    least = threshold(options.dropout)
+    packed = (ctypes.c_int64 * (len(numbers) + 1))(*numbers, part)
+    kept = ctypes.c_float(RANGE / (RANGE - least))
+    kernel = library()
+    assert kernel is not None
+    kernel.relu_attention(packed, ctypes.c_float(options.scale), ctypes.c_uint32(least), kept)
+
+
+def cpu_relu_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    keys: Tensor | None,
+    causal: bool,
+    scale: float,
+    dropout: float,
+    seed: int,
+    statistics: bool,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """See `attention.relu_attention`."""
+    dtype = query.dtype
+    inputs = (x.float() for x in (query, key, value))
+    dense = (x if x.stride(-1) == 1 else x.contiguous() for x in inputs)
+    visible = None if keys is None else keys.contiguous()
+    output, total, logs = CpuReLU.apply(*dense, Options(visible, causal, scale, dropout, seed, statistics))
+    return output.to(dtype), total, logs

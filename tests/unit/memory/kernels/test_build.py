@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from reluformer.memory.kernels import build
+
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+
+
+@pytest.fixture
+def fake_compiler(tmp_path, monkeypatch):
+    """A compiler that takes a moment, notes each call, and writes its -o."""
+    script = tmp_path / "compiler"
+    script.write_text(f'#!/bin/sh\necho call >> {tmp_path}/calls\nsleep 0.3\nfor last; do :; done\necho x > "$last"\n')
+    script.chmod(script.stat().st_mode | stat.S_IEXEC)
+    monkeypatch.setenv("CXX", str(script))
+    return lambda: (tmp_path / "calls").read_text().count("call")
+
+
+def test_compiles_once_for_concurrent_processes(fake_compiler, tmp_path, monkeypatch):
+    code = "from reluformer.memory.kernels.build import *; print(compiled(cache_folder()))"
+    monkeypatch.setenv("RELUFORMER_CACHE", str(tmp_path / "cache"))
+    command = [sys.executable, "-c", code]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    paths = {process.communicate(timeout=60)[0] for process in running}
+    assert len(paths) == 1 and fake_compiler() == 1
+    assert not list((tmp_path / "cache").glob("*.part"))
+
+
+def test_another_processor_or_source_is_another_file(fake_compiler, tmp_path, monkeypatch):
+    first = build.compiled(tmp_path)
+    assert build.compiled(tmp_path) == first and fake_compiler() == 1
+    monkeypatch.setattr(build, "processor", lambda: "another")
+    second = build.compiled(tmp_path)
+    changed = tmp_path / "changed.cpp"
+    changed.write_text("// another")
+    monkeypatch.setattr(build, "SOURCE", changed)
+    assert len({first, second, build.compiled(tmp_path)}) == 3
+
+
+@pytest.mark.parametrize("compiler", ["false", "no-such-compiler", "true"])
+def test_without_a_working_compiler_there_is_none_and_one_line_says_so(compiler, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("CXX", compiler)
+    monkeypatch.setenv("RELUFORMER_CACHE", str(tmp_path))
+    build.library.cache_clear()
+    try:
+        with caplog.at_level(logging.WARNING):
+            assert build.library() is None and build.library() is None
+        assert len(caplog.records) == 1 and "\n" not in caplog.records[0].getMessage()
+        assert not list(tmp_path.glob("*.part"))
+    finally:
+        build.library.cache_clear()
+
+
+def test_no_compiler_at_all(tmp_path, monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="no C"):
+        build.compiled(tmp_path)
+
+
+def test_where_the_cache_is(tmp_path, monkeypatch):
+    monkeypatch.delenv("RELUFORMER_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert build.cache_folder() == tmp_path / "reluformer"
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert build.cache_folder().name == f"reluformer-{os.getuid()}"
+    monkeypatch.setenv("RELUFORMER_CACHE", str(tmp_path / "own"))
+    assert build.cache_folder() == tmp_path / "own"
+
+
+@needs_compiler
+def test_the_kernel_compiles_without_warnings(tmp_path):
+    command = ["g++", "-std=c++20", "-fopenmp", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", str(build.SOURCE)]
+    assert subprocess.run(command, capture_output=True, text=True).stderr == ""

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from reluformer.memory.kernels.build import library
+from reluformer.memory.kernels.cpu import cpu_relu_attention
+from reluformer.memory.kernels.tiled import tiled_relu_attention
+
+pytestmark = pytest.mark.skipif(library() is None, reason="needs a C++ compiler")
+
+OPTIONS = {"keys": None, "causal": True, "scale": 0.25, "dropout": 0.1, "seed": 5, "statistics": True}
+
+
+def outcome(query, key, value, kernel=cpu_relu_attention, **changes):
+    """Outputs and gradients of one pass."""
+    leaves = [x.detach().requires_grad_() for x in (query, key, value)]
+    results = [x for x in kernel(*leaves, **OPTIONS | changes) if x is not None]
+    torch.autograd.backward(results, [torch.ones_like(x) for x in results])
+    return [*(x.detach() for x in results), *(x.grad for x in leaves)]
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_equals_float64(compare, case):
+    compare(cpu_relu_attention, case)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_computed_in_fp32(compare, make_case, dtype):
+    tolerance = {torch.bfloat16: 4e-3, torch.float16: 5e-4}[dtype]
+    compare(cpu_relu_attention, make_case(40, 70, 32, "both", 0.2, True), dtype, tolerance)
+
+
+@pytest.mark.parametrize("heads", [1, 6])
+def test_the_same_bits_every_time_and_close_ones_on_any_number_of_threads(heads, threads):
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, heads, n, 64) for n in (300, 500, 500))
+    found = {}
+    for count in (1, 2, 5):
+        threads(count)
+        found[count] = outcome(query, key, value)
+        for _ in range(3):
+            for once, again in zip(found[count], outcome(query, key, value), strict=True):
+                assert torch.equal(once, again)
+    for count in (2, 5):
+        for index, (one, many) in enumerate(zip(found[1], found[count], strict=True)):
+            if heads == 6 or index != 3:  # the query's gradient is a sum over the parts of a head
+                assert torch.equal(one, many)
+            torch.testing.assert_close(one, many, atol=1e-4, rtol=1e-4)
+
+
+def test_rows_without_a_positive_score_and_tiles_of_them():
+    """The tiles that are skipped are 0 in every result, between tiles that are not."""
+    torch.manual_seed(1)
+    query, key, value = (torch.randn(1, 2, 400, 32).mul(2).round() for _ in range(3))  # exact scores
+    query[:, :, 100:300] = -query[:, :, 100:300].abs()
+    key[:, :, 50:350] = key[:, :, 50:350].abs()
+    for changes in ({"causal": False}, {"causal": False, "statistics": False}):
+        for ours, theirs in zip(
+            outcome(query, key, value, **changes),
+            outcome(query.double(), key.double(), value.double(), tiled_relu_attention, **changes),
+            strict=True,
+        ):
+            torch.testing.assert_close(ours.double(), theirs, atol=1e-3, rtol=1e-3)
+    query[:] = -1.0
+    key[:] = 1.0
+    assert not any(x.any() for x in outcome(query, key, value))
+
+
+def test_infinite_and_undefined_scores_are_not_hidden():
+    """A diverging training must see it."""
+    for bad in (float("nan"), float("inf")):
+        query, key, value = (torch.ones(1, 1, 5, 16) for _ in range(3))
+        query[0, 0, 2, 3] = bad
+        output, total, *_ = outcome(query, key, value, causal=False, dropout=0.0)
+        assert not output[0, 0, 2].isfinite().any() and not total[0, 0, 2].isfinite()
+        assert output[0, 0, [0, 1, 3, 4]].isfinite().all()
+
+
+def test_gradients_of_any_layout(make_case, make_inputs):
+    query, key, value, *_ = make_inputs(make_case(6, 9, 16, "all", 0.0, False))
+    plain = outcome(query, key, value)
+    query, key, value = (x.mT.contiguous().mT for x in (query, key, value))  # the last dimension is not dense
+    for one, other in zip(plain, outcome(query, key, value), strict=True):
+        assert torch.equal(one, other)
+    leaf = query.detach().requires_grad_()
+    cpu_relu_attention(leaf, key, value, **OPTIONS)[0].sum().backward()  # an expanded gradient: all strides are 0
+    assert leaf.grad.isfinite().all() and leaf.grad.any()
+
+
+def test_no_rows_no_slots_no_batch():
+    for batch, rows, slots in ((2, 0, 3), (2, 3, 0), (0, 3, 3)):
+        output, *_ = outcome(*(torch.randn(batch, 2, n, 8) for n in (rows, slots, slots)))
+        assert output.shape == (batch, 2, rows, 8) and not output.any()
