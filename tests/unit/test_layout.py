@@ -12,6 +12,7 @@ SOURCE = ROOT / "src" / "reluformer"
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.stem not in ("__init__", "__main__"))
 FLOOR = {
     "cli": 5,
+    "export": 4,
     "planning": 4,
     "schemas": 3,
     "doctor": 3,

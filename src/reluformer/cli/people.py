@@ -11,7 +11,7 @@ from typing import IO, Annotated
 import typer
 
 from reluformer.cli.app import app
-from reluformer.cli.options import Device, Model, OwnCorpora, Threads, chosen_device
+from reluformer.cli.options import Device, Model, OwnCorpora, RunFolder, Threads, chosen_device
 
 CHUNK = 400
 """Lines that are translated at once: enough for full batches of similar lengths, and a few seconds on a CPU."""
@@ -89,3 +89,28 @@ def write_all(file: IO[bytes], texts: Iterable[str]) -> None:
     for text in texts:
         file.write(text.encode("utf-8"))
         file.flush()
+
+
+@app.command(
+    rich_help_panel="For people",
+    epilog="""Examples:
+
+    reluformer export results/runs/iwslt14/reluformer/seed1 my-model
+
+    echo "Das Gerät ist nicht erreichbar." | reluformer translate my-model""",
+)
+def export(
+    run: RunFolder,
+    output: Annotated[Path, typer.Argument(help="The folder to write, whole or not at all.")],
+    corpora: OwnCorpora = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+) -> None:
+    """Write a trained model as a folder that stands alone: it translates anywhere, here or in transformers.
+
+    It holds the weights, the configuration, the subword model, a model card, and the code for Hugging Face's
+    transformers (trust_remote_code=True), which gives the same translations.
+    """
+    from reluformer.export.folder import export_model
+
+    export_model(run, output, corpora, force)
+    print(output)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
@@ -17,6 +17,8 @@ from reluformer.run import EXPORT_FILE, corpora_of, read_export, run_status, spl
 from reluformer.settings import SettingsError, Strict, parse
 
 SUBWORD_FILE = "subword.model"
+TRUECASER_FILE = "truecaser.txt"
+"""The source's truecasing model in an exported folder."""
 SENTENCE_ENDS = frozenset(("▁.", "▁?", "▁!", "▁…"))
 
 
@@ -55,38 +57,45 @@ def load_subword(corpora: Path, dataset: str) -> Subword:
     return Subword(corpora / split_dataset(dataset)[0] / SUBWORD_FILE)
 
 
-def truecaser_file(language: str) -> str:
-    """The name of a language's truecasing model in a corpus's folder."""
-    return f"truecase.{language}"
+class TextFiles(NamedTuple):
+    """What preparing text takes: the subword model, the source's truecasing model (if at all), the configuration."""
+
+    subword: Path
+    truecaser: Path
+    config: TextConfig
 
 
-def find_text(folder: Path, dataset: str, corpora: Path | None) -> tuple[Path, TextConfig]:
-    """The folder with a model's subword and truecasing models, and how its text is prepared.
+def text_of_corpus(corpus: Path, src: str) -> TextFiles:
+    """What a prepared corpus has of it; src: its source language. Raises `CorpusError`."""
+    return TextFiles(corpus / SUBWORD_FILE, corpus / f"truecase.{src}", TextConfig.of_corpus(corpus))
 
-    folder: a run's, or one that `reluformer export` wrote. dataset: the run's. corpora: the folder of all prepared
+
+def find_text(folder: Path, dataset: str, src: str, corpora: Path | None) -> TextFiles:
+    """How the text of a model is prepared.
+
+    folder: a run's, or one that `reluformer export` wrote. dataset, src: the run's. corpora: the folder of all prepared
     corpora; none: the one beside the folder of all runs. Raises `SettingsError`, also where the run has diverged.
     """
     exported = read_export(folder)
     if exported is not None:
-        return folder, parse(TextConfig, exported["text"], f"{folder / EXPORT_FILE}: text")
+        config = parse(TextConfig, exported["text"], f"{folder / EXPORT_FILE}: text")
+        return TextFiles(folder / SUBWORD_FILE, folder / TRUECASER_FILE, config)
     if run_status(folder) == "diverged":
         raise SettingsError(f"{folder}: the training diverged: there is no model that could translate")
-    corpus = (corpora or corpora_of(folder)) / split_dataset(dataset)[0]
-    return corpus, TextConfig.of_corpus(corpus)
+    return text_of_corpus((corpora or corpora_of(folder)) / split_dataset(dataset)[0], src)
 
 
 class SourceText:
     """The source side of a preparation: tokenised, lowercased or truecased, in subwords.
 
-    folder: holds the subword model and, where the text is truecased, the source's truecasing model.
-    Raises `CorpusError` where they are missing or are something else.
+    Raises `CorpusError` where a file is missing or is something else.
     """
 
-    def __init__(self, folder: Path, language: str, config: TextConfig) -> None:
-        self.config = config
+    def __init__(self, files: TextFiles, language: str) -> None:
+        self.config = files.config
         self.language = language
-        self.subword = Subword(folder / SUBWORD_FILE)
-        self.truecaser = Truecaser(folder / truecaser_file(language)) if config.truecase else None
+        self.subword = Subword(files.subword)
+        self.truecaser = Truecaser(files.truecaser) if files.config.truecase else None
 
     def tokenise(self, sentence: str) -> str:
         """The tokens of a sentence, joined by spaces, cased as the corpus is."""

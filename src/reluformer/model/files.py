@@ -19,7 +19,7 @@ MODEL_FILE = "model.safetensors"
 def save_model(model: Transformer, path: str | Path) -> None:
     """Writes the parameters to `path` (a safetensors file) in their own dtype, whole or not at all."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    replace(Path(path), lambda temporary: save_file(tensors, temporary))
+    replace(Path(path), lambda temporary: save_file(tensors, temporary, metadata={"format": "pt"}))
 
 
 def load_model(run_folder: str | Path, device: str | torch.device = "cpu") -> tuple[Transformer, RunConfig]:

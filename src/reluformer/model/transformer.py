@@ -54,7 +54,11 @@ class Transformer(nn.Module):
 
     def forward(self, src: Tensor, src_mask: Tensor, tgt_in: Tensor, tgt_mask: Tensor) -> Tensor:
         """Hidden states [B, T, E] before the vocabulary projection; tgt_in int [B, T], tgt_mask bool [B, T]."""
-        return self._decode(self._encode(src, src_mask, None), src_mask, tgt_in, tgt_mask, None)
+        return self.decode(self.encode(src, src_mask), src_mask, tgt_in, tgt_mask)
+
+    def decode(self, source: Tensor, src_mask: Tensor, tgt_in: Tensor, tgt_mask: Tensor) -> Tensor:
+        """`forward` from the encoded source [B, S, E] on."""
+        return self._decode(source, src_mask, tgt_in, tgt_mask, None)
 
     def forward_with_penalty(
         self, src: Tensor, src_mask: Tensor, tgt_in: Tensor, tgt_mask: Tensor

@@ -50,6 +50,18 @@ class Decoder(Protocol[S]):
         """Appends `tokens` [R] to the rows; logits [R, V] of the token after them."""
 
 
+class LengthLimit(Protocol):
+    """A translation's length limit: max_ratio · source + max_extra."""
+
+    @property
+    def max_ratio(self) -> float:
+        """Tokens for each token of the source."""
+
+    @property
+    def max_extra(self) -> int:
+        """Tokens more."""
+
+
 class Hypothesis(NamedTuple):
     """A translation: target tokens without BOS and EOS, and its length-normalised log-probability (nats)."""
 
@@ -57,7 +69,7 @@ class Hypothesis(NamedTuple):
     score: float
 
 
-def length_limits(lengths: Tensor, config: TranslationConfig) -> Tensor:
+def length_limits(lengths: Tensor, config: LengthLimit) -> Tensor:
     """Most tokens of a hypothesis, EOS apart, for sources of `lengths` tokens: at least 1."""
     return (lengths * config.max_ratio + config.max_extra).long().clamp_min(1)
 

@@ -53,19 +53,19 @@ class Translator:
         self, folder: Path, corpora: Path | None = None, device: torch.device | str = "cpu", **changes: Any
     ) -> None:
         self.config = RunConfig.load(folder)
-        files, text = find_text(folder, self.config.dataset, corpora)
-        self.text = SourceText(files, self.config.src, text)
+        files = find_text(folder, self.config.dataset, self.config.src, corpora)
+        self.text = SourceText(files, self.config.src)
         self.settings = parse(TranslationConfig, merge(self.config.translation.model_dump(), changes), "translation")
         if len(self.text.subword) != self.config.model.vocabulary:
             raise SettingsError(
-                f"{files}: {len(self.text.subword)} subwords, but the model of {folder} has "
+                f"{files.subword}: {len(self.text.subword)} subwords, but the model of {folder} has "
                 f"{self.config.model.vocabulary}: they do not belong together"
             )
         self.model, _ = load_model(folder, device)
         self.device = device
         view = split_dataset(self.config.dataset)[1]
         self.documents = view is not None
-        self.limit = int(view.rpartition("-")[2]) if view else 2 * text.max_tokens
+        self.limit = int(view.rpartition("-")[2]) if view else 2 * files.config.max_tokens
         """Subwords of the longest source that is translated in one part: L of a document view, else twice the words of
         the longest training sentence. A model gives poor text far beyond what it was trained on."""
 

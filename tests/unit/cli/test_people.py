@@ -54,6 +54,12 @@ def test_a_long_line_is_translated_in_parts_and_said_so(trained, command):
     assert first.lower().count(once.lower()) == 30
 
 
+def test_export_makes_what_translate_takes(trained, expected, command, tmp_path):
+    result = command("export", trained.run, tmp_path / "model")
+    assert result == (0, f"{tmp_path / 'model'}\n", "")
+    assert command("translate", tmp_path / "model", stdin="\n".join(trained.raw[:9])).out.splitlines() == expected[:9]
+
+
 def test_every_command_shows_examples(command):
-    for name in ("translate",):
+    for name in ("translate", "export"):
         assert "Examples:" in command(name, "--help").out

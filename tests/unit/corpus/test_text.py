@@ -8,14 +8,13 @@ import pytest
 
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.subword import SENT
-from reluformer.corpus.text import SourceText, TextConfig, find_text, read_provenance
+from reluformer.corpus.text import SourceText, TextConfig, TextFiles, find_text, read_provenance, text_of_corpus
 from reluformer.settings import SettingsError
 
 
 @pytest.fixture
 def text(trained) -> SourceText:
-    corpus = trained.corpora / "numbers"
-    return SourceText(corpus, "fi", TextConfig.of_corpus(corpus))
+    return SourceText(text_of_corpus(trained.corpora / "numbers", "fi"), "fi")
 
 
 def test_raw_text_becomes_the_tokens_of_the_corpus(trained, text):
@@ -61,7 +60,8 @@ def test_what_is_no_prepared_corpus_is_named(tmp_path):
 def test_an_exported_folder_needs_no_corpus(trained, tmp_path):
     text = {"lowercase": True, "truecase": False, "straighten": False, "max_tokens": 9}
     (tmp_path / "config.json").write_text(json.dumps({"run": {}, "text": text}))
-    assert find_text(tmp_path, "numbers", None) == (tmp_path, TextConfig(**text))
-    assert find_text(trained.run, "numbers", None)[0] == trained.corpora / "numbers"
+    expected = TextFiles(tmp_path / "subword.model", tmp_path / "truecaser.txt", TextConfig(**text))
+    assert find_text(tmp_path, "numbers", "fi", None) == expected
+    assert find_text(trained.run, "numbers", "fi", None) == text_of_corpus(trained.corpora / "numbers", "fi")
     with pytest.raises(SettingsError, match=r"elsewhere/numbers/provenance\.json"):
-        find_text(trained.run, "numbers", tmp_path / "elsewhere")
+        find_text(trained.run, "numbers", "fi", tmp_path / "elsewhere")

@@ -1,0 +1,164 @@
+"""The exported folder: weights, configuration, text models, model card and code, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from reluformer.corpus.subword import BOS, EOS, PAD, UNK
+from reluformer.corpus.text import SUBWORD_FILE, TRUECASER_FILE, SourceText, TextFiles, find_text
+from reluformer.export.card import model_card
+from reluformer.export.flatten import flatten
+from reluformer.files import write_json, write_text
+from reluformer.memory.config import ACTIVATIONS
+from reluformer.model.files import MODEL_FILE, load_model, save_model
+from reluformer.run import EXPORT_FILE, RunConfig, read_export
+from reluformer.settings import SettingsError
+
+CODE = ("configuration_reluformer", "modeling_reluformer", "tokenization_reluformer")
+
+
+def export_model(run_folder: Path, output: Path, corpora: Path | None = None, force: bool = False) -> None:
+    """Writes all that translating with a run takes into the folder `output`.
+
+    corpora: the folder of the prepared corpora; none: the one beside the run. force: replace an earlier export.
+
+    Raises:
+        SettingsError: the run, its model or its corpus is not there or broken, or `output` is in the way.
+    """
+    config = RunConfig.load(run_folder)
+    if read_export(run_folder) is not None:
+        raise SettingsError(f"{run_folder}: this is an exported model already: copy the folder")
+    files = find_text(run_folder, config.dataset, config.src, corpora)
+    pieces = len(SourceText(files, config.src).subword)
+    if pieces != config.model.vocabulary:
+        raise SettingsError(
+            f"{files.subword}: {pieces} subwords, but the model of {run_folder} has {config.model.vocabulary}"
+        )
+    model, _ = load_model(run_folder)
+    _make_way(output, force)
+    partial = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        partial.mkdir(parents=True)
+        save_model(model, partial / MODEL_FILE)
+        (partial / MODEL_FILE).chmod(0o644)  # safetensors makes it readable for its owner alone
+        shutil.copyfile(files.subword, partial / SUBWORD_FILE)
+        if files.config.truecase:
+            shutil.copyfile(files.truecaser, partial / TRUECASER_FILE)
+        write_json(partial / EXPORT_FILE, model_json(config, files))
+        write_json(partial / "generation_config.json", generation_json(config))
+        write_json(partial / "tokenizer_config.json", tokenizer_json(config, files))
+        for name, source in code(config).items():
+            write_text(partial / f"{name}.py", source)
+        write_text(partial / "README.md", model_card(run_folder, config, files, output.name))
+        if output.exists():
+            shutil.rmtree(output)
+        partial.rename(output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def model_json(config: RunConfig, files: TextFiles) -> dict[str, Any]:
+    """config.json: what transformers asks of a model, the run, its memories by place, and how text is prepared."""
+    memories = {place: config.model.memory(place) for place in config.model.places()}
+    return {
+        "model_type": "reluformer",
+        "architectures": ["ReLUFormerForTranslation"],
+        "auto_map": {
+            "AutoConfig": "configuration_reluformer.ReLUFormerConfig",
+            "AutoModel": "modeling_reluformer.ReLUFormerForTranslation",
+            "AutoModelForSeq2SeqLM": "modeling_reluformer.ReLUFormerForTranslation",
+        },
+        "is_encoder_decoder": True,
+        "tie_word_embeddings": False,
+        "use_cache": False,
+        "dtype": "float32",
+        "vocab_size": config.model.vocabulary,
+        "pad_token_id": PAD,
+        "bos_token_id": BOS,
+        "eos_token_id": EOS,
+        "decoder_start_token_id": BOS,
+        "run": config.model_dump(mode="json"),
+        "memories": {
+            place: memory.model_dump(mode="json", include={"activation", "options", "after"})
+            for place, memory in memories.items()
+        },
+        "text": files.config.model_dump(mode="json"),
+    }
+
+
+def generation_json(config: RunConfig) -> dict[str, Any]:
+    """generation_config.json: the beam search of the run, by the names of transformers."""
+    return {
+        "num_beams": config.translation.beam,
+        "length_penalty": config.translation.length_penalty,
+        "early_stopping": True,  # a sentence is done when so many hypotheses as the beam have ended
+        "do_sample": False,
+        "use_cache": False,
+        "pad_token_id": PAD,
+        "bos_token_id": BOS,
+        "eos_token_id": EOS,
+        "decoder_start_token_id": BOS,
+    }
+
+
+def tokenizer_json(config: RunConfig, files: TextFiles) -> dict[str, Any]:
+    """tokenizer_config.json: languages, how text is prepared, special tokens."""
+    names = SourceText(files, config.src).subword.pieces(range(4))
+    return {
+        "tokenizer_class": "ReLUFormerTokenizer",
+        "auto_map": {"AutoTokenizer": ["tokenization_reluformer.ReLUFormerTokenizer", None]},
+        "src": config.src,
+        "tgt": config.tgt,
+        "text": files.config.model_dump(mode="json"),
+        **{f"{kind}_token": names[i] for kind, i in (("pad", PAD), ("unk", UNK), ("bos", BOS), ("eos", EOS))},
+        "clean_up_tokenization_spaces": False,
+        "split_special_tokens": True,
+        "padding_side": "right",
+    }
+
+
+def code(config: RunConfig) -> dict[str, str]:
+    """The Python files that transformers loads, by name: each stands alone but for the configuration's class."""
+    used = sorted({config.model.memory(place).activation for place in config.model.places()})
+    sources = {}
+    for name in CODE:
+        source = flatten(
+            f"reluformer.export.huggingface.{name}",
+            {
+                ("reluformer.memory.activations", "build_activation"): activations_of(used),
+                ("reluformer.export.huggingface.configuration_reluformer", "ReLUFormerConfig"): "",
+            },
+        )
+        if name == "modeling_reluformer":
+            imports = "from .configuration_reluformer import ReLUFormerConfig\n"
+            source = source.replace("\n\n\n", f"\n{imports}\n\n", 1)
+        sources[name] = source
+    return sources
+
+
+def activations_of(names: list[str]) -> str:
+    """The source of `build_activation` for these activations alone, without the registry."""
+    targets = {name: ACTIVATIONS[name].target.partition(":") for name in names}
+    imports = "".join(f"from {module} import {cls}\n" for module, _, cls in targets.values())
+    table = ", ".join(f'"{name}": {cls}' for name, (_, _, cls) in targets.items())
+    return f'''{imports}
+def build_activation(config, heads=1):
+    """The activation that a memory's configuration names, with its options."""
+    return {{{table}}}[config.activation](heads, **config.options)
+'''
+
+
+def _make_way(output: Path, force: bool) -> None:
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    if not output.is_dir():
+        raise SettingsError(f"{output}: this is a file; name a folder")
+    path = output / EXPORT_FILE
+    ours = path.is_file() and "reluformer" in path.read_text(encoding="utf-8", errors="replace")
+    if not ours:
+        raise SettingsError(f"{output}: the folder is not empty, and not an exported model")
+    if not force:
+        raise SettingsError(f"{output}: there is an exported model already; --force replaces it")

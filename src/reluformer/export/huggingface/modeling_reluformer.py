@@ -1,0 +1,131 @@
+"""An exported ReLUFormer or one of its relatives, for Hugging Face's transformers: plain torch, nothing else.
+
+Written by `reluformer export` out of the code that trained the model (https://arxiv.org/abs/2302.06461).
+
+Shapes: B batch, S source tokens, T target tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import GenerationMixin, LogitsProcessor, LogitsProcessorList, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
+
+from reluformer.export.huggingface.configuration_reluformer import ReLUFormerConfig
+from reluformer.model.transformer import Transformer
+from reluformer.translation.search import length_limits
+
+
+class Shape(SimpleNamespace):
+    """The configuration as the Transformer reads it."""
+
+    def memory(self, place: str) -> SimpleNamespace:
+        """The memory in one place; the penalty is for training alone."""
+        return SimpleNamespace(penalty=None, **self.memories[place])
+
+
+class SourceEncoder:
+    """The encoder as `generate` calls it; its parameters stay the Transformer's."""
+
+    def __init__(self, transformer: Transformer) -> None:
+        self.transformer = transformer
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> BaseModelOutput:
+        """input_ids [B, S], attention_mask [B, S] -> last_hidden_state [B, S, E]."""
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        return BaseModelOutput(last_hidden_state=self.transformer.encode(input_ids, mask.bool()))
+
+    __call__ = forward
+
+
+class AllowedTokens(LogitsProcessor):
+    """No padding, no start, no empty translation, and an end where a sentence is at its length limit."""
+
+    def __init__(self, limits: Tensor, config: ReLUFormerConfig) -> None:
+        self.limits = limits
+        self.config = config
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """input_ids [B·beam, 1 + t], scores [B·beam, V]: log-probabilities of the token after them."""
+        produced = input_ids.size(1) - 1
+        scores = scores.clone()
+        end = scores[:, self.config.eos_token_id].clone()
+        scores[:, [self.config.pad_token_id, self.config.bos_token_id]] = -torch.inf
+        limits = self.limits.repeat_interleave(len(scores) // len(self.limits))
+        scores[produced >= limits] = -torch.inf
+        scores[:, self.config.eos_token_id] = end if produced else -torch.inf
+        return scores
+
+
+class ReLUFormerForTranslation(PreTrainedModel, GenerationMixin):
+    """The Transformer of the run, with the beam search of transformers."""
+
+    config_class = ReLUFormerConfig
+    base_model_prefix = "transformer"
+    main_input_name = "input_ids"
+
+    def __init__(self, config: ReLUFormerConfig) -> None:
+        super().__init__(config)
+        shape: Any = Shape(memories=config.memories, **config.run["model"])
+        self.transformer = Transformer(shape)
+        self.post_init()
+
+    def get_encoder(self, *_: Any, **__: Any) -> SourceEncoder:
+        """See `SourceEncoder`."""
+        return SourceEncoder(self.transformer)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        encoder_outputs: Any = None,
+        labels: Tensor | None = None,
+        **_: Any,
+    ) -> Seq2SeqLMOutput:
+        """Logits [B, T, V] of the token after each of decoder_input_ids [B, T], which start with BOS.
+
+        input_ids, attention_mask: [B, S]. labels: [B, T], -100 where there is none; without decoder_input_ids they
+        are the decoder's input as well, and they give a loss.
+        """
+        if encoder_outputs is None:
+            assert input_ids is not None
+            encoder_outputs = self.get_encoder()(input_ids, attention_mask)
+        source = encoder_outputs[0]
+        if attention_mask is None:
+            attention_mask = torch.ones(source.shape[:2], device=source.device)
+        if decoder_input_ids is None:
+            assert labels is not None
+            shifted = torch.where(labels == -100, self.config.pad_token_id, labels).roll(1, 1)
+            shifted[:, 0] = self.config.bos_token_id
+            decoder_input_ids = shifted
+        real = torch.ones_like(decoder_input_ids, dtype=torch.bool)
+        hidden = self.transformer.decode(source, attention_mask.bool(), decoder_input_ids, real)
+        logits = self.transformer.project(hidden)
+        loss = None if labels is None else cross_entropy(logits.flatten(0, 1), labels.flatten())
+        return Seq2SeqLMOutput(loss=loss, logits=logits, encoder_last_hidden_state=source)
+
+    def generate(
+        self,
+        inputs: Tensor | None = None,
+        generation_config: Any = None,
+        logits_processor: LogitsProcessorList | None = None,
+        attention_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """`generate` of transformers, each translation as long as `reluformer translate` lets it be."""
+        source = kwargs.pop("input_ids", inputs)
+        if attention_mask is None:
+            attention_mask = (source != self.config.pad_token_id).long()
+        limits = length_limits(attention_mask.sum(1) - 1, SimpleNamespace(**self.config.run["translation"]))
+        processors = LogitsProcessorList([*(logits_processor or []), AllowedTokens(limits, self.config)])
+        if "max_length" not in kwargs:
+            kwargs.setdefault("max_new_tokens", int(limits.max()) + 1)
+        return super().generate(
+            source, generation_config, logits_processor=processors, attention_mask=attention_mask, **kwargs
+        )

@@ -1,0 +1,62 @@
+"""An exported folder, alone in another folder and another virtual environment that has transformers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+HERE = Path(__file__).parent
+ODD = ["Yksi </s> kaksi <sent> <pad> <unk> .", "yksi’kaksi & <b>  »kolme« … 3,5 %", "ÄITI ö 中文 \u00a0 kaksi", "  "]
+
+
+@pytest.fixture(scope="session")
+def odd() -> list[str]:
+    """Lines that a tokenizer may get wrong."""
+    return ODD
+
+
+@pytest.fixture(scope="session")
+def elsewhere(trained, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> dict:
+    """What `elsewhere.py` says; the environment is made for it and removed. Skips where it cannot be made."""
+    shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    folder, record = shared / "elsewhere", shared / "elsewhere.json"
+    with FileLock(shared / "elsewhere.lock"):
+        if not record.is_file():
+            try:
+                record.write_text(json.dumps(make(trained, folder)), encoding="utf-8")
+            finally:
+                shutil.rmtree(folder / "venv", ignore_errors=True)
+    told = json.loads(record.read_text(encoding="utf-8"))
+    if "skip" in told:
+        pytest.skip(told["skip"])
+    return told
+
+
+def make(trained, folder: Path) -> dict:
+    from reluformer.export.folder import export_model
+
+    folder.mkdir()
+    export_model(trained.run, folder / "exported")
+    (folder / "text").write_text("\n".join(trained.raw) + "\n", encoding="utf-8")
+    (folder / "odd.json").write_text(json.dumps(ODD))
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV", "HF_"))}
+    environment = {**kept, "HF_HOME": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
+    python = folder / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True, timeout=120)
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", HERE / "requirements.txt"]
+    installed = subprocess.run(pip, env=environment, capture_output=True, text=True, timeout=600)
+    if installed.returncode:
+        reason = installed.stderr.strip().splitlines() or ["pip failed"]
+        return {"skip": f"no environment with transformers: {reason[-1]}"}
+    shutil.copy(HERE / "elsewhere.py", folder)
+    script = [python, "elsewhere.py"]
+    result = subprocess.run(script, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return json.loads(result.stdout.splitlines()[-1])

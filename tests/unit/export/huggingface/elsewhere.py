@@ -1,0 +1,50 @@
+"""What a person does with an exported folder: run beside it, in an environment of its own; prints JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
+
+
+def load(folder):
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+    return tokenizer, AutoModelForSeq2SeqLM.from_pretrained(folder, trust_remote_code=True).eval()
+
+
+def translate(tokenizer, model, lines, **options):
+    batch = tokenizer(lines, return_tensors="pt", padding=True)
+    return tokenizer.batch_decode(model.generate(**batch, **options), skip_special_tokens=True)
+
+
+lines = Path("text").read_text(encoding="utf-8").splitlines()
+odd = json.loads(Path("odd.json").read_text(encoding="utf-8"))
+tokenizer, model = load("exported")
+tokenizer.save_pretrained("again")
+model.save_pretrained("again")
+labels = tokenizer(["Um dois ."], return_tensors="pt").input_ids
+source = tokenizer(["Yksi kaksi ."], return_tensors="pt")
+n_best = model.generate(**source, num_return_sequences=3, output_scores=True, return_dict_in_generate=True)
+with torch.no_grad():
+    loss = model(**source, labels=labels).loss.item()
+    ids = torch.cat([torch.full((1, 1), model.config.bos_token_id), labels[:, :-1]], 1)
+    logits = model(**source, decoder_input_ids=ids).logits
+    expected = torch.nn.functional.cross_entropy(logits[0], labels[0]).item()
+told = {
+    "translations": [
+        text for i in range(0, 100, 16) for text in translate(tokenizer, model, lines[i : min(i + 16, 100)])
+    ],
+    "greedy": translate(tokenizer, model, lines[:20], num_beams=1),
+    "again": translate(*load("again"), lines[:20]),
+    "odd_ids": tokenizer(odd).input_ids,
+    "decoded": [tokenizer.decode(ids) for ids in tokenizer(odd[:1]).input_ids],
+    "n_best": tokenizer.batch_decode(n_best.sequences, skip_special_tokens=True),
+    "scores": n_best.sequences_scores.tolist(),
+    "losses": [loss, expected],
+    "training": AutoConfig.from_pretrained("exported", trust_remote_code=True).run["training"],
+    "packages": sorted({name.partition(".")[0] for name in sys.modules}),
+}
+print(json.dumps(told))

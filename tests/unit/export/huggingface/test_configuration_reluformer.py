@@ -1,0 +1,13 @@
+"""The configuration that leaves with a model says how it was trained."""
+
+from __future__ import annotations
+
+import pytest
+
+from reluformer.run import RunConfig
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def test_transformers_reads_the_configuration_of_the_run(trained, elsewhere):
+    assert elsewhere["training"] == RunConfig.load(trained.run).training.model_dump(mode="json")

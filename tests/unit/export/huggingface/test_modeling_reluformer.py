@@ -1,0 +1,45 @@
+"""The proof that a model can leave: the same translations from transformers, without this package."""
+
+from __future__ import annotations
+
+import pytest
+
+from reluformer.translation.translator import Translator
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def translator(trained) -> Translator:
+    return Translator(trained.run)
+
+
+def test_a_hundred_sentences_with_beam_5_are_the_same(trained, elsewhere, translator):
+    assert translator.settings.beam == 5
+    expected = translator(trained.raw[:100])
+    assert len(set(expected)) > 90
+    assert elsewhere["translations"] == expected
+
+
+def test_the_other_environment_has_nothing_of_this_package(elsewhere):
+    assert {"torch", "transformers", "sentencepiece", "sacremoses"} <= set(elsewhere["packages"])
+    assert not {"reluformer", "deepspeed", "entmax"} & set(elsewhere["packages"])
+
+
+def test_greedy_decoding_is_the_same(trained, elsewhere):
+    assert elsewhere["greedy"] == Translator(trained.run, beam=1)(trained.raw[:20])
+
+
+def test_a_model_saved_by_transformers_is_the_same(elsewhere):
+    assert elsewhere["again"] == elsewhere["translations"][:20]
+
+
+def test_the_n_best_and_their_scores_are_the_same(elsewhere, translator):
+    (line,) = translator.lines(["Yksi kaksi ."], n_best=3)
+    assert elsewhere["n_best"] == [translation.text for translation in line.translations]
+    assert elsewhere["scores"] == pytest.approx([translation.score for translation in line.translations], abs=1e-4)
+
+
+def test_labels_give_the_cross_entropy_of_what_they_shift_to(elsewhere):
+    loss, expected = elsewhere["losses"]
+    assert loss == pytest.approx(expected, rel=1e-5) and loss > 0

@@ -1,0 +1,35 @@
+"""The model card says what the model is, what it scores and on whose terms."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import yaml
+
+from reluformer.corpus.text import text_of_corpus
+from reluformer.export.card import model_card
+from reluformer.run import RunConfig
+
+
+def card(trained, run) -> str:
+    return model_card(run, RunConfig.load(run), text_of_corpus(trained.corpora / "numbers", "fi"), "my-model")
+
+
+def test_the_card_has_scores_with_signatures_data_and_terms(trained):
+    text = card(trained, trained.run)
+    bleu = json.loads((trained.run / "scores.json").read_text())["metrics"]["bleu"]
+    assert f"| BLEU | {bleu['score']:.2f} | `{bleu['signature']}` |" in text.replace("\\|", "|")
+    provenance = json.loads((trained.corpora / "numbers" / "provenance.json").read_text())
+    assert all(archive["sha256"] in text for archive in provenance["archives"])
+    assert "Apache License 2.0" in text and "on: CC0-1.0, made up." in text
+    assert "| relu-scaled | gamma 1.0 | nothing |" in text and "numbers/reluformer/seed1" in text
+    assert "240 of about" in text and "reluformer translate my-model" in text
+    head = yaml.safe_load(text.split("---\n")[1])
+    assert head["language"] == ["fi", "pt"] and head["license_name"] == "CC0-1.0, made up"
+
+
+def test_a_run_without_scores_says_so(trained, tmp_path):
+    run = shutil.copytree(trained.run, tmp_path / "run")
+    (run / "scores.json").unlink()
+    assert "It has not been scored." in card(trained, run)

@@ -1,0 +1,99 @@
+"""An exported folder is whole, stands alone, and holds no pickle."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shutil
+
+import pytest
+
+from reluformer.corpus import subword
+from reluformer.export import folder as exporting
+from reluformer.export.folder import export_model
+from reluformer.settings import SettingsError
+from reluformer.translation.translator import Translator
+
+FILES = {
+    "README.md",
+    "config.json",
+    "configuration_reluformer.py",
+    "generation_config.json",
+    "model.safetensors",
+    "modeling_reluformer.py",
+    "subword.model",
+    "tokenization_reluformer.py",
+    "tokenizer_config.json",
+    "truecaser.txt",
+}
+
+
+@pytest.fixture(scope="module")
+def exported(trained, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export") / "model"
+    export_model(trained.run, folder)
+    return folder
+
+
+def test_the_folder_has_all_it_needs_and_no_pickle(exported):
+    assert {path.name for path in exported.iterdir()} == FILES
+    assert [path.name for path in exported.parent.iterdir()] == ["model"]
+    for path in exported.iterdir():
+        head = path.read_bytes()[:4]
+        assert not head.startswith((b"\x80\x02", b"\x80\x04", b"PK\x03\x04")), path
+    for path in exported.glob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        ast.parse(source)
+        assert "reluformer." not in source.replace("arxiv", "") and "pickle" not in source and "pydantic" not in source
+
+
+def test_an_export_translates_as_its_run(trained, exported, tmp_path):
+    alone = shutil.copytree(exported, tmp_path / "alone")
+    assert Translator(alone)(trained.raw[:30]) == Translator(trained.run)(trained.raw[:30])
+    assert Translator(alone).limit == Translator(trained.run).limit
+
+
+def test_an_export_says_what_transformers_asks(trained, exported):
+    config = json.loads((exported / "config.json").read_text(encoding="utf-8"))
+    assert config["memories"]["encoder.0.attention"] == {
+        "activation": "relu-scaled",
+        "options": {"gamma": 1.0},
+        "after": "nothing",
+    }
+    generation = json.loads((exported / "generation_config.json").read_text(encoding="utf-8"))
+    assert (generation["num_beams"], generation["length_penalty"], generation["early_stopping"]) == (5, 1.0, True)
+    ids = {key: config[f"{key}_token_id"] for key in ("pad", "bos", "eos", "decoder_start")}
+    assert ids == {"pad": subword.PAD, "bos": subword.BOS, "eos": subword.EOS, "decoder_start": subword.BOS}
+
+
+def test_what_is_in_the_way_is_left_alone_without_force(trained, exported, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("x")
+    (tmp_path / "file").write_text("x")
+    for force in (False, True):
+        with pytest.raises(SettingsError, match="not empty, and not an exported model"):
+            export_model(trained.run, tmp_path / "full", force=force)
+        with pytest.raises(SettingsError, match="this is a file"):
+            export_model(trained.run, tmp_path / "file", force=force)
+    old = shutil.copytree(exported, tmp_path / "old")
+    (old / "extra").touch()
+    with pytest.raises(SettingsError, match="--force replaces it"):
+        export_model(trained.run, old)
+    export_model(trained.run, old, force=True)
+    assert {path.name for path in old.iterdir()} == FILES
+    with pytest.raises(SettingsError, match="exported model already"):
+        export_model(old, tmp_path / "new")
+
+
+def test_a_failure_leaves_nothing_and_takes_nothing(trained, exported, tmp_path, monkeypatch):
+    old = shutil.copytree(exported, tmp_path / "old")
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(exporting, "model_card", fail)
+    for output in (tmp_path / "new", old):
+        with pytest.raises(OSError, match="disk full"):
+            export_model(trained.run, output, force=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    assert {path.name for path in old.iterdir()} == FILES
