@@ -39,7 +39,7 @@ def test_a_failed_write_leaves_the_old_file(make_model, tmp_path, monkeypatch):
     save_run(make_model("transformer"), tmp_path)
     before = (tmp_path / "model.safetensors").read_bytes()
 
-    def fail(tensors, path):
+    def fail(tensors, path, **_):
         path.write_bytes(b"half")
         raise OSError("disk full")
 
