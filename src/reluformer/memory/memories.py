@@ -6,6 +6,7 @@ Shapes: B batch, H heads, L or Q tokens, K slots, D head width, E model width.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -15,8 +16,10 @@ from reluformer.memory.activations import build_activation
 from reluformer.memory.after import GatedRMSNorm
 from reluformer.memory.config import MemoryConfig
 from reluformer.memory.penalty import Penalty
-from reluformer.memory.read import Reading, read
+from reluformer.memory.read import Reading, Slots, read
 from reluformer.memory.visible import Visible
+
+Cache = Callable[[Tensor, Tensor], tuple[Slots, Slots]]
 
 
 class Trace(NamedTuple):
@@ -51,8 +54,8 @@ class Memory(nn.Module):
     def _read(
         self,
         query: Tensor,
-        key: Tensor,
-        value: Tensor,
+        key: Tensor | Slots,
+        value: Tensor | Slots,
         visible: Visible,
         rows: Tensor | None,
         penalise: bool,
@@ -73,8 +76,10 @@ class Memory(nn.Module):
             rows=rows,
             weights=trace,
         )
-        seen = Trace(query, key, value, reading.weights, visible) if reading.weights is not None else None
-        return reading, seen
+        if reading.weights is None:
+            return reading, None
+        assert isinstance(key, Tensor) and isinstance(value, Tensor), "a search is not observed"
+        return reading, Trace(query, key, value, reading.weights, visible)
 
 
 class LearnedMemory(Memory):
@@ -122,14 +127,14 @@ class SequenceMemory(Memory):
     def _attend(
         self,
         query: Tensor,
-        key: Tensor,
-        value: Tensor,
+        key: Tensor | Slots,
+        value: Tensor | Slots,
         visible: Visible,
         rows: Tensor | None,
         penalise: bool,
         trace: bool,
     ) -> Recalled:
-        """query [B, H, Q, D], key and value [B, H, K, D] -> output [B, Q, E]."""
+        """query [B, H, Q, D], key and value [B, H, K, D], or a search's -> output [B, Q, E]."""
         reading, seen = self._read(query, key, value, visible, rows, penalise, trace, self.scale)
         joined = reading.output.transpose(1, 2).flatten(2)  # [B, H, Q, D] -> [B, Q, E]
         if self.gated_norm is not None:
@@ -154,17 +159,16 @@ class SelfAttention(SequenceMemory):
         rows: Tensor | None = None,
         penalise: bool = False,
         trace: bool = False,
-        cache: tuple[Tensor, Tensor] | None = None,
+        cache: Cache | None = None,
     ) -> Recalled:
         """x [B, Q, E]; rows: bool [B, Q], false on padding.
 
-        cache: keys and values [B, H, K, D], already holding the tokens before x; its last Q slots are filled in here.
+        cache: x is the newest token of Q hypotheses, each of which sees its own earlier ones: takes the keys and values
+        [B, H, Q, D] of x and gives all that the rows see.
         """
         query, key, value = split_heads(self.query_key_value(x), self.heads, 3)
         if cache is not None:
-            cache[0][:, :, -x.size(1) :] = key
-            cache[1][:, :, -x.size(1) :] = value
-            key, value = cache
+            return self._attend(query, *cache(key, value), visible, rows, penalise, trace)
         return self._attend(query, key, value, visible, rows, penalise, trace)
 
 

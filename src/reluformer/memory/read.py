@@ -6,7 +6,7 @@ Sequence slots: query [B, H, Q, D], key and value [B, H, K, D]. Learned slots: q
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -16,6 +16,16 @@ from reluformer.memory.activations import Activation, Fused
 from reluformer.memory.dropout import drop
 from reluformer.memory.penalty import Penalty
 from reluformer.memory.visible import Visible
+
+
+class Slots(Protocol):
+    """Keys or values that are read in a way of their own."""
+
+    def scores(self, query: Tensor) -> Tensor:
+        """q·k with every slot that a row sees."""
+
+    def mix(self, weights: Tensor) -> Tensor:
+        """Σ weight · v over the slots that a row sees."""
 
 
 class Reading(NamedTuple):
@@ -28,8 +38,8 @@ class Reading(NamedTuple):
 
 def read(
     query: Tensor,
-    key: Tensor,
-    value: Tensor,
+    key: Tensor | Slots,
+    value: Tensor | Slots,
     activation: Activation,
     visible: Visible,
     *,
@@ -42,6 +52,7 @@ def read(
 ) -> Reading:
     """Reads a memory: out_i = Σ_j f(c_i · scale · q_i·k_j) v_j, f and c_i of the activation (Eq. 6: ScaledReLU).
 
+    key, value: or `Slots` of which every row sees all (bias and visibility are theirs).
     scale: 1/√d in attention, 1 in the FFN. bias: [K], added to the scores (a biased FFN's). dropout: probability, on
     the weights. penalty: Eq. 7, computed from the same weights before dropout, on the rows where `rows` (bool [B, Q])
     is true. weights: whether to return them.
@@ -54,7 +65,7 @@ def read(
         query, scale = query * (factor * scale).to(query.dtype), 1.0
     else:
         scale *= factor
-    if not weights and bias is None:
+    if not weights and bias is None and isinstance(key, Tensor) and isinstance(value, Tensor):
         fused = activation.fused(query, key, value, visible, scale, dropout, statistics=penalty is not None)
         if fused is not None:
             return Reading(fused.output, None, _penalty(fused, penalty, count, rows))
@@ -62,7 +73,8 @@ def read(
     if activation.normalised and (some := visible.some()) is not None:
         s = s * some
     loss = None if penalty is None else penalty(s, count, rows)
-    output = torch.matmul(drop(s, dropout), value)
+    dropped = drop(s, dropout)
+    output = torch.matmul(dropped, value) if isinstance(value, Tensor) else value.mix(dropped)
     return Reading(output, s if weights else None, loss)
 
 
@@ -74,8 +86,10 @@ def _penalty(fused: Fused, penalty: Penalty | None, count: Tensor | int, rows: T
     return penalty.mean(penalty.rows(fused.total, fused.logs, count), rows)
 
 
-def _scores(query: Tensor, key: Tensor, visible: Visible, scale: float, bias: Tensor | None) -> Tensor:
+def _scores(query: Tensor, key: Tensor | Slots, visible: Visible, scale: float, bias: Tensor | None) -> Tensor:
     """scale · q·Kᵀ, hidden slots near the most negative number; the scale and the mask cost no pass of their own."""
+    if not isinstance(key, Tensor):
+        return key.scores(query * scale if scale != 1.0 else query)
     if key.dim() == 2:
         return linear(query * scale if scale != 1.0 else query, key, bias)
     batch, heads, rows, width = query.shape

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from reluformer.memory.dropout import drop
-from reluformer.memory.memories import CrossAttention, LearnedMemory, Memory, Recalled, SelfAttention
+from reluformer.memory.memories import Cache, CrossAttention, LearnedMemory, Memory, Recalled, SelfAttention
 from reluformer.memory.visible import Visible
 from reluformer.model.config import ModelConfig
 
@@ -116,19 +116,16 @@ class DecoderLayer(nn.Module):
         source_visible: Visible,
         rows: Tensor | None = None,
         penalise: bool = False,
-        cache: tuple[Tensor, Tensor] | None = None,
+        cache: Cache | None = None,
     ) -> tuple[Tensor, list[Tensor | None]]:
         """x [B, T, E] -> ([B, T, E], the penalties of its memories).
 
         source: the encoded source [B, S, E], or its `source_slots`; cache: see `SelfAttention.forward`.
         """
         x, first = self.attention(x, rows, penalise, visible=visible, cache=cache)
-        shape = x.shape
-        if cache is not None:  # the rows of one source, of one token each, read it as the tokens of one row
-            x = x.view(source[0].size(0), -1, x.size(-1))
         x, second = self.cross_attention(x, rows, penalise, source=source, visible=source_visible)
         x, third = self.ffn(x, rows, penalise)
-        return x.view(shape), [first, second, third]
+        return x, [first, second, third]
 
     def source_slots(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values [B, H, S, D] that this layer's cross-attention reads, of the encoded source [B, S, E]."""

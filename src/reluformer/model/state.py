@@ -1,6 +1,7 @@
 """The state of incremental decoding: what the decoder has read so far, for every row of a batch.
 
-Shapes: R rows, B sources, H heads, C capacity in tokens, S source tokens, D head width.
+Shapes: B sources, W rows (hypotheses) of each, side by side; H heads, C capacity in slots, S source tokens, D head
+width, t tokens so far.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from reluformer.memory.branches import Branches
 from reluformer.memory.visible import Visible
 
 Slots = tuple[Tensor, Tensor]
@@ -16,40 +18,55 @@ Slots = tuple[Tensor, Tensor]
 class State:
     """Keys and values of the target so far and of the source; changed in place by `Transformer.step`.
 
-    Neighbouring rows of one source (the hypotheses of a beam) share its keys and values. Rows are the first dimension
-    of every tensor, so that a selection, at every step of a search, copies whole blocks.
+    The rows of one source share its keys and values, and those of the tokens that they have in common: every token of
+    every row has a slot, and a row is the path of slots that led to it. Reordering rows changes paths; sources that
+    stay where they are are not copied.
 
     source: keys and values [B, H, S, D] of each layer, computed once. visible: which source tokens are real.
     """
 
-    def __init__(self, source: list[Slots], visible: Visible, capacity: int = 32) -> None:
+    def __init__(self, source: list[Slots], visible: Visible, capacity: int = 64) -> None:
         self.source = source
         self.visible = visible
-        self.position = 0
-        self.rows = self.sources
+        self.used = 0
+        self.path = torch.empty((self.sources, 1, 0), dtype=torch.long, device=source[0][0].device)
         self.target = [(_room(key, capacity), _room(value, capacity)) for key, value in source]
 
     def __len__(self) -> int:
-        """R, the rows."""
-        return self.rows
+        """The rows, B·W."""
+        return self.sources * self.width
 
     @property
     def sources(self) -> int:
-        """B, the sources; each has R / B rows, side by side."""
+        """B, the sources."""
         return self.source[0][0].size(0)
 
+    @property
+    def width(self) -> int:
+        """W, the rows of each source."""
+        return self.path.size(1)
+
+    @property
+    def position(self) -> int:
+        """t, the tokens of each row."""
+        return self.path.size(2)
+
     def advance(self) -> None:
-        """Makes room for one more token."""
-        self.position += 1
+        """Makes room for one more token of each row."""
+        new = torch.arange(self.used, self.used + self.width, device=self.path.device)
+        self.path = torch.cat([self.path, new.view(1, -1, 1).expand(self.sources, -1, -1)], 2)
+        self.used += self.width
         capacity = self.target[0][0].size(2)
-        if self.position > capacity:
-            more = max(32, capacity // 2)
+        if self.used > capacity:
+            more = max(self.used - capacity, capacity // 2)
             self.target = [(_longer(key, more), _longer(value, more)) for key, value in self.target]
 
-    def target_slots(self, layer: int) -> Slots:
-        """Keys and values [R, H, position, D] of one layer, the last slot of each to be filled in."""
-        key, value = self.target[layer]
-        return key[:, :, : self.position], value[:, :, : self.position]
+    def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Branches, Branches]:
+        """Puts away the newest tokens' keys and values [B, H, W, D] of a layer; gives what each row sees."""
+        kept = self.target[layer]
+        for slots, new in zip(kept, (key, value), strict=True):
+            slots[:, :, self.used - self.width : self.used] = new
+        return Branches(kept[0], self.path), Branches(kept[1], self.path)
 
     def source_slots(self, layer: int) -> Slots:
         """Keys and values [B, H, S, D] of one layer."""
@@ -57,19 +74,30 @@ class State:
 
     def select(self, rows: Tensor) -> None:
         """Keeps, reorders or repeats rows; rows: int [R'], indices into the present rows."""
-        sources, counts = torch.unique_consecutive(rows // (self.rows // self.sources), return_counts=True)
+        of = rows // self.width
+        sources, counts = torch.unique_consecutive(of, return_counts=True)
         if not bool((counts == counts[0]).all()):  # unequal numbers of rows: each gets a source of its own
-            sources = rows // (self.rows // self.sources)
-        self.target = [(key.index_select(0, rows), value.index_select(0, rows)) for key, value in self.target]
-        if not torch.equal(sources, torch.arange(self.sources, device=sources.device)):
-            self.source = [(key.index_select(0, sources), value.index_select(0, sources)) for key, value in self.source]
-            self.visible = self.visible.select(sources)
-        self.rows = len(rows)
+            sources = of
+        self.path = self.path[of, rows % self.width].view(len(sources), len(rows) // len(sources), self.position)
+        moved = (sources != torch.arange(len(sources), device=sources.device)).nonzero().flatten()
+        if not len(moved) and len(sources) == self.sources:
+            return
+        self.visible = self.visible.select(sources)
+        more = len(sources) > self.sources
+
+        def kept(slots: Tensor, used: int) -> Tensor:
+            if more:
+                return slots.index_select(0, sources)
+            slots[moved, :, :used] = slots[sources[moved], :, :used]
+            return slots[: len(sources)]
+
+        self.target = [(kept(key, self.used), kept(value, self.used)) for key, value in self.target]
+        self.source = [(kept(key, key.size(2)), kept(value, value.size(2))) for key, value in self.source]
 
 
-def _room(like: Tensor, tokens: int) -> Tensor:
-    return like.new_zeros(like.size(0), like.size(1), tokens, like.size(3))
+def _room(like: Tensor, slots: int) -> Tensor:
+    return like.new_empty(like.size(0), like.size(1), slots, like.size(3))
 
 
-def _longer(slots: Tensor, tokens: int) -> Tensor:
-    return torch.cat([slots, _room(slots, tokens)], dim=2)
+def _longer(slots: Tensor, more: int) -> Tensor:
+    return torch.cat([slots, _room(slots, more)], dim=2)

@@ -7,6 +7,7 @@ sequences are padded on the right with token 0.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -82,15 +83,15 @@ class Transformer(nn.Module):
         return State(slots, Visible(src.size(1), src_mask))
 
     def step(self, tokens: Tensor, state: State) -> Tensor:
-        """The next tokens int [B] -> logits [B, V] of what follows them; moves `state` on by one token."""
+        """The next token of each row, int [R] -> logits [R, V] of what follows it; moves `state` on by one token."""
         state.advance()
         visible = Visible(state.position)
-        x = self.embeddings.embed_target(tokens[:, None], state.position - 1)
+        x = self.embeddings.embed_target(tokens[:, None], state.position - 1).view(state.sources, state.width, -1)
         for i, layer in enumerate(self._decoder_layers()):
-            x, _ = layer(x, visible, state.source_slots(i), state.visible, cache=state.target_slots(i))
+            x, _ = layer(x, visible, state.source_slots(i), state.visible, cache=partial(state.extend, i))
         if self.decoder_norm is not None:
             x = self.decoder_norm(x)
-        return self.project(x[:, 0])
+        return self.project(x.flatten(0, 1))
 
     def _encode(self, src: Tensor, src_mask: Tensor, penalties: list[Tensor] | None) -> Tensor:
         visible = Visible(src.size(1), src_mask)

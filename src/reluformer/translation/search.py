@@ -18,11 +18,13 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from reluformer.corpus.subword import BOS, EOS, PAD
 from reluformer.settings import SettingsError
 from reluformer.translation.config import TranslationConfig
 
+ROWS = 32  # of logits at a time on a CPU, so that what is read again is still in its cache
 CHUNK = 64  # entries of one maximum in `top`; about as fast as 32 and faster than 16 or 128 at a vocabulary of 4,000
 
 
@@ -109,10 +111,8 @@ def n_best_search(
     state = model.start(src, src_mask)
     for t in range(int(limits.max()) + 1):
         last_step = limits == t
-        total = _continuations(model.step(last, state), scores, first=t == 0, last_step=last_step)  # [N, W·V]
-        vocabulary = total.shape[1] // scores.shape[1]
-        value, index = top(total, min(2 * config.beam, total.shape[1]))
-        parent, token = index // vocabulary, index % vocabulary
+        logits = model.step(last, state)
+        value, parent, token = _continuations(logits, scores, 2 * config.beam, first=t == 0, last_step=last_step)
         ends = token == EOS
 
         ending = (ends & value.isfinite())[:, : config.beam]
@@ -137,8 +137,7 @@ def n_best_search(
         live = ends.to(torch.uint8).argsort(dim=1, stable=True)[:, : config.beam]
         live_scores = value.gather(1, live).masked_fill(ends.gather(1, live), -torch.inf)
         hope = live_scores[:, 0] / (limits + 1) ** config.length_penalty
-        done = last_step | (finished >= config.beam) | (best_score[sentence, -1] >= hope)
-        keep = (~done).nonzero().flatten()
+        keep = few_moves(~(last_step | (finished >= config.beam) | (best_score[sentence, -1] >= hope)))
         if not len(keep):
             break
         live = live[keep]
@@ -154,8 +153,16 @@ def n_best_search(
     ]
 
 
-def _continuations(logits: Tensor, scores: Tensor, *, first: bool, last_step: Tensor) -> Tensor:
-    """Σ log p [N, W·V] of every continuation of the live hypotheses, -inf where it is not allowed.
+class Continuations(NamedTuple):
+    """The best continuations of each sentence, sorted: Σ log p, which live hypothesis of it, the token; [N, k]."""
+
+    value: Tensor
+    parent: Tensor
+    token: Tensor
+
+
+def _continuations(logits: Tensor, scores: Tensor, k: int, *, first: bool, last_step: Tensor) -> Continuations:
+    """The k best (all, where there are fewer) allowed continuations; a sentence with fewer is filled up with -inf.
 
     Args:
         logits: [N·W, V].
@@ -163,17 +170,42 @@ def _continuations(logits: Tensor, scores: Tensor, *, first: bool, last_step: Te
         first: nothing has been produced yet, so none may end.
         last_step: [N], true where a sentence is at its length limit, so that all must end.
     """
-    log_p = logits.float().log_softmax(-1)
+    blocks = logits.split(ROWS if logits.device.type == "cpu" else len(logits))
+    scanned = [_scan(block, k, [PAD, BOS, EOS] if first else [PAD, BOS]) for block in blocks]
+    end, of_row, of_row_token = (torch.cat(parts) for parts in zip(*scanned, strict=True))
     # a row with NaN or +inf has no finite log-probability at all, any other row has at least one
-    if not log_p.amax(-1).isfinite().all():
+    if not of_row[:, 0].isfinite().all():
         raise BrokenModelError("the model predicts NaN or infinity: its weights are broken, train it again")
-    log_p[:, [PAD, BOS, EOS] if first else [PAD, BOS]] = -torch.inf
-    total = log_p.view(*scores.shape, -1).add_(scores[..., None])
+    options = (of_row.view(*scores.shape, -1) + scores[..., None]).flatten(1)
+    value, at = options.topk(min(k, options.shape[1]), dim=1)
+    parent = at // of_row.shape[1]
+    token = of_row_token.view_as(options).gather(1, at)
     if last_step.any():
-        end = total[last_step, :, EOS]
-        total[last_step] = -torch.inf
-        total[last_step, :, EOS] = end
-    return total.flatten(1)
+        ending, order = (end.view_as(scores) + scores)[last_step].sort(1, descending=True)
+        rest = value.shape[1] - ending.shape[1]
+        value[last_step] = pad(ending, (0, rest), value=-torch.inf)
+        parent[last_step] = pad(order, (0, rest))
+        token[last_step] = EOS
+    return Continuations(value, parent, token)
+
+
+def _scan(logits: Tensor, k: int, banned: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each row of logits [R, V]: log p of EOS [R], then the k best not banned, their log p and tokens [R, k]."""
+    log_p = logits.float().log_softmax(-1)
+    end = log_p[:, EOS].clone()
+    log_p[:, banned] = -torch.inf
+    return end, *top(log_p, min(k, log_p.shape[1]))
+
+
+def few_moves(alive: Tensor) -> Tensor:
+    """Indices of the true entries of `alive` [N], those beyond their number in the places of the false ones before.
+
+    So a state that keeps them in this order moves as many as have ended, and no others.
+    """
+    indices = alive.nonzero().flatten()
+    order = torch.arange(len(indices), device=alive.device)
+    order[~alive[: len(indices)]] = indices[indices >= len(indices)]
+    return order
 
 
 def top(values: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reluformer.corpus.subword import BOS, EOS, PAD
 from reluformer.settings import SettingsError
 from reluformer.translation.config import TranslationConfig
-from reluformer.translation.search import beam_search, length_limits, n_best_search, top
+from reluformer.translation.search import beam_search, few_moves, length_limits, n_best_search, top
 
 
 def batch(*sources: list[int], pad_to: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -261,3 +261,11 @@ def test_top_is_topk(rows, width, k, seed, ties):
     assert torch.equal(value, values.topk(k, 1).values)
     assert torch.equal(values.gather(1, index), value)
     assert all(len(set(row)) == k for row in index.tolist())
+
+
+@pytest.mark.parametrize(
+    ("alive", "order"),
+    [("1111", [0, 1, 2, 3]), ("0111", [3, 1, 2]), ("1010110", [0, 4, 2, 5]), ("0001", [3]), ("000", [])],
+)
+def test_what_lives_on_stays_in_its_place_or_takes_one_that_is_free(alive, order):
+    assert few_moves(torch.tensor([letter == "1" for letter in alive])).tolist() == order
