@@ -9,6 +9,7 @@ import sys
 from filelock import FileLock, Timeout
 
 from reluformer.experiment import Experiment
+from reluformer.guard import refusal
 from reluformer.paper.outputs import claims_inputs, claims_outputs, study_inputs, study_outputs
 from reluformer.run import Run
 from reluformer.settings import SettingsError
@@ -38,6 +39,14 @@ if workflow.is_main_process and not workflow.dryrun:
         shutil.rmtree(".snakemake/locks", ignore_errors=True)
     except Timeout:
         pass  # another Snakemake runs here: it is for Snakemake's lock to say whether they are in each other's way
+
+
+onstart:
+    # Neither a dry run nor a job gets here; a cluster has its GPUs elsewhere.
+    if workflow.is_main_process and workflow.local_exec and not workflow.touch:
+        trainings = [resolve(job.wildcards) for job in workflow.dag.needrun_jobs() if job.rule.name == "train"]
+        if reason := refusal(EXPERIMENT, trainings):
+            sys.exit(f"\n{reason}")
 
 
 wildcard_constraints:

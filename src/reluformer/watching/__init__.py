@@ -1,0 +1,1 @@
+"""A running workflow, seen through the files that it writes. Nothing is asked of it and nothing locked."""

@@ -1,0 +1,86 @@
+"""A machine without GPU that is asked for the paper: told the cost at once; and all that is never stopped by it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+STEP = """#!/bin/sh
+echo "$1" >> began
+exit 3
+"""
+HUGE = {"updates": 100_000_000}
+
+
+@pytest.fixture
+def machine(smoke_project, edit, tmp_path):
+    """`machine(*arguments, ...)`: snakemake where every step says that it began, and fails: its end, and what began."""
+    bin = tmp_path / "bin"
+    bin.mkdir()
+
+    def program(name: str, text: str) -> None:
+        (bin / name).write_text(text)
+        (bin / name).chmod(0o755)
+
+    def start(
+        *arguments: str, toy: bool = False, gpu: bool = False
+    ) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+        project = smoke_project()
+        smoke = project.folder / "smoke" / "smoke.yaml"
+        edit(smoke, "toy", value=toy)
+        edit(smoke, "training", value=HUGE)
+        program("reluformer", STEP)
+        if gpu:
+            program("nvidia-smi", "#!/bin/sh\necho 0\n")
+        environment = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
+        environment["PATH"] = f"{bin}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        ended = subprocess.run(
+            ["timeout", "-k", "5", "90", "snakemake", "--retries", "0", "--configfile", "smoke/smoke.yaml", *arguments],
+            cwd=project.folder,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        began = project.folder / "began"
+        return ended, began.read_text().split() if began.is_file() else []
+
+    return start
+
+
+SLURM = ("--profile", "workflow/profiles/slurm", "--slurm-init-seconds-before-status-checks", "1")
+TRAINED = "results/runs/numbers/transformer/seed1/summary.json"
+
+
+def test_it_says_at_once_what_it_would_cost_and_offers_the_demo(machine):
+    ended, began = machine("--cores", "2")
+    assert ended.returncode == 1 and began == []
+    assert "No GPU here: " in ended.stdout and "training(s) of this would take about" in ended.stdout
+    assert "make demo" in ended.stdout and "--config force=true" in ended.stdout
+    assert "Traceback" not in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        pytest.param(("--config", "force=true", "--", TRAINED), {}, id="force"),
+        pytest.param(("--", TRAINED), {"toy": True}, id="the toy"),
+        pytest.param(("--", TRAINED), {"gpu": True}, id="a GPU"),
+        pytest.param(("--", "results/corpora/numbers/statistics.json"), {}, id="trains nothing"),
+        pytest.param((*SLURM, "--", TRAINED), {}, id="a cluster"),
+    ],
+)
+def test_what_goes_on(machine, arguments, options):
+    ended, began = machine("--cores", "2", *arguments, **options)
+    assert "No GPU here" not in ended.stdout
+    assert set(began) == {"fetch"}, ended.stdout  # and failed, as every step does here
+
+
+@pytest.mark.parametrize("arguments", [("-n",), ("--dag",), ("--summary",), ("--touch",)])
+def test_what_only_looks(machine, arguments):
+    ended, began = machine("--cores", "2", *arguments, "--", TRAINED)
+    assert ended.returncode == 0 and "No GPU here" not in ended.stdout and began == [], ended.stdout
