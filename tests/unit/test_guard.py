@@ -9,6 +9,7 @@ from reluformer.experiment import Experiment
 from reluformer.settings import merge, read_yaml
 
 ROOT = Path(__file__).parents[2]
+NONE = Path("none")
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def paper(monkeypatch):
 def test_the_paper_is_refused_with_its_cost_and_what_to_do_instead(paper):
     experiment = paper(seeds=[1], only=["ffn-activation"])
     trainings = list(experiment.runs.values())
-    text = guard.refusal(experiment, trainings)
+    text = guard.refusal(experiment, trainings, NONE)
     assert text is not None and text.startswith(f"No GPU here: {len(trainings)} training(s)")
     for words in ("make demo", "force=true", "slurm", "reluformer doctor", "Nothing was begun"):
         assert words in text
@@ -36,25 +37,25 @@ def test_the_paper_is_refused_with_its_cost_and_what_to_do_instead(paper):
 def test_what_is_not_refused(paper, monkeypatch):
     experiment = paper(only=["ffn-activation"])
     trainings = list(experiment.runs.values())
-    assert guard.refusal(experiment, []) is None
-    assert guard.refusal(paper(only=["ffn-activation"], toy=True), trainings) is None
-    assert guard.refusal(paper(only=["ffn-activation"], force=True), trainings) is None
+    assert guard.refusal(experiment, [], NONE) is None
+    assert guard.refusal(paper(only=["ffn-activation"], toy=True), trainings, NONE) is None
+    assert guard.refusal(paper(only=["ffn-activation"], force=True), trainings, NONE) is None
     quick = paper(only=["ffn-activation"], training={"updates": 10})
-    assert guard.refusal(quick, list(quick.runs.values())) is None
+    assert guard.refusal(quick, list(quick.runs.values()), NONE) is None
     monkeypatch.setattr(guard, "visible_devices", lambda: ["0"])
-    assert guard.refusal(experiment, trainings) is None
+    assert guard.refusal(experiment, trainings, NONE) is None
 
 
-def test_flops_are_those_of_the_weights_and_the_attentions(paper):
+def test_flops_are_those_of_the_plan_and_none_where_no_sizes_are_known(paper, tmp_path):
     experiment = paper(only=["ffn-activation"])
     config = next(iter(experiment.runs.values()))
-    vocabulary = guard.vocabulary(experiment, config)
-    assert vocabulary == 10_000
-    weights = 6 * (4 * 512**2 + 2 * 512 * 1024) + 6 * (8 * 512**2 + 2 * 512 * 1024) + 512 * vocabulary
-    attentions = 12 * 30 * 512 * 18
-    assert guard.training_flops(config, vocabulary) == (6 * weights + attentions) * 4096 * 50_000
-    double = config.model_copy(update={"training": config.training.model_copy(update={"updates": 100_000})})
-    assert guard.training_flops(double, vocabulary) == 2 * guard.training_flops(config, vocabulary)
+    weights = 6 * (4 * 512**2 + 2 * 512 * 1024) + 6 * (8 * 512**2 + 2 * 512 * 1024) + 512 * 10_000
+    flops = guard.training_flops(experiment, [config], tmp_path)
+    assert flops == pytest.approx(6 * weights * 4096 * 50_000, rel=0.15)  # and the attentions'
+    assert guard.training_flops(experiment, [config, config], tmp_path) == pytest.approx(2 * flops)
+    dataset = experiment.datasets["iwslt14"]
+    experiment.datasets["iwslt14"] = dataset.model_copy(update={"sizes": None})
+    assert guard.training_flops(experiment, [config], tmp_path) == 0
 
 
 def test_this_machines_speed_is_a_speed():

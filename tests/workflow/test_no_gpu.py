@@ -13,7 +13,8 @@ STEP = """#!/bin/sh
 echo "$1" >> began
 exit 3
 """
-HUGE = {"updates": 100_000_000}
+HUGE = {"updates": 10**10}
+SIZES = {"train": 240, "valid": 30, "test": 30, "src_tokens": 12.0, "tgt_tokens": 12.0}
 
 
 @pytest.fixture
@@ -33,6 +34,8 @@ def machine(smoke_project, edit, tmp_path):
         smoke = project.folder / "smoke" / "smoke.yaml"
         edit(smoke, "toy", value=toy)
         edit(smoke, "training", value=HUGE)
+        for dataset in ("numbers", "letters"):
+            edit(smoke.with_name(f"{dataset}.yaml"), "sizes", value=SIZES)
         program("reluformer", STEP)
         if gpu:
             program("nvidia-smi", "#!/bin/sh\necho 0\n")

@@ -45,7 +45,7 @@ onstart:
     # Neither a dry run nor a job gets here; a cluster has its GPUs elsewhere.
     if workflow.is_main_process and workflow.local_exec and not workflow.touch:
         trainings = [resolve(job.wildcards) for job in workflow.dag.needrun_jobs() if job.rule.name == "train"]
-        if reason := refusal(EXPERIMENT, trainings):
+        if reason := refusal(EXPERIMENT, trainings, Path("results/corpora")):
             sys.exit(f"\n{reason}")
 
 

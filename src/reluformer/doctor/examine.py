@@ -34,7 +34,7 @@ def examine(experiments: Sequence[Experiment], folder: Path, archives: Path | No
     parts: list[Callable[[], list[Check]]] = [
         lambda: [machine.cores(), machine.memory(), machine.disk(folder, experiments[0].config.toy)],
         training.torch_and_devices,
-        lambda: [training.two_processes(len(training.driver() or []))],
+        lambda: training.two_processes(len(training.driver() or [])),
         lambda: [programs.compiler()],
         lambda: network.sources(corpora, places),
         lambda: [programs.fonts()],

@@ -7,11 +7,13 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from reluformer.doctor.check import Check, last_line, run
 
+KERNEL_ERROR = 1e-3
 PROBE_SECONDS, TRIAL_SECONDS = 40.0, 50.0
 
 PROBE = """
@@ -65,7 +67,7 @@ def gpus(told: dict[str, Any], listed: list[str] | None) -> Check:
     return Check("GPU", "warn", f"{'; '.join(listed or [])}: {reason}", slow, mend)
 
 
-def two_processes(graphic: int) -> Check:
+def two_processes(graphic: int) -> list[Check]:
     """Steps of two processes through DeepSpeed: NCCL where there are two GPUs (`graphic`), gloo otherwise."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     if graphic < 2:
@@ -77,11 +79,25 @@ def two_processes(graphic: int) -> Check:
         told = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
     if ended.code == 0 and told.get("good"):
         found = f"DeepSpeed {told['deepspeed']}, {told['backend']} on {told['device']}, {told['seconds']:.1f} s"
-        return Check("two processes", "ok", found, "a ReLUFormer took two updates in both; their weights are equal")
+        means = "a ReLUFormer took two updates in both; their weights are equal"
+        return [Check("two processes", "ok", found, means), kernel(told)]
     reason = "the processes' weights differ" if told else trouble(ended.errors) or last_line(ended)
     means = "trainings on several processes fail, and the demo has one"
     mend = "the whole message: torchrun --standalone --nproc-per-node=2 -m reluformer.training.trial trial.json"
-    return Check("two processes", "missing", reason, means, mend, needed=True)
+    return [Check("two processes", "missing", reason, means, mend, needed=True)]
+
+
+def kernel(told: Mapping[str, Any]) -> Check:
+    """Which kernel reads ReLU attention, and whether one read of it is right."""
+    name, error = told["kernel"], told["kernel_error"]
+    if not error < KERNEL_ERROR:
+        mend = "export RELUFORMER_KERNEL=reference, and report it"
+        return Check("ReLU kernel", "missing", f"{name} is wrong by {error}", "trainings learn nothing", mend, True)
+    found = f"{name}, right to {error:.0e} in one read"
+    if name in ("cpu", "triton"):
+        return Check("ReLU kernel", "ok", found, "ReLU attention without storing its weights")
+    means = "ReLU attention in plain torch: right, and slower"
+    return Check("ReLU kernel", "warn", found, means, "install a compiler (see there) or, on a GPU, triton")
 
 
 def trouble(errors: str) -> str:

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import deepspeed
 import torch
@@ -19,6 +20,7 @@ from torch.nn.utils import parameters_to_vector
 
 from reluformer.files import write_json
 from reluformer.memory.config import MemoryConfig
+from reluformer.memory.kernels.attention import backend, relu_attention
 from reluformer.model.config import ModelConfig
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
@@ -41,6 +43,15 @@ MODEL = ModelConfig(
     decoder_attention=RELU,
     cross_attention=RELU,
 )
+
+
+def kernel_error(device: torch.device) -> float:
+    """The largest difference between one fused read of a ReLU memory and the same read written out."""
+    generator = torch.Generator().manual_seed(3)
+    query, key, value = (torch.randn(2, 2, 40, 16, generator=generator).to(device) for _ in range(3))
+    options: Any = {"keys": None, "causal": False, "dropout": 0.0, "seed": 0, "statistics": False}
+    output, *_ = relu_attention(query, key, value, scale=0.25, **options)
+    return (output - torch.relu(0.25 * query @ key.transpose(-1, -2)) @ value).abs().max().item()
 
 
 def main(output: Path) -> int:
@@ -73,6 +84,8 @@ def main(output: Path) -> int:
             "device": world.device.type,
             "backend": torch.distributed.get_backend(),
             "deepspeed": deepspeed.__version__,
+            "kernel": backend(torch.empty(0, device=world.device)),
+            "kernel_error": kernel_error(world.device),
             "loss": loss if math.isfinite(loss) else None,
             "good": good,
             "seconds": time.monotonic() - started,

@@ -39,12 +39,27 @@ def test_a_broken_torch_is_needed_and_named(monkeypatch):
 def test_processes_that_cannot_talk(monkeypatch):
     errors = "Traceback (most recent call last):\n  File x\nRuntimeError: gloo: no device\n\nroot cause: ...\n"
     monkeypatch.setattr(training, "run", lambda *_: Ended(1, "", errors))
-    check = training.two_processes(0)
+    (check,) = training.two_processes(0)
     assert check.state == "missing" and check.needed and check.found == "RuntimeError: gloo: no device"
     assert "reluformer.training.trial" in check.mend
 
 
 def test_processes_that_hang(monkeypatch):
     monkeypatch.setattr(training, "TRIAL_SECONDS", 0.2)
-    check = training.two_processes(0)
+    (check,) = training.two_processes(0)
     assert check.state == "missing" and check.found == f"{sys.executable}: no answer within 0 s"
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "state"),
+    [
+        ("cpu", 1e-6, "ok"),
+        ("triton", 1e-4, "ok"),
+        ("tiled", 1e-6, "warn"),
+        ("cpu", 0.5, "missing"),
+        ("cpu", float("nan"), "missing"),
+    ],
+)
+def test_the_kernel_is_read_once(name, error, state):
+    check = training.kernel({"kernel": name, "kernel_error": error})
+    assert check.state == state and check.needed == (state == "missing") and bool(check.mend) == (state != "ok")
