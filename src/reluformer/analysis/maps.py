@@ -5,8 +5,8 @@ Shapes: H heads, S source tokens (EOS last), T tokens that the decoder reads (BO
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from reluformer.analysis.sweep import TensorBatch
 from reluformer.corpus.batches import collate
 from reluformer.model.config import Kind, kind_of
 from reluformer.model.observe import observe
+from reluformer.settings import SettingsError
 
 if TYPE_CHECKING:
     from reluformer.corpus.store import Store
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from reluformer.model.transformer import Transformer
 
 NAMES: dict[Kind, str] = {"encoder_attention": "encoder", "decoder_attention": "decoder", "cross_attention": "cross"}
+
+SIDES = {"encoder": ("src", "src"), "decoder": ("tgt", "tgt"), "cross": ("tgt", "src")}
+"""The queries and the keys of each attention."""
 
 
 def chosen_segment(store: Store, documents: bool, tokens: int) -> int:
@@ -44,15 +48,21 @@ def chosen_segment(store: Store, documents: bool, tokens: int) -> int:
 def attention_maps(
     model: Transformer, store: Store, index: int, pieces: Callable[[Iterable[int]], list[str]], tokens: int
 ) -> dict[str, NDArray]:
-    """The arrays of attention.npz, each axis cut to its first `tokens` tokens.
+    """The arrays of attention.npz: `index`, and the maps of that segment, see `maps_of`."""
+    batch = TensorBatch.of(collate(store, [index]), next(model.parameters()).device)
+    return {"index": np.array(index), **maps_of(model, batch, pieces, tokens)}
+
+
+def maps_of(
+    model: Transformer, batch: TensorBatch, pieces: Callable[[Iterable[int]], list[str]], tokens: int
+) -> dict[str, NDArray]:
+    """The attention maps of the one pair in a batch, each axis cut to its first `tokens` tokens.
 
     src_tokens [S], tgt_tokens [T]: pieces, as unicode. encoder.<layer> [H, S, S], decoder.<layer> [H, T, T],
     cross.<layer> [H, T, S]: float16 weights, queries before keys, not normalised; what float16 cannot hold is its
-    largest number. index: int. pieces: ids -> pieces.
+    largest number. pieces: ids -> pieces.
     """
-    batch = TensorBatch.of(collate(store, [index]), next(model.parameters()).device)
     arrays: dict[str, NDArray] = {
-        "index": np.array(index),
         "src_tokens": np.array(pieces(batch.src[0, :tokens].tolist()), dtype=np.str_),
         "tgt_tokens": np.array(pieces(batch.tgt_in[0, :tokens].tolist()), dtype=np.str_),
     }
@@ -66,6 +76,36 @@ def attention_maps(
     with torch.no_grad(), observe(model, take):
         model(batch.src, batch.src_mask, batch.tgt_in, batch.tgt_mask)
     return arrays
+
+
+class Map(NamedTuple):
+    """One attention map: weights [Q, K] and the tokens on its axes; what it is, in words."""
+
+    weights: NDArray
+    queries: list[str]
+    keys: list[str]
+    title: str
+
+
+def choose_map(arrays: Mapping[str, NDArray], attention: str, layer: int | None, head: int | None) -> Map:
+    """One of the maps of `maps_of`.
+
+    attention: encoder, decoder or cross. layer, head: from 1; none: the last layer, the mean over heads. Raises
+    `SettingsError` where the model has none such.
+    """
+    layers = sum(key.startswith(f"{attention}.") for key in arrays)
+    layer = layers if layer is None else layer
+    if not 1 <= layer <= layers:
+        raise SettingsError(f"layer: {layer}: the model has {layers} of them")
+    weights = arrays[f"{attention}.{layer - 1}"].astype(np.float32)
+    if head is not None and not 1 <= head <= len(weights):
+        raise SettingsError(f"head: {head}: the layer has {len(weights)} of them")
+    chosen = weights.mean(axis=0) if head is None else weights[head - 1]
+    queries, keys = (arrays[f"{side}_tokens"].tolist() for side in SIDES[attention])
+    which = "cross-attention" if attention == "cross" else f"{attention} self-attention"
+    return Map(
+        chosen, queries, keys, f"{which}, layer {layer}, {'mean over heads' if head is None else f'head {head}'}"
+    )
 
 
 def no_maps() -> dict[str, NDArray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from reluformer.analysis.places import Measure, measures_of
 from reluformer.analysis.rows import Tokens, rows_of
 from reluformer.corpus.batches import Batch, collate
+from reluformer.corpus.subword import BOS, EOS
 from reluformer.model.config import kind_of
 from reluformer.model.observe import observe
 
@@ -35,6 +36,13 @@ class TensorBatch(NamedTuple):
     def of(cls, batch: Batch, device: torch.device) -> TensorBatch:
         """The arrays of `batch` as tensors."""
         return cls(*(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in batch))
+
+    @classmethod
+    def of_pair(cls, src: Sequence[int], tgt: Sequence[int], device: torch.device) -> TensorBatch:
+        """One pair of sequences, ids without BOS and EOS."""
+        source, read, written = ([*src, EOS], [BOS, *tgt], [*tgt, EOS])
+        ids = [torch.tensor([sequence], device=device) for sequence in (source, read, written)]
+        return cls(ids[0], torch.ones_like(ids[0]).bool(), ids[1], ids[2], torch.ones_like(ids[1]).bool())
 
 
 def by_length(store: Store, batch_tokens: int) -> Iterator[NDArray[np.int64]]:

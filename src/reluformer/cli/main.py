@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None) -> int:
     """The exit code of a command line that is right; everything else is raised."""
-    from reluformer.cli import doctor, paper, people, plan, steps, watch  # noqa: F401  each adds its commands to the app
+    from reluformer.cli import doctor, look, paper, people, plan, steps, watch  # noqa: F401  they add commands
 
     chosen = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     code = app(chosen, prog_name="reluformer", standalone_mode=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -13,12 +13,13 @@ from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.moses import lowercase, tokenizer
 from reluformer.corpus.subword import SENT, Subword
 from reluformer.corpus.truecase import Truecaser
-from reluformer.run import EXPORT_FILE, corpora_of, read_export, run_status, split_dataset
+from reluformer.run import EXPORT_FILE, RunConfig, corpora_of, read_export, run_status, split_dataset
 from reluformer.settings import SettingsError, Strict, parse
 
+Side = Literal["src", "tgt"]
 SUBWORD_FILE = "subword.model"
-TRUECASER_FILE = "truecaser.txt"
-"""The source's truecasing model in an exported folder."""
+TRUECASER_FILES = {"src": "truecaser.txt", "tgt": "truecaser.tgt.txt"}
+"""The truecasing models of both sides in an exported folder."""
 SENTENCE_ENDS = frozenset(("▁.", "▁?", "▁!", "▁…"))
 
 
@@ -58,35 +59,38 @@ def load_subword(corpora: Path, dataset: str) -> Subword:
 
 
 class TextFiles(NamedTuple):
-    """What preparing text takes: the subword model, the source's truecasing model (if at all), the configuration."""
+    """What preparing text takes: the subword model, one side's truecasing model (if at all), the configuration."""
 
     subword: Path
     truecaser: Path
     config: TextConfig
 
 
-def text_of_corpus(corpus: Path, src: str) -> TextFiles:
-    """What a prepared corpus has of it; src: its source language. Raises `CorpusError`."""
-    return TextFiles(corpus / SUBWORD_FILE, corpus / f"truecase.{src}", TextConfig.of_corpus(corpus))
+def text_of_corpus(corpus: Path, language: str) -> TextFiles:
+    """What a prepared corpus has of it for one of its languages. Raises `CorpusError`."""
+    return TextFiles(corpus / SUBWORD_FILE, corpus / f"truecase.{language}", TextConfig.of_corpus(corpus))
 
 
-def find_text(folder: Path, dataset: str, src: str, corpora: Path | None) -> TextFiles:
+def find_text(folder: Path, run: RunConfig, corpora: Path | None, side: Side = "src") -> TextFiles:
     """How the text of a model is prepared.
 
-    folder: a run's, or one that `reluformer export` wrote. dataset, src: the run's. corpora: the folder of all prepared
+    folder: a run's, or one that `reluformer export` wrote. run: its configuration. corpora: the folder of all prepared
     corpora; none: the one beside the folder of all runs. Raises `SettingsError`, also where the run has diverged.
     """
     exported = read_export(folder)
     if exported is not None:
         config = parse(TextConfig, exported["text"], f"{folder / EXPORT_FILE}: text")
-        return TextFiles(folder / SUBWORD_FILE, folder / TRUECASER_FILE, config)
+        return TextFiles(folder / SUBWORD_FILE, folder / TRUECASER_FILES[side], config)
     if run_status(folder) == "diverged":
         raise SettingsError(f"{folder}: the training diverged: there is no model that could translate")
-    return text_of_corpus((corpora or corpora_of(folder)) / split_dataset(dataset)[0], src)
+    language = run.src if side == "src" else run.tgt
+    return text_of_corpus((corpora or corpora_of(folder)) / split_dataset(run.dataset)[0], language)
 
 
-class SourceText:
-    """The source side of a preparation: tokenised, lowercased or truecased, in subwords.
+class Preprocessor:
+    """One side of a preparation: tokenised, lowercased or truecased, in subwords.
+
+    language: that of the side whose truecasing model is in `files`.
 
     Raises `CorpusError` where a file is missing or is something else.
     """

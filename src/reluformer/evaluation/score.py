@@ -33,22 +33,44 @@ def score_run(run_folder: Path, corpora: Path) -> None:
 
     A diverged run gets scores without content. Raises `SettingsError` where files are missing or do not fit together.
     """
-    translation = json.loads(_read(run_folder / "translation.json"))
+    translation = _json(run_folder / "translation.json")
     if translation["status"] == "diverged":
         scores: dict[str, Any] = {"status": "diverged", "metrics": {}, "buckets": [], "lengths": None}
     else:
         config = RunConfig.load(run_folder)
-        lines = _lines(run_folder / "hypotheses.jsonl")
-        hypotheses = sorted((json.loads(line) for line in lines), key=lambda entry: entry["index"])
         references = read_references(corpora, config.dataset, config.src, config.tgt)
-        expected = len(references.raw if references.segments is None else references.segments)
-        if [entry["index"] for entry in hypotheses] != list(range(expected)):
-            raise SettingsError(
-                f"{run_folder / 'hypotheses.jsonl'}: {len(hypotheses)} lines do not fit the {expected} segments of "
-                f"the {SPLIT} split of {config.dataset}; translate the run again"
-            )
+        hypotheses = read_hypotheses(run_folder, references, config.dataset)
         scores = {"status": translation["status"], **score(hypotheses, references, config)}
     write_json(run_folder / "scores.json", scores)
+
+
+def read_hypotheses(run_folder: Path, references: References, dataset: str) -> list[dict[str, Any]]:
+    """A run's hypotheses.jsonl in the order of the references. Raises `SettingsError` where they do not fit."""
+    path = run_folder / "hypotheses.jsonl"
+    try:
+        entries = [json.loads(line) for line in read_lines(path)]
+        hypotheses = sorted(entries, key=lambda entry: (entry["index"], entry["sentences"]))
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise SettingsError(f"{path}: not the hypotheses of a run; translate the run again") from None
+    expected = len(references.raw if references.segments is None else references.segments)
+    if [entry["index"] for entry in hypotheses] != list(range(expected)):
+        raise SettingsError(
+            f"{path}: {len(hypotheses)} lines do not fit the {expected} segments of the {SPLIT} split of {dataset}; "
+            "translate the run again"
+        )
+    return hypotheses
+
+
+def segment_texts(sentences: list[str], segments: list[Segment] | None) -> list[str]:
+    """One line for each segment of the sentences of a split; the sentences themselves where it has no segments."""
+    return sentences if segments is None else [" ".join(sentences[segment.sentences]) for segment in segments]
+
+
+def source_lengths(hypotheses: list[dict[str, Any]], references: References) -> list[int]:
+    """The length of each source: in words, or in subword tokens where the split has segments."""
+    if references.segments is None:
+        return [len(line.split()) for line in references.source]
+    return [entry["source_tokens"] for entry in hypotheses]
 
 
 def score(hypotheses: list[dict[str, Any]], references: References, config: RunConfig) -> dict[str, Any]:
@@ -57,14 +79,9 @@ def score(hypotheses: list[dict[str, Any]], references: References, config: RunC
     written = [detokenise_all(entry["sentences"], config.tgt, references.truecase) for entry in hypotheses]
     split = [" ".join(entry["sentences"]) for entry in hypotheses]
     lines = [" ".join(sentences) for sentences in written]
-    if segments is None:
-        raw, tokenised = references.raw, references.tokenised
-        lengths, limit = [len(line.split()) for line in references.source], None
-    else:
-        raw = [" ".join(references.raw[segment.sentences]) for segment in segments]
-        tokenised = [" ".join(references.tokenised[segment.sentences]) for segment in segments]
-        lengths = [entry["source_tokens"] for entry in hypotheses]
-        limit = int((split_dataset(config.dataset)[1] or "").rpartition("-")[2])
+    raw, tokenised = segment_texts(references.raw, segments), segment_texts(references.tokenised, segments)
+    lengths = source_lengths(hypotheses, references)
+    limit = None if segments is None else int((split_dataset(config.dataset)[1] or "").rpartition("-")[2])
     bounds = WORDS if segments is None else TOKENS
     metrics: dict[str, Any] = {
         "bleu": bleu(lines, raw, lowercase),
@@ -85,11 +102,11 @@ def read_references(corpora: Path, dataset: str, src: str, tgt: str) -> Referenc
     """The references of a dataset's test split. Raises `SettingsError` where a file is missing."""
     base, view = split_dataset(dataset)
     folder = corpora / base
-    prepared = json.loads(_read(folder / "provenance.json"))["configuration"]
+    prepared = _json(folder / "provenance.json")["configuration"]
     references = References(
-        raw=_lines(folder / "raw" / f"{SPLIT}.{tgt}"),
-        tokenised=_lines(folder / f"{SPLIT}.tok.{tgt}"),
-        source=_lines(folder / f"{SPLIT}.tok.{src}"),
+        raw=read_lines(folder / "raw" / f"{SPLIT}.{tgt}"),
+        tokenised=read_lines(folder / f"{SPLIT}.tok.{tgt}"),
+        source=read_lines(folder / f"{SPLIT}.tok.{src}"),
         segments=read_segments(folder / view / f"{SPLIT}.segments.tsv") if view else None,
         lowercase=prepared["lowercase"],
         truecase=prepared["truecase"],
@@ -99,13 +116,23 @@ def read_references(corpora: Path, dataset: str, src: str, tgt: str) -> Referenc
     return references
 
 
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(_read(path))
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"{path}: not valid JSON: {error}") from None
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8")  # as it is: no translation of line ends
     except FileNotFoundError:
         raise SettingsError(f"{path}: there is no such file") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: not UTF-8 text") from None
 
 
-def _lines(path: Path) -> list[str]:
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text as its preparation wrote it. Raises `SettingsError` where there is none."""
     text = _read(path)
     return text.removesuffix("\n").split("\n") if text else []  # splitlines() would split at other characters too

@@ -128,8 +128,8 @@ class _Flattening:
 
     def replace(self, origin: Qualified) -> None:
         """Writes the source that takes the place of a definition."""
-        if (origin[0], -1) not in self.seen:
-            self.seen.add((origin[0], -1))
+        if (".".join(origin), 0) not in self.seen:
+            self.seen.add((".".join(origin), 0))
             module = Module(origin[0], self.replaced[origin])
             for node in module.body:
                 if not isinstance(node, ast.Import | ast.ImportFrom):

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from reluformer.corpus.subword import BOS, EOS, PAD, UNK
-from reluformer.corpus.text import SUBWORD_FILE, TRUECASER_FILE, SourceText, TextFiles, find_text
+from reluformer.corpus.text import SUBWORD_FILE, TRUECASER_FILES, Preprocessor, TextFiles, find_text
 from reluformer.export.card import model_card
-from reluformer.export.flatten import flatten
+from reluformer.export.flatten import Qualified, flatten
 from reluformer.files import write_json, write_text
 from reluformer.memory.config import ACTIVATIONS
 from reluformer.model.files import MODEL_FILE, load_model, save_model
@@ -31,8 +31,8 @@ def export_model(run_folder: Path, output: Path, corpora: Path | None = None, fo
     config = RunConfig.load(run_folder)
     if read_export(run_folder) is not None:
         raise SettingsError(f"{run_folder}: this is an exported model already: copy the folder")
-    files = find_text(run_folder, config.dataset, config.src, corpora)
-    pieces = len(SourceText(files, config.src).subword)
+    files = find_text(run_folder, config, corpora)
+    pieces = len(Preprocessor(files, config.src).subword)
     if pieces != config.model.vocabulary:
         raise SettingsError(
             f"{files.subword}: {pieces} subwords, but the model of {run_folder} has {config.model.vocabulary}"
@@ -46,7 +46,8 @@ def export_model(run_folder: Path, output: Path, corpora: Path | None = None, fo
         (partial / MODEL_FILE).chmod(0o644)  # safetensors makes it readable for its owner alone
         shutil.copyfile(files.subword, partial / SUBWORD_FILE)
         if files.config.truecase:
-            shutil.copyfile(files.truecaser, partial / TRUECASER_FILE)
+            shutil.copyfile(files.truecaser, partial / TRUECASER_FILES["src"])
+            shutil.copyfile(find_text(run_folder, config, corpora, "tgt").truecaser, partial / TRUECASER_FILES["tgt"])
         write_json(partial / EXPORT_FILE, model_json(config, files))
         write_json(partial / "generation_config.json", generation_json(config))
         write_json(partial / "tokenizer_config.json", tokenizer_json(config, files))
@@ -106,7 +107,7 @@ def generation_json(config: RunConfig) -> dict[str, Any]:
 
 def tokenizer_json(config: RunConfig, files: TextFiles) -> dict[str, Any]:
     """tokenizer_config.json: languages, how text is prepared, special tokens."""
-    names = SourceText(files, config.src).subword.pieces(range(4))
+    names = Preprocessor(files, config.src).subword.pieces(range(4))
     return {
         "tokenizer_class": "ReLUFormerTokenizer",
         "auto_map": {"AutoTokenizer": ["tokenization_reluformer.ReLUFormerTokenizer", None]},
@@ -123,15 +124,13 @@ def tokenizer_json(config: RunConfig, files: TextFiles) -> dict[str, Any]:
 def code(config: RunConfig) -> dict[str, str]:
     """The Python files that transformers loads, by name: each stands alone but for the configuration's class."""
     used = sorted({config.model.memory(place).activation for place in config.model.places()})
+    replaced = {
+        **plain_memory(used),
+        ("reluformer.export.huggingface.configuration_reluformer", "ReLUFormerConfig"): "",
+    }
     sources = {}
     for name in CODE:
-        source = flatten(
-            f"reluformer.export.huggingface.{name}",
-            {
-                ("reluformer.memory.activations", "build_activation"): activations_of(used),
-                ("reluformer.export.huggingface.configuration_reluformer", "ReLUFormerConfig"): "",
-            },
-        )
+        source = flatten(f"reluformer.export.huggingface.{name}", replaced)
         if name == "modeling_reluformer":
             imports = "from .configuration_reluformer import ReLUFormerConfig\n"
             source = source.replace("\n\n\n", f"\n{imports}\n\n", 1)
@@ -139,16 +138,26 @@ def code(config: RunConfig) -> dict[str, str]:
     return sources
 
 
-def activations_of(names: list[str]) -> str:
-    """The source of `build_activation` for these activations alone, without the registry."""
-    targets = {name: ACTIVATIONS[name].target.partition(":") for name in names}
+def plain_memory(activations: list[str]) -> dict[Qualified, str]:
+    """What stands in for the registry of activations, of which only these are taken along, and for the kernels.
+
+    No kernel leaves with a model: each read computes its weights, as the package does where it has no kernel.
+    """
+    targets = {name: ACTIVATIONS[name].target.partition(":") for name in activations}
     imports = "".join(f"from {module} import {cls}\n" for module, _, cls in targets.values())
     table = ", ".join(f'"{name}": {cls}' for name, (_, _, cls) in targets.items())
-    return f'''{imports}
+    build = f'''{imports}
 def build_activation(config, heads=1):
     """The activation that a memory's configuration names, with its options."""
     return {{{table}}}[config.activation](heads, **config.options)
 '''
+    kernels = "reluformer.memory.kernels"
+    return {
+        ("reluformer.memory.activations", "build_activation"): build,
+        (f"{kernels}.attention", "backend"): 'def backend(query):\n    return "reference"  # no kernel is here',
+        (f"{kernels}.attention", "relu_attention"): "relu_attention = None  # no kernel is here",
+        (f"{kernels}.counter", "draw_seed"): "draw_seed = None  # no kernel is here",
+    }
 
 
 def _make_way(output: Path, force: bool) -> None:

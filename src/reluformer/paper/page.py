@@ -7,14 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 from jinja2 import Environment
 
-TEMPLATE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title>
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; margin: 1rem auto; max-width: 72rem; padding: 0 1rem; }
+STYLE = """body { font: 16px/1.5 system-ui, sans-serif; margin: 1rem auto; max-width: 72rem; padding: 0 1rem; }
 body { color: #1a1a1a; background: #fff; }
 h1 { font-size: 1.3rem; line-height: 1.25; margin: 0 0 .25rem; }
 h2 { font-size: 1.05rem; margin: 1.5rem 0 .25rem; }
@@ -33,7 +26,16 @@ td.prose { white-space: normal; min-width: 16rem; }
   body { font-size: 15px; margin: .6rem auto; padding: 0 .7rem; }
   th, td { padding: .3rem .5rem; }
 }
-@media print { .wide { overflow: visible; } }
+@media print { .wide { overflow: visible; } }"""
+"""CSS of every page of this room."""
+TEMPLATE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title>
+<style>
+{{ style|safe }}
 </style>
 </head>
 <body>
@@ -77,7 +79,8 @@ def render(
         for heading, table in tables
     ]
     template = Environment(autoescape=True).from_string(TEMPLATE)
-    return template.render(title=title, lead=lead, sections=sections, notes=notes, stamp=stamp, answer=answer)
+    shown = {"title": title, "lead": lead, "sections": sections, "notes": notes, "stamp": stamp, "answer": answer}
+    return template.render(style=STYLE, **shown)
 
 
 def _cell(value: object) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from reluformer.corpus.text import SourceText, find_text
+from reluformer.corpus.text import Preprocessor, find_text
 from reluformer.evaluation.detokenise import detokenise_all
 from reluformer.model.files import load_model
 from reluformer.run import RunConfig, split_dataset
@@ -53,8 +53,8 @@ class Translator:
         self, folder: Path, corpora: Path | None = None, device: torch.device | str = "cpu", **changes: Any
     ) -> None:
         self.config = RunConfig.load(folder)
-        files = find_text(folder, self.config.dataset, self.config.src, corpora)
-        self.text = SourceText(files, self.config.src)
+        files = find_text(folder, self.config, corpora)
+        self.text = Preprocessor(files, self.config.src)
         self.settings = parse(TranslationConfig, merge(self.config.translation.model_dump(), changes), "translation")
         if len(self.text.subword) != self.config.model.vocabulary:
             raise SettingsError(
@@ -83,8 +83,13 @@ class Translator:
             raise SettingsError(f"n-best: {n_best}: more than the beam, {self.settings.beam}")
         sources = [self.text.ids([line]) for line in lines]
         parts = [self.text.parts(ids, self.limit, fill=self.documents) if ids else [] for ids in sources]
-        found = iter(self._search([part for line in parts for part in line], n_best))
+        found = iter(self.search([part for line in parts for part in line], n_best))
         return [self._line([next(found) for _ in line]) for line in parts]
+
+    def search(self, sources: Sequence[list[int]], n_best: int) -> list[list[Hypothesis]]:
+        """The `n_best` best hypotheses for each source, ids without EOS; none of them empty."""
+        arrays = [np.array(source, dtype=np.int64) for source in sources]
+        return translate_n_best(self.model, arrays, self.settings, n_best, self.device)
 
     def segments(self, segments: Sequence[Sequence[str]]) -> list[list[str]]:
         """The translation of segments of consecutive sentences of a document, as a document model reads them.
@@ -92,12 +97,8 @@ class Translator:
         Blank sentences are left out. How many sentences a translation has is for the model to say.
         """
         sources = [self.text.ids(segment) for segment in segments]
-        found = iter(self._search([source for source in sources if source], 1))
+        found = iter(self.search([source for source in sources if source], 1))
         return [self._written(self.text.subword.sentences(next(found)[0].tokens)) if ids else [] for ids in sources]
-
-    def _search(self, sources: Sequence[list[int]], n_best: int) -> list[list[Hypothesis]]:
-        arrays = [np.array(source, dtype=np.int64) for source in sources]
-        return translate_n_best(self.model, arrays, self.settings, n_best, self.device)
 
     def _line(self, parts: Sequence[Sequence[Hypothesis]]) -> Line:
         if not parts:
@@ -109,6 +110,10 @@ class Translator:
             scores, tokens = [found.score for found in hypotheses], [len(found.tokens) + 1 for found in hypotheses]
             translations.append(Translation(" ".join(written), float(np.average(scores, weights=tokens))))
         return Line(translations, len(parts))
+
+    def written(self, hypothesis: Hypothesis) -> str:
+        """A hypothesis as text."""
+        return " ".join(self._written(self.text.subword.sentences(hypothesis.tokens)))
 
     def _written(self, sentences: Sequence[str]) -> list[str]:
         return detokenise_all(sentences, self.config.tgt, recase=self.text.truecaser is not None)

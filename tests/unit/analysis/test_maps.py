@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
-from reluformer.analysis.maps import attention_maps, chosen_segment, no_maps
+from reluformer.analysis.maps import attention_maps, choose_map, chosen_segment, maps_of, no_maps
+from reluformer.analysis.sweep import TensorBatch
+from reluformer.settings import SettingsError
 
 
 def pieces(ids):
@@ -58,3 +61,25 @@ def test_nothing_to_show_has_no_maps():
     assert set(no_maps()) == {"index", "src_tokens", "tgt_tokens"}
     assert no_maps()["src_tokens"].shape == (0,)
     assert no_maps()["tgt_tokens"].dtype.kind == "U"
+
+
+def test_a_pair_of_ones_own_gives_what_the_store_gives(make_store, make_model):
+    model, store = make_model(), make_store()
+    pair = TensorBatch.of_pair(store.src(3).tolist(), store.tgt(3).tolist(), torch.device("cpu"))
+    expected = attention_maps(model, store, 3, pieces, 512)
+    arrays = maps_of(model, pair, pieces, 512)
+    assert {**arrays, "index": 3}.keys() == expected.keys()
+    assert all((arrays[key] == expected[key]).all() for key in arrays)
+
+
+def test_one_map_is_chosen_by_layer_and_head(make_store, make_model):
+    arrays = attention_maps(make_model(), make_store(), 3, pieces, 512)
+    last = choose_map(arrays, "encoder", None, None)
+    assert last.title == "encoder self-attention, layer 2, mean over heads"
+    assert last.weights == pytest.approx(arrays["encoder.1"].astype(np.float32).mean(0))
+    first = choose_map(arrays, "cross", 1, 2)
+    assert (first.weights == arrays["cross.0"][1]).all()
+    assert (first.queries, first.keys) == (arrays["tgt_tokens"].tolist(), arrays["src_tokens"].tolist())
+    for layer, head, message in ((3, None, "layer: 3: the model has 2"), (0, 1, "layer: 0"), (1, 3, "head: 3")):
+        with pytest.raises(SettingsError, match=message):
+            choose_map(arrays, "encoder", layer, head)

@@ -8,13 +8,14 @@ import pytest
 
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.subword import SENT
-from reluformer.corpus.text import SourceText, TextConfig, TextFiles, find_text, read_provenance, text_of_corpus
+from reluformer.corpus.text import Preprocessor, TextConfig, TextFiles, find_text, read_provenance, text_of_corpus
+from reluformer.run import RunConfig
 from reluformer.settings import SettingsError
 
 
 @pytest.fixture
-def text(trained) -> SourceText:
-    return SourceText(text_of_corpus(trained.corpora / "numbers", "fi"), "fi")
+def text(trained) -> Preprocessor:
+    return Preprocessor(text_of_corpus(trained.corpora / "numbers", "fi"), "fi")
 
 
 def test_raw_text_becomes_the_tokens_of_the_corpus(trained, text):
@@ -60,8 +61,11 @@ def test_what_is_no_prepared_corpus_is_named(tmp_path):
 def test_an_exported_folder_needs_no_corpus(trained, tmp_path):
     text = {"lowercase": True, "truecase": False, "straighten": False, "max_tokens": 9}
     (tmp_path / "config.json").write_text(json.dumps({"run": {}, "text": text}))
+    run = RunConfig.load(trained.run)
     expected = TextFiles(tmp_path / "subword.model", tmp_path / "truecaser.txt", TextConfig(**text))
-    assert find_text(tmp_path, "numbers", "fi", None) == expected
-    assert find_text(trained.run, "numbers", "fi", None) == text_of_corpus(trained.corpora / "numbers", "fi")
+    assert find_text(tmp_path, run, None) == expected
+    assert find_text(tmp_path, run, None, "tgt").truecaser == tmp_path / "truecaser.tgt.txt"
+    for side, language in (("src", "fi"), ("tgt", "pt")):
+        assert find_text(trained.run, run, None, side) == text_of_corpus(trained.corpora / "numbers", language)
     with pytest.raises(SettingsError, match=r"elsewhere/numbers/provenance\.json"):
-        find_text(trained.run, "numbers", "fi", tmp_path / "elsewhere")
+        find_text(trained.run, run, tmp_path / "elsewhere")

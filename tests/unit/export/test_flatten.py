@@ -13,7 +13,7 @@ import yaml
 from reluformer.experiment import SystemConfig
 from reluformer.export import flatten as flattening
 from reluformer.export.flatten import FlattenError, Module, flatten
-from reluformer.export.folder import activations_of
+from reluformer.export.folder import plain_memory
 from reluformer.model.config import ModelConfig
 from reluformer.model.transformer import Transformer
 
@@ -50,9 +50,7 @@ def test_every_system_computes_the_same_when_flattened(system):
     torch.manual_seed(0)
     model = Transformer(config).eval()
     names = sorted({config.memory(place).activation for place in config.places()})
-    source = flatten(
-        "reluformer.model.transformer", {("reluformer.memory.activations", "build_activation"): activations_of(names)}
-    )
+    source = flatten("reluformer.model.transformer", plain_memory(names))
     assert not {name for name in imported(source) if name.startswith(("reluformer", "pydantic", "yaml"))}
     assert ("entmax" in imported(source)) == bool({"sparsemax", "entmax15"} & set(names))
     space: dict = {}
@@ -66,7 +64,8 @@ def test_every_system_computes_the_same_when_flattened(system):
     mask = torch.arange(7) < torch.tensor([[7], [4], [2]])
     with torch.no_grad():
         expected = model(src, mask, tgt, torch.ones_like(tgt, dtype=torch.bool))
-        assert torch.equal(flat(src, mask, tgt, torch.ones_like(tgt, dtype=torch.bool)), expected)
+        found = flat(src, mask, tgt, torch.ones_like(tgt, dtype=torch.bool))
+    torch.testing.assert_close(found, expected)
 
 
 def test_what_is_used_comes_first_and_what_is_not_stays_behind(package):

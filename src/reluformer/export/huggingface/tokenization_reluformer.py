@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizer
 
-from reluformer.corpus.text import SourceText, TextFiles
+from reluformer.corpus.text import Preprocessor, TextFiles
 from reluformer.evaluation.detokenise import detokenise_all
 
 
@@ -33,8 +33,8 @@ class ReLUFormerTokenizer(PreTrainedTokenizer):
     ) -> None:
         config: Any = SimpleNamespace(**(text or {}))
         self.files = TextFiles(Path(vocab_file), Path(truecaser_file or ""), config)
-        self.source_text = SourceText(self.files, src)
-        self.subword = self.source_text.subword
+        self.preprocessor = Preprocessor(self.files, src)
+        self.subword = self.preprocessor.subword
         self.tgt = tgt
         kwargs.setdefault("split_special_tokens", True)  # a special token written in a text is just text
         super().__init__(src=src, tgt=tgt, text=text, **kwargs)
@@ -50,7 +50,7 @@ class ReLUFormerTokenizer(PreTrainedTokenizer):
 
     def tokenize(self, text: str, **_: Any) -> list[str]:
         """The pieces of a raw sentence."""
-        return self.subword.pieces(self.source_text.ids([text]))
+        return self.subword.pieces(self.preprocessor.ids([text]))
 
     def _convert_token_to_id(self, token: str) -> int:
         return self.subword.processor.piece_to_id(token)

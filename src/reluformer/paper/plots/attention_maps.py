@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from reluformer.paper.metrics import ATTENTION
 from reluformer.paper.plots.plot import Plot
-from reluformer.paper.plots.style import Drawing, empty
+from reluformer.paper.plots.style import Drawing, empty, wrap
 
 AXES = {"encoder": ("src", "src"), "decoder": ("tgt", "tgt"), "cross": ("tgt", "src")}
 SIDES = {"src": "source", "tgt": "target"}
@@ -78,6 +78,16 @@ def draw_map(axes: Axes, weights: NDArray[Any], queries: Any, keys: Any) -> None
         size = 7.5 if len(keys) <= 32 else 6
         axes.set_xticks(range(len(keys)), [piece(token) for token in keys], rotation=90, fontsize=size)
         axes.set_yticks(range(len(queries)), [piece(token) for token in queries], fontsize=size)
+
+
+def draw_sentence(weights: NDArray[Any], queries: list[str], keys: list[str], title: str) -> Figure:
+    """The map [Q, K] of one sentence as a figure of its own."""
+    size = (max(3.6, 0.2 * len(keys) + 1.4), max(2.6, 0.2 * len(queries) + 1.4))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    draw_map(axes, weights, queries, keys)
+    axes.set_title("\n".join(wrap(title, size[0])))
+    return figure
 
 
 def piece(token: str) -> str:

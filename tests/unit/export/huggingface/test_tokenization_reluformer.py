@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from reluformer.corpus.subword import EOS
-from reluformer.corpus.text import SourceText, text_of_corpus
+from reluformer.corpus.text import Preprocessor, text_of_corpus
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_odd_lines_become_the_same_ids(trained, elsewhere, odd):
-    text = SourceText(text_of_corpus(trained.corpora / "numbers", "fi"), "fi")
+    text = Preprocessor(text_of_corpus(trained.corpora / "numbers", "fi"), "fi")
     assert elsewhere["odd_ids"] == [[*text.ids([line]), EOS] for line in odd]
 
 
 def test_decoding_with_special_tokens_shows_the_pieces(trained, elsewhere, odd):
-    text = SourceText(text_of_corpus(trained.corpora / "numbers", "fi"), "fi")
+    text = Preprocessor(text_of_corpus(trained.corpora / "numbers", "fi"), "fi")
     assert elsewhere["decoded"] == [" ".join(text.subword.pieces([*text.ids([odd[0]]), EOS]))]

@@ -43,3 +43,12 @@ def test_a_map_that_is_not_there_says_why(make, plot_of):
     made.write(transformer, diverged=True)
     figure = attention_maps.draw(plot_of(made, "attention-activation", "maps")).figure
     assert [axes.texts[0].get_text() for axes in figure.axes] == ["diverged", "not run"]
+
+
+def test_one_sentence_is_a_figure_of_its_own():
+    weights = np.array([[0.0, 1.0, 0.5], [0.25, 0.0, 0.0]])
+    figure = attention_maps.draw_sentence(weights, ["▁a", "b$"], ["x", "y", "z"], "cross-attention, layer 1")
+    (axes,) = figure.axes
+    assert np.asarray(axes.images[0].get_array()) == pytest.approx(weights)
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["_a", r"b\$"]
+    assert axes.get_title() == "cross-attention, layer 1"

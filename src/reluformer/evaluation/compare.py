@@ -1,0 +1,168 @@
+"""Two runs of one test split, segment by segment: where one is better, where they say the same, by length."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from statistics import mean
+from typing import Any, NamedTuple
+
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+
+from reluformer.evaluation.bleu import bleu, chrf
+from reluformer.evaluation.buckets import TOKENS, WORDS, split_by_length
+from reluformer.evaluation.detokenise import detokenise_all
+from reluformer.evaluation.score import (
+    SPLIT,
+    References,
+    read_hypotheses,
+    read_lines,
+    read_references,
+    segment_texts,
+    source_lengths,
+)
+from reluformer.run import RunConfig
+from reluformer.settings import SettingsError
+
+
+class Side(NamedTuple):
+    """What one run made of a segment, and sacreBLEU's sentence scores of it, 0..100."""
+
+    text: str
+    bleu: float
+    chrf: float
+
+
+class Segment(NamedTuple):
+    """One segment of the test split and both translations of it.
+
+    number: from 1. length: of the source, in the comparison's unit.
+    """
+
+    number: int
+    length: int
+    source: str
+    reference: str
+    a: Side
+    b: Side
+
+    def difference(self, score: str) -> float:
+        """How much better b is, in points of `bleu` or `chrf`."""
+        return getattr(self.b, score) - getattr(self.a, score)
+
+
+class Comparison(NamedTuple):
+    """Two runs of one dataset. names: of a and b. metrics: corpus scores with signatures, by name, for each."""
+
+    names: tuple[str, str]
+    dataset: str
+    unit: str
+    metrics: dict[str, tuple[dict[str, Any], dict[str, Any]]]
+    segments: list[Segment]
+    bounds: tuple[int, ...]
+
+    def ordered(self, score: str) -> list[Segment]:
+        """The segments, those that differ most first."""
+        return sorted(self.segments, key=lambda segment: -abs(segment.difference(score)))
+
+    def counts(self, score: str) -> dict[str, int]:
+        """In how many segments a or b is better, both score the same, or both say the same."""
+        differences = [segment.difference(score) for segment in self.segments]
+        return {
+            "segments": len(differences),
+            "a_better": sum(difference < 0 for difference in differences),
+            "b_better": sum(difference > 0 for difference in differences),
+            "same_text": sum(segment.a.text == segment.b.text for segment in self.segments),
+        }
+
+    def by_length(self) -> list[dict[str, Any]]:
+        """For each bucket of source lengths: `{low, high, segments, bleu_a, bleu_b, chrf_a, chrf_b}`, mean sentence
+        scores, 0..100."""
+        rows = []
+        for bucket in split_by_length([segment.length for segment in self.segments], self.bounds):
+            members = [self.segments[i] for i in bucket.members]
+            row: dict[str, Any] = {"low": bucket.low, "high": bucket.high, "segments": len(members)}
+            for score in ("bleu", "chrf"):
+                for side in ("a", "b"):
+                    row[f"{score}_{side}"] = mean(getattr(getattr(member, side), score) for member in members)
+            rows.append(row)
+        return rows
+
+    def summary(self, score: str, show: int) -> dict[str, Any]:
+        """All of it for a machine, with the `show` segments that differ most."""
+        return {
+            "a": self.names[0],
+            "b": self.names[1],
+            "dataset": self.dataset,
+            "unit": self.unit,
+            "by": score,
+            "metrics": {name: dict(zip("ab", pair, strict=True)) for name, pair in self.metrics.items()},
+            **self.counts(score),
+            "by_length": self.by_length(),
+            "most_different": [
+                {**segment._asdict(), "a": segment.a._asdict(), "b": segment.b._asdict()}
+                for segment in self.ordered(score)[:show]
+            ],
+        }
+
+
+def compare_runs(run_a: Path, run_b: Path, corpora: Path) -> Comparison:
+    """Compares two translated runs of one dataset. Raises `SettingsError` where there is nothing to compare."""
+    configs = RunConfig.load(run_a), RunConfig.load(run_b)
+    if configs[0].dataset != configs[1].dataset:
+        raise SettingsError(f"{configs[0].dataset} and {configs[1].dataset}: two datasets have no segments in common")
+    config = configs[0]
+    references = read_references(corpora, config.dataset, config.src, config.tgt)
+    found = [read_hypotheses(run, references, config.dataset) for run in (run_a, run_b)]
+    raw = read_lines(corpora / config.dataset.partition("@")[0] / "raw" / f"{SPLIT}.{config.src}")
+    source, reference = segment_texts(raw, references.segments), segment_texts(references.raw, references.segments)
+    texts = [
+        [" ".join(detokenise_all(entry["sentences"], config.tgt, references.truecase)) for entry in hypotheses]
+        for hypotheses in found
+    ]
+    lengths = source_lengths(found[0], references)
+    sides = [_sides(lines, reference, references) for lines in texts]
+    names = [f"{each.system}/seed{each.seed}" for each in configs]
+    metrics = {
+        name: tuple(metric(lines, reference, references.lowercase) for lines in texts)
+        for name, metric in (("bleu", bleu), ("chrf", chrf))
+    }
+    return Comparison(
+        names=(names[0], names[1]),
+        dataset=config.dataset,
+        unit="words" if references.segments is None else "subword tokens",
+        metrics=metrics,  # type: ignore[arg-type]
+        segments=[
+            Segment(number, *rest)
+            for number, rest in enumerate(zip(lengths, source, reference, *sides, strict=True), start=1)
+        ],
+        bounds=WORDS if references.segments is None else TOKENS,
+    )
+
+
+def _sides(texts: list[str], reference: list[str], references: References) -> list[Side]:
+    """Sentence BLEU counts the n-gram orders that a short sentence has (`effective_order`), as sacreBLEU advises."""
+    scorers: list[Any] = [
+        BLEU(lowercase=references.lowercase, effective_order=True),
+        CHRF(lowercase=references.lowercase),
+    ]
+    return [
+        Side(text, *(scorer.sentence_score(text, [wanted]).score for scorer in scorers))
+        for text, wanted in zip(texts, reference, strict=True)
+    ]
+
+
+Part = tuple[str, bool]
+"""Some words, and whether the other side lacks them."""
+
+
+def differing(a: str, b: str) -> tuple[list[Part], list[Part]]:
+    """Both texts in parts of whole words: what they share, and what only one of them has."""
+    words = a.split(), b.split()
+    parts: tuple[list[Part], list[Part]] = ([], [])
+    for tag, *bounds in difflib.SequenceMatcher(None, *words, autojunk=False).get_opcodes():
+        for side, first, last in ((0, *bounds[:2]), (1, *bounds[2:])):
+            if first < last:
+                parts[side].append((" ".join(words[side][first:last]), tag != "equal"))
+    return parts
