@@ -69,6 +69,8 @@ def attend(
     from reluformer.corpus.text import Preprocessor, find_text
     from reluformer.translation.translator import Translator
 
+    if svg is not None and svg.suffix != ".svg":
+        raise SettingsError(f"{svg}: the file's name must end in .svg")
     translator = Translator(model, corpora, chosen_device(device, threads))
     source = translator.text.ids([sentence])
     if not source:
