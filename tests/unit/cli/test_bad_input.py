@@ -150,9 +150,7 @@ def places(trained, tmp_path_factory) -> dict[str, Path]:
     for name, content in (("truncated", model[:-1000]), ("empty", b""), ("text", b"weights" * 9)):
         (run(name) / "model.safetensors").write_bytes(content)
     weights = load_file(runs / "seed1" / "model.safetensors")
-    save_file(
-        {key: torch.full_like(value, torch.nan) for key, value in weights.items()}, run("nan") / "model.safetensors"
-    )
+    save_file({key: value * torch.nan for key, value in weights.items()}, run("nan") / "model.safetensors")
     (run("untrained") / "model.safetensors").unlink()
     (run("diverged") / "summary.json").write_text('{"status": "diverged"}')
     (run("unfinished") / "summary.json").unlink()
@@ -168,14 +166,11 @@ def places(trained, tmp_path_factory) -> dict[str, Path]:
     half = run("half") / "hypotheses.jsonl"
     half.write_bytes(half.read_bytes()[:2000])
 
+    corpus = trained.corpora / "numbers"
     for name in ("other", "broken", "uncased"):
-        shutil.copytree(
-            trained.corpora / "numbers", out / name / "numbers", ignore=shutil.ignore_patterns("raw", "store")
-        )
-    words = {
-        word: 9 for split in SPLITS for word in (trained.corpora / "numbers" / f"{split}.tok.fi").read_text().split()
-    }
-    train(words, 60, out / "other" / "numbers" / "subword.model")
+        shutil.copytree(corpus, out / name / "numbers", ignore=shutil.ignore_patterns("raw", "store"))
+    words = (corpus / "train.tok.fi").read_text(encoding="utf-8").split()
+    train(dict.fromkeys(words, 9), 60, out / "other" / "numbers" / "subword.model")
     (out / "broken" / "numbers" / "subword.model").write_bytes(BINARY)
     (out / "uncased" / "numbers" / "truecase.fi").write_bytes(BINARY)
     for name in ("export-json", "export-less"):
