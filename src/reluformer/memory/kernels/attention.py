@@ -24,6 +24,8 @@ BACKENDS = {
     "cpu": "cpu:cpu_relu_attention",
     "triton": "triton_relu:triton_relu_attention",
 }
+TRITON_WIDEST = 128
+"""The widest head of the Triton kernel."""
 NARROW = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -42,7 +44,7 @@ def backend(query: Tensor) -> str:
     if forced in ("reference", "tiled") or query.dtype not in NARROW:
         return forced if forced == "reference" else "tiled"
     if query.device.type == "cuda":
-        return "triton" if _triton() else "tiled"
+        return "triton" if _triton() and query.size(-1) <= TRITON_WIDEST else "tiled"
     if query.device.type == "cpu":
         return forced or ("tiled" if library() is None else "cpu")
     return "tiled"

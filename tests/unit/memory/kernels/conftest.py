@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -117,3 +123,32 @@ def pytest_generate_tests(metafunc):
     """A test with an argument `case` runs over the grid."""
     if "case" in metafunc.fixturenames:
         metafunc.parametrize("case", GRID, ids=lambda case: "-".join(str(part) for part in case))
+
+
+ROOT = Path(__file__).parents[4]
+
+
+@pytest.fixture
+def interpret() -> Callable[[str], int]:
+    """Runs tests/gpu/NAME in Triton's interpreter, fails with its output, returns how many tests passed.
+
+    In a process of its own: Triton decides when it is imported whether it compiles or interprets.
+    """
+
+    def run(name: str) -> int:
+        pytest.importorskip("triton", reason="needs triton")
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(ROOT / "tests" / "gpu" / name)],
+            cwd=ROOT,
+            env={**os.environ, "TRITON_INTERPRET": "1", "PYTEST_ADDOPTS": "", "OMP_NUM_THREADS": "1"},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=280,
+        )
+        assert done.returncode == 0, done.stdout
+        passed = re.search(r"(\d+) passed", done.stdout)
+        assert passed, done.stdout
+        return int(passed[1])
+
+    return run

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -25,6 +27,14 @@ def test_the_backend_follows_device_and_dtype(monkeypatch):
     assert backend(QUERY.to("meta")) == "tiled"
     monkeypatch.setattr(attention, "library", lambda: None)
     assert backend(QUERY) == "tiled"
+
+
+def test_heads_on_a_card_are_as_wide_as_the_kernel_has_them(monkeypatch):
+    monkeypatch.delenv("RELUFORMER_KERNEL", raising=False)
+    monkeypatch.setattr(attention, "_triton", lambda: True)
+    for width, name in ((128, "triton"), (256, "tiled")):
+        on_card = SimpleNamespace(device=torch.device("cuda"), dtype=torch.bfloat16, size=lambda _, width=width: width)
+        assert backend(on_card) == name
 
 
 def test_a_backend_can_be_forced(monkeypatch):

@@ -1,0 +1,332 @@
+"""Fused ReLU attention in Triton equals the dense float64 one: on a CUDA device, or in Triton's interpreter.
+
+`tests/unit/memory/kernels/test_triton_relu.py` runs this file in the interpreter. A score that rounds across 0 moves
+single gradients, so results are compared by the norm of their difference; a wrong row or slot moves it far more.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+
+import pytest
+import torch
+from torch import Tensor
+
+from reluformer.memory.activations import ScaledReLU
+from reluformer.memory.config import PenaltyConfig
+from reluformer.memory.penalty import Penalty, RowSums
+from reluformer.memory.read import read
+from reluformer.memory.visible import Visible
+
+pytest.importorskip("triton", reason="needs triton")
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICE = "cpu" if INTERPRETED else "cuda"
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(
+        not (INTERPRETED or torch.cuda.is_available()),
+        reason="needs a CUDA device, and torch sees none; TRITON_INTERPRET=1 runs this on the CPU",
+    ),
+]
+
+from reluformer.memory.kernels.triton_relu import _attend, triton_relu_attention  # noqa: E402
+
+ALLOWED = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}
+KINDS = ["all", "ragged", "causal", "both"]
+SHAPES = [
+    (1, 1, 16),
+    (1, 40, 24),
+    (7, 3, 32),
+    (33, 65, 64),
+    (64, 64, 128),
+    (130, 257, 80),
+    (513, 129, 16),
+    (65, 513, 48),
+]
+GRID = [(*shape, kind) for shape in SHAPES for kind in KINDS]
+if INTERPRETED:  # which is slow: large shapes once each
+    GRID = GRID[: 4 * len(KINDS)]
+    GRID += [(64, 64, 128, "both"), (130, 257, 80, "both"), (513, 129, 16, "causal"), (65, 513, 48, "ragged")]
+    GRID += [(513, 17, 16, "all"), (1, 513, 16, "ragged")]
+
+
+@pytest.fixture(autouse=True)
+def _exact_matmul(monkeypatch):
+    if not INTERPRETED:
+        monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+
+
+def made(rows, slots, width, dtype=torch.float32, batch=2, heads=2):
+    """query, key, value on the device and the same numbers in float64, each to be differentiated."""
+    torch.manual_seed(rows * 1000 + slots)
+    ours = [torch.randn(batch, heads, n, width).to(DEVICE, dtype).requires_grad_() for n in (rows, slots, slots)]
+    return ours, [t.detach().double().requires_grad_() for t in ours]
+
+
+def visible_keys(kind, slots, batch=2):
+    lengths = torch.tensor([max(1, slots // 2), slots, 0][:batch])
+    return (torch.arange(slots)[None] < lengths[:, None]).to(DEVICE) if kind in ("ragged", "both") else None
+
+
+def dense(query, key, value, keys, causal, scale, factor=None):
+    """(output, Σs, Σ s log s, s) with all weights at once; factor: of the weights that meet the values."""
+    s = (scale * query @ key.mT).relu()
+    mask = Visible(key.size(-2), keys, causal).mask(query.size(-2), query.device)
+    s = s if mask is None else s * mask
+    return (s if factor is None else s * factor) @ value, *RowSums.apply(s), s
+
+
+def probe(results):
+    """One number of several tensors that weighs all their elements differently."""
+    total = 0.0
+    for n, tensor in enumerate(results):
+        index = torch.arange(tensor.numel(), device=tensor.device, dtype=torch.float64).view(tensor.shape)
+        total = total + (tensor.double() * torch.cos(index + n)).sum()
+    return total
+
+
+def assert_near(ours, exact, allowed=ALLOWED[torch.float32]):
+    for one, other in zip(ours, exact, strict=True):
+        assert one.shape == other.shape
+        assert (one.double() - other).norm() <= allowed * other.norm() + 1e-6
+
+
+@pytest.mark.parametrize(("rows", "slots", "width", "kind"), GRID)
+def test_equals_double(rows, slots, width, kind):
+    """With a learned γ for each head in the query, its gradient and those of the row statistics included."""
+    ours, exact = made(rows, slots, width)
+    keys, causal = visible_keys(kind, slots), kind in ("causal", "both")
+    results = []
+    for (query, key, value), call in ((ours, triton_relu_attention), (exact, None)):
+        log_gamma = torch.tensor([0.3, -0.5], dtype=query.dtype, device=DEVICE).view(2, 1, 1).requires_grad_()
+        count = torch.as_tensor(Visible(slots, keys, causal).count(rows, query), dtype=query.dtype, device=DEVICE)
+        scaled = query * (2 / count).sqrt() * torch.exp(-log_gamma)
+        if call:
+            read = call(scaled, key, value, keys=keys, causal=causal, scale=width**-0.5, statistics=True)
+        else:
+            read = dense(scaled, key, value, keys, causal, width**-0.5)[:3]
+        grads = torch.autograd.grad(probe(read), (query, key, value, log_gamma))
+        results.append([*read, *grads])
+    assert_near(*results)
+
+
+@pytest.mark.parametrize(("rows", "slots", "width", "kind"), [case for case in GRID if case[1] in (3, 65, 129)])
+def test_without_statistics(rows, slots, width, kind):
+    ours, exact = made(rows, slots, width, batch=1 if kind == "all" else 2)
+    keys, causal = visible_keys(kind, slots), kind in ("causal", "both")
+    output, total, logs = triton_relu_attention(*ours, keys=keys, causal=causal, scale=0.25)
+    assert total is None and logs is None
+    expected = dense(*exact, keys, causal, 0.25)[0]
+    assert_near(
+        [output, *torch.autograd.grad(probe([output]), ours)],
+        [expected, *torch.autograd.grad(probe([expected]), exact)],
+    )
+
+
+def dropped(query, key, keys, causal, scale, dropout, seed, width):
+    """The weights that met the values, [B, H, Q, K]: read with unit vectors as values, `width` at a time."""
+    parts = []
+    for start in range(0, key.size(-2), width):
+        unit = torch.zeros(key.size(-2), width, device=DEVICE)
+        unit[torch.arange(start, min(start + width, key.size(-2))), torch.arange(min(width, key.size(-2) - start))] = 1
+        value = unit.expand(*key.shape[:2], -1, -1)
+        parts.append(
+            triton_relu_attention(query, key, value, keys=keys, causal=causal, scale=scale, dropout=dropout, seed=seed)[
+                0
+            ]
+        )
+    return torch.cat(parts, -1)[..., : key.size(-2)].detach()
+
+
+@pytest.mark.parametrize(
+    ("rows", "slots", "width", "kind"), [(7, 3, 32, "both"), (40, 70, 64, "ragged"), (140, 150, 128, "causal")]
+)
+def test_dropout_is_seeded_and_the_same_in_backward(rows, slots, width, kind):
+    ours, exact = made(rows, slots, width)
+    query, key, _ = (t.detach() for t in ours)
+    keys, causal = visible_keys(kind, slots), kind in ("causal", "both")
+    seed, rate = 2**40 + 7, 0.3
+    kept_weights = dropped(query, key, keys, causal, 0.25, rate, seed, width)
+    *_, s = dense(*exact, keys, causal, 0.25)
+    factor = (kept_weights != 0) / (1 - rate)
+    assert_near([kept_weights], [s.detach() * factor])
+    alive = s > 1e-6
+    if alive.sum() > 1000:
+        kept_share = (kept_weights != 0)[alive].double().mean().item()
+        assert abs(kept_share - (1 - rate)) < 4 * math.sqrt(rate * (1 - rate) / alive.sum().item())
+        other = dropped(query, key, keys, causal, 0.25, rate, seed + 1, width) != 0
+        agree = ((kept_weights != 0) == other)[alive].double().mean().item()
+        assert agree == pytest.approx(rate**2 + (1 - rate) ** 2, abs=0.05)
+        assert not torch.equal(factor[0, 0][alive[0, 0] & alive[0, 1]], factor[0, 1][alive[0, 0] & alive[0, 1]])
+    read = triton_relu_attention(*ours, keys=keys, causal=causal, scale=0.25, dropout=rate, seed=seed, statistics=True)
+    expected = dense(*exact, keys, causal, 0.25, factor)[:3]
+    assert_near(
+        [*read, *torch.autograd.grad(probe(read), ours)], [*expected, *torch.autograd.grad(probe(expected), exact)]
+    )
+
+
+def test_penalty_from_the_sums_equals_the_penalty_of_the_weights():
+    ours, exact = made(30, 50, 32)
+    keys = visible_keys("ragged", 50)
+    rows = torch.arange(30, device=DEVICE)[None] < torch.tensor([[12], [30]], device=DEVICE)
+    penalty, visible = Penalty(PenaltyConfig(weight=1.0, margin=0.4)), Visible(50, keys)
+    _, total, logs = triton_relu_attention(*ours, keys=keys, scale=0.02, statistics=True)
+    loss = penalty.mean(penalty.rows(total, logs, visible.count(30, total)), rows)
+    *_, s = dense(*exact, keys, False, 0.02)
+    expected = penalty(s, visible.count(30, s), rows)
+    assert_near([loss, *torch.autograd.grad(loss, ours[:2])], [expected, *torch.autograd.grad(expected, exact[:2])])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_read_is_the_same_as_with_its_weights(causal, monkeypatch):
+    """Through the one read of the memory, with a learned γ and the penalty."""
+    ours, _ = made(20, 40, 16)
+    rows = torch.arange(20, device=DEVICE)[None] < torch.tensor([[20], [7]], device=DEVICE)
+    activation = ScaledReLU(2, "learned").to(DEVICE)
+    results = []
+    for name in ("triton", "reference"):
+        monkeypatch.setenv("RELUFORMER_KERNEL", name)
+        visible, penalty = Visible(40, visible_keys("ragged", 40), causal), Penalty(PenaltyConfig(weight=1.0))
+        reading = read(*ours, activation, visible, scale=0.25, penalty=penalty, rows=rows)
+        loss = probe([reading.output]) + reading.penalty
+        results.append([reading.output, reading.penalty, *torch.autograd.grad(loss, (*ours, activation.log_gamma))])
+    assert_near(results[0], [result.double() for result in results[1]])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16] if INTERPRETED else [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("rows", "slots", "width"), [(5, 9, 16), (70, 130, 64)])
+def test_half_precision(rows, slots, width, dtype):
+    """bf16 on a card only: the interpreter multiplies bf16 as if it were integers (Triton 3.7)."""
+    ours, exact = made(rows, slots, width, dtype)
+    read = triton_relu_attention(*ours, keys=visible_keys("ragged", slots), scale=0.2, statistics=True)
+    expected = dense(*exact, visible_keys("ragged", slots), False, 0.2)[:3]
+    assert read[0].dtype == dtype and read[1].dtype == read[2].dtype == torch.float32
+    assert_near(
+        [*read, *torch.autograd.grad(probe(read), ours)],
+        [*expected, *torch.autograd.grad(probe(expected), exact)],
+        ALLOWED[dtype],
+    )
+
+
+@pytest.mark.skipif(
+    INTERPRETED, reason="the same as above but for the card's tensor cores; its dense peer is too large elsewhere"
+)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("rows", "slots", "width"), [*SHAPES, (1000, 1500, 64), (2048, 2048, 128)])
+def test_half_precision_on_the_card(rows, slots, width, kind, dtype):
+    ours, exact = made(rows, slots, width, dtype)
+    keys, causal = visible_keys(kind, slots), kind in ("causal", "both")
+    read = triton_relu_attention(*ours, keys=keys, causal=causal, scale=width**-0.5, statistics=True)
+    expected = dense(*exact, keys, causal, width**-0.5)[:3]
+    assert_near(
+        [*read, *torch.autograd.grad(probe(read), ours)],
+        [*expected, *torch.autograd.grad(probe(expected), exact)],
+        ALLOWED[dtype],
+    )
+
+
+def test_strides():
+    """Slices of one joint projection, and a gradient that is one number expanded."""
+    torch.manual_seed(0)
+    joint = torch.randn(2, 21, 3, 4, 16, device=DEVICE, requires_grad=True)
+    query, key, value = joint.permute(2, 0, 3, 1, 4).unbind(0)
+    output, *_ = triton_relu_attention(query, key, value, causal=True, scale=0.25)
+    assert output.transpose(1, 2).is_contiguous()  # heads are joined without a copy
+    wide = joint.detach().double().requires_grad_()
+    expected, *_ = dense(*wide.permute(2, 0, 3, 1, 4).unbind(0), None, True, 0.25)
+    (grad,) = torch.autograd.grad(output.sum(), joint)
+    assert_near([output, grad], [expected, *torch.autograd.grad(expected.sum(), wide)])
+
+
+def test_holes_and_rows_that_see_nothing():
+    ours, exact = made(20, 50, 16)
+    keys = torch.rand(2, 50, device=DEVICE) < 0.5
+    keys[1] = False
+    read = triton_relu_attention(*ours, keys=keys, scale=0.25, statistics=True)
+    expected = dense(*exact, keys, False, 0.25)[:3]
+    grads = torch.autograd.grad(probe(read), ours)
+    assert_near([*read, *grads], [*expected, *torch.autograd.grad(probe(expected), exact)])
+    assert not any(t[1].any() for t in (*read, *grads))
+    assert not any(grad.transpose(1, 2)[~keys].any() for grad in grads[1:])
+
+
+def test_tiles_without_a_positive_score():
+    """Slots 128 to 383 give every row but the last a negative score."""
+    ours, _ = made(150, 520, 16, batch=1, heads=1)
+    with torch.no_grad():
+        ours[0][..., 0], ours[1][..., 0] = 1.0, 0.0
+        ours[0][:, :, -1, 0], ours[1][:, :, 128:384, 0] = -1.0, -90.0
+    exact = [t.detach().double().requires_grad_() for t in ours]
+    read = triton_relu_attention(*ours, scale=0.25, statistics=True)
+    expected = dense(*exact, None, False, 0.25)[:3]
+    grads, expected_grads = torch.autograd.grad(probe(read), ours), torch.autograd.grad(probe(expected), exact)
+    assert expected[1][0, 0, -1] > 20 * expected[1][0, 0, 0]
+    assert_near([*read, *grads], [*expected, *expected_grads])
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 0, 3), (2, 2, 3, 0), (0, 2, 3, 3), (2, 0, 3, 3)])
+def test_nothing_to_read(shape):
+    batch, heads, rows, slots = shape
+    ours = [torch.randn(batch, heads, n, 16, device=DEVICE, requires_grad=True) for n in (rows, slots, slots)]
+    read = triton_relu_attention(*ours, causal=True, statistics=True)
+    assert [tuple(t.shape) for t in read] == [(batch, heads, rows, 16)] + [(batch, heads, rows)] * 2
+    grads = torch.autograd.grad(sum(t.sum() for t in read), ours)
+    assert not any(t.any() for t in (*read, *grads))
+
+
+@pytest.mark.parametrize("slots", [9, 300])
+def test_not_a_number_is_not_hidden(slots):
+    (query, key, value), _ = made(5, slots, 16)
+    with torch.no_grad():
+        query[0, 0, 2, 3] = float("nan")
+    output, *_ = triton_relu_attention(query, key, value, scale=0.25)
+    assert output[0, 0, 2].isnan().all()
+    assert output.isnan().sum() == 16
+
+
+def test_backward_keeps_no_weights():
+    ours, _ = made(40, 60, 16)
+    saved: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        triton_relu_attention(*ours, scale=0.25, statistics=True, dropout=0.1)
+    assert {t.data_ptr() for t in saved} == {t.data_ptr() for t in ours}
+
+
+@pytest.mark.skipif(INTERPRETED, reason="memory of a CUDA device")
+def test_memory_is_linear():
+    """At 8,192 tokens under a tenth of what one matrix of weights takes."""
+    ours = [torch.randn(1, 8, 8192, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True) for _ in range(3)]
+    triton_relu_attention(*ours, scale=0.125)[0].sum().backward()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    triton_relu_attention(*ours, scale=0.125)[0].sum().backward()
+    assert torch.cuda.max_memory_allocated() - before < 8 * 8192 * 8192 * 2 / 10
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_operator_is_well_formed(causal):
+    """Schema, shapes without data, autograd and, with them, torch.compile."""
+    ours, _ = made(5, 9, 16)
+    arguments = (*ours, visible_keys("ragged", 9), causal, 0.25, 0.1, 3, True)
+    torch.library.opcheck(
+        _attend, arguments, test_utils=("test_schema", "test_autograd_registration", "test_faketensor")
+    )
+
+
+def test_bad_arguments():
+    (query, key, value), _ = made(5, 9, 16)
+    for wrong in (
+        {"query": query.double()},
+        {"key": key[:, :, :4]},
+        {"value": value[..., :8]},
+        {"keys": torch.ones(2, 5, dtype=torch.bool, device=DEVICE)},
+        {"keys": torch.ones(2, 9, device=DEVICE)},
+        {"dropout": 1.0},
+    ):
+        with pytest.raises(ValueError):
+            triton_relu_attention(**{"query": query, "key": key, "value": value, **wrong})
+    wide = torch.randn(1, 1, 2, 129, device=DEVICE)
+    with pytest.raises(ValueError, match="129"):
+        triton_relu_attention(wide, wide, wide)

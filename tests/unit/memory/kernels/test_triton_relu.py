@@ -1,0 +1,5 @@
+"""Fused ReLU attention in Triton, interpreted: the tests are those of the CUDA device."""
+
+
+def test_equals_the_dense_read_in_double(interpret):
+    assert interpret("test_triton_relu_gpu.py") >= 40
