@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
@@ -175,27 +177,41 @@ class ScaledReLU(ReLU):
         return root / self.constant if self.log_gamma is None else root * torch.exp(-self.log_gamma)
 
 
-class Sparsemax(Activation):
+class Projection(Activation):
+    """A sparse projection of a row of scores onto the simplex, from the package `entmax`, in fp32 or more.
+
+    On CUDA the kernels of the package `adasplash` do it where that is installed.
+    """
+
+    normalised = True
+    exact: Callable[..., Tensor]
+    kernel: str
+    """The name of adasplash's function for it."""
+    few: int
+    """In rows of more than twice this, so many of the largest scores are sorted, and all only where they do not do."""
+
+    def forward(self, scores: Tensor) -> Tensor:
+        # Hidden slots are small enough to lose and large enough to be squared and summed.
+        s = scores.to(torch.promote_types(scores.dtype, torch.float32)).clamp(min=-1e9)
+        top = s.detach().amax(-1, keepdim=True)
+        s = torch.where(top.isfinite(), s, 0.0)  # the packages stop at NaN; the training should see it and say so
+        if s.is_cuda and find_spec("adasplash") is not None:
+            weights = getattr(importlib.import_module("adasplash"), self.kernel)(s)
+        else:
+            weights = type(self).exact(s, dim=-1, k=self.few if s.size(-1) > 2 * self.few else None)
+        return (weights + (top - top)).to(scores.dtype)
+
+
+class Sparsemax(Projection):
     """The Euclidean projection of a row of scores onto the simplex (Martins and Astudillo 2016), exact."""
 
-    normalised = True
-
-    def forward(self, scores: Tensor) -> Tensor:
-        return sparsemax(_bounded(scores), dim=-1).to(scores.dtype)
+    exact, kernel, few = sparsemax, "triton_sparsemax", 32
 
 
-class Entmax15(Activation):
+class Entmax15(Projection):
     """The 1.5-entmax transformation of a row of scores (Peters et al. 2019), exact."""
 
-    normalised = True
-
-    def forward(self, scores: Tensor) -> Tensor:
-        return entmax15(_bounded(scores), dim=-1).to(scores.dtype)
-
-
-def _bounded(scores: Tensor) -> Tensor:
-    """Scores in fp32 or more whose hidden slots are small enough to lose and large enough to be squared and summed."""
-    return scores.to(torch.promote_types(scores.dtype, torch.float32)).clamp(min=-1e9)
+    exact, kernel, few = entmax15, "triton_entmax15", 64
 
 
 def build_activation(config: MemoryConfig, heads: int = 1) -> Activation:

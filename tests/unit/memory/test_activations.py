@@ -63,3 +63,29 @@ def test_softmax_uses_torchs_kernel_unless_it_would_be_slower():
 
 def test_temperature_divides_the_scores():
     assert build_activation(MemoryConfig(activation="softmax", options={"temperature": 4})).factor(3) == 0.25
+
+
+@pytest.mark.parametrize("length", [65, 130, 300])
+@pytest.mark.parametrize("spread", [0.01, 1.0, 10.0])
+def test_sorting_a_few_scores_is_as_exact_as_sorting_all(length, spread):
+    """With small spreads hundreds of slots have weight, far more than are sorted at first."""
+    torch.manual_seed(length)
+    scores = torch.randn(7, length, dtype=torch.float64, requires_grad=True)
+    for name, exact in (("sparsemax", entmax.sparsemax), ("entmax15", entmax.entmax15)):
+        ours = build_activation(MemoryConfig(activation=name))(scores * spread)
+        theirs = exact(scores * spread, dim=-1)
+        torch.testing.assert_close(ours, theirs)
+        grad = torch.randn_like(ours)
+        gradients = (torch.autograd.grad(weights, scores, grad)[0] for weights in (ours, theirs))
+        torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_undefined_scores_give_undefined_weights_and_no_error(name, bad):
+    """A training that diverges has to end as diverged, whatever reads its memories."""
+    scores = torch.randn(3, 300)
+    scores[1, 2] = bad
+    weights = build_activation(MemoryConfig(activation=name))(scores.requires_grad_() * 1)
+    assert not weights[1].isfinite().all() and weights[[0, 2]].isfinite().all()
+    weights.sum().backward()

@@ -74,6 +74,13 @@ def test_divergence_is_a_result(training):
     assert done.log("train")[-1]["update"] == summary["updates"]
 
 
+@pytest.mark.parametrize("name", ["relu", "sparsemax", "entmax15"])
+def test_undefined_scores_are_divergence_and_no_crash(training, name):
+    memory = {key: {"activation": name} for key in ("encoder_attention", "decoder_attention", "cross_attention")}
+    done = training("a", memory=memory, updates=30, learning_rate=1e30, warmup=0, divergence_patience=100).finish()
+    assert done.summary()["status"] == "diverged" and done.summary()["updates"] < 30
+
+
 def test_average_of_the_last_checkpoints(training):
     plain = training("plain", average_last=1, updates=24).finish()
     averaged = training("averaged", average_last=2, updates=24).finish()

@@ -20,6 +20,7 @@ from pathlib import Path
 from filelock import FileLock
 
 SOURCE = Path(__file__).with_name("cpu.cpp")
+HEADER = Path(__file__).with_name("cpu.hpp")
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-shared", "-fPIC")
 SECONDS = 300
 """A compiler that takes longer is given up."""
@@ -60,7 +61,7 @@ def compiled(folder: Path) -> Path:
     if compiler is None:
         raise FileNotFoundError("there is no C++ compiler (g++, clang++ or $CXX)")
     command = [*compiler.split(), *FLAGS]
-    told = (SOURCE.read_text(encoding="utf-8"), *command, processor())
+    told = (*(path.read_text(encoding="utf-8") for path in (SOURCE, HEADER)), *command, processor())
     target = folder / f"relu-attention-{hashlib.sha256(chr(0).join(told).encode()).hexdigest()[:16]}.so"
     if target.is_file():
         return target
