@@ -106,3 +106,17 @@ def test_training_and_decoding_run_and_agree(dtype):
         state = model.start(src, src_mask)
         steps = torch.stack([model.step(tokens, state) for tokens in tgt.unbind(1)], 1)
     torch.testing.assert_close(steps, full, **TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("name", ["sparsemax", "entmax15"])
+def test_adasplash_gives_what_entmax_gives(name):
+    pytest.importorskip("adasplash")
+    built = build_activation(MemoryConfig(activation=name))
+    scores = torch.randn(4, 300, device="cuda", requires_grad=True)
+    exact = scores.detach().cpu().double().requires_grad_()
+    ours, theirs = built(scores), built(exact)
+    grad = torch.randn_like(ours)
+    ours.backward(grad)
+    theirs.backward(grad.cpu().double())
+    torch.testing.assert_close(ours.cpu().double(), theirs, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(scores.grad.cpu().double(), exact.grad, atol=1e-3, rtol=1e-2)
