@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -19,7 +20,7 @@ from reluformer.memory.kernels.build import library
 from reluformer.settings import SettingsError, nearest
 
 BACKENDS = {
-    "reference": None,
+    "reference": "",
     "tiled": "tiled:tiled_relu_attention",
     "cpu": "cpu:cpu_relu_attention",
     "triton": "triton_relu:triton_relu_attention",
@@ -76,8 +77,12 @@ def relu_attention(
     the slots up to K − Q + i. scale multiplies the scores. dropout: probability, on the weights, decided by `seed`.
     """
     name = backend(query)
-    module, _, function = (BACKENDS["tiled" if name == "reference" else name] or "").partition(":")
-    run = getattr(import_module(f"reluformer.memory.kernels.{module}"), function)
-    return run(
+    return _function("tiled" if name == "reference" else name)(
         query, key, value, keys=keys, causal=causal, scale=scale, dropout=dropout, seed=seed, statistics=statistics
     )
+
+
+@functools.cache
+def _function(name: str) -> Callable[..., tuple[Tensor, Tensor | None, Tensor | None]]:
+    module, _, function = BACKENDS[name].partition(":")
+    return getattr(import_module(f"reluformer.memory.kernels.{module}"), function)

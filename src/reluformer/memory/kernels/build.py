@@ -32,8 +32,11 @@ log = logging.getLogger(__name__)
 def library() -> ctypes.CDLL | None:
     """The compiled kernel, or none where it cannot be had: one line of the log then says why."""
     try:
-        return ctypes.CDLL(str(compiled(cache_folder())))
-    except (OSError, subprocess.SubprocessError) as error:
+        kernel = ctypes.CDLL(str(compiled(cache_folder())))
+        kernel.relu_attention.argtypes = (ctypes.c_void_p, ctypes.c_float, ctypes.c_uint32, ctypes.c_float)
+        kernel.relu_attention.restype = None
+        return kernel
+    except (OSError, AttributeError, subprocess.SubprocessError) as error:
         reason = getattr(error, "stderr", None) or str(error)
         log.warning("ReLU attention runs without its C++ kernel: %s", " ".join(reason.split())[:300])
         return None

@@ -150,6 +150,38 @@ struct Slopes {
   }
 };
 
+// The forward pass of a few rows, as in decoding, where packing would cost more than the products: every visible key is
+// read once, as it lies, and the values of those with a positive weight only.
+constexpr int FEW = 3;
+
+template <bool STATISTICS>
+void forward_few(const Problem& p, int64_t unit) {
+  Head head(p, unit);
+  const int64_t width = p.depth, rows = p.rows;
+  arena.reserve(4 * 2 * rows * width + 1024);
+  float *query = arena.take<float>(rows * width), *output = arena.take<float>(rows * width);
+  float total[FEW] = {}, logs[FEW] = {};
+  pack(p.query.at(head.b, head.h), p.query.row, nullptr, rows, width, width, p.scale, query);
+  memset(output, 0, (size_t)(rows * width) * 4);
+  const float *key = p.key.at(head.b, head.h), *value = p.value.at(head.b, head.h);
+  for (int64_t j = 0; j < p.slots; j++, key += p.key.row, value += p.value.row) {
+    if (p.visible && !p.visible[head.b * p.slots + j]) continue;
+    for (int64_t i = p.causal ? (j - p.slots + rows > 0 ? j - p.slots + rows : 0) : 0; i < rows; i++) {
+      Vector product{};
+      for (int64_t d = 0; d < width; d += LANES) product += load(query + i * width + d) * load(key + d);
+      const float s = sum(product);
+      if (s <= 0) continue;  // NaN goes on
+      if (STATISTICS) total[i] += s, logs[i] += s * logarithm(fill(s))[0];
+      float* out = output + i * width;
+      for (int64_t d = 0; d < width; d += LANES) store(out + d, load(out + d) + s * load(value + d));
+    }
+  }
+  for (int64_t i = 0; i < rows; i++) {
+    memcpy(p.output.at(head.b, head.h) + i * p.output.row, output + i * width, (size_t)width * 4);
+    if (STATISTICS) head.row(p.total)[i] = total[i], head.row(p.logs)[i] = logs[i];
+  }
+}
+
 template <bool STATISTICS>
 void forward(const Problem& p, int64_t unit) {
   Head head(p, unit / p.parts);
@@ -253,8 +285,12 @@ extern "C" void relu_attention(const int64_t* v, float scale, uint32_t threshold
     p.query_grad_part = v[41];
   }
   p.scale = scale;
-  void (*run)(const Problem&, int64_t) =
-      back ? (p.total ? backward<true> : backward<false>) : (p.total ? forward<true> : forward<false>);
+  const bool few = p.rows <= FEW && p.depth % LANES == 0 && !threshold && p.parts == 1;
+  void (*run)(const Problem&, int64_t) = p.total ? forward<true> : forward<false>;
+  if (back)
+    run = p.total ? backward<true> : backward<false>;
+  else if (few)
+    run = p.total ? forward_few<true> : forward_few<false>;
   const int64_t units = p.batch * p.heads * p.parts;
 #pragma omp parallel for schedule(dynamic) num_threads((int)p.threads) if (p.threads > 1 && units > 1)
   for (int64_t unit = 0; unit < units; unit++) run(p, unit);

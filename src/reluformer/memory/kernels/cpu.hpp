@@ -31,7 +31,14 @@ inline Vector load(const float* p) { Vector v; memcpy(&v, p, sizeof v); return v
 inline void store(float* p, Vector v) { memcpy(p, &v, sizeof v); }
 inline Vector fill(float x) { return x - Vector{}; }
 inline Ints iota() { Ints v{}; for (int l = 0; l < LANES; l++) v[l] = l; return v; }
-inline float sum(Vector v) { float s = 0; for (int l = 0; l < LANES; l++) s += v[l]; return s; }
+inline float sum(Vector v) {
+  float w[LANES];
+  store(w, v);
+#pragma GCC unroll 4
+  for (int half = LANES / 2; half; half /= 2)
+    for (int l = 0; l < half; l++) w[l] += w[l + half];
+  return w[0];
+}
 inline bool any(Ints v) { int64_t w[BYTES / 8], s = 0; memcpy(w, &v, sizeof v); for (int64_t x : w) s |= x; return s != 0; }
 inline int64_t whole(int64_t n) { return (n + LANES - 1) / LANES * LANES; }
 

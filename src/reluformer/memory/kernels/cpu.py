@@ -41,13 +41,9 @@ class CpuReLU(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, options: Options
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        batch, heads, rows, width = query.shape
-        output = query.new_empty(batch, rows, heads, width).transpose(1, 2)  # what joins the heads is a view then
-        total, logs = (query.new_empty(batch, heads, rows) if options.statistics else None for _ in range(2))
-        _run(0, (query, key, value, output), (), (total, logs), options, _parts(query, rows), 0)
         ctx.save_for_backward(query, key, value)
         ctx.options = options
-        return output, total, logs
+        return _forward(query, key, value, options)
 
     @staticmethod
     @once_differentiable
@@ -66,6 +62,17 @@ class CpuReLU(torch.autograd.Function):
         gradients = (shares[0], key_grad, value_grad)
         _run(1, (query, key, value, grad), gradients, sums, options, parts, shares.stride(0))
         return shares[0] if parts == 1 else shares.sum(0), key_grad, value_grad, None
+
+
+def _forward(
+    query: Tensor, key: Tensor, value: Tensor, options: Options
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    batch, heads, rows, width = query.shape
+    output = query.new_empty(batch, rows, heads, width).transpose(1, 2)  # what joins the heads is a view then
+    total = query.new_empty(batch, heads, rows) if options.statistics else None
+    logs = None if total is None else torch.empty_like(total)
+    _run(0, (query, key, value, output), (), (total, logs), options, _parts(query, rows), 0)
+    return output, total, logs
 
 
 def _parts(query: Tensor, length: int) -> int:
@@ -87,17 +94,17 @@ def _run(
     query, key = tensors[:2]
     if query.numel() == 0:
         return
-    numbers = [backward, *query.shape[:3], key.size(2), query.size(3)]
-    numbers += [options.causal, torch.get_num_threads(), parts, options.seed]
-    numbers += [0 if x is None else x.data_ptr() for x in (options.keys, *sums)]
+    sizes = (*query.shape[:3], key.size(2), query.size(3))
+    pointers = [0 if x is None else x.data_ptr() for x in (options.keys, *sums)]
+    numbers = [backward, *sizes, options.causal, torch.get_num_threads(), parts, options.seed, *pointers]
     for tensor in (*tensors, *gradients):
-        numbers += [tensor.data_ptr(), *tensor.stride()[:3]]
+        numbers += (tensor.data_ptr(), *tensor.stride()[:3])
+    numbers.append(part)
     least = threshold(options.dropout)
-    packed = (ctypes.c_int64 * (len(numbers) + 1))(*numbers, part)
-    kept = ctypes.c_float(RANGE / (RANGE - least))
     kernel = library()
     assert kernel is not None
-    kernel.relu_attention(packed, ctypes.c_float(options.scale), ctypes.c_uint32(least), kept)
+    packed = (ctypes.c_int64 * len(numbers))(*numbers)
+    kernel.relu_attention(packed, options.scale, least, RANGE / (RANGE - least))
 
 
 def cpu_relu_attention(
@@ -114,8 +121,10 @@ def cpu_relu_attention(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """See `attention.relu_attention`."""
     dtype = query.dtype
-    inputs = (x.float() for x in (query, key, value))
-    dense = (x if x.stride(-1) == 1 else x.contiguous() for x in inputs)
-    visible = None if keys is None else keys.contiguous()
-    output, total, logs = CpuReLU.apply(*dense, Options(visible, causal, scale, dropout, seed, statistics))
+    query, key, value = (
+        x if x.stride(-1) == 1 else x.contiguous() for x in (query.float(), key.float(), value.float())
+    )
+    options = Options(None if keys is None else keys.contiguous(), causal, scale, dropout, seed, statistics)
+    learning = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
+    output, total, logs = (CpuReLU.apply if learning else _forward)(query, key, value, options)
     return output.to(dtype), total, logs
