@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,10 @@ def test_nothing_in_the_workflow_knows_torch():
 def test_rooms_without_torch(room):
     for path in (SOURCE / room).rglob("*.py"):
         assert not {name.split(".")[0] for name in imported(path)} & {"torch", "deepspeed"}, path
+
+
+def test_the_map_in_contributing_is_that_of_the_floors():
+    rows = re.findall(r"^\| (\d) \| (.*?) \|", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
+    drawn = {room: int(floor) for floor, rooms in rows for room in re.findall(r"`(\w+)`", rooms)}
+    assert drawn == FLOOR
+    assert {path.name.removesuffix(".py") for path in SOURCE.iterdir()} - {"__init__", "__pycache__"} == set(FLOOR)

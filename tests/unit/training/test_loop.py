@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
 def test_log_lines_are_means_between_them(training):
@@ -39,7 +40,10 @@ def test_out_of_memory_names_the_batch(training):
 
 def test_tensorboard_through_deepspeed(training):
     done = training("a", updates=10, tensorboard=True).finish()
-    assert list((done.checkpoints / "tensorboard").glob("events*"))
+    events = EventAccumulator(str(done.checkpoints / "tensorboard"))
+    events.Reload()
+    curve = [(scalar.step, scalar.value) for scalar in events.Scalars("train/loss")]
+    assert curve == [(line["update"], pytest.approx(line["loss"], rel=1e-6)) for line in done.log("train")]
 
 
 def test_interim_checkpoints_by_the_clock(training):
