@@ -94,7 +94,7 @@ def split(line: str) -> list[list[str]]:
             parts.append([])
         elif word in (">", ">>", "<"):
             next(words)
-        else:
+        elif parts[-1] or not re.fullmatch(r"[A-Z_]+=.*", word):  # a variable before a command is the command's own
             parts[-1].append(word)
     return [part for part in parts if part]
 
