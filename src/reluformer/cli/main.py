@@ -6,11 +6,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-from typer.exceptions import TyperException
-
-from reluformer.cli.app import app
-from reluformer.settings import SettingsError
-
 CLOSED_PIPE, MISTAKE, INTERRUPTED = 1, 2, 130
 
 
@@ -23,33 +18,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     try:
         sys.exit(run(arguments))
-    except (SettingsError, TyperException, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
-            sys.exit(CLOSED_PIPE)
-        print(f"reluformer: {' '.join(told(error).split())}", file=sys.stderr)
-        sys.exit(MISTAKE)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
 
 def run(arguments: Sequence[str] | None) -> int:
-    """The exit code of a command line that is right; everything else is raised."""
+    """The exit code of a command line. Everything is imported in here, where Ctrl-C ends it quietly."""
+    from typer.exceptions import TyperException
+
     from reluformer.cli import doctor, look, paper, people, plan, steps, watch  # noqa: F401  they add commands
+    from reluformer.cli.app import app
+    from reluformer.settings import SettingsError
 
     chosen = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    code = app(chosen, prog_name="reluformer", standalone_mode=False)
-    sys.stdout.flush()
+    try:
+        code = app(chosen, prog_name="reluformer", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+        return CLOSED_PIPE
+    except TyperException as error:
+        return mistake(error.format_message(), getattr(error, "ctx", None))
+    except SettingsError as error:
+        return mistake(str(error))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        return mistake(reason if error.filename is None else f"{error.filename}: {reason.lower()}")
     return code if isinstance(code, int) else 0
 
 
-def told(error: SettingsError | TyperException | OSError) -> str:
-    """An error in words, with the file or the command that it is about."""
-    if isinstance(error, TyperException):
-        context = getattr(error, "ctx", None)
-        if context is None:
-            return error.format_message()
-        return f"{error.format_message().rstrip('.')}; see {context.command_path} --help"
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {(error.strerror or str(error)).lower()}"
-    return str(error)
+def mistake(message: str, context: object = None) -> int:
+    """Says on one line of standard error what is wrong; context: typer's, of the command that was misused."""
+    line = " ".join(message.split())
+    if context is not None:
+        line = f"{line.rstrip('.')}; see {getattr(context, 'command_path', 'reluformer')} --help"
+    print(f"reluformer: {line}", file=sys.stderr)
+    return MISTAKE
