@@ -9,3 +9,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+PEOPLE, STEPS = "For people", "Steps of the DAG"
+"""The groups of commands in the help."""
+
+
+def examples(*lines: str) -> str:
+    """Command lines as the end of a command's help."""
+    return "\n\n".join(["Examples:", *lines])

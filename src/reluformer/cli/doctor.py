@@ -8,14 +8,16 @@ from typing import Annotated
 
 import typer
 
-from reluformer.cli.app import app
+from reluformer.cli.app import PEOPLE, app, examples
 from reluformer.cli.options import Config, experiment_of
 from reluformer.experiment import Experiment
 
 DEMO = Path("config/demo.yaml")
 
 
-@app.command()
+@app.command(
+    rich_help_panel=PEOPLE, epilog=examples("reluformer doctor", "reluformer doctor --config config/demo.yaml --json")
+)
 def doctor(
     config: Config = None,
     archives: Annotated[

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reluformer.cli.app import app
+from reluformer.cli.app import PEOPLE, app, examples
 from reluformer.cli.options import Device, Model, OwnCorpora, RunFolder, Threads, chosen_device
 from reluformer.settings import SettingsError
 
@@ -34,14 +34,12 @@ class Score(StrEnum):
 
 
 @app.command(
-    rich_help_panel="For people",
-    epilog="""Examples:
-
-    reluformer attend RUN "Das Gerät ist nicht erreichbar."
-
-    reluformer attend RUN "Das Gerät ist da." --attention encoder --layer 1 --head 2
-
-    reluformer attend RUN "Das Gerät ist da." --target "The device is there." --svg map.svg""",
+    rich_help_panel=PEOPLE,
+    epilog=examples(
+        'reluformer attend RUN "Das Gerät ist nicht erreichbar."',
+        'reluformer attend RUN "Das Gerät ist da." --attention encoder --layer 1 --head 2',
+        'reluformer attend RUN "Das Gerät ist da." --target "The device is there." --svg map.svg',
+    ),
 )
 def attend(
     model: Model,
@@ -99,14 +97,12 @@ def attend(
 
 
 @app.command(
-    rich_help_panel="For people",
-    epilog="""Examples:
-
-    reluformer compare results/runs/iwslt14/transformer/seed1 results/runs/iwslt14/reluformer/seed1
-
-    reluformer compare RUN_A RUN_B --output differences.html --show 100 --by bleu
-
-    reluformer compare RUN_A RUN_B --json | jq .most_different""",
+    rich_help_panel=PEOPLE,
+    epilog=examples(
+        "reluformer compare results/runs/iwslt14/transformer/seed1 results/runs/iwslt14/reluformer/seed1",
+        "reluformer compare RUN_A RUN_B --output differences.html --show 100 --by bleu",
+        "reluformer compare RUN_A RUN_B --json | jq .most_different",
+    ),
 )
 def compare(
     run_a: RunFolder,

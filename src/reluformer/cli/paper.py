@@ -7,11 +7,14 @@ from typing import Annotated
 
 import typer
 
-from reluformer.cli.app import app
+from reluformer.cli.app import STEPS, app, examples
 from reluformer.cli.options import Config, Results, experiment_of
 
 
-@app.command()
+@app.command(
+    rich_help_panel=STEPS,
+    epilog=examples("reluformer study ablation", "reluformer study ablation --config config/demo.yaml"),
+)
 def study(
     name: Annotated[str, typer.Argument(help="A study of config/studies.yaml.")],
     config: Config = None,
@@ -23,7 +26,7 @@ def study(
     build_study(experiment_of(config), name, results)
 
 
-@app.command()
+@app.command(rich_help_panel=STEPS, epilog=examples("reluformer claims --config config/demo.yaml"))
 def claims(config: Config = None, results: Results = Path("results")) -> None:
     """Put what the paper claims beside what the runs show."""
     from reluformer.paper.claims import build_claims
@@ -31,7 +34,7 @@ def claims(config: Config = None, results: Results = Path("results")) -> None:
     build_claims(experiment_of(config), results)
 
 
-@app.command()
+@app.command(rich_help_panel=STEPS, epilog=examples("reluformer overview --config config/demo.yaml"))
 def overview(config: Config = None, results: Results = Path("results")) -> None:
     """Print the main table, the verdicts, and where the report is."""
     from reluformer.paper.overview import overview as overview_of
@@ -39,7 +42,7 @@ def overview(config: Config = None, results: Results = Path("results")) -> None:
     print(overview_of(experiment_of(config), results))
 
 
-@app.command()
+@app.command(rich_help_panel=STEPS, epilog=examples("reluformer schemas workflow/schemas"))
 def schemas(folder: Annotated[Path, typer.Argument(help="Where the JSON schemas go.")]) -> None:
     """Write the JSON schema of every configuration file, for editors."""
     from reluformer.schemas import write_schemas

@@ -10,7 +10,7 @@ from typing import IO, Annotated
 
 import typer
 
-from reluformer.cli.app import app
+from reluformer.cli.app import PEOPLE, app, examples
 from reluformer.cli.options import Device, Model, OwnCorpora, RunFolder, Threads, chosen_device
 
 CHUNK = 400
@@ -18,14 +18,12 @@ CHUNK = 400
 
 
 @app.command(
-    rich_help_panel="For people",
-    epilog="""Examples:
-
-    echo "Das Gerät ist nicht erreichbar." | reluformer translate RUN
-
-    reluformer translate RUN --input text.de --output text.en --beam 8
-
-    reluformer translate exported/ --n-best 3 --scores < text.de""",
+    rich_help_panel=PEOPLE,
+    epilog=examples(
+        'echo "Das Gerät ist nicht erreichbar." | reluformer translate RUN',
+        "reluformer translate RUN --input text.de --output text.en --beam 8",
+        "reluformer translate exported/ --n-best 3 --scores < text.de",
+    ),
 )
 def translate(
     model: Model,
@@ -92,12 +90,11 @@ def write_all(file: IO[bytes], texts: Iterable[str]) -> None:
 
 
 @app.command(
-    rich_help_panel="For people",
-    epilog="""Examples:
-
-    reluformer export results/runs/iwslt14/reluformer/seed1 my-model
-
-    echo "Das Gerät ist nicht erreichbar." | reluformer translate my-model""",
+    rich_help_panel=PEOPLE,
+    epilog=examples(
+        "reluformer export results/runs/iwslt14/reluformer/seed1 my-model",
+        'echo "Das Gerät ist nicht erreichbar." | reluformer translate my-model',
+    ),
 )
 def export(
     run: RunFolder,

@@ -9,11 +9,13 @@ from typing import Annotated
 
 import typer
 
-from reluformer.cli.app import app
+from reluformer.cli.app import PEOPLE, app, examples
 from reluformer.cli.options import Config, Corpora, experiment_of
 
 
-@app.command()
+@app.command(
+    rich_help_panel=PEOPLE, epilog=examples("reluformer plan", "reluformer plan --config config/demo.yaml --measure")
+)
 def plan(
     config: Config = None,
     corpora: Corpora = Path("results/corpora"),

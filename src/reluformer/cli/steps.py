@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from reluformer.cli.app import app
+from reluformer.cli.app import STEPS, app, examples
 from reluformer.cli.options import (
     Config,
     Corpora,
@@ -27,7 +27,12 @@ from reluformer.run import Run, RunConfig
 from reluformer.settings import SettingsError, parse
 
 
-@app.command()
+@app.command(
+    rich_help_panel=STEPS,
+    epilog=examples(
+        'reluformer fetch --output resources/text.gz --settings \'{"name": "text.gz", "urls": ["https://..."]}\''
+    ),
+)
 def fetch(
     output: Annotated[Path, typer.Option(help="Where the file goes; its name is its published name.")],
     settings: Annotated[str, typer.Option(help="The archive's settings as JSON: name, urls, sha256.")],
@@ -42,7 +47,12 @@ def fetch(
     print(fetch_archive(archive, output.parent, archives))
 
 
-@app.command()
+@app.command(
+    rich_help_panel=STEPS,
+    epilog=examples(
+        "reluformer prepare resources/*.whl --dataset demo-sentences --config config/demo.yaml --output OUT"
+    ),
+)
 def prepare(
     archives: Annotated[list[Path], typer.Argument(help="The corpus's archives, as fetched.")],
     output: Annotated[Path, typer.Option(help="The corpus's folder, results/corpora/DATASET.")],
@@ -58,7 +68,12 @@ def prepare(
     prepare_corpus(chosen.corpus, chosen.src, chosen.tgt, archives, output, workers)
 
 
-@app.command()
+@app.command(
+    rich_help_panel=STEPS,
+    epilog=examples(
+        "reluformer pack --corpus results/corpora/europarl7 --dataset europarl7 --packing within --length 128"
+    ),
+)
 def pack(
     corpus: Annotated[Path, typer.Option(help="The prepared corpus's folder.")],
     packing: Annotated[str, typer.Option(help="within or across documents.")],
@@ -74,7 +89,11 @@ def pack(
     pack_corpus(chosen.corpus, chosen.src, chosen.tgt, corpus, packing, length)
 
 
-@app.command("corpus-page")
+@app.command(
+    "corpus-page",
+    rich_help_panel=STEPS,
+    epilog=examples("reluformer corpus-page results/corpora/iwslt14 --output iwslt14.html"),
+)
 def corpus_page(
     corpus: Annotated[Path, typer.Argument(help="The prepared corpus's folder.")],
     output: Annotated[Path, typer.Option(help="The HTML file to write.")],
@@ -88,7 +107,12 @@ def corpus_page(
     write_page(corpus, view or [], output, note)
 
 
-@app.command()
+@app.command(
+    rich_help_panel=STEPS,
+    epilog=examples(
+        "reluformer train iwslt14/reluformer/seed1", "reluformer train iwslt14/reluformer+gamma=0.5/seed1 --threads 4"
+    ),
+)
 def train(
     run: Annotated[str | None, typer.Argument(help="DATASET/SYSTEM/seedN, e.g. iwslt14/reluformer/seed1.")] = None,
     settings: Settings = None,
@@ -112,7 +136,11 @@ def train(
     raise typer.Exit(code)
 
 
-@app.command("translate-run")
+@app.command(
+    "translate-run",
+    rich_help_panel=STEPS,
+    epilog=examples("reluformer translate-run results/runs/iwslt14/reluformer/seed1"),
+)
 def translate_run(run: RunFolder, corpora: Corpora = Path("results/corpora"), threads: Threads = None) -> None:
     """Translate the test split with a trained run."""
     from reluformer.translation.step import translate_run as translate
@@ -120,7 +148,7 @@ def translate_run(run: RunFolder, corpora: Corpora = Path("results/corpora"), th
     translate(run, corpora, threads)
 
 
-@app.command()
+@app.command(rich_help_panel=STEPS, epilog=examples("reluformer score results/runs/iwslt14/reluformer/seed1"))
 def score(run: RunFolder, corpora: Corpora = Path("results/corpora")) -> None:
     """Score a run's translations: BLEU, tokenised BLEU, chrF, by length."""
     from reluformer.evaluation.score import score_run
@@ -128,7 +156,7 @@ def score(run: RunFolder, corpora: Corpora = Path("results/corpora")) -> None:
     score_run(run, corpora)
 
 
-@app.command()
+@app.command(rich_help_panel=STEPS, epilog=examples("reluformer analyse results/runs/iwslt14/reluformer/seed1"))
 def analyse(run: RunFolder, corpora: Corpora = Path("results/corpora"), threads: Threads = None) -> None:
     """Measure a trained run's memories over the test split."""
     from reluformer.analysis.step import analyse_run
@@ -136,7 +164,7 @@ def analyse(run: RunFolder, corpora: Corpora = Path("results/corpora"), threads:
     analyse_run(run, corpora, threads)
 
 
-@app.command("variance-law")
+@app.command("variance-law", rich_help_panel=STEPS, epilog=examples("reluformer variance-law --output law.json"))
 def variance_law(
     output: Annotated[Path, typer.Option(help="The JSON file to write.")],
     seed: Annotated[int, typer.Option(help="Seed of the Gaussian inputs.")] = 1,

@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
-from reluformer.cli.app import app
+from reluformer.cli.app import PEOPLE, app, examples
 from reluformer.cli.options import Config, experiment_of
 
 
-@app.command()
+@app.command(
+    rich_help_panel=PEOPLE, epilog=examples("reluformer watch --config config/demo.yaml", "reluformer watch --once")
+)
 def watch(
     config: Config = None,
     once: Annotated[bool, typer.Option("--once", help="Print what there is now, and end.")] = False,
@@ -22,8 +24,6 @@ def watch(
 
     It reads results/, checkpoints/ and the logs of this folder, so it may be started and left at any time, and on any
     machine that shares the disk. It ends when everything is done.
-
-    Example: reluformer watch --config config/demo.yaml
     """
     from rich.console import Console
     from rich.live import Live

@@ -2,7 +2,48 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from typer.main import get_command
+
+from reluformer.cli import doctor, look, paper, people, plan, steps, watch  # noqa: F401  they add commands
+from reluformer.cli.app import PEOPLE, STEPS, app
+
 
 def test_no_command_prints_the_help(run):
     result = run()
     assert "Usage: " in result.stdout and " train " in result.stdout
+
+
+COMMANDS = sorted(get_command(app).commands)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_examples_that_are_right(command, monkeypatch, name):
+    """The examples name commands and options that there are, and the arguments that are needed."""
+    monkeypatch.setenv("COLUMNS", "400")
+    known = get_command(app).commands
+    head, *lines = known[name].epilog.split("\n\n")
+    assert head == "Examples:" and lines and known[name].rich_help_panel in (PEOPLE, STEPS)
+    shown = command(name, "--help").out
+    for line in lines:
+        assert line in shown
+        words = shlex.split(re.search(r"reluformer (.*)", line.partition(" < ")[0].partition(" | jq")[0])[1])
+        assert words[0] == name or (name, words[0]) == ("export", "translate")
+        known[words[0]].make_context(words[0], words[1:])  # raises where an option or an argument is wrong
+
+
+def test_completion_knows_commands_and_options():
+    def completed(words: str) -> str:
+        environment = {**os.environ, "_RELUFORMER_COMPLETE": "complete_bash", "COMP_WORDS": words}
+        environment["COMP_CWORD"] = str(words.count(" "))
+        command = [sys.executable, "-m", "reluformer.cli"]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60).stdout
+
+    assert {"translate", "translate-run"} <= set(completed("reluformer trans").split())
+    assert "--n-best" in completed("reluformer translate --n").split()

@@ -54,8 +54,3 @@ def test_compare_as_json_writes_no_page_by_itself(trained, command, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     command("compare", trained.other, trained.run, "--json")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_every_command_shows_examples(command):
-    for name in ("attend", "compare"):
-        assert "Examples:" in command(name, "--help").out

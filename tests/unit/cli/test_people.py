@@ -58,8 +58,3 @@ def test_export_makes_what_translate_takes(trained, expected, command, tmp_path)
     result = command("export", trained.run, tmp_path / "model")
     assert result == (0, f"{tmp_path / 'model'}\n", "")
     assert command("translate", tmp_path / "model", stdin="\n".join(trained.raw[:9])).out.splitlines() == expected[:9]
-
-
-def test_every_command_shows_examples(command):
-    for name in ("translate", "export"):
-        assert "Examples:" in command(name, "--help").out
