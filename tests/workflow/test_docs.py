@@ -35,7 +35,7 @@ from reluformer.settings import merge, parse, read_yaml
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-INLINE = re.compile(r"(?<!`)`((?:snakemake|reluformer|make|(?:\.venv/bin/)?pytest) [^`]+)`(?!`)")
+INLINE = re.compile(r"(?<!`)`((?:\.venv/bin/)?(?:snakemake|reluformer|make|pytest) [^`]+)`(?!`)")
 SHELL = ("sh", "bash", "console")
 EXTERNAL = {
     "git": "fetches the project",
