@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 from reluformer.doctor.check import Check, last_line, run
+from reluformer.memory.kernels.build import FLAGS
 
 SECONDS = 10.0
 LETTERS = "γλ√≥–"
@@ -20,27 +22,27 @@ path = font_manager.findfont(font_manager.FontProperties(), fallback_to_default=
 font = ft2font.FT2Font(path)
 print(json.dumps([font.family_name, "".join(c for c in {LETTERS!r} if ord(c) not in font.get_charmap())]))
 """
-PROGRAM = "#include <vector>\nint main() { std::vector<int> v(1); return v[0]; }\n"
+PROGRAM = "#include <omp.h>\n#include <span>\nint f(std::span<int> v) { return omp_get_max_threads() + v[0]; }\n"
 
 
 def compiler() -> Check:
-    """A C++ compiler that compiles and links, and ninja, with which torch builds."""
-    what = "compiled CPU kernels and DeepSpeed's exchange through shared memory"
+    """The C++ compiler that builds the kernels ($CXX, or the first on the PATH), tried with the kernels' own flags."""
+    what = "compiled kernels (attention, search) and DeepSpeed's exchange through shared memory"
     mend = "install g++ (Debian: apt install g++; RHEL: dnf install gcc-c++; cluster: module load gcc)"
     means = f"no {what}: everything runs all the same, on plain torch, more slowly"
-    path = shutil.which("g++") or shutil.which("c++")
+    path = os.environ.get("CXX") or next(filter(None, map(shutil.which, ("g++", "clang++", "c++"))), None)
     if path is None:
         return Check("compiler", "missing", "no g++ on the PATH", means, mend)
     with tempfile.TemporaryDirectory(prefix="reluformer-") as folder:
         source = Path(folder) / "a.cpp"
         source.write_text(PROGRAM, encoding="ascii")
-        built = run([path, "-o", str(source.with_suffix("")), str(source)], SECONDS)
+        built = run([*path.split(), *FLAGS, "-o", str(source.with_suffix(".so")), str(source)], SECONDS)
     if built.code != 0:
         return Check("compiler", "warn", f"{path} does not compile: {last_line(built)}", means, mend)
-    version = run([path, "-dumpfullversion"], SECONDS).output.strip()
+    version = run([*path.split(), "-dumpversion"], SECONDS).output.strip()
     if shutil.which("ninja") is None and importlib.util.find_spec("ninja") is None:
-        return Check("compiler", "warn", f"g++ {version}, no ninja", means, "pip install -r requirements.txt")
-    return Check("compiler", "ok", f"g++ {version}, ninja", f"for {what}, built at first use")
+        return Check("compiler", "warn", f"{path} {version}, no ninja", means, "pip install -r requirements.txt")
+    return Check("compiler", "ok", f"{path} {version}, ninja", f"for {what}, built at first use")
 
 
 def slurm() -> Check:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from reluformer.doctor import programs
@@ -11,6 +13,7 @@ from reluformer.doctor import programs
 def bin(tmp_path, monkeypatch):
     """A PATH with nothing on it; `bin(name, script)` adds a program."""
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
 
     def add(name: str, script: str) -> None:
         path = tmp_path / name
@@ -34,8 +37,17 @@ def test_a_compiler_that_does_not_compile(bin):
 
 
 def test_a_compiler_that_does(bin):
-    bin("g++", 'case "$1" in -dumpfullversion) echo 13.1.0;; esac')
-    assert (programs.compiler().state, programs.compiler().found) == ("ok", "g++ 13.1.0, ninja")
+    bin("g++", 'case "$1" in -dumpversion) echo 13.1.0;; esac')
+    check = programs.compiler()
+    assert check.state == "ok" and check.found.endswith("g++ 13.1.0, ninja")
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ on this machine")
+def test_the_real_compiler_takes_the_flags_of_the_kernels(monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    assert programs.compiler().state == "ok"
+    monkeypatch.setenv("CXX", "g++ --no-such-option")
+    assert programs.compiler().state == "warn"
 
 
 def test_slurm_whose_controller_is_down(bin):
