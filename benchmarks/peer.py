@@ -35,28 +35,35 @@ def peers_python() -> Path:
 
 
 class Peer:
-    """A running worker `benchmarks/peers/NAME.py`, with so many threads; a context manager that ends it."""
+    """A running worker `benchmarks/peers/NAME.py`, with so many threads; a context manager that ends it.
+
+    python: whose environment it runs in; the peers' by default.
+    """
 
     def __init__(self, name: str, threads: int, python: Path | None = None) -> None:
         self.name = name
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        environment = {key: value for key, value in os.environ.items() if python or key != "PYTHONPATH"}
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+        replies, reply_end = os.pipe()
+        self._replies = os.fdopen(replies)
         self._process = subprocess.Popen(
-            [python or peers_python(), WORKERS / f"{name}.py"],
+            [python or peers_python(), WORKERS / f"{name}.py", str(reply_end)],
             env=environment,
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=2,  # whatever a peer prints
+            pass_fds=[reply_end],
             text=True,
         )
+        os.close(reply_end)
 
     def call(self, function: str, **arguments: Any) -> Any:
         """What the worker's function returns; arguments and result are JSON. Raises `PeerError`."""
         process = self._process
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
         try:
             process.stdin.write(json.dumps({"call": function, "with": arguments}) + "\n")
             process.stdin.flush()
-            reply = json.loads(process.stdout.readline() or "null")
+            reply = json.loads(self._replies.readline() or "null")
         except BrokenPipeError:
             reply = None
         if reply is None:
@@ -71,11 +78,11 @@ class Peer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
         self._process.stdin.close()
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._process.stdout.close()
+        self._replies.close()

@@ -1,6 +1,6 @@
 """The worker's side: one JSON line in, `{"call": NAME, "with": {...}}`, one out, `{"result": ...}` or `{"error": ...}`.
 
-It runs in the peers' environment and imports nothing of ours. Whatever a peer prints goes to stderr.
+It runs in the peers' environment and imports nothing of ours. Its stdout is stderr.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from typing import Any
 
 
 def serve(functions: dict[str, Callable[..., Any]]) -> None:
-    """Answers calls until stdin ends."""
-    replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    """Answers calls until stdin ends; the first argument is the file descriptor of the answers."""
+    replies = os.fdopen(int(sys.argv[1]), "w")
     for line in sys.stdin:
         call = json.loads(line)
         try:

@@ -13,8 +13,11 @@ from torch.autograd.function import once_differentiable
 
 from reluformer.model.transformer import Transformer
 
-TILE = {True: 1 << 19, False: 1 << 26}
-"""Elements of a tile of logits: on a CPU (true) 2 MiB of fp32, elsewhere what keeps the device busy."""
+TILE = {True: 1 << 22, False: 1 << 26}
+"""Elements of a tile of logits: on a CPU (true) 16 MiB of fp32, elsewhere what keeps the device busy.
+
+Products of fewer rows are slower than what a tile in the cache would save.
+"""
 
 
 class Losses(NamedTuple):
@@ -36,48 +39,54 @@ class ProjectedCrossEntropy(torch.autograd.Function):
     """(loss_sum, nll_sum) of hidden [N, E], the output matrix [V, E] and targets int [N], without the logits [N, V].
 
     loss = (1 − ε)·nll + ε/V · Σ_v −log p_v, in fp32 or more. Some rows at a time are projected, turned into their
-    losses and at once into their share of both gradients, so that a tile of logits is all that is ever stored and, on
-    a CPU, stays in its cache. Gradients are of a sum, so of the order of 1 a token, which fp16 holds unscaled.
+    losses and at once into their share of both gradients, so that a tile of logits is all that is ever stored.
+    Smoothing touches no logit: Σ_v of the logits is h·Σ_v w_v, and its part of the gradients has rank one. Products are
+    in autocast's type where it is on. Gradients are of a sum, so of the order of 1 a token, which fp16 holds unscaled.
     """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, target: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-        wide = torch.promote_types(hidden.dtype, torch.float32)
-        sums = torch.zeros(3, dtype=wide, device=hidden.device)  # of the log-sums, chosen logits, mean logits
+        device, vocabulary = hidden.device.type, weight.size(0)
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+        wide = torch.promote_types(dtype, torch.float32)
+        h, w = hidden.to(dtype), weight.to(dtype)
+        nll = torch.zeros((), dtype=wide, device=hidden.device)
+        chosen = torch.zeros_like(nll)  # Σ of the targets' logits
         learning = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
-        hidden_grad = torch.empty_like(hidden) if learning else None
-        weight_grad = torch.zeros_like(weight, dtype=wide) if learning else None
-        rows = max(16, TILE[hidden.device.type == "cpu"] // weight.size(0))
-        for start in range(0, hidden.size(0), rows):
-            h, t = hidden[start : start + rows], target[start : start + rows, None]
-            logits = (h @ weight.T).to(wide)
-            top = logits.amax(1, keepdim=True)
-            sums[1] += logits.gather(1, t).sum()
-            if smoothing:
-                sums[2] += logits.mean(1).sum()
-            exponentials = logits.sub_(top).exp_()
-            total = exponentials.sum(1, keepdim=True)
-            sums[0] += (total.log() + top).sum()
+        hidden_grad = torch.empty_like(h) if learning else None
+        weight_grad = torch.zeros_like(w, dtype=wide) if learning else None
+        rows = max(16, TILE[device == "cpu"] // vocabulary)
+        room = h.new_empty((min(rows, h.size(0)), vocabulary))
+        for start in range(0, h.size(0), rows):
+            part, t = h[start : start + rows], target[start : start + rows, None]
+            logits = torch.mm(part, w.T, out=room[: part.size(0)]).to(wide)
+            chosen += logits.gather(1, t).sum()
+            log_p = torch.log_softmax(logits, 1, out=logits) if device == "cpu" else torch.log_softmax(logits, 1)
+            nll -= log_p.gather(1, t).sum()
             if hidden_grad is not None and weight_grad is not None:
-                slope = exponentials.div_(total).sub_(smoothing / weight.size(0))
-                slope.scatter_add_(1, t, slope.new_full(t.shape, smoothing - 1))
-                slope = slope.to(hidden.dtype)
-                torch.mm(slope, weight, out=hidden_grad[start : start + rows])
-                if weight.dtype == wide:
-                    weight_grad.addmm_(slope.T, h)
+                slope = log_p.exp_()
+                slope = slope.scatter_add_(1, t, slope.new_full(t.shape, smoothing - 1)).to(dtype)
+                torch.mm(slope, w, out=hidden_grad[start : start + rows])
+                if dtype == wide:
+                    weight_grad.addmm_(slope.T, part)
                 else:
-                    weight_grad += slope.T @ h
-        if learning:
+                    weight_grad += slope.T @ part
+        total_w, total_h = w.sum(0, dtype=wide), h.sum(0, dtype=wide)
+        if hidden_grad is not None and weight_grad is not None:
+            if smoothing:
+                hidden_grad.sub_(total_w.to(dtype), alpha=smoothing / vocabulary)
+                weight_grad.sub_(total_h, alpha=smoothing / vocabulary)
             ctx.save_for_backward(hidden_grad, weight_grad)
-        nll = sums[0] - sums[1]
+            ctx.dtypes = hidden.dtype, weight.dtype
+        uniform = nll + chosen - total_h @ total_w / vocabulary  # Σ over rows of the mean of −log p
         ctx.mark_non_differentiable(nll)
-        return (1 - smoothing) * nll + smoothing * (sums[0] - sums[2]), nll
+        return (1 - smoothing) * nll + smoothing * uniform, nll
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        hidden_grad, weight_grad = ctx.saved_tensors
-        return (hidden_grad * grad).to(hidden_grad.dtype), (weight_grad * grad).to(hidden_grad.dtype), None, None
+        gradients = ((found * grad).to(dtype) for found, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True))
+        return (*gradients, None, None)
 
 
 class Objective(nn.Module):

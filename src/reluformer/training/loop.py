@@ -134,14 +134,14 @@ class Trainer:
         self._saved = time.monotonic()
         self._restart_clocks()
         while self.update < config.updates:
-            rate, norm = self._step(next(updates))
+            rate, norm = self.step(next(updates))
             last = self.update == config.updates
             logs = last or self.update % config.log_every == 0
             validates = last or self.update % config.validate_every == 0
             saves = not last and self.update % config.checkpoint_every == 0
             if not (logs or validates or saves or self.update % self.exchange_every == 0):
                 continue
-            leave, due = self._agree(rate)
+            leave, due = self.agree(rate)
             if self.divergence.at is not None:
                 self._log_window(rate, norm)
                 return "diverged"
@@ -156,7 +156,7 @@ class Trainer:
                 raise Interrupted(f"saved at update {self.update}")
         return "finished"
 
-    def _step(self, update: Update) -> tuple[float, float]:
+    def step(self, update: Update) -> tuple[float, float]:
         """One optimizer update; its learning rate, and its gradient norm where it is logged (else NaN)."""
         engine, world = self.engine, self.world
         self.update += 1
@@ -185,7 +185,7 @@ class Trainer:
         self.exchange.put(self.update, update.target_tokens, sums, positions, filled)
         return rate, norm
 
-    def _agree(self, rate: float) -> tuple[bool, bool]:
+    def agree(self, rate: float) -> tuple[bool, bool]:
         """Sums the losses over the processes and judges them; whether to leave, and whether a save is due."""
         minutes = self.config.checkpoint_minutes
         due = self.world.first and minutes > 0 and time.monotonic() - self._saved > 60 * minutes

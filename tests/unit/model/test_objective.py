@@ -64,6 +64,25 @@ def test_half_precision_is_summed_in_single(dtype):
         torch.testing.assert_close(half.grad.double(), wide.grad, atol=0.05, rtol=0.05)
 
 
+def test_autocast_computes_in_its_type_and_gives_gradients_in_theirs(monkeypatch):
+    products = []
+    product = torch.mm
+    monkeypatch.setattr(torch, "mm", lambda *a, **k: products.append({t.dtype for t in a}) or product(*a, **k))
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(64, 16, requires_grad=True), torch.randn(50, 16, requires_grad=True)
+    target = torch.arange(64) % 50
+    exact = torch.nn.functional.cross_entropy(hidden @ weight.T, target, reduction="sum", label_smoothing=0.1)
+    wanted = torch.autograd.grad(exact, (hidden, weight))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = ProjectedCrossEntropy.apply(hidden, weight, target, 0.1)
+    loss.backward()
+    assert products == [{torch.bfloat16}] * 2
+    assert loss.item() == pytest.approx(exact.item(), rel=5e-3)
+    for found, expected in zip((hidden.grad, weight.grad), wanted, strict=True):
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, expected, atol=0.1, rtol=0.05)
+
+
 def test_huge_logits_are_finite():
     hidden = torch.tensor([[1e4], [-1e4]], requires_grad=True)
     loss, nll = ProjectedCrossEntropy.apply(hidden, torch.tensor([[3.0], [-3.0]]), torch.tensor([0, 0]), 0.1)

@@ -1,0 +1,70 @@
+"""Our own training as one more worker: the store, the sampler, the engine and the steps of `Trainer`.
+
+Unlike the peers' `update`, ours counts the making of the batch and the exchange of the losses as well.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from protocol import serve
+
+from reluformer.model.objective import Objective
+from reluformer.model.transformer import Transformer
+from reluformer.run import RunConfig
+from reluformer.training.checkpoints import Checkpoints
+from reluformer.training.data import open_data
+from reluformer.training.engine import build_engine, join_world
+from reluformer.training.log import RunLog
+from reluformer.training.loop import Trainer
+from reluformer.training.signals import Signals
+
+
+class Ours:
+    """Serves `build` and `update`."""
+
+    def build(self, run: dict[str, Any], corpora: str, folder: str) -> int:
+        """Makes the trainer of a run on the corpora; the number of parameters."""
+        config = RunConfig.model_validate(run)
+        world = join_world()
+        torch.manual_seed(config.seed)
+        objective = Objective(Transformer(config.model), config.training.label_smoothing)
+        engine = build_engine(objective, config.training, world)
+        path = Path(folder)
+        self.trainer = Trainer(
+            config.training,
+            engine,
+            world,
+            open_data(Path(corpora), config),
+            config.seed,
+            RunLog(path, config.training.updates, active=False),
+            Checkpoints(path, 1),
+            Signals(),
+            time.time(),
+        )
+        engine.train()
+        self.updates = iter(self.trainer.sampler)
+        return sum(parameter.numel() for parameter in objective.parameters())
+
+    def update(self) -> float:
+        """Seconds of the next update."""
+        begin = time.perf_counter()
+        rate, _ = self.trainer.step(next(self.updates))
+        if self.trainer.update % self.trainer.exchange_every == 0:
+            self.trainer.agree(rate)
+        if self.trainer.world.device.type != "cpu":
+            torch.cuda.synchronize()
+        return time.perf_counter() - begin
+
+
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+ours = Ours()
+serve({"build": ours.build, "update": ours.update})

@@ -1,0 +1,58 @@
+"""Token stores of made-up text with the lengths of IWSLT14 German-English.
+
+Lengths in subwords (10,000 joint BPE) are log-normal: the median target is 19 and the mean 23; a source is about as
+long as its target, give or take a quarter. Ids follow Zipf's law.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from reluformer.corpus.store import Sequences, Store, StoreWriter
+from reluformer.corpus.subword import train
+
+PAIRS = 160_000
+"""The training pairs of IWSLT14 De-En."""
+SPECIAL = 5
+"""Ids below this stand for no subword."""
+
+
+def lengths(pairs: int, seed: int = 0, most: int = 175) -> tuple[np.ndarray, np.ndarray]:
+    """Source and target lengths of so many pairs, int [pairs] each, without EOS."""
+    rng = np.random.default_rng(seed)
+    tgt = rng.lognormal(np.log(19.0), 0.62, pairs)
+    src = tgt * rng.lognormal(0.03, 0.22, pairs)
+    return tuple(np.clip(np.rint(side), 1, most).astype(np.int64) for side in (src, tgt))
+
+
+def fixed_lengths(pairs: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every source and target as long as the other: with EOS, `length` tokens."""
+    same = np.full(pairs, length - 1, np.int64)
+    return same, same
+
+
+def write_corpus(
+    corpora: Path, name: str, vocabulary: int, sides: tuple[np.ndarray, np.ndarray], pieces: bool = False
+) -> Store:
+    """The corpus `name` of sequences of these lengths, made-up ids in them; its training split.
+
+    pieces: whether its subword model is a real one, not an empty file.
+    """
+    rng = np.random.default_rng(1)
+    share = 1 / np.arange(1, vocabulary - SPECIAL + 1)
+    for split, most in (("train", None), ("valid", 200)):
+        made = []
+        for side in sides:
+            taken = side[:most]
+            ids = SPECIAL + rng.choice(len(share), int(taken.sum()), p=share / share.sum())
+            made.append(Sequences(ids.astype("<u4"), taken))
+        with StoreWriter(corpora / name / "store" / split, vocabulary, documents=False) as store:
+            store.add(*made)
+    model = corpora / name / "subword.model"
+    model.touch()
+    if pieces:
+        words = ["".join(rng.choice(list("abcdefghij"), size)) for size in rng.integers(2, 9, 20_000)]
+        train(dict.fromkeys(words, 1), vocabulary, model)
+    return Store(corpora / name / "store" / "train")
