@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from reluformer.memory.activations import build_activation
 from reluformer.memory.after import GatedRMSNorm
 from reluformer.memory.config import MemoryConfig
+from reluformer.memory.linear import LearnedSlots, Linear, worthwhile
 from reluformer.memory.penalty import Penalty
 from reluformer.memory.read import Reading, Slots, read
 from reluformer.memory.visible import Visible
@@ -100,7 +101,11 @@ class LearnedMemory(Memory):
 
     def forward(self, x: Tensor, rows: Tensor | None = None, penalise: bool = False, trace: bool = False) -> Recalled:
         """x [B, L, E]; rows: bool [B, L], false on padding, which the penalty leaves out."""
-        reading, seen = self._read(x, self.key, self.value, self.visible, rows, penalise, trace, bias=self.key_bias)
+        key: Tensor | Slots = self.key
+        value: Tensor | Slots = self.value
+        if worthwhile(x, self.key) and not trace:
+            key, value = LearnedSlots(self.key, self.key_bias), LearnedSlots(self.value)
+        reading, seen = self._read(x, key, value, self.visible, rows, penalise, trace, bias=self.key_bias)
         output = reading.output if self.value_bias is None else reading.output + self.value_bias
         if self.gated_norm is not None:
             output = self.gated_norm(output)
@@ -119,7 +124,7 @@ class SequenceMemory(Memory):
         super().__init__(config, width, heads, dropout)
         self.heads = heads
         self.scale = 1 / math.sqrt(width // heads)
-        self.output = nn.Linear(width, width, bias=bias)
+        self.output = Linear(width, width, bias=bias)
         nn.init.xavier_uniform_(self.output.weight)
         if bias:
             nn.init.zeros_(self.output.bias)
@@ -200,9 +205,9 @@ class CrossAttention(SequenceMemory):
         return self._attend(query, key, value, visible, rows, penalise, trace)
 
 
-def joint_linear(width: int, parts: int, bias: bool) -> nn.Linear:
+def joint_linear(width: int, parts: int, bias: bool) -> Linear:
     """`parts` projections E -> E as one; each Xavier-uniform with gain 1/√2 as in fairseq, biases 0."""
-    joint = nn.Linear(width, parts * width, bias=bias)
+    joint = Linear(width, parts * width, bias=bias)
     for part in joint.weight.data.chunk(parts):
         nn.init.xavier_uniform_(part, gain=2**-0.5)
     if bias:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from reluformer.memory.linear import product
 from reluformer.model.transformer import Transformer
 
 TILE = {True: 1 << 22, False: 1 << 26}
@@ -56,17 +57,16 @@ class ProjectedCrossEntropy(torch.autograd.Function):
         hidden_grad = torch.empty_like(h) if learning else None
         weight_grad = torch.zeros_like(w, dtype=wide) if learning else None
         rows = max(16, TILE[device == "cpu"] // vocabulary)
-        room = h.new_empty((min(rows, h.size(0)), vocabulary))
         for start in range(0, h.size(0), rows):
             part, t = h[start : start + rows], target[start : start + rows, None]
-            logits = torch.mm(part, w.T, out=room[: part.size(0)]).to(wide)
+            logits = product(part, w).to(wide)
             chosen += logits.gather(1, t).sum()
             log_p = torch.log_softmax(logits, 1, out=logits) if device == "cpu" else torch.log_softmax(logits, 1)
             nll -= log_p.gather(1, t).sum()
             if hidden_grad is not None and weight_grad is not None:
                 slope = log_p.exp_()
                 slope = slope.scatter_add_(1, t, slope.new_full(t.shape, smoothing - 1)).to(dtype)
-                torch.mm(slope, w, out=hidden_grad[start : start + rows])
+                hidden_grad[start : start + rows] = product(slope, w.T)
                 if dtype == wide:
                     weight_grad.addmm_(slope.T, part)
                 else:
