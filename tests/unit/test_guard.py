@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +67,8 @@ def test_this_machines_speed_is_a_speed():
 @pytest.mark.parametrize(("hours", "words"), [(19, "19 hours"), (240, "10 days"), (8760 * 3, "3.0 years")])
 def test_in_words(hours, words):
     assert guard.in_words(3600 * hours) == words
+
+
+def test_a_snakemake_that_asks_it_does_not_load_torch():
+    code = "import sys, reluformer.guard; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

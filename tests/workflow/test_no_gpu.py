@@ -83,7 +83,7 @@ def test_what_goes_on(machine, arguments, options):
     assert set(began) == {"fetch"}, ended.stdout  # and failed, as every step does here
 
 
-@pytest.mark.parametrize("arguments", [("-n",), ("--dag",), ("--summary",), ("--touch",)])
+@pytest.mark.parametrize("arguments", [("-n",), ("--dag",), ("--touch",)])
 def test_what_only_looks(machine, arguments):
     ended, began = machine("--cores", "2", *arguments, "--", TRAINED)
     assert ended.returncode == 0 and "No GPU here" not in ended.stdout and began == [], ended.stdout

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
+
+from reluformer.experiment import Experiment
+from reluformer.watching.jobs import progress
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -41,6 +45,14 @@ def test_a_runs_folder_says_what_it_was(smoke):
     assert "version:" in scores["metrics"]["bleu"]["signature"]
     two = smoke.folder / "results" / "runs" / "letters@within-32" / "reluformer" / "seed1" / "summary.json"
     assert json.loads(two.read_text(encoding="utf-8"))["processes"] == 2
+
+
+def test_watching_a_done_workflow_sees_all_of_it_done(smoke, monkeypatch):
+    monkeypatch.chdir(smoke.folder)
+    experiment = Experiment.from_files("config/config.yaml", "smoke/smoke.yaml")
+    steps = {step.name: step for step in progress(experiment, Path("results"))}
+    assert steps["train"].all == len(experiment.runs) and "report" in steps
+    assert [step for step in steps.values() if step.done != step.all] == []
 
 
 def test_there_is_nothing_to_do_a_second_time(smoke):
