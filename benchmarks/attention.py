@@ -9,11 +9,13 @@ and masks; `eager`, the read with its weights (RELUFORMER_KERNEL=reference); our
 from __future__ import annotations
 
 import argparse
+import functools
 import multiprocessing
 import os
-import resource
+import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -92,9 +94,10 @@ class forced:
             os.environ["RELUFORMER_KERNEL"] = self.before
 
 
+@functools.cache
 def matmul_peak() -> float:
     """Operations a second of a large square product, the best of ten: what the machine gives at most."""
-    n = 2048 if device() == "cpu" else 8192
+    n = 1536 if device() == "cpu" else 8192
     dtype = torch.float32 if device() == "cpu" else torch.bfloat16
     one, two = (torch.randn(n, n, device=device(), dtype=dtype) for _ in range(2))
     best = float("inf")
@@ -105,6 +108,12 @@ def matmul_peak() -> float:
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - begin)
     return 2 * n**3 / best
+
+
+def resident(field: str) -> int:
+    """Bytes of this process in memory, now (VmRSS) or at most (VmHWM); Linux."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)[1]) * 1024  # type: ignore[index]
 
 
 def long_memory(name: str, backend: str, pipe: object) -> None:
@@ -120,9 +129,10 @@ def long_memory(name: str, backend: str, pipe: object) -> None:
         problem.run(built)
         peak = torch.cuda.max_memory_allocated() - before
     else:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew at what is resident
+        before = resident("VmRSS")
         problem.run(built)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+        peak = resident("VmHWM") - before
     pipe.send(peak / 2**20)  # type: ignore[attr-defined]
 
 
@@ -153,7 +163,6 @@ def speed_rows(length: int, heads: int, width: int, tokens: int, rounds: int) ->
         }
         if mask == "all":
             measures["eager"] = problem.timed("relu-scaled", backend="reference")
-            measures |= {name: problem.timed(name) for name in ("sparsemax", "entmax15")}
         medians = interleaved(measures, rounds)
         ours, spread = medians["ours"]
         # Seven products of rows with slots: two forward, five backward, one of these the scores again.
@@ -171,20 +180,11 @@ def speed_rows(length: int, heads: int, width: int, tokens: int, rounds: int) ->
             found.append(
                 Row(f"share of the matmul peak, {length} tokens", rate / 1e9, "matmul", matmul_peak() / 1e9, "GFLOP/s")
             )
-            for name in ("sparsemax", "entmax15"):
-                middle, spread = medians[name]
-                found.append(
-                    Row(
-                        f"{name}, {length} tokens",
-                        middle * 1e3,
-                        "SDPA",
-                        medians["SDPA"][0] * 1e3,
-                        "ms",
-                        None,
-                        True,
-                        spread,
-                    )
-                )
+            sparse = {"SDPA": measures["SDPA"]} | {name: problem.timed(name) for name in ("sparsemax", "entmax15")}
+            medians = interleaved(sparse, max(1, rounds // 2))
+            softmax = medians.pop("SDPA")[0] * 1e3
+            for name, (middle, spread) in medians.items():
+                found.append(Row(f"{name}, {length} tokens", middle * 1e3, "SDPA", softmax, "ms", None, True, spread))
     return found
 
 
@@ -199,9 +199,13 @@ def rows(
     before = torch.get_num_threads()
     torch.set_num_threads(threads())
     try:
-        found = [row for length in lengths for row in speed_rows(length, heads, width, tokens, rounds)]
+        found = []
+        for length in lengths:
+            print(f"{length} tokens", flush=True)
+            found += speed_rows(length, heads, width, tokens, rounds)
     finally:
         torch.set_num_threads(before)
+    print(f"memory at {LONG} tokens", flush=True)
     ours = memory("relu-scaled", os.environ.get("RELUFORMER_KERNEL", ""))
     for peer, name, backend, target in (("eager", "relu-scaled", "reference", 10.0), ("SDPA", "softmax", "", None)):
         what = f"extra memory, {LONG} tokens, one head"
