@@ -116,11 +116,11 @@ def resident(field: str) -> int:
     return int(re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)[1]) * 1024  # type: ignore[index]
 
 
-def long_memory(name: str, backend: str, pipe: object) -> None:
-    """Sends the MiB that one read of LONG tokens, forward and backward, needs beside its tensors."""
+def long_memory(name: str, backend: str, length: int, pipe: object) -> None:
+    """Sends the MiB that one read of so many tokens, forward and backward, needs beside its tensors."""
     torch.set_num_threads(threads())
     os.environ["RELUFORMER_KERNEL"] = backend
-    warm, problem = Problem(64, 64, 1, 64, "all"), Problem(LONG, LONG, 1, 64, "all")
+    warm, problem = Problem(64, 64, 1, 64, "all"), Problem(length, length, 1, 64, "all")
     built = build_activation(MemoryConfig(activation=name), 1).to(device(), problem.query.dtype)
     warm.run(built)
     if device() == "cuda":
@@ -136,11 +136,11 @@ def long_memory(name: str, backend: str, pipe: object) -> None:
     pipe.send(peak / 2**20)  # type: ignore[attr-defined]
 
 
-def memory(name: str, backend: str) -> float:
+def memory(name: str, backend: str, length: int = LONG) -> float:
     """`long_memory` in a process of its own."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=long_memory, args=(name, backend, theirs))
+    process = context.Process(target=long_memory, args=(name, backend, length, theirs))
     process.start()
     if not ours.poll(300):
         process.kill()

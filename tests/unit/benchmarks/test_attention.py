@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from benchmarks import attention
+from benchmarks.attention import Problem, forced, memory, rows
+
+
+def test_every_length_has_its_rows(monkeypatch):
+    monkeypatch.setattr(attention, "memory", lambda name, backend: {"reference": 900.0}.get(backend, 30.0))
+    threads = torch.get_num_threads()
+    found = rows(lengths=(8, 16), heads=1, width=16, tokens=32, rounds=1)
+    assert torch.get_num_threads() == threads
+    targets = [(row.name, row.target) for row in found if row.target is not None]
+    assert sum("forward + backward" in name and target == 1.0 for name, target in targets) == 2 * 3
+    assert sum("with the penalty" in name and target == 0.8 for name, target in targets) == 2 * 3
+    assert {row.name for row in found} >= {"sparsemax, 8 tokens", "entmax15, 16 tokens"}
+    assert all(row.why for row in found if row.target)
+    (space,) = [row for row in found if row.target == 10.0]
+    assert space.ratio == 30.0 and space.met
+
+
+def test_a_ragged_batch_is_half_to_fully_visible_and_a_causal_one_triangular():
+    ragged = Problem(tokens=64, length=16, heads=2, width=8, mask="ragged")
+    lengths = ragged.visible.keys.sum(1)
+    assert len(lengths) == 4 and 8 <= lengths.min() < lengths.max() <= 16
+    assert Problem(64, 16, 2, 8, "causal").visible.causal
+    assert ragged.products == 2 * 4 * 2 * 16 * 16 * 8
+
+
+@pytest.mark.parametrize("before", [None, "tiled"])
+def test_a_backend_is_forced_for_a_while(before, monkeypatch):
+    monkeypatch.delenv("RELUFORMER_KERNEL", raising=False)
+    if before:
+        monkeypatch.setenv("RELUFORMER_KERNEL", before)
+    with forced("reference"):
+        assert os.environ["RELUFORMER_KERNEL"] == "reference"
+    assert os.environ.get("RELUFORMER_KERNEL") == before
+
+
+def test_memory_is_that_of_the_read():
+    """The weights of 1,024 tokens are 4 MiB, of which the read that stores them needs several; a tile is 0.5."""
+    assert memory("relu-scaled", "tiled", 1024) + 4 < memory("relu-scaled", "reference", 1024) < 100
