@@ -2,6 +2,7 @@
 #   snakemake --cores all                                              the paper (config/config.yaml)
 #   snakemake --cores 2 --configfile config/demo.yaml                  the same DAG in small (`make demo`)
 #   snakemake --cores 2 results/paper/tables/ffn-activation.csv        one table and what it needs
+#   snakemake --cores 2 --config partial=true                          tables and report from the runs that are there
 #   snakemake -n                                                       what would be done
 
 
@@ -9,11 +10,17 @@ configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/corpus.smk"
-include: "workflow/rules/train.smk"
-include: "workflow/rules/translate.smk"
-include: "workflow/rules/evaluate.smk"
-include: "workflow/rules/analyse.smk"
+
+
+if not PARTIAL:
+
+    include: "workflow/rules/corpus.smk"
+    include: "workflow/rules/train.smk"
+    include: "workflow/rules/translate.smk"
+    include: "workflow/rules/evaluate.smk"
+    include: "workflow/rules/analyse.smk"
+
+
 include: "workflow/rules/paper.smk"
 
 
@@ -26,6 +33,7 @@ localrules:
     fetch,
     score,
     corpus_page,
+    significance,
     claims,
     paper,
     report,

@@ -18,6 +18,7 @@ from pydantic import Field
 from tabulate import tabulate
 
 from reluformer.corpus.config import CorpusConfig, SizesConfig
+from reluformer.evaluation.config import SignificanceConfig
 from reluformer.memory.config import ACTIVATIONS, MemoryConfig
 from reluformer.model.config import ATTENTIONS, ModelConfig
 from reluformer.paper.config import StudyConfig
@@ -105,6 +106,10 @@ class ExperimentConfig(Strict):
     training: dict[str, Any] = Field(default_factory=dict, description="changes to every run's training")
     translation: dict[str, Any] = Field(default_factory=dict, description="changes to every run's translation")
     overrides: list[RunOverride] = Field(default=[], description="changes to the runs whose names match")
+    significance: SignificanceConfig = Field(
+        default_factory=SignificanceConfig, description="samples of the tests between systems on one test set"
+    )
+    partial: bool = Field(False, description="tables and report from the runs that are there; nothing is trained")
     archives: str | None = Field(None, description="a folder searched for archives before the network")
     force: bool = Field(False, description="start even where it would take very long")
 

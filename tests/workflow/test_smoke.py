@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 import yaml
@@ -87,10 +89,39 @@ def test_another_learning_rate_trains_everything_of_that_dataset_and_prepares_no
 
 
 def test_one_study_needs_only_its_own_runs(project, smoke, jobs):
-    from shutil import copytree
-
     copytree(smoke.folder / "smoke", project.folder / "smoke")
     arguments = ("--configfile", "smoke/smoke.yaml", "--", "results/paper/tables/ffn-activation.csv")
     result = project.snakemake("-n", *arguments, timeout=60)
     assert jobs(result.stdout)["train"] == 3
     assert "report" not in jobs(result.stdout)
+
+
+def test_a_run_without_scores_leaves_a_hole_and_nothing_else_is_done_again(smoke, jobs, edit, tmp_path):
+    copy = replace(smoke, folder=tmp_path / "copy", config=tmp_path / "copy" / "smoke" / "smoke.yaml")
+    copytree(smoke.folder, copy.folder, symlinks=True)
+    edit(copy.config, "partial", value=True)
+    assert "Nothing to be done" in copy.again().stdout
+    run = copy.folder / "results" / "runs" / "numbers" / "ffn-softmax" / "seed1"
+    for name in ("scores.json", "counts.npz"):
+        (run / name).unlink()
+    done = copy.again()
+    assert done.returncode == 0, done.stdout[-4000:]
+    touched = {"significance", "study_ffn_activation", "claims"}
+    assert set(jobs(done.stdout)) - {"all", "total", "index", "report"} == touched
+    assert all(jobs(done.stdout)[rule] == 1 for rule in touched)
+    tables = copy.folder / "results" / "paper" / "tables"
+    row = next(
+        line for line in (tables / "ffn-activation.md").read_text("utf-8").splitlines() if "| Softmax in" in line
+    )
+    assert row.count("not scored") == 3
+    claims = json.loads((copy.folder / "results" / "paper" / "claims.json").read_text("utf-8"))["claims"]
+    assert next(claim["verdict"] for claim in claims if claim["id"] == "ffn-activation") == "not run"
+    assert not (run / "scores.json").exists()
+
+
+def test_with_nothing_there_the_partial_report_is_all_holes(project, smoke, jobs):
+    copytree(smoke.folder / "smoke", project.folder / "smoke")
+    arguments = ("--configfile", "smoke/smoke.yaml", "--config", "partial=true")
+    planned = jobs(project.snakemake("-n", *arguments, timeout=60).stdout)
+    assert not {"fetch", "prepare", "train", "translate", "score", "analyse"} & planned.keys()
+    assert planned["claims"] == 1 and planned["study_ffn_activation"] == 1

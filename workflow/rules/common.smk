@@ -10,7 +10,8 @@ from filelock import FileLock, Timeout
 
 from reluformer.experiment import Experiment
 from reluformer.guard import refusal
-from reluformer.paper.outputs import claims_inputs, claims_outputs, study_inputs, study_outputs
+from reluformer.paper.comparisons import compared_runs
+from reluformer.paper.outputs import claims_inputs, claims_outputs, significance_inputs, study_inputs, study_outputs
 from reluformer.run import Run
 from reluformer.settings import SettingsError
 
@@ -20,6 +21,9 @@ try:
     CLAIMS_INPUTS = claims_inputs(EXPERIMENT)
 except SettingsError as error:
     sys.exit(f"Configuration error: {error}")
+
+# With `partial`, the rules that make runs are left out: what is there of them is all there is.
+PARTIAL = EXPERIMENT.config.partial
 
 if config.get("archives"):
     os.environ.update(RELUFORMER_ARCHIVES=os.path.abspath(config["archives"]))
@@ -58,6 +62,12 @@ wildcard_constraints:
     length=r"\d+",
 
 
+def there(paths):
+    """Files of runs and corpora that rules of the paper are made from: with `partial`, those that are there."""
+    made = "results/paper/significance/"
+    return [path for path in paths if not PARTIAL or path.startswith(made) or os.path.exists(path)]
+
+
 def as_json(model):
     """A configuration as one line: what a rule hands to its step, and what triggers a rerun when it changes."""
     return json.dumps(model.model_dump(mode="json"), sort_keys=True)
@@ -74,7 +84,8 @@ def view(dataset):
 
 def datasets_of(corpus):
     """The names under which runs use a corpus: its own, or one for each segmentation."""
-    return sorted({run.dataset for run in EXPERIMENT.runs if run.dataset.partition("@")[0] == corpus})
+    names = sorted({run.dataset for run in EXPERIMENT.runs if run.dataset.partition("@")[0] == corpus})
+    return [name for name in names if there([f"{view(name)}/statistics.json"])]
 
 
 def training_threads(wildcards):

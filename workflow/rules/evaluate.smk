@@ -7,6 +7,7 @@ rule score:
         "results/runs/{dataset}/{system}/seed{seed}/translation.json",
     output:
         "results/runs/{dataset}/{system}/seed{seed}/scores.json",
+        "results/runs/{dataset}/{system}/seed{seed}/counts.npz",
     log:
         "logs/score/{dataset}/{system}/seed{seed}.log",
     shell:

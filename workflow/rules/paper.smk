@@ -2,9 +2,18 @@
 
 # What the tables and figures say beside the runs: a change of these builds them anew, and trains nothing.
 SHOWN = json.dumps(
-    {key: value for key, value in config.items() if key not in ("archives", "force")},
+    {key: value for key, value in config.items() if key not in ("archives", "force", "partial")},
     sort_keys=True,
 )
+
+
+def compared_settings(study):
+    """What decides a study's paired tests, and nothing more of the configuration."""
+    chosen = {"title": study, "only": [study], "studies": {study: EXPERIMENT.config.studies.get(study, {})}}
+    kept = {key: getattr(EXPERIMENT.config, key) for key in ("datasets", "seeds")}
+    return json.dumps({**chosen, **kept, "significance": EXPERIMENT.config.significance.model_dump()}, sort_keys=True)
+
+
 CLAIMS = Path("config/claims.yaml").read_text(encoding="utf-8")
 
 
@@ -14,7 +23,7 @@ for study in EXPERIMENT.studies:
         name:
             f"study_{study.replace('-', '_')}"
         input:
-            STUDY_INPUTS[study],
+            there(STUDY_INPUTS[study]),
         output:
             [in_report(study, path) for path in study_outputs(EXPERIMENT, study)],
         log:
@@ -28,6 +37,20 @@ for study in EXPERIMENT.studies:
             settings=lambda wildcards: SHOWN,
         shell:
             "reluformer study {params.study} --config {params.settings:q} > {log:q} 2>&1"
+
+
+rule significance:
+    input:
+        lambda wildcards: there(significance_inputs(EXPERIMENT, wildcards.study)),
+    output:
+        "results/paper/significance/{study}.json",
+    log:
+        "logs/significance/{study}.log",
+    params:
+        pairs=lambda wildcards: [(ours.path, other.path) for ours, other in compared_runs(EXPERIMENT, wildcards.study)],
+        settings=lambda wildcards: compared_settings(wildcards.study),
+    shell:
+        "reluformer significance {wildcards.study:q} --config {params.settings:q} > {log:q} 2>&1"
 
 
 rule corpus_page:
@@ -55,7 +78,7 @@ rule corpus_page:
 
 rule claims:
     input:
-        CLAIMS_INPUTS,
+        there(CLAIMS_INPUTS),
     output:
         [claims_in_report(path) for path in claims_outputs()],
     log:
@@ -71,7 +94,7 @@ rule paper:
     input:
         [study_outputs(EXPERIMENT, study) for study in EXPERIMENT.studies],
         claims_outputs(),
-        [f"results/paper/corpora/{corpus}.html" for corpus in EXPERIMENT.datasets],
+        [f"results/paper/corpora/{corpus}.html" for corpus in EXPERIMENT.datasets if datasets_of(corpus)],
 
 
 rule report:
@@ -85,4 +108,5 @@ rule report:
         settings=lambda wildcards: SHOWN,
     shell:
         "printf '%s' {params.settings:q} > results/paper/config.json && "
-        "snakemake paper --cores 1 --nolock --configfile results/paper/config.json --report {output:q} > {log:q} 2>&1"
+        "snakemake paper --cores 1 --nolock --configfile results/paper/config.json --report {output:q}"
+        f"{' --config partial=true' if PARTIAL else ''} > {{log:q}} 2>&1"

@@ -26,6 +26,18 @@ def study(
     build_study(experiment_of(config), name, results)
 
 
+@app.command(rich_help_panel=STEPS, epilog=examples("reluformer significance ffn-activation --config config/demo.yaml"))
+def significance(
+    name: Annotated[str, typer.Argument(help="A study of config/studies.yaml.")],
+    config: Config = None,
+    results: Results = Path("results"),
+) -> None:
+    """Test a study's runs in pairs on their test set: paired bootstrap and approximate randomisation."""
+    from reluformer.paper.build import build_significance
+
+    build_significance(experiment_of(config), name, results)
+
+
 @app.command(rich_help_panel=STEPS, epilog=examples("reluformer claims --config config/demo.yaml"))
 def claims(config: Config = None, results: Results = Path("results")) -> None:
     """Put what the paper claims beside what the runs show."""

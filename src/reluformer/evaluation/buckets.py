@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import mean, median
 from typing import Any, NamedTuple
 
-from reluformer.evaluation.bleu import bleu, tokenized_bleu
+from reluformer.evaluation.bleu import Counts, half_width, score_counts
 
 WORDS = (10, 20, 30, 40, 50)
 """Upper bounds of the buckets of sentences, in words; the last bucket is open."""
@@ -34,31 +34,19 @@ def split_by_length(lengths: Sequence[int], bounds: Sequence[int]) -> list[Bucke
     return buckets
 
 
-def score_buckets(
-    lengths: Sequence[int],
-    bounds: Sequence[int],
-    text: tuple[Sequence[str], Sequence[str]],
-    tokenised: tuple[Sequence[str], Sequence[str]],
-    lowercase: bool = False,
-) -> list[dict[str, Any]]:
-    """BLEU of each bucket: `{low, high, segments, bleu, tokenized_bleu}`, scores 0..100.
+def score_buckets(lengths: Sequence[int], bounds: Sequence[int], counts: Mapping[str, Counts]) -> list[dict[str, Any]]:
+    """Each bucket: `{low, high, segments}`, and for each kind of BLEU its score (0..100) and `KIND_ci`.
 
-    `text` and `tokenised` are pairs of hypotheses and references, aligned with `lengths` (source length, in words or
-    subword tokens as `bounds` are).
+    `counts` are aligned with `lengths` (source length, in words or subword tokens as `bounds` are); `KIND_ci` is half
+    the width of the 95 % bootstrap interval over the bucket's segments.
     """
     rows = []
     for bucket in split_by_length(lengths, bounds):
-        pick = [[side[i] for i in bucket.members] for side in (*text, *tokenised)]
-        written, split = bleu(pick[0], pick[1], lowercase), tokenized_bleu(pick[2], pick[3])
-        rows.append(
-            {
-                "low": bucket.low,
-                "high": bucket.high,
-                "segments": len(bucket.members),
-                "bleu": written and written["score"],
-                "tokenized_bleu": split and split["score"],
-            }
-        )
+        row: dict[str, Any] = {"low": bucket.low, "high": bucket.high, "segments": len(bucket.members)}
+        for kind, every in counts.items():
+            row[kind] = score_counts(every[bucket.members])
+            row[f"{kind}_ci"] = half_width(every[bucket.members])
+        rows.append(row)
     return rows
 
 

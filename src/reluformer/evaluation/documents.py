@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reluformer.evaluation.bleu import bleu
+from reluformer.evaluation.bleu import Counts, bleu, count, summarise, written
 
 
 class Segment(NamedTuple):
@@ -43,8 +43,8 @@ def join_documents(segments: Sequence[Segment], lines: Sequence[str]) -> list[st
 
 def score_documents(
     segments: Sequence[Segment], hypotheses: Sequence[Sequence[str]], references: Sequence[str], lowercase: bool = False
-) -> dict[str, Any]:
-    """`{d_bleu, s_bleu, sentence_count_agreement}` of detokenised sentences.
+) -> tuple[dict[str, Any], Counts]:
+    """`{d_bleu, s_bleu, sentence_count_agreement}` of detokenised sentences, and what d-BLEU counts in each document.
 
     `hypotheses` holds the sentences of each segment, `references` every sentence of the split. d-BLEU scores each
     document as one line. s-BLEU scores sentences, over the segments translated into as many sentences as they have;
@@ -58,8 +58,11 @@ def score_documents(
         join_documents(segments, [" ".join(sentences) for sentences in side]) for side in (hypotheses, expected)
     ]
     sentences = [[sentence for i in agreeing for sentence in side[i]] for side in (hypotheses, expected)]
-    return {
-        "d_bleu": bleu(documents[0], documents[1], lowercase),
+    metric = written(lowercase)
+    counts = count(metric, documents[0], documents[1])
+    metrics = {
+        "d_bleu": summarise(metric, counts),
         "s_bleu": bleu(sentences[0], sentences[1], lowercase),
         "sentence_count_agreement": len(agreeing) / len(segments) if segments else None,
     }
+    return metrics, counts

@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reluformer.evaluation.bleu import bleu, chrf, tokenized_bleu
+import numpy as np
+
+from reluformer.evaluation.bleu import Counts, chrf, count, summarise, tokenized, written
 from reluformer.evaluation.buckets import TOKENS, WORDS, describe_lengths, score_buckets
+from reluformer.evaluation.config import COUNTS
 from reluformer.evaluation.detokenise import detokenise_all
 from reluformer.evaluation.documents import Segment, read_segments, score_documents
-from reluformer.files import write_json
+from reluformer.files import replace, write_json
 from reluformer.run import RunConfig, split_dataset
 from reluformer.settings import SettingsError
 
@@ -29,18 +32,22 @@ class References(NamedTuple):
 
 
 def score_run(run_folder: Path, corpora: Path) -> None:
-    """Writes `scores.json` into a run's folder, from its hypotheses and the corpus's test split.
+    """Writes `scores.json` and `counts.npz` into a run's folder, from its hypotheses and the corpus's test split.
 
     A diverged run gets scores without content. Raises `SettingsError` where files are missing or do not fit together.
     """
     translation = _json(run_folder / "translation.json")
     if translation["status"] == "diverged":
         scores: dict[str, Any] = {"status": "diverged", "metrics": {}, "buckets": [], "lengths": None}
+        counts: dict[str, Counts] = {}
     else:
         config = RunConfig.load(run_folder)
         references = read_references(corpora, config.dataset, config.src, config.tgt)
         hypotheses = read_hypotheses(run_folder, references, config.dataset)
-        scores = {"status": translation["status"], **score(hypotheses, references, config)}
+        found, counts = score(hypotheses, references, config)
+        scores = {"status": translation["status"], **found}
+    arrays: dict[str, Any] = {kind: rows.astype(np.int32) for kind, rows in counts.items()}
+    replace(run_folder / COUNTS, lambda temporary: np.savez_compressed(temporary, **arrays))
     write_json(run_folder / "scores.json", scores)
 
 
@@ -73,29 +80,35 @@ def source_lengths(hypotheses: list[dict[str, Any]], references: References) -> 
     return [entry["source_tokens"] for entry in hypotheses]
 
 
-def score(hypotheses: list[dict[str, Any]], references: References, config: RunConfig) -> dict[str, Any]:
-    """The content of scores.json: `{metrics, buckets, lengths, unit}`, scores 0..100."""
+def score(
+    hypotheses: list[dict[str, Any]], references: References, config: RunConfig
+) -> tuple[dict[str, Any], dict[str, Counts]]:
+    """The content of scores.json, `{metrics, buckets, lengths, unit}`, scores 0..100, and of counts.npz."""
     lowercase, segments = references.lowercase, references.segments
-    written = [detokenise_all(entry["sentences"], config.tgt, references.truecase) for entry in hypotheses]
+    texts = [detokenise_all(entry["sentences"], config.tgt, references.truecase) for entry in hypotheses]
     split = [" ".join(entry["sentences"]) for entry in hypotheses]
-    lines = [" ".join(sentences) for sentences in written]
+    lines = [" ".join(sentences) for sentences in texts]
     raw, tokenised = segment_texts(references.raw, segments), segment_texts(references.tokenised, segments)
     lengths = source_lengths(hypotheses, references)
     limit = None if segments is None else int((split_dataset(config.dataset)[1] or "").rpartition("-")[2])
     bounds = WORDS if segments is None else TOKENS
+    detokenised, lowered = written(lowercase), tokenized()
+    counts = {"bleu": count(detokenised, lines, raw), "tokenized_bleu": count(lowered, split, tokenised)}
     metrics: dict[str, Any] = {
-        "bleu": bleu(lines, raw, lowercase),
-        "tokenized_bleu": tokenized_bleu(split, tokenised),
+        "bleu": summarise(detokenised, counts["bleu"]),
+        "tokenized_bleu": summarise(lowered, counts["tokenized_bleu"]),
         "chrf": chrf(lines, raw, lowercase),
     }
-    if segments is not None:
-        metrics |= score_documents(segments, written, references.raw, lowercase)
-    return {
+    scores = {
         "metrics": metrics,
-        "buckets": score_buckets(lengths, bounds, (lines, raw), (split, tokenised), lowercase),
+        "buckets": score_buckets(lengths, bounds, counts),
         "lengths": describe_lengths(lengths, limit),
         "unit": "words" if segments is None else "subword tokens",
     }
+    if segments is not None:
+        documents, counts["d_bleu"] = score_documents(segments, texts, references.raw, lowercase)
+        metrics |= documents
+    return scores, counts
 
 
 def read_references(corpora: Path, dataset: str, src: str, tgt: str) -> References:

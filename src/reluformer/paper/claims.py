@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from reluformer.evaluation.significance import TESTS
 from reluformer.experiment import Experiment
 from reluformer.files import write_json, write_text
 from reluformer.paper import page
 from reluformer.paper.config import ClaimConfig
 from reluformer.paper.formats import markdown, pipe_table
+from reluformer.paper.inference import ALPHA, show_p
 from reluformer.paper.metrics import metric
 from reluformer.paper.notes import reported, source_note, toy_stamp
 from reluformer.paper.outputs import read_claims
+from reluformer.paper.paired import PairedTests
 from reluformer.paper.records import records, system_title
 from reluformer.paper.tables import key_columns
-from reluformer.paper.verdicts import STATED, VERDICTS, Comparison, compare, state, total
+from reluformer.paper.verdicts import STATED, VERDICTS, Comparison, Outcome, compare, decide, state, total
 
 TITLE = "The paper's claims, and what we see"
 LEAD = "Each verdict rests on the runs of one study, compared by the rules in the second table."
+P_VALUES = (
+    "p of a claim: that of the claim's opposite, the largest over its comparisons; of a claim that is not reproduced, "
+    "that of the claim itself, the smallest. The test set's p-values (sacreBLEU's paired bootstrap and approximate "
+    "randomisation, the largest over pairs of runs with the same seed, uncorrected) decide nothing."
+)
 GROUNDS = "What the verdicts rest on"
 
 
@@ -31,10 +39,10 @@ def build_claims(experiment: Experiment, results: Path) -> None:
     verdicts = pd.DataFrame([_verdict_row(claim) for claim in judged])
     grounds = pd.DataFrame([row for claim in judged for row in _rule_rows(claim)])
     stamp = toy_stamp(experiment)
-    notes = [STATED, source_note()]
-    content = {"title": experiment.config.title, "toy": experiment.config.toy, "rule": STATED, "claims": judged}
+    notes = [STATED, P_VALUES, source_note()]
+    about = {"title": experiment.config.title, "toy": experiment.config.toy, "rule": STATED, "level": ALPHA}
     folder = results / "paper"
-    write_json(folder / "claims.json", content)
+    write_json(folder / "claims.json", {**about, "claims": judged})
     pages = [*([stamp] if stamp else []), f"## {GROUNDS}", pipe_table(grounds), *notes]
     write_text(folder / "claims.md", markdown(TITLE, verdicts, pages))
     tables = [("", verdicts), (GROUNDS, grounds)]
@@ -52,6 +60,7 @@ def judge(experiment: Experiment, name: str, claim: ClaimConfig, results: Path) 
         "toy": experiment.config.toy,
         "rules": [],
         "runs": [],
+        "p": None,
     }
     if claim.study is None:
         return entry | {"verdict": "by construction", "rests_on": claim.construction}
@@ -62,38 +71,82 @@ def judge(experiment: Experiment, name: str, claim: ClaimConfig, results: Path) 
     study = experiment.studies[claim.study]
     keys = [key for key in key_columns(study, frame) if key != "system"]
     titles = {system: system_title(experiment, system) for system in study.systems}
+    tests = PairedTests.read(claim.study, results)
+    decided = decide([one for rule in claim.rule for one in compare(rule, frame, keys)])
     outcomes = []
     for rule in claim.rule:
-        comparisons = compare(rule, frame, keys)
-        outcomes.append(total([one.outcome for one in comparisons]))
+        mine = [one for one in decided if one.rule is rule]
+        outcomes.append(total(one.outcome for one in mine))
         entry["rules"].append(
             {
                 "rule": state(rule, titles),
                 "outcome": outcomes[-1],
-                "points": [_point(one) for one in comparisons],
-                "seen": seen(comparisons, rule.metric),
+                "points": [_point(one, tests) for one in mine],
+                "seen": seen(mine, tests),
             }
         )
     entry["runs"] = list(frame["run"])
-    return entry | {"verdict": VERDICTS[total(outcomes)], "rests_on": f"tables/{claim.study}.html"}
+    verdict = total(outcomes)
+    rests_on = f"tables/{claim.study}.html"
+    return entry | {"verdict": VERDICTS[verdict], "p": _p(verdict, decided), "rests_on": rests_on}
 
 
-def seen(comparisons: list[Comparison], name: str) -> str:
+def _p(verdict: Outcome, decided: Sequence[Comparison]) -> float | None:
+    """The p-value behind a verdict: that of the claim where it failed, else of "no effect", the largest there is."""
+    if verdict == "missing":
+        return None
+    if verdict == "fails":
+        return min((one.p_against for one in decided if one.p_against is not None), default=None)
+    return max((one.p_for for one in decided if one.p_for is not None), default=None)
+
+
+def seen(comparisons: Sequence[Comparison], tests: PairedTests) -> str:
     """Our figures at each point, as people read them."""
-    shown = metric(name)
-    parts = []
-    for one in comparisons:
-        where = ", ".join(f"{key} {value}" for key, value in one.at.items())
-        sides = [one.ours.text(shown)]
-        if one.other is not None and (one.other.n or one.other.mean is None):  # not a number that the rule states
-            sides.append(one.other.text(shown))
-        parts.append((f"{where}: " if where else "") + " against ".join(sides))
-    return "; ".join(parts) or "no such runs in this configuration"
+    return "; ".join(_seen(one, tests) for one in comparisons) or "no such runs in this configuration"
 
 
-def _point(one: Comparison) -> dict[str, Any]:
-    sides = {"ours": one.ours._asdict(), "other": one.other._asdict() if one.other else None}
-    return {"at": {key: _plain(value) for key, value in one.at.items()}, **sides, "outcome": one.outcome}
+def _seen(one: Comparison, tests: PairedTests) -> str:
+    shown = metric(one.rule.metric)
+    where = ", ".join(
+        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in one.at.items()
+    )
+    sides = [one.ours.text(shown)]
+    if one.other is not None and isinstance(one.rule.than, str):
+        sides.append(one.other.text(shown))
+    parts = [(f"{where}: " if where else "") + " against ".join(sides)]
+    if one.effect is not None and one.rule.relation != "times":
+        parts.append(
+            f"difference {shown.show_difference(one.effect.estimate)} {shown.show_interval(one.effect.interval)}"
+        )
+    if one.p_for is not None and one.p_against is not None:
+        against = one.outcome == "fails"
+        parts.append(f"{show_p(one.p_against if against else one.p_for)}{' against it' if against else ''}")
+    paired = [f"{test} {show_p(p)}" for test, p in _paired(one, tests).items() if p is not None]
+    if paired:
+        parts.append(f"on the test set {' and '.join(paired)}")
+    return ", ".join([*parts, *([one.why] if one.why else [])])
+
+
+def _paired(one: Comparison, tests: PairedTests) -> dict[str, float | None]:
+    """The paired tests on the test set, uncorrected; the largest over seed-matched pairs."""
+    return {test: tests.worst(one.pairs, one.rule.metric, test) for test in TESTS}
+
+
+def _point(one: Comparison, tests: PairedTests) -> dict[str, Any]:
+    """One comparison as claims.json has it; `difference` of a rule of kind `times` is ours − factor · other."""
+    effect = one.effect
+    return {
+        "at": {key: _plain(value) for key, value in one.at.items()},
+        "ours": one.ours._asdict(),
+        "other": one.other._asdict() if one.other else None,
+        "difference": effect.estimate if effect else None,
+        "interval": list(effect.interval) if effect else None,
+        "p_for": one.p_for,
+        "p_against": one.p_against,
+        "test_set": _paired(one, tests),
+        "outcome": one.outcome,
+        "why": one.why,
+    }
 
 
 def _plain(value: Any) -> Any:
@@ -110,8 +163,10 @@ def _verdict_row(claim: Mapping[str, Any]) -> dict[str, str]:
     return {
         "claim": claim["id"],
         "verdict": label(claim),
+        "p": "–" if claim["p"] is None else show_p(claim["p"]).removeprefix("p ").removeprefix("= "),
         "the paper": f"{claim['sentence']} ({claim['source']})",
         "reported": reported(claim["reported"]) or "no figures available",
+        "rests on": f"{claim['study']}, {len(claim['runs'])} runs" if claim["runs"] else "–",
     }
 
 

@@ -68,6 +68,10 @@ class StudyConfig(Strict):
     lengths: list[int] = Field(default=[], description="document datasets: segment lengths L to use")
     recipe: str | None = Field(None, description="a named recipe of the dataset; one without it trains plainly")
     seeds: list[int] | None = Field(None, description="none: config.yaml's seeds")
+    baseline: dict[str, Any] | None = Field(
+        None,
+        description="what the other rows are tested against, e.g. {gamma: 1}, all else equal; none: the first system",
+    )
     columns: list[str] = Field(min_length=1, description="metrics of the table, see `reluformer.paper.metrics`")
     across: str | None = Field(None, description="a key spread over the table's columns: system, length, a varied key")
     figures: dict[str, FigureConfig] = Field(default_factory=dict)
@@ -87,6 +91,11 @@ class StudyConfig(Strict):
         for where, key in named.items():
             if key is not None and key not in keys:
                 raise ValueError(f"{where}: {key!r} is none of {', '.join(keys)}")
+        for key, value in (self.baseline or {}).items():
+            if key not in ("system", *self.vary):
+                raise ValueError(f"baseline: {key!r} is none of {', '.join(['system', *self.vary])}")
+            if key == "system" and value not in self.systems:
+                raise ValueError(f"baseline.system: {value!r} is none of {', '.join(self.systems)}")
         for name, figure in self.figures.items():
             for system in figure.systems:
                 if system not in self.systems:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from tabulate import tabulate
@@ -19,6 +19,8 @@ TEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
+    "†": r"$\dagger$",
+    "α": r"$\alpha$",
     "×": r"$\times$",
     "γ": r"$\gamma$",
     "λ": r"$\lambda$",
@@ -35,9 +37,14 @@ TEX = {
 }
 
 
-def markdown(title: str, table: pd.DataFrame, lines: Sequence[str]) -> str:
-    """A table under its title, and the lines under it, as Markdown."""
-    return "\n\n".join([f"# {title}", pipe_table(table), *lines]) + "\n"
+def markdown(
+    title: str, table: pd.DataFrame, lines: Sequence[str], more: Mapping[str, pd.DataFrame] | None = None
+) -> str:
+    """A table under its title, the lines under it, and more tables under theirs, as Markdown."""
+    parts = [f"# {title}", pipe_table(table), *lines]
+    for heading, one in (more or {}).items():
+        parts += [f"## {heading}", pipe_table(one)]
+    return "\n\n".join(parts) + "\n"
 
 
 def pipe_table(table: pd.DataFrame) -> str:

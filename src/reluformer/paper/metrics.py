@@ -41,6 +41,8 @@ class Metric(NamedTuple):
     better: Literal["higher", "lower", "neither"] = "neither"
     survives: bool = False
     """Meaningful for a run that diverged, too."""
+    tested: bool = True
+    """Whether systems are tested for a difference in it: not in what the configuration or the corpus decides."""
 
     def read(self, files: Mapping[str, Any]) -> float | None:
         """The metric's value in a run's JSON files (name -> content); None where it is absent."""
@@ -57,6 +59,14 @@ class Metric(NamedTuple):
         """`value ± sd` as text; without a spread, or with seeds that agree exactly, `value`."""
         text = format(value, self.format)
         return text if sd is None or abs(sd) <= 1e-9 * abs(value) else f"{text} ± {format(sd, self.format)}"
+
+    def show_difference(self, value: float) -> str:
+        """A difference with its sign as text."""
+        return format(value, f"+{self.format}")
+
+    def show_interval(self, interval: tuple[float, float]) -> str:
+        """`[low, high]` as text."""
+        return f"[{', '.join(format(bound, self.format) for bound in interval)}]"
 
 
 def _score(name: str, title: str, *path: str, better: Literal["higher", "neither"] = "higher") -> Metric:
@@ -79,13 +89,13 @@ METRICS: dict[str, Metric] = {
             ".1%",
             "higher",
         ),
-        Metric("mean_length", "mean source length", SCORES, ("lengths", "mean"), ".0f"),
-        Metric("median_length", "median source length", SCORES, ("lengths", "median"), ".0f"),
-        Metric("p90_length", "90th percentile of source length", SCORES, ("lengths", "p90"), ".0f"),
-        Metric("max_length", "longest source", SCORES, ("lengths", "max"), ".0f"),
-        Metric("share_half", "segments of at least L/2", SCORES, ("lengths", "share_half"), ".0%"),
-        Metric("updates", "updates", SUMMARY, ("updates",), ",.0f", survives=True),
-        Metric("parameters", "parameters", SUMMARY, ("parameters",), ",.0f", survives=True),
+        Metric("mean_length", "mean source length", SCORES, ("lengths", "mean"), ".0f", tested=False),
+        Metric("median_length", "median source length", SCORES, ("lengths", "median"), ".0f", tested=False),
+        Metric("p90_length", "90th percentile of source length", SCORES, ("lengths", "p90"), ".0f", tested=False),
+        Metric("max_length", "longest source", SCORES, ("lengths", "max"), ".0f", tested=False),
+        Metric("share_half", "segments of at least L/2", SCORES, ("lengths", "share_half"), ".0%", tested=False),
+        Metric("updates", "updates", SUMMARY, ("updates",), ",.0f", survives=True, tested=False),
+        Metric("parameters", "parameters", SUMMARY, ("parameters",), ",.0f", survives=True, tested=False),
         Metric("first_loss", "first training loss", SUMMARY, ("first_loss",), ".2f", survives=True),
         Metric("final_loss", "last training loss", SUMMARY, ("final_loss",), ".2f", "lower"),
         Metric("best_valid_loss", "best validation loss", SUMMARY, ("best_valid_loss",), ".2f", "lower"),

@@ -25,7 +25,9 @@ def footer(experiment: Experiment, study: str, frame: pd.DataFrame, results: Pat
     """The lines under a study's table, beside the toy stamp."""
     titles = {name: experiment.dataset(name).title for name in frame["dataset"].unique()}
     seeds = frame["seed"].nunique()
-    spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed, so no spread is known"
+    spread = "one seed, so neither spread nor interval is known"
+    if seeds > 1:
+        spread = f"mean ± standard deviation over {seeds} seeds, [the mean's 95 % interval by Student's t]"
     lines = [f"Dataset: {', '.join(titles.values())}. {updates_line(experiment, study)} Cells: {spread}."]
     lines += length_lines(frame, results)
     missing = int((frame["status"] == NOT_RUN).sum())

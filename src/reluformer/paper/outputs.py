@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reluformer.evaluation.config import COUNTS
 from reluformer.experiment import Experiment
 from reluformer.paper.config import ClaimConfig, FigureConfig, StudyConfig
 from reluformer.paper.metrics import ANALYSIS, ATTENTION, LOG, SCORES, SUMMARY, metric
@@ -10,6 +11,8 @@ from reluformer.settings import SettingsError, nearest, parse, read_yaml
 
 TABLE_FORMATS = ("csv", "md", "tex", "html")
 FIGURE_FORMATS = ("svg", "png")
+PAIRED = ("bleu", "tokenized_bleu", "d_bleu")
+"""Metrics of which the segments of two systems can be paired; s-BLEU's sentences differ from system to system."""
 VARIANCE_LAW = "paper/variance_law.json"
 FIGURE_FILES = {
     "buckets": SCORES,
@@ -24,6 +27,7 @@ FIGURE_FILES = {
 def study_outputs(experiment: Experiment, study: str, results: str = "results") -> list[str]:
     """The files that `build_study` writes for a study: its tables, then its figures."""
     tables = [f"{results}/paper/tables/{study}.{form}" for form in TABLE_FORMATS]
+    tables.append(differences_file(study, results))
     figures = [
         f"{results}/paper/figures/{study}-{figure}.{form}"
         for figure in experiment.studies[study].figures
@@ -46,7 +50,29 @@ def study_inputs(experiment: Experiment, study: str, results: str = "results") -
             paths += [f"{results}/runs/{run.path}/{file}" for file in figure_files(figure)]
         if figure.kind == "variance-law":
             paths.append(f"{results}/{VARIANCE_LAW}")
+    if paired_kinds(experiment, study):
+        paths.append(significance_file(study, results))
     return list(dict.fromkeys(paths))
+
+
+def differences_file(study: str, results: str = "results") -> str:
+    """Every row of a study's table against the baseline: intervals and p-values."""
+    return f"{results}/paper/tables/{study}-differences.csv"
+
+
+def significance_file(study: str, results: str = "results") -> str:
+    """The paired tests between the runs of a study."""
+    return f"{results}/paper/significance/{study}.json"
+
+
+def significance_inputs(experiment: Experiment, study: str, results: str = "results") -> list[str]:
+    """The files of runs that a study's paired tests are made from."""
+    return [f"{results}/runs/{run.path}/{COUNTS}" for run in experiment.study_runs(study)]
+
+
+def paired_kinds(experiment: Experiment, study: str) -> list[str]:
+    """The kinds of BLEU by which a study's runs are tested in pairs."""
+    return [name for name in experiment.studies[study].columns if name in PAIRED]
 
 
 def claims_outputs(results: str = "results") -> list[str]:
@@ -62,6 +88,8 @@ def claims_inputs(experiment: Experiment, results: str = "results") -> list[str]
             files = dict.fromkeys([SUMMARY, *(metric(rule.metric).file for rule in claim.rule)])
             runs = experiment.study_runs(claim.study)
             paths += [f"{results}/runs/{run.path}/{file}" for run in runs for file in files]
+            if paired_kinds(experiment, claim.study):
+                paths.append(significance_file(claim.study, results))
     return list(dict.fromkeys(paths))
 
 

@@ -7,34 +7,43 @@ from pathlib import Path
 from reluformer.experiment import Experiment
 from reluformer.files import write_text
 from reluformer.paper import page
+from reluformer.paper.differences import differences, legend, marks
+from reluformer.paper.differences import shown as differences_shown
 from reluformer.paper.formats import latex, markdown
 from reluformer.paper.metrics import metric
 from reluformer.paper.notes import answer, footer, reported_lines, toy_stamp
-from reluformer.paper.outputs import read_claims
+from reluformer.paper.outputs import differences_file, read_claims
 from reluformer.paper.records import records
 from reluformer.paper.tables import cells, raw_table, shown_table
 
 
 def write_tables(experiment: Experiment, study: str, results: Path) -> None:
-    """Writes `results/paper/tables/STUDY.{csv,md,tex,html}`: raw numbers as CSV, the others for people."""
+    """Writes `results/paper/tables/STUDY.{csv,md,tex,html}`: raw numbers as CSV, the others for people.
+
+    `STUDY-differences.csv` has every row against the baseline, with intervals and p-values.
+    """
     config = experiment.studies[study]
     metrics = [metric(name) for name in config.columns]
     wanted = [*metrics, *([metric(config.answer.metric)] if config.answer else [])]
     frame = records(experiment, study, list(dict.fromkeys(wanted)), results)
-    table = cells(frame, config, metrics)
+    tested = differences(experiment, study, frame, metrics, results)
+    table = cells(frame, config, metrics, marks(tested))
     shown = shown_table(table, config, metrics)
-    notes = footer(experiment, study, frame, results)
+    notes = [*footer(experiment, study, frame, results), *legend(experiment, study, tested)]
     if config.across:
         notes.append(f"In the cells: {'; '.join(one.title for one in metrics)}.")
     notes += reported_lines(read_claims(experiment), study)
     stamp, reply = toy_stamp(experiment), answer(config.answer, frame) if config.answer else None
     lines = [*([stamp] if stamp else []), *([reply] if reply else []), *notes]
-    html = page.render(config.title, config.question, [("", shown)], notes, stamp=stamp, answer=reply)
+    against = differences_shown(experiment, study, tested, metrics)
+    sections = [("", shown), *against.items()]
+    html = page.render(config.title, config.question, sections, notes, stamp=stamp, answer=reply)
     files = {
         "csv": raw_table(table, metrics).to_csv(index=False),
-        "md": markdown(config.title, shown, lines),
-        "tex": latex(study, config.title, shown, lines),
+        "md": markdown(config.title, shown, lines, against),
+        "tex": latex(study, config.title, shown_table(table, config, metrics, "short"), lines),
         "html": html,
     }
+    write_text(Path(differences_file(study, str(results))), tested.to_csv(index=False))
     for form, text in files.items():
         write_text(results / "paper" / "tables" / f"{study}.{form}", text)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import pandas as pd
 
 from reluformer.paper.config import StudyConfig
+from reluformer.paper.inference import Effect, mean_effect, sample
 from reluformer.paper.metrics import Metric
 from reluformer.paper.records import DIVERGED, NOT_RUN
 
@@ -20,11 +21,18 @@ def key_columns(study: StudyConfig, frame: pd.DataFrame) -> list[str]:
     return [*document, "system", *study.vary]
 
 
-def cells(frame: pd.DataFrame, study: StudyConfig, metrics: Sequence[Metric]) -> pd.DataFrame:
+def cells(
+    frame: pd.DataFrame,
+    study: StudyConfig,
+    metrics: Sequence[Metric],
+    marks: Mapping[tuple[str, str], str] | None = None,
+) -> pd.DataFrame:
     """A study's runs joined over their seeds, in the study's order.
 
     Columns: `dataset`, the keys, `title`, `runs` (seeds asked for), `status`, and for every metric `NAME_mean`,
-    `NAME_sd` (over seeds, n − 1; NaN of one seed), `NAME_n` and `NAME_text` (the cell as people read it).
+    `NAME_sd` (over seeds, n − 1), `NAME_low`..`NAME_high` (the mean's 95 % interval by Student's t; nothing is known of
+    one seed's spread), `NAME_n`, and the cell as people read it: `NAME_text`, and `NAME_short` without the interval.
+    `marks` are added to the cells of (DATASET/SYSTEM, metric), see `reluformer.paper.differences`.
     """
     keys = ["dataset", *key_columns(study, frame)]
     rows = []
@@ -33,22 +41,34 @@ def cells(frame: pd.DataFrame, study: StudyConfig, metrics: Sequence[Metric]) ->
         row |= {"title": group["title"].iloc[0], "runs": len(group), "status": _statuses(group)}
         for metric in metrics:
             known = group[metric.name].dropna()
+            effect = mean_effect(sample(known.tolist())) if len(known) else None
+            mark = (marks or {}).get((point_of(group), metric.name), "")
             row[f"{metric.name}_mean"] = known.mean() if len(known) else None
             row[f"{metric.name}_sd"] = known.std(ddof=1) if len(known) > 1 else None
+            row[f"{metric.name}_low"], row[f"{metric.name}_high"] = effect.interval if effect else (None, None)
             row[f"{metric.name}_n"] = len(known)
-            row[f"{metric.name}_text"] = cell_text(group, metric)
+            row[f"{metric.name}_text"] = cell_text(group, metric, effect, mark)
+            row[f"{metric.name}_short"] = cell_text(group, metric, None, mark)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def cell_text(group: pd.DataFrame, metric: Metric) -> str:
-    """One cell: mean ± sd of the seeds that have the metric, and what happened to the others."""
+def point_of(group: pd.DataFrame) -> str:
+    """DATASET/SYSTEM of runs that differ by their seed."""
+    return str(group["run"].iloc[0]).rpartition("/")[0]
+
+
+def cell_text(group: pd.DataFrame, metric: Metric, effect: Effect | None = None, mark: str = "") -> str:
+    """One cell: mean ± sd of the seeds that have the metric, its interval, and what happened to the others."""
     known = group[metric.name].dropna()
     holes = group.loc[group[metric.name].isna()]
     reasons = {str(why): part for why, part in holes.groupby(f"missing:{metric.name}", sort=False) if why}
     if known.empty:
         return "; ".join(_reason(why, part) for why, part in reasons.items()) or "–"
     text = metric.show(known.mean(), known.std(ddof=1) if len(known) > 1 else None)
+    if effect is not None and metric.tested and "±" in text:
+        text += f" {metric.show_interval(effect.interval)}"
+    text += f" {mark}" if mark else ""
     if reasons:
         text += " (" + "; ".join(f"{len(part)} of {len(group)} {why}" for why, part in reasons.items()) + ")"
     return text
@@ -68,14 +88,19 @@ def _statuses(group: pd.DataFrame) -> str:
 
 def raw_table(table: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
     """The table for machines: everything but the texts."""
-    return table.drop(columns=[f"{metric.name}_text" for metric in metrics])
+    return table.drop(columns=[f"{metric.name}_{form}" for metric in metrics for form in ("text", "short")])
 
 
-def shown_table(table: pd.DataFrame, study: StudyConfig, metrics: Sequence[Metric]) -> pd.DataFrame:
-    """The table for people: row titles, a column a metric, or a column a metric and value of the key `across`."""
+def shown_table(
+    table: pd.DataFrame, study: StudyConfig, metrics: Sequence[Metric], form: Literal["text", "short"] = "text"
+) -> pd.DataFrame:
+    """The table for people: row titles, a column a metric, or a column a metric and value of the key `across`.
+
+    `form` says which cells: with the intervals, or the short ones.
+    """
     keys = key_columns(study, table) if "length" in table else ["system", *study.vary]
     view = table.assign(system=table["title"])
-    texts = {f"{metric.name}_text": metric.title for metric in metrics}
+    texts = {f"{metric.name}_{form}": metric.title for metric in metrics}
     if study.across is None:
         return view[[*_telling(view, keys), *texts]].rename(columns={**KEY_TITLES, **texts})
     rest = [key for key in _telling(view, keys) if key != study.across] or ["dataset"]

@@ -1,23 +1,28 @@
-"""Whether a claim's rule holds on our runs: stated, simple, and the same for every claim.
+"""Whether a claim's rule holds on our runs: one stated rule of statistics for every claim (docs/statistics.md).
 
-A difference counts where it is larger than both the rule's margin and two standard errors of the difference of the
-means over seeds (with one seed, no error is known and the margin alone decides). `above` holds where the difference
-counts and fails where the opposite one does; `at least` fails only where the opposite difference counts; `close to`
-holds within the margin and fails beyond the margin and two standard errors; `times` holds from the factor on, and
-short of it fails at 1 or less; `diverges` and `trains` look at the runs' status. Between holding and failing, a rule
-is open. A system that diverged is below any that trained; where only some of its runs did, a rule in its favour stays
-open. A rule over several points (slots, lengths) must hold at each.
+A rule claims that the effect, `ours − other` (`times`: the ratio), is on one side of a bound: `above`: its margin or
+more; `at least`: no further below than its margin; `times`: its factor or more. `close to`: within its margin.
+Tests are over seeds (Welch's t), one-sided, at 5 %, corrected by Holm for all comparisons of the claim, once for and
+once against it. A comparison
+
+- holds where "no effect" (`above`: 0; `at least`: −margin; `times`: the smaller of 1 and its factor; `close to`: both
+  ends of the margin, TOST) is rejected in the claimed direction, and the estimate is what is claimed;
+- fails where the claimed effect is rejected;
+- is open otherwise, and wherever a side has one seed only.
+
+`diverges` and `trains` count runs and are no tests: they hold where every run (two at least) did, fail where none did.
+A system all of whose runs diverged is below any that trained; where only some did, a rule in its favour stays open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import sqrt
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
 from reluformer.paper.config import RuleConfig
+from reluformer.paper.inference import ALPHA, Effect, Sample, difference, holm
 from reluformer.paper.metrics import Metric, metric
 from reluformer.paper.records import DIVERGED, NOT_RUN
 
@@ -32,9 +37,13 @@ VERDICTS: dict[Outcome, Verdict] = {
     "missing": "not run",
 }
 STATED = (
-    "A difference counts where it exceeds both the rule's margin and two standard errors over seeds; with one seed the "
-    "margin alone decides. A claim is reproduced where all its rules hold, not reproduced where one fails, "
-    "inconclusive in between, and not run while runs are missing."
+    "A claim is reproduced where each of its rules holds at each point: a one-sided test over seeds (Welch's t; for "
+    "“within” two of them, TOST) rejects “no effect” in the claimed direction, and the estimate reaches the rule's "
+    "margin. It is not reproduced where one rule fails: the claimed effect itself is rejected. In between it is "
+    "inconclusive, and not run while runs are missing. All tests are at 5 % after Holm's correction for the claim's "
+    "comparisons, so that a false claim is called reproduced, or a true one not reproduced, at most 5 % of the time. "
+    "One seed says nothing of another training: it leaves a rule open, whatever the test set's own p-values are. "
+    "“Converges” and “does not converge” are counts over at least two runs, not tests."
 )
 
 
@@ -59,19 +68,31 @@ class Value(NamedTuple):
 class Comparison(NamedTuple):
     """A rule at one point: the varied keys' values there, both sides, and what it comes to."""
 
+    rule: RuleConfig
     at: dict[str, Any]
     ours: Value
     other: Value | None
-    outcome: Outcome
+    effect: Effect | None = None
+    """`ours − other` (`times`: `ours − factor · other`); None where it cannot be tested."""
+    p_for: float | None = None
+    """Of "the claim does not hold here", corrected for the claim's comparisons: small where it holds."""
+    p_against: float | None = None
+    """Of "the claim holds here", corrected likewise: small where it fails."""
+    outcome: Outcome = "open"
+    why: str = ""
+    """Why it is open or missing, in words."""
+    pairs: tuple[tuple[str, str], ...] = ()
+    """The runs of both sides with the same seed."""
 
 
-def total(outcomes: Sequence[Outcome]) -> Outcome:
+def total(outcomes: Iterable[Outcome]) -> Outcome:
     """What the outcomes of several rules or points come to; of none, `missing`."""
-    return next((one for one in WEIGHT if one in outcomes), "missing")
+    found = set(outcomes)
+    return next((one for one in WEIGHT if one in found), "missing")
 
 
 def compare(rule: RuleConfig, frame: pd.DataFrame, keys: Sequence[str]) -> list[Comparison]:
-    """The rule at each point of a study's runs (`records`); `keys` tell its points apart."""
+    """The rule at each point of a study's runs (`records`), not yet decided; `keys` tell its points apart."""
     chosen = frame
     for key, values in rule.where.items():
         chosen = chosen[chosen[key].isin(values)]
@@ -88,13 +109,13 @@ def compare(rule: RuleConfig, frame: pd.DataFrame, keys: Sequence[str]) -> list[
 def _compare(rule: RuleConfig, at: dict[str, Any], part: pd.DataFrame) -> Comparison:
     runs = part[part["system"] == rule.system]
     if rule.relation in ("diverges", "trains"):
-        return Comparison(at, value(runs, rule.metric), None, _status(runs, rule.relation))
-    ours = value(runs, rule.metric)
-    if isinstance(rule.than, str):
-        other = value(part[part["system"] == rule.than], rule.metric)
-    else:
-        other = Value(rule.than, None, 0, "value")
-    return Comparison(at, ours, other, decide(rule, ours, other))
+        return Comparison(rule, at, value(runs, rule.metric), None, outcome=_status(runs, rule.relation))
+    if not isinstance(rule.than, str):
+        return Comparison(rule, at, value(runs, rule.metric), Value(rule.than, None, 0, "value"))
+    others = part[part["system"] == rule.than]
+    by_seed = dict(zip(others["seed"], others["run"], strict=True))
+    pairs = [(run, by_seed[seed]) for run, seed in zip(runs["run"], runs["seed"], strict=True) if seed in by_seed]
+    return Comparison(rule, at, value(runs, rule.metric), value(others, rule.metric), pairs=tuple(pairs))
 
 
 def value(runs: pd.DataFrame, name: str) -> Value:
@@ -106,36 +127,66 @@ def value(runs: pd.DataFrame, name: str) -> Value:
     return Value(None, None, 0, DIVERGED if lost and lost == len(runs) else NOT_RUN, lost)
 
 
-def decide(rule: RuleConfig, ours: Value, other: Value) -> Outcome:
-    """Whether `ours` stands to `other` as the rule says; a mean that leaves diverged runs out proves nothing."""
-    outcome = _decide(rule, ours, other)
-    partial = ours.mean is not None and (ours.diverged or (rule.relation == "close to" and other.diverged))
-    return "open" if outcome == "holds" and partial else outcome
+def decide(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """All comparisons of one claim, with their p-values corrected for each other, and decided."""
+    tested = [evidence(one.rule, one.ours, one.other) or (None, None, None) for one in comparisons]
+    p_for, p_against = (holm([found[side] for found in tested]) for side in (1, 2))  # type: ignore[misc]
+    corrected = zip(comparisons, tested, p_for, p_against, strict=True)
+    return [_decide(one._replace(effect=found[0], p_for=p, p_against=q)) for one, found, p, q in corrected]
 
 
-def _decide(rule: RuleConfig, ours: Value, other: Value) -> Outcome:
-    if NOT_RUN in (ours.state, other.state):
-        return "missing"
-    if ours.mean is None:
-        return "fails"
-    if other.mean is None:
-        return "holds" if rule.relation in ("above", "at least") else "fails"
-    difference, error = ours.mean - other.mean, 2 * standard_error(ours, other)
-    counts = max(rule.margin, error)
+def evidence(rule: RuleConfig, ours: Value, other: Value | None) -> tuple[Effect, float, float] | None:
+    """The effect, the p-value of "the rule does not hold" and that of "it holds"; None where there is no test."""
+    if other is None or ours.mean is None or other.mean is None:
+        return None
+    sides = [Sample(one.mean or 0.0, one.sd, one.n) for one in (ours, other)]
+    effect = difference(sides[0], sides[1], factor=rule.margin if rule.relation == "times" else 1.0)
+    if effect is None:
+        return None
+    margin = rule.margin
     if rule.relation == "times":
-        ratio = ours.mean / other.mean if other.mean else float("inf")
-        return "holds" if ratio >= rule.margin else "fails" if ratio <= 1 else "open"
+        least = difference(sides[0], sides[1], factor=min(1.0, margin))
+        assert least is not None
+        return effect, least.p_above(0), effect.p_below(0)
     if rule.relation == "close to":
-        apart = abs(difference)
-        return "holds" if apart <= rule.margin else "fails" if apart > rule.margin + error else "open"
-    if difference < -counts or (rule.relation == "above" and difference == 0 == counts):
-        return "fails"
-    return "holds" if rule.relation == "at least" or difference > counts else "open"
+        outside = min(1.0, 2 * min(effect.p_above(margin), effect.p_below(-margin)))
+        return effect, max(effect.p_above(-margin), effect.p_below(margin)), outside
+    if rule.relation == "at least":
+        return effect, effect.p_above(-margin), effect.p_below(-margin)
+    return effect, effect.p_above(0), effect.p_below(margin)
 
 
-def standard_error(ours: Value, other: Value) -> float:
-    """That of the difference of two means over seeds; 0 where no spread is known."""
-    return sqrt(sum(side.sd**2 / side.n for side in (ours, other) if side.sd is not None and side.n))
+def _decide(one: Comparison) -> Comparison:
+    """The outcome of a comparison whose p-values are known."""
+    ours, other, relation = one.ours, one.other, one.rule.relation
+    if other is None:
+        return one._replace(why=_count_why(one))
+    if NOT_RUN in (ours.state, other.state):
+        return one._replace(outcome="missing", why="runs are missing")
+    if ours.mean is None or other.mean is None:
+        lost = [side.diverged for side in (ours, other) if side.mean is None]
+        if min(lost) < 2:
+            return one._replace(outcome="open", why="one run diverged, and there is no other")
+        better = ours.mean is not None and relation in ("above", "at least")
+        return one._replace(outcome="holds" if better and not ours.diverged else "open" if better else "fails")
+    if one.effect is None or one.p_for is None or one.p_against is None:
+        return one._replace(outcome="open", why="one seed: nothing is known of another training")
+    if one.p_against <= ALPHA:
+        return one._replace(outcome="fails")
+    if one.p_for <= ALPHA and _claimed(one):
+        if ours.diverged or (relation == "close to" and other.diverged):
+            return one._replace(outcome="open", why="the mean leaves diverged runs out")
+        return one._replace(outcome="holds")
+    return one._replace(outcome="open", why="the interval holds both")
+
+
+def _claimed(one: Comparison) -> bool:
+    """Whether the estimate is what the rule claims."""
+    assert one.effect is not None
+    estimate, margin = one.effect.estimate, one.rule.margin
+    if one.rule.relation == "close to":
+        return abs(estimate) <= margin
+    return estimate >= {"above": margin, "at least": -margin}.get(one.rule.relation, 0.0)
 
 
 def _status(runs: pd.DataFrame, relation: str) -> Outcome:
@@ -143,7 +194,16 @@ def _status(runs: pd.DataFrame, relation: str) -> Outcome:
         return "missing"
     lost = runs["status"] == DIVERGED
     wanted = lost if relation == "diverges" else ~lost
+    if len(runs) < 2:
+        return "open"
     return "holds" if wanted.all() else "fails" if not wanted.any() else "open"
+
+
+def _count_why(one: Comparison) -> str:
+    if one.outcome == "open":
+        runs = one.ours.n + one.ours.diverged
+        return "one run is no count" if runs < 2 else f"{one.ours.diverged} of {runs} runs diverged"
+    return "runs are missing" if one.outcome == "missing" else ""
 
 
 def state(rule: RuleConfig, titles: dict[str, str]) -> str:
@@ -158,7 +218,7 @@ def state(rule: RuleConfig, titles: dict[str, str]) -> str:
     than = titles.get(rule.than, rule.than) if isinstance(rule.than, str) else shown.show(rule.than or 0.0)
     margin = format(rule.margin, "g")
     relation = {
-        "above": f"above {than}" + (f" by more than {margin}" if rule.margin else ""),
+        "above": f"above {than}" + (f" by at least {margin}" if rule.margin else ""),
         "at least": f"at least {than}" + (f" − {margin}" if rule.margin else ""),
         "close to": f"within {margin} of {than}",
         "times": f"at least {margin} times {than}",

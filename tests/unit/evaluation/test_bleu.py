@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 import sacrebleu
 
-from reluformer.evaluation.bleu import bleu, chrf, tokenized_bleu
+from reluformer.evaluation.bleu import bleu, chrf, count, half_width, score_counts, tokenized_bleu, written
 
 HYPOTHESES = ["The cat sat on the mat today", "there is a green house on the hill", "it rains a lot in the autumn here"]
 REFERENCES = [
@@ -58,3 +58,15 @@ def test_nothing_scores_nothing_and_unequal_numbers_are_refused():
     assert bleu([], []) is None
     with pytest.raises(ValueError, match="1 hypotheses for 2 references"):
         bleu(["a"], ["a", "b"])
+
+
+def test_any_set_of_segments_is_scored_from_the_counts():
+    counts = count(written(), HYPOTHESES, REFERENCES)
+    assert score_counts(counts) == bleu(HYPOTHESES, REFERENCES)["score"]
+    assert score_counts(counts[1:]) == pytest.approx(bleu(HYPOTHESES[1:], REFERENCES[1:])["score"])
+    assert score_counts(counts[:0]) is None and half_width(counts[:1]) is None
+
+
+def test_the_interval_is_that_of_sacrebleu():
+    scored = sacrebleu.BLEU().corpus_score(HYPOTHESES * 9, [REFERENCES * 9], n_bootstrap=1000)
+    assert bleu(HYPOTHESES * 9, REFERENCES * 9)["ci"] == pytest.approx(scored._ci)

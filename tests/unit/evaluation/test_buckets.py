@@ -1,6 +1,6 @@
 import pytest
 
-from reluformer.evaluation.bleu import bleu, tokenized_bleu
+from reluformer.evaluation.bleu import bleu, count, tokenized, tokenized_bleu, written
 from reluformer.evaluation.buckets import describe_lengths, score_buckets, split_by_length
 
 
@@ -16,12 +16,15 @@ def test_every_segment_is_in_one_bucket():
 
 
 def test_each_bucket_is_scored_on_its_own_segments():
-    text = (["a b c d e", "x y z w v u"], ["a b c d f", "x y z w v u"])
-    rows = score_buckets([5, 25], (10, 20), text, text)
-    assert [(row["low"], row["high"], row["segments"]) for row in rows] == [(1, 10, 1), (21, None, 1)]
-    assert rows[0]["bleu"] == pytest.approx(bleu(["a b c d e"], ["a b c d f"])["score"])
-    assert rows[0]["tokenized_bleu"] == pytest.approx(tokenized_bleu(["a b c d e"], ["a b c d f"])["score"])
-    assert rows[1]["bleu"] == pytest.approx(100)
+    text = (["a b c d e", "g h i j k", "x y z w v u"], ["a b c d f", "g h i j l m", "x y z w v u"])
+    counts = {"bleu": count(written(), *text), "tokenized_bleu": count(tokenized(), *text)}
+    rows = score_buckets([5, 6, 25], (10, 20), counts)
+    assert [(row["low"], row["high"], row["segments"]) for row in rows] == [(1, 10, 2), (21, None, 1)]
+    short = [side[:2] for side in text]
+    assert rows[0]["bleu"] == pytest.approx(bleu(*short)["score"])
+    assert rows[0]["bleu_ci"] == pytest.approx(bleu(*short)["ci"])
+    assert rows[0]["tokenized_bleu"] == pytest.approx(tokenized_bleu(*short)["score"])
+    assert rows[1]["bleu"] == pytest.approx(100) and rows[1]["bleu_ci"] is None
 
 
 def test_lengths_are_described():

@@ -25,15 +25,15 @@ def test_documents_are_joined_across_their_segments():
 
 def test_perfect_translations_score_100():
     hypotheses = [REFERENCES[:2], REFERENCES[2:3], REFERENCES[3:]]
-    found = score_documents(SEGMENTS, hypotheses, REFERENCES)
-    assert found["d_bleu"]["score"] == pytest.approx(100)
+    found, counts = score_documents(SEGMENTS, hypotheses, REFERENCES)
+    assert found["d_bleu"]["score"] == pytest.approx(100) and len(counts) == 2
     assert found["s_bleu"]["score"] == pytest.approx(100)
     assert found["sentence_count_agreement"] == 1.0
 
 
 def test_sentences_are_scored_where_their_numbers_agree():
     hypotheses = [["One two three four five. Six seven eight nine."], ["Ten apples fell up."], REFERENCES[3:]]
-    found = score_documents(SEGMENTS, hypotheses, REFERENCES)
+    found, _ = score_documents(SEGMENTS, hypotheses, REFERENCES)
     assert found["sentence_count_agreement"] == pytest.approx(2 / 3)
     expected = bleu(["Ten apples fell up.", *REFERENCES[3:]], REFERENCES[2:])
     assert found["s_bleu"] == expected
@@ -42,5 +42,5 @@ def test_sentences_are_scored_where_their_numbers_agree():
 
 
 def test_no_agreement_gives_no_sentence_score():
-    found = score_documents(SEGMENTS, [["a"], ["b", "c"], ["d"]], REFERENCES)
+    found, _ = score_documents(SEGMENTS, [["a"], ["b", "c"], ["d"]], REFERENCES)
     assert found["s_bleu"] is None and found["sentence_count_agreement"] == 0.0

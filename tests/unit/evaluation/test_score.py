@@ -4,9 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sacrebleu
 
+from reluformer.evaluation.bleu import score_counts
 from reluformer.evaluation.score import score_run
 from reluformer.model.config import ModelConfig
 from reluformer.run import RunConfig
@@ -85,6 +87,9 @@ def test_scores_equal_the_sacrebleu_command_line(tmp_path):
     assert [(row["low"], row["high"], row["segments"]) for row in found["buckets"]] == [(1, 10, 2), (11, 20, 1)]
     assert found["unit"] == "words" and found["lengths"]["max"] == 17
     assert "d_bleu" not in metrics
+    with np.load(folder / "counts.npz") as counts:
+        assert set(counts) == {"bleu", "tokenized_bleu"}
+        assert score_counts(counts["bleu"]) == metrics["bleu"]["score"]
 
 
 def test_a_cased_corpus_is_scored_cased_and_truecasing_undone(tmp_path):
@@ -110,6 +115,8 @@ def test_a_document_view_has_document_scores(tmp_path):
     assert found["metrics"]["s_bleu"]["score"] == pytest.approx(100)
     assert found["metrics"]["sentence_count_agreement"] == 1.0
     assert found["unit"] == "subword tokens"
+    with np.load(folder / "counts.npz") as counts:
+        assert {kind: len(rows) for kind, rows in counts.items()} == {"bleu": 2, "tokenized_bleu": 2, "d_bleu": 2}
     assert found["lengths"] == {"mean": 30.5, "median": 30.5, "p90": 31, "max": 31, "share_half": 0.0}
 
 
@@ -117,6 +124,8 @@ def test_a_diverged_run_has_scores_without_content(tmp_path):
     folder = run(tmp_path / "run", "D", [], status="diverged")
     score_run(folder, tmp_path / "no corpora needed")
     assert scores_of(folder) == {"status": "diverged", "metrics": {}, "buckets": [], "lengths": None}
+    with np.load(folder / "counts.npz") as counts:
+        assert not counts.files
 
 
 def test_translations_of_another_corpus_are_refused(tmp_path):

@@ -3,8 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from reluformer.paper.build import build_significance
 from reluformer.paper.claims import build_claims, label
 from reluformer.paper.outputs import claims_outputs, read_claims
+
+SEEDS = [1, 2, 3]
 
 
 @pytest.fixture
@@ -24,7 +27,8 @@ def ffn(transformer, softmax, layernorm):
 
     def fill(made):
         for run in made.experiment.study_runs("ffn-activation"):
-            made.write(run, score=scores[run.system])
+            made.write(run, score=scores[run.system] + 0.05 * (run.seed - 2))
+            made.translate(run, share=0.5 if run.system == "ffn-softmax" else 0.0)
 
     return fill
 
@@ -39,28 +43,55 @@ def ffn(transformer, softmax, layernorm):
     ],
 )
 def test_verdicts_follow_from_the_figures(judged, scores, verdict):
-    _, _, claims = judged(ffn(*scores))
+    _, _, claims = judged(ffn(*scores), seeds=SEEDS)
     assert claims["ffn-activation"]["verdict"] == verdict
     point = claims["ffn-activation"]["rules"][0]["points"][0]
-    assert point["ours"]["mean"] == scores[0] and point["other"]["mean"] == scores[1]
+    means = point["ours"]["mean"], point["other"]["mean"]
+    assert means == pytest.approx(scores[:2]) and point["ours"]["n"] == 3
+    low, high = point["interval"]
+    assert low < point["difference"] < high and point["difference"] == pytest.approx(scores[0] - scores[1])
+
+
+def test_a_claims_p_value_is_that_of_its_weakest_comparison_or_of_the_claim_itself(judged):
+    _, content, claims = judged(ffn(34.2, 33.1, 34.2), seeds=SEEDS)
+    points = [rule["points"][0] for rule in claims["ffn-activation"]["rules"]]
+    assert claims["ffn-activation"]["p"] == max(point["p_for"] for point in points) <= content["level"]
+    _, _, claims = judged(ffn(34.2, 33.1, 33.0), seeds=SEEDS)
+    points = [rule["points"][0] for rule in claims["ffn-activation"]["rules"]]
+    assert claims["ffn-activation"]["p"] == min(point["p_against"] for point in points) <= content["level"]
+
+
+def test_one_seed_leaves_a_claim_open_and_shows_the_test_sets_own_p_values(judged):
+    def fill(made):
+        ffn(34.2, 33.1, 34.2)(made)
+        build_significance(made.experiment, "ffn-activation", made.results)
+
+    _, _, claims = judged(fill, significance={"bootstrap": 200, "randomisation": 200})
+    claim = claims["ffn-activation"]
+    assert claim["verdict"] == "inconclusive" and claim["p"] is None
+    point = claim["rules"][0]["points"][0]
+    assert point["why"] == "one seed: nothing is known of another training"
+    assert point["test_set"]["bootstrap"] < 0.05 and point["test_set"]["randomisation"] < 0.05
+    assert "on the test set bootstrap p = 0.00" in claim["rules"][0]["seen"]
 
 
 def test_what_was_not_run_is_not_judged(judged):
     made, content, claims = judged(lambda made: None)
     assert {claim["verdict"] for claim in claims.values()} == {"not run", "by construction"}
+    assert {claim["p"] for claim in claims.values()} == {None}
     assert claims["equivalence"]["verdict"] == "by construction"
     assert set(claims) == set(read_claims(made.experiment)) and content["toy"] is False
 
 
 def test_divergence_is_a_finding(judged):
-    _, _, claims = judged(lambda made: made.fill("length-variance"))
+    _, _, claims = judged(lambda made: made.fill("length-variance"), seeds=SEEDS)
     assert claims["length-variance"]["verdict"] == "reproduced"
     assert claims["length-variance"]["rules"][0]["seen"] == "diverged"
     assert any("attention-relu/seed1" in run for run in claims["length-variance"]["runs"])
 
 
 def test_a_toy_verdict_is_labelled(judged):
-    made, content, claims = judged(ffn(34.2, 33.1, 34.2), toy=True)
+    made, content, claims = judged(ffn(34.2, 33.1, 34.2), toy=True, seeds=SEEDS)
     assert content["toy"] and label(claims["ffn-activation"]) == "toy: reproduced"
     assert label(claims["memory-size"]) == "not run"
     text = (made.results / "paper" / "claims.md").read_text(encoding="utf-8")
@@ -68,12 +99,12 @@ def test_a_toy_verdict_is_labelled(judged):
 
 
 def test_every_page_is_written_and_marks_what_is_reported(judged):
-    made, _, claims = judged(ffn(34.2, 33.1, 34.2))
+    made, _, claims = judged(ffn(34.2, 33.1, 34.2), seeds=SEEDS)
     for path in claims_outputs(str(made.results)):
         assert "34.22" in Path(path).read_text(encoding="utf-8")
     assert all(figure["source"] in "SAD?" for claim in claims.values() for figure in claim["reported"])
     text = (made.results / "paper" / "claims.md").read_text(encoding="utf-8")
-    assert "BLEU with ReLU 34.22 (S)" in text and "34.20 against 33.10" in text
+    assert "BLEU with ReLU 34.22 (S)" in text and "34.20 ± 0.05 against 33.10 ± 0.05, difference +1.10 [0." in text
 
 
 def test_a_study_that_was_not_chosen_leaves_its_claims_unjudged(judged):

@@ -49,3 +49,9 @@ def test_every_metric_is_found_by_its_own_name():
 def test_an_unknown_name_is_refused_with_the_nearest(name, near):
     with pytest.raises(SettingsError, match=f"unknown metric '{name}'; did you mean '{near}"):
         metric(name)
+
+
+def test_differences_and_intervals_as_text():
+    assert metric("bleu").show_difference(1.234) == "+1.23" and metric("updates").show_difference(-1200) == "-1,200"
+    assert metric("bleu").show_interval((0.5, 1.0)) == "[0.50, 1.00]"
+    assert metric("bleu").tested and not metric("updates").tested

@@ -18,7 +18,8 @@ def test_the_footer_states_dataset_updates_seeds_and_holes(make):
     made = make(toy=True, seeds=[1, 2])
     made.write(made.experiment.study_runs("ffn-activation")[0])
     lines = footer(made.experiment, "ffn-activation", frame_of(made, "ffn-activation"), made.results)
-    assert lines[0] == "Dataset: Some sentences. Updates: 500. Cells: mean ± standard deviation over 2 seeds."
+    assert lines[0].startswith("Dataset: Some sentences. Updates: 500. Cells: mean ± standard deviation over 2 seeds,")
+    assert lines[0].endswith("[the mean's 95 % interval by Student's t].")
     assert lines[1] == "5 of 6 runs are not there yet; their cells say so."
 
 

@@ -9,6 +9,7 @@ from reluformer.paper.outputs import (
     claims_outputs,
     read_claims,
     segment_length,
+    significance_inputs,
     study_inputs,
     study_outputs,
     study_system,
@@ -20,7 +21,8 @@ def test_a_study_makes_four_tables_and_two_files_a_figure(make):
     experiment = make().experiment
     paths = study_outputs(experiment, "variance-ratio")
     assert [f"results/paper/tables/variance-ratio.{form}" for form in ("csv", "md", "tex", "html")] == paths[:4]
-    assert paths[4:] == [f"results/paper/figures/variance-ratio-layers.{form}" for form in ("svg", "png")]
+    assert paths[4] == "results/paper/tables/variance-ratio-differences.csv"
+    assert paths[5:] == [f"results/paper/figures/variance-ratio-layers.{form}" for form in ("svg", "png")]
 
 
 def test_a_study_without_scores_needs_no_translation(make):
@@ -36,7 +38,16 @@ def test_a_study_without_scores_needs_no_translation(make):
 
 def test_a_study_of_scores_needs_no_analysis(make):
     files = {path.rsplit("/", 1)[1] for path in study_inputs(make().experiment, "ffn-activation")}
-    assert files == {"summary.json", "scores.json", "log.jsonl"}
+    assert files == {"summary.json", "scores.json", "log.jsonl", "ffn-activation.json"}
+
+
+def test_paired_tests_need_what_bleu_counts_and_only_studies_of_bleu_have_them(make):
+    experiment = make().experiment
+    assert "results/paper/significance/ffn-activation.json" in study_inputs(experiment, "ffn-activation")
+    assert {path.rsplit("/", 1)[1] for path in significance_inputs(experiment, "ffn-activation")} == {"counts.npz"}
+    assert not [path for path in study_inputs(experiment, "anisotropy") if "significance" in path]
+    claims = [path for path in claims_inputs(experiment) if "significance" in path]
+    assert "results/paper/significance/document-length.json" in claims
 
 
 def test_the_variance_law_is_an_input_of_its_figure(make):

@@ -1,6 +1,7 @@
 import statistics
 
 import pytest
+from scipy import stats
 
 from reluformer.paper.metrics import metric
 from reluformer.paper.records import records
@@ -24,7 +25,10 @@ def test_means_and_spreads_over_seeds(make):
     assert row["tokenized_bleu_mean"] == pytest.approx(statistics.mean(values))
     assert row["tokenized_bleu_sd"] == pytest.approx(statistics.stdev(values))
     assert row["tokenized_bleu_n"] == 3 and row["runs"] == 3
-    assert row["tokenized_bleu_text"] == "34.67 ± 4.04"
+    interval = stats.t.interval(0.95, 2, loc=statistics.mean(values), scale=stats.sem(values))
+    assert (row["tokenized_bleu_low"], row["tokenized_bleu_high"]) == pytest.approx(interval)
+    assert row["tokenized_bleu_text"] == "34.67 ± 4.04 [24.63, 44.71]"
+    assert row["tokenized_bleu_short"] == "34.67 ± 4.04"
     shown = shown_table(table, config, metrics)
     assert list(shown["system"]) == [
         "Transformer (ReLU FFN, Softmax attention)",
@@ -39,7 +43,7 @@ def test_one_seed_has_no_spread(make):
     made = make()
     made.fill("ffn-activation")
     table, _, _ = table_of(made, "ffn-activation")
-    assert table["tokenized_bleu_sd"].isna().all()
+    assert table["tokenized_bleu_sd"].isna().all() and table["tokenized_bleu_low"].isna().all()
     assert "±" not in table["tokenized_bleu_text"].iloc[0]
 
 
@@ -101,3 +105,22 @@ def test_documents_are_told_apart_by_length(make):
     shown = shown_table(*table_of(made, "document-length"))
     assert list(shown.columns)[:2] == ["L", "system"] and sorted(set(shown["L"])) == [64, 128]
     assert list(shown["s-BLEU"].unique()) == ["–"]
+
+
+def test_cells_carry_the_marks_of_what_is_significant(make):
+    made = make(seeds=[1, 2])
+    for run in made.experiment.study_runs("ffn-activation"):
+        made.write(run, score=30.0 + run.seed, diverged=run.system == "ffn-softmax" and run.seed == 2)
+    config = made.experiment.studies["ffn-activation"]
+    metrics = [metric("tokenized_bleu")]
+    frame = records(made.experiment, "ffn-activation", metrics, made.results)
+    marks = {
+        (f"some-sentences/{system}", "tokenized_bleu"): "*†" for system in ("ffn-softmax", "ffn-softmax-layernorm")
+    }
+    table = cells(frame, config, metrics, marks)
+    assert list(table["tokenized_bleu_text"]) == [
+        "31.50 ± 0.71 [25.15, 37.85]",
+        "31.00 *† (1 of 2 diverged)",
+        "31.50 ± 0.71 [25.15, 37.85] *†",
+    ]
+    assert list(shown_table(table, config, metrics, "short").iloc[:, 1])[2] == "31.50 ± 0.71 *†"

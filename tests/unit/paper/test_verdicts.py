@@ -1,11 +1,12 @@
 import pandas as pd
 import pytest
+from scipy import stats
 
 from reluformer.paper.config import RuleConfig
 from reluformer.paper.metrics import metric
-from reluformer.paper.verdicts import Value, compare, decide, standard_error, state, total, value
+from reluformer.paper.verdicts import Comparison, Value, compare, decide, evidence, state, total, value
 
-DIVERGED, MISSING = Value(None, None, 0, "diverged"), Value(None, None, 0, "not run")
+LOST, MISSING = Value(None, None, 0, "diverged", 2), Value(None, None, 0, "not run")
 
 
 def v(mean, sd=None, n=1):
@@ -16,100 +17,153 @@ def rule(relation, margin=0.0, than="b", **keys):
     return RuleConfig(system="a", relation=relation, than=than, margin=margin, metric="bleu", **keys)
 
 
+def decided(a_rule, ours, other):
+    return decide([Comparison(a_rule, {}, ours, other)])[0]
+
+
 @pytest.mark.parametrize(
     ("relation", "margin", "ours", "other", "outcome"),
     [
-        ("above", 0.3, v(10.4), v(10), "holds"),
-        ("above", 0.3, v(10.2), v(10), "open"),
-        ("above", 0.3, v(9.8), v(10), "open"),
-        ("above", 0.3, v(9.6), v(10), "fails"),
-        ("above", 0.3, v(10.5, 0.5, 2), v(10, 0.5, 2), "open"),  # 2 standard errors: 1.0
-        ("above", 0.3, v(11.1, 0.5, 2), v(10, 0.5, 2), "holds"),
-        ("above", 0.0, v(10), v(10), "fails"),
-        ("at least", 0.3, v(9.8), v(10), "holds"),
-        ("at least", 0.3, v(9.6), v(10), "fails"),
-        ("at least", 0.3, v(9.6, 0.5, 2), v(10, 0.5, 2), "holds"),
-        ("close to", 0.5, v(10.4), v(10), "holds"),
-        ("close to", 0.5, v(10.6), v(10), "fails"),
-        ("close to", 0.5, v(10.6, 0.1, 2), v(10, 0.1, 2), "open"),  # 0.5 + 0.2
-        ("close to", 0.5, v(10.8, 0.1, 2), v(10, 0.1, 2), "fails"),
-        ("times", 3, v(30), v(10), "holds"),
-        ("times", 3, v(20), v(10), "open"),
-        ("times", 3, v(9), v(10), "fails"),
-        ("times", 0.8, v(9), v(10), "holds"),
-        ("times", 0.8, v(7), v(10), "fails"),
-        ("above", 0.3, DIVERGED, v(10), "fails"),
-        ("above", 0.3, v(10), DIVERGED, "holds"),
-        ("close to", 0.3, v(10), DIVERGED, "fails"),
-        ("above", 0.3, MISSING, v(10), "missing"),
-        ("above", 0.3, v(10), MISSING, "missing"),
+        ("above", 0.3, v(11, 0.1, 3), v(10, 0.1, 3), "holds"),
+        ("above", 0.3, v(10.25, 0.01, 3), v(10, 0.01, 3), "fails"),  # above, but surely by less than the margin
+        ("above", 0.3, v(10.25, 0.05, 3), v(10, 0.05, 3), "open"),  # above, perhaps by the margin
+        ("above", 0.3, v(11, 1.0, 3), v(10, 1.0, 3), "open"),
+        ("above", 0.3, v(9, 0.1, 3), v(10, 0.1, 3), "fails"),
+        ("above", 0.0, v(10, 0.1, 3), v(10, 0.1, 3), "open"),
+        ("at least", 0.3, v(10, 0.1, 3), v(10, 0.1, 3), "holds"),
+        ("at least", 0.3, v(9.8, 0.3, 3), v(10, 0.3, 3), "open"),
+        ("at least", 0.3, v(9, 0.1, 3), v(10, 0.1, 3), "fails"),
+        ("close to", 0.5, v(10.1, 0.1, 3), v(10, 0.1, 3), "holds"),
+        ("close to", 0.5, v(10.1, 0.5, 3), v(10, 0.5, 3), "open"),  # TOST: no evidence is not equality
+        ("close to", 0.5, v(11, 0.1, 3), v(10, 0.1, 3), "fails"),
+        ("close to", 0.5, v(9, 0.1, 3), v(10, 0.1, 3), "fails"),
+        ("times", 3, v(31, 0.2, 3), v(10, 0.2, 3), "holds"),
+        ("times", 3, v(29.9, 1.0, 3), v(10, 0.2, 3), "open"),
+        ("times", 3, v(20, 0.2, 3), v(10, 0.2, 3), "fails"),
+        ("times", 0.8, v(9, 0.1, 3), v(10, 0.1, 3), "holds"),
+        ("times", 0.8, v(7, 0.1, 3), v(10, 0.1, 3), "fails"),
+        ("above", 0.3, v(12), v(10), "open"),  # one seed
+        ("above", 0.3, v(12, 0.1, 3), v(10), "open"),
+        ("above", 0.3, LOST, v(10, 0.1, 3), "fails"),
+        ("above", 0.3, v(10, 0.1, 3), LOST, "holds"),
+        ("above", 0.3, v(10, 0.1, 3), LOST._replace(diverged=1), "open"),
+        ("close to", 0.3, v(10, 0.1, 3), LOST, "fails"),
+        ("above", 0.3, MISSING, v(10, 0.1, 3), "missing"),
+        ("above", 0.3, v(10, 0.1, 3), MISSING, "missing"),
     ],
 )
 def test_decisions(relation, margin, ours, other, outcome):
-    assert decide(rule(relation, margin), ours, other) == outcome
+    assert decided(rule(relation, margin), ours, other).outcome == outcome
 
 
-def test_the_error_is_that_of_a_difference_of_means():
-    assert standard_error(v(1, 0.3, 3), v(2, 0.4, 4)) == pytest.approx((0.09 / 3 + 0.16 / 4) ** 0.5)
-    assert standard_error(v(1), v(2)) == 0.0
+def test_the_p_values_are_those_of_scipy():
+    a, b = [34.1, 34.6, 34.3], [33.2, 33.0, 33.9]
+
+    def p(shift, side):
+        return stats.ttest_ind([x - shift for x in a], b, equal_var=False, alternative=side).pvalue
+
+    sides = (v(pd.Series(a).mean(), pd.Series(a).std(), 3), v(pd.Series(b).mean(), pd.Series(b).std(), 3))
+    effect, p_for, p_against = evidence(rule("above", 0.3), *sides)
+    assert p_for == pytest.approx(p(0, "greater")) and p_against == pytest.approx(p(0.3, "less"))
+    assert effect.estimate == pytest.approx(0.9667, abs=1e-4)
+    _, p_for, p_against = evidence(rule("at least", 0.3), *sides)
+    assert p_for == pytest.approx(p(-0.3, "greater")) and p_against == pytest.approx(p(-0.3, "less"))
+    _, p_for, p_against = evidence(rule("close to", 0.5), *sides)
+    assert p_for == pytest.approx(max(p(-0.5, "greater"), p(0.5, "less")))
+    assert p_against == pytest.approx(min(1, 2 * min(p(0.5, "greater"), p(-0.5, "less"))))
+
+
+def test_p_values_are_corrected_within_a_claim():
+    sides = v(10.6, 0.2, 3), v(10, 0.2, 3)
+    alone = decided(rule("above", 0.3), *sides)
+    several = decide([Comparison(rule("above", 0.3), {}, *sides)] * 5)
+    assert alone.outcome == "holds" and {one.outcome for one in several} == {"open"}
+    assert several[0].p_for == pytest.approx(5 * alone.p_for)
+
+
+def test_an_open_rule_says_why():
+    assert decided(rule("above", 0.3), v(12), v(10)).why == "one seed: nothing is known of another training"
+    assert decided(rule("above", 0.3), v(11, 1.0, 3), v(10, 1.0, 3)).why == "the interval holds both"
 
 
 def frame(*rows):
-    return pd.DataFrame(rows, columns=["system", "slots", "status", "bleu"])
+    table = pd.DataFrame(rows, columns=["system", "slots", "status", "bleu"])
+    table["seed"] = table.groupby(["system", "slots"]).cumcount() + 1
+    return table.assign(run=[f"{row.system}+{row.slots}/{row.seed}" for row in table.itertuples()])
 
 
 NAN = float("nan")
 
 
+def several(*means):
+    """Two runs of each (system, slots, mean), 0.02 apart."""
+    return frame(*((name, at, "finished", mean + d) for name, at, mean in means for d in (-0.01, 0.01)))
+
+
+def outcomes(a_rule, runs, keys):
+    return [(one.at, one.outcome) for one in decide(compare(a_rule, runs, keys))]
+
+
 def test_every_point_is_compared_and_the_worst_counts():
-    runs = frame(
-        ("a", 32, "finished", 11.0),
-        ("b", 32, "finished", 10.0),
-        ("a", 64, "finished", 9.0),
-        ("b", 64, "finished", 10.0),
-    )
-    outcomes = [one.outcome for one in compare(rule("above"), runs, ["slots"])]
-    assert outcomes == ["holds", "fails"] and total(outcomes) == "fails"
-    only = compare(rule("above", where={"slots": [32, 4096]}), runs, ["slots"])
-    assert [(one.at, one.outcome) for one in only] == [({"slots": 32}, "holds")]
-    assert [one.at for one in compare(rule("above", unless={"slots": [32]}), runs, ["slots"])] == [{"slots": 64}]
-    assert total([one.outcome for one in compare(rule("above", where={"slots": [4096]}), runs, ["slots"])]) == "missing"
+    runs = several(("a", 32, 11.0), ("b", 32, 10.0), ("a", 64, 9.0), ("b", 64, 10.0))
+    found = outcomes(rule("above"), runs, ["slots"])
+    assert found == [({"slots": 32}, "holds"), ({"slots": 64}, "fails")]
+    assert total(outcome for _, outcome in found) == "fails"
+    assert outcomes(rule("above", where={"slots": [32, 4096]}), runs, ["slots"]) == [({"slots": 32}, "holds")]
+    assert [at for at, _ in outcomes(rule("above", unless={"slots": [32]}), runs, ["slots"])] == [{"slots": 64}]
+    assert total(o for _, o in outcomes(rule("above", where={"slots": [4096]}), runs, ["slots"])) == "missing"
+
+
+def test_runs_of_one_seed_are_pairs():
+    runs = several(("a", 32, 11.0), ("b", 32, 10.0))
+    assert compare(rule("above"), runs, ["slots"])[0].pairs == (("a+32/1", "b+32/1"), ("a+32/2", "b+32/2"))
 
 
 def test_a_number_may_be_the_other_side():
-    runs = frame(("a", 1, "finished", 0.9))
-    assert compare(rule("above", than=0.85), runs, [])[0].outcome == "holds"
+    assert outcomes(rule("above", than=0.85), several(("a", 1, 0.9)), []) == [({}, "open")]
+    assert outcomes(rule("above", than=0.5), several(("a", 1, 0.9)), []) == [({}, "holds")]
 
 
-def test_statuses_are_judged():
+def test_statuses_are_counted():
     diverges = RuleConfig(system="a", relation="diverges")
     trains = RuleConfig(system="a", relation="trains")
     columns = ["system", "slots", "status", "tokenized_bleu"]
-    lost = pd.DataFrame([("a", 1, "diverged", NAN), ("a", 1, "diverged", NAN)], columns=columns)
-    mixed = pd.DataFrame([("a", 1, "diverged", NAN), ("a", 1, "finished", 1.0)], columns=columns)
-    hole = pd.DataFrame([("a", 1, "diverged", NAN), ("a", 1, "not run", NAN)], columns=columns)
-    found = [[compare(one, runs, [])[0].outcome for one in (diverges, trains)] for runs in (lost, mixed, hole)]
-    assert found == [["holds", "fails"], ["open", "open"], ["missing", "missing"]]
+    lost = [("a", 1, "diverged", NAN)]
+    found = {}
+    for name, rows in {
+        "both": lost * 2,
+        "mixed": [*lost, ("a", 1, "finished", 1.0)],
+        "hole": [*lost, ("a", 1, "not run", NAN)],
+        "one": lost,
+    }.items():
+        runs = pd.DataFrame(rows, columns=columns)
+        found[name] = [decide(compare(one, runs, []))[0].outcome for one in (diverges, trains)]
+    assert found == {
+        "both": ["holds", "fails"],
+        "mixed": ["open", "open"],
+        "hole": ["missing", "missing"],
+        "one": ["open", "open"],
+    }
 
 
 def test_a_system_whose_runs_all_diverged_is_no_hole():
-    assert value(frame(("a", 1, "diverged", NAN)), "bleu") == DIVERGED._replace(diverged=1)
+    assert value(frame(("a", 1, "diverged", NAN)), "bleu") == LOST._replace(diverged=1)
     assert value(frame(("a", 1, "diverged", NAN), ("a", 1, "not run", NAN)), "bleu") == MISSING._replace(diverged=1)
     assert value(frame(("a", 1, "diverged", NAN), ("a", 1, "finished", 3.0)), "bleu") == v(3.0)._replace(diverged=1)
 
 
 def test_a_mean_that_leaves_diverged_runs_out_proves_nothing():
-    lucky = v(20)._replace(diverged=1)
-    assert decide(rule("above", 0.3), lucky, v(10)) == "open"
-    assert decide(rule("above", 0.3), v(20), v(10)._replace(diverged=1)) == "holds"
-    assert decide(rule("close to", 0.3), v(20), lucky) == "open"
-    assert decide(rule("above", 0.3), v(5)._replace(diverged=1), v(10)) == "fails"
-    assert lucky.text(metric("bleu")) == "20.00 (1 more diverged)"
+    lucky = v(20, 0.1, 2)._replace(diverged=1)
+    assert decided(rule("above", 0.3), lucky, v(10, 0.1, 3)).outcome == "open"
+    assert decided(rule("above", 0.3), v(20, 0.1, 3), v(10, 0.1, 2)._replace(diverged=1)).outcome == "holds"
+    assert decided(rule("close to", 0.3), v(20, 0.1, 3), lucky).outcome == "open"
+    assert decided(rule("above", 0.3), v(5, 0.1, 2)._replace(diverged=1), v(10, 0.1, 3)).outcome == "fails"
+    assert v(20)._replace(diverged=1).text(metric("bleu")) == "20.00 (1 more diverged)"
 
 
 def test_rules_are_stated_in_words():
     titles = {"a": "Alpha", "b": "Beta"}
-    assert state(rule("above", 0.3), titles) == "BLEU (sacreBLEU): Alpha above Beta by more than 0.3"
+    assert state(rule("above", 0.3), titles) == "BLEU (sacreBLEU): Alpha above Beta by at least 0.3"
     assert state(rule("times", 3, where={"slots": [1, 2]}), titles).endswith(
         "Alpha at least 3 times Beta [slots in {1, 2}]"
     )

@@ -1,19 +1,29 @@
-"""BLEU by the length of the source: all systems in one panel, the bucket sizes as bars behind; a panel a view."""
+"""BLEU by the length of the source: all systems in one panel, the bucket sizes as bars behind; a panel a view.
+
+Whiskers are 95 % bootstrap intervals over a bucket's segments, by sacreBLEU: how far the test set decides the score.
+"""
 
 from __future__ import annotations
 
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 
+from reluformer.evaluation.bleu import LEAST
 from reluformer.paper.metrics import SCORES
 from reluformer.paper.plots.plot import Plot
 from reluformer.paper.plots.style import Drawing, empty, grid
 
 TITLES = {"bleu": "BLEU (sacreBLEU)", "tokenized_bleu": "BLEU (tokenised, lower-cased)"}
 Label = tuple[int, int | None]
+APART = 0.07
+"""Between two systems in one bucket, in buckets."""
+SIZES = "Grey bars: the number of test segments in each bucket."
+WHISKERS = (
+    f"Whiskers: 95 % bootstrap interval over a bucket's segments, the mean over seeds; none below {LEAST} segments."
+)
 
 
 def draw(plot: Plot) -> Drawing:
@@ -28,7 +38,7 @@ def draw(plot: Plot) -> Drawing:
         if isinstance(packing, str):
             axes.set_title(f"L = {length:.0f}, {packing} documents")
         handles |= draw_view(axes, plot, part, scores, measure)
-    return Drawing(figure, [*plot.notes(frame), "Grey bars: the number of test segments in each bucket."], handles)
+    return Drawing(figure, [*notes(plot, frame), SIZES, WHISKERS], handles)
 
 
 def draw_view(axes: Axes, plot: Plot, part: pd.DataFrame, scores: dict[str, Any], measure: str) -> dict[str, Any]:
@@ -42,22 +52,34 @@ def draw_view(axes: Axes, plot: Plot, part: pd.DataFrame, scores: dict[str, Any]
     sizes = [next(run[label]["segments"] for run in found.values() if label in run) for label in buckets]
     draw_sizes(axes, sizes)
     handles = {}
-    for series, look in plot.looks(part).items():
+    looks = plot.looks(part)
+    for place, (series, look) in enumerate(looks.items()):
         members = part[part["series"] == series]
         points = []
         for position, label in enumerate(buckets):
-            values = [found[r][label][measure] for r in members["run"] if r in found and label in found[r]]
-            if known := [value for value in values if value is not None]:
-                points.append((position, mean(known), stdev(known) if len(known) > 1 else 0.0))
+            rows = [found[run][label] for run in members["run"] if run in found and label in found[run]]
+            if known := [row[measure] for row in rows if row[measure] is not None]:
+                at = position + APART * (place - (len(looks) - 1) / 2)
+                points.append((at, mean(known), whisker(rows, f"{measure}_ci")))
         if points:
-            x, y, spread = (list(column) for column in zip(*points, strict=True))
-            bars = axes.errorbar(x, y, spread if any(spread) else None, capsize=2, **look)
-            handles[series] = bars
+            x, y, reach = (list(column) for column in zip(*points, strict=True))
+            handles[series] = axes.errorbar(x, y, reach, capsize=2, elinewidth=0.9, **look)
     axes.set_xticks(range(len(buckets)), [name(label) for label in buckets])
     axes.set_xlabel(f"source length ({unit})")
     axes.set_ylabel(TITLES[measure])
     axes.set_ylim(bottom=0)
     return handles
+
+
+def whisker(rows: list[dict[str, Any]], name: str) -> float:
+    """Half the interval of one bucket, the mean over its runs; 0 where it is not known well."""
+    known = [row[name] for row in rows if row["segments"] >= LEAST and row.get(name) is not None]
+    return mean(known) if known else 0.0
+
+
+def notes(plot: Plot, frame: pd.DataFrame) -> list[str]:
+    """What a plot says below, but for the seeds' spread, which is not drawn here."""
+    return [line for line in plot.notes(frame) if not line.startswith("Mean over")]
 
 
 def draw_sizes(axes: Axes, sizes: list[int]) -> None:

@@ -13,8 +13,19 @@ def test_all_systems_and_the_bucket_sizes_in_one_panel(make, plot_of):
     assert len(drawing.handles) == 3
     line = drawing.handles["Softmax in the FFN"].lines[0]
     assert list(line.get_ydata()) == pytest.approx([21.5, 20.5, 19.5, 18.5, 17.5, 16.5])
-    assert [patch.get_height() for patch in behind.patches] == [1200, 600, 400, 300, 240, 200]
+    assert [patch.get_height() for patch in behind.patches] == [1200, 600, 400, 300, 240, 40]
     assert behind.texts[0].get_text() == "1,200"
+
+
+def test_whiskers_are_bootstrap_intervals_of_buckets_that_are_large_enough(make, plot_of):
+    made = make(seeds=[1, 2])
+    made.fill("ffn-activation")
+    drawing = buckets.draw(plot_of(made, "ffn-activation", "length"))
+    (bars,) = drawing.handles["Softmax in the FFN"].lines[2]
+    heights = [round(float(top - bottom) / 2, 6) for (_, bottom), (_, top) in bars.get_segments()]
+    assert heights == [0.5, 1.5, 2.5, 3.5, 4.5, 0.0]  # the last has 40 segments
+    assert any(line.startswith("Whiskers: 95 % bootstrap interval") for line in drawing.notes)
+    assert not any("standard deviation" in line for line in drawing.notes)
 
 
 def test_a_panel_for_each_length_of_documents(make, plot_of):

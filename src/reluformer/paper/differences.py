@@ -1,0 +1,140 @@
+"""Every row of a study's table against its baseline: across seeds, and on the test set; what is significant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from reluformer.evaluation.significance import TESTS
+from reluformer.experiment import Experiment
+from reluformer.paper.comparisons import baseline, baseline_runs
+from reluformer.paper.config import StudyConfig
+from reluformer.paper.inference import ALPHA, difference, holm, sample, show_p
+from reluformer.paper.metrics import Metric
+from reluformer.paper.outputs import PAIRED
+from reluformer.paper.paired import PairedTests
+from reluformer.paper.records import DIVERGED, system_title
+from reluformer.paper.tables import KEY_TITLES, key_columns, point_of
+
+SEEDS, TEST_SET = "*", "†"
+"""Marks of a significant difference: across seeds; on the test set."""
+COLUMNS = ["point", "metric", "n", "baseline_n", "difference", "low", "high", "p_seeds", "holm_seeds"]
+COLUMNS += [f"{kind}_{test}" for test in TESTS for kind in ("p", "holm")] + ["marks"]
+
+
+def differences(
+    experiment: Experiment, study: str, frame: pd.DataFrame, metrics: Sequence[Metric], results: Path
+) -> pd.DataFrame:
+    """A row for each point of a study that is not the baseline, and each metric that is tested.
+
+    Columns: the keys; `point` (DATASET/SYSTEM); `n` and `baseline_n` seeds; `difference` of the means with its 95 %
+    interval `low`..`high` and `p_seeds` by Welch's t (none of one seed); `p_bootstrap` and `p_randomisation` on the
+    test set, the largest over seed-matched pairs. All are two-sided; `holm_...` are corrected for all comparisons of
+    the kind in the table. `marks` holds `*` where `holm_seeds`, `†` where both test-set p-values are at most 0.05.
+    """
+    config = experiment.studies[study]
+    other_of = {ours.path: other.path for ours, other in baseline_runs(experiment, study).items()}
+    tests, by_run = PairedTests.read(study, results), frame.set_index("run")
+    keys = key_columns(config, frame)
+    rows = []
+    for _, group in frame.groupby(["dataset", *keys], sort=False, dropna=False):
+        pairs = [(run, other_of[run]) for run in group["run"] if run in other_of]
+        if not pairs:
+            continue
+        others = by_run.loc[[other for _, other in pairs]]
+        for metric in metrics:
+            if metric.tested:
+                found = {key: group[key].iloc[0] for key in keys}
+                rows.append(found | _row(group, others, pairs, metric, tests))
+    return _corrected(pd.DataFrame(rows, columns=[*keys, *COLUMNS]))
+
+
+def _row(
+    group: pd.DataFrame, others: pd.DataFrame, pairs: list[tuple[str, str]], metric: Metric, tests: PairedTests
+) -> dict[str, Any]:
+    ours, other = (side[metric.name].dropna().tolist() for side in (group, others))
+    row: dict[str, Any] = {"point": point_of(group), "metric": metric.name, "n": len(ours), "baseline_n": len(other)}
+    if len(ours) and len(other):
+        row["difference"] = sample(ours).mean - sample(other).mean
+        # The mean of those that did not diverge is not the system's.
+        whole = metric.survives or not any((side["status"] == DIVERGED).any() for side in (group, others))
+        if whole and (effect := difference(sample(ours), sample(other))):
+            row["low"], row["high"] = effect.interval
+            row["p_seeds"] = effect.p
+    if metric.name in PAIRED:
+        row |= {f"p_{test}": tests.worst(pairs, metric.name, test) for test in TESTS}
+    return row
+
+
+def _corrected(table: pd.DataFrame) -> pd.DataFrame:
+    for kind in ("seeds", *TESTS):
+        values = [None if pd.isna(p) else float(p) for p in table[f"p_{kind}"]]
+        table[f"holm_{kind}"] = holm(values)
+    seeds = table["holm_seeds"].astype(float) <= ALPHA
+    test_set = (table[[f"holm_{test}" for test in TESTS]].astype(float) <= ALPHA).all(axis=1)
+    table["marks"] = [SEEDS * one + TEST_SET * two for one, two in zip(seeds, test_set, strict=True)]
+    return table
+
+
+def baseline_title(experiment: Experiment, study: StudyConfig) -> str:
+    """What a table's rows are tested against, as people read it."""
+    parts = []
+    for key, value in baseline(study).items():
+        parts.append(system_title(experiment, value) if key == "system" else f"{KEY_TITLES.get(key, key)} = {value}")
+    return ", ".join(parts)
+
+
+def legend(experiment: Experiment, study: str, table: pd.DataFrame) -> list[str]:
+    """What the marks in a study's table mean, and what could not be tested."""
+    if table.empty:
+        return []
+    against = baseline_title(experiment, experiment.studies[study])
+    seeds, sets = int(table["p_seeds"].notna().sum()), int(table["p_bootstrap"].notna().sum())
+    lines = [f"No test across seeds against {against}: it takes two seeds of both."]
+    if seeds:
+        lines = [
+            f"{SEEDS} differs from {against} across seeds: Welch's t, two-sided, at {ALPHA} after Holm's correction "
+            f"for the {seeds} comparisons of this table."
+        ]
+    if sets:
+        lines.append(
+            f"{TEST_SET} differs from {against} on this test set, in every pair of runs with the same seed: "
+            f"sacreBLEU's paired bootstrap and paired approximate randomisation, both at {ALPHA} after Holm's "
+            f"correction for {sets} comparisons. It says nothing of another training."
+        )
+    return lines
+
+
+def marks(table: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """The marks of a table's cells, by point and metric."""
+    return {(row["point"], row["metric"]): row["marks"] for row in table.to_dict("records")}
+
+
+def shown(
+    experiment: Experiment, study: str, table: pd.DataFrame, metrics: Sequence[Metric]
+) -> dict[str, pd.DataFrame]:
+    """The tested differences as people read them, under their title; {} where nothing could be tested."""
+    known = table[table[["p_seeds", "p_bootstrap"]].notna().any(axis=1)]
+    if known.empty:
+        return {}
+    named = {metric.name: metric for metric in metrics}
+    rows = []
+    for row in known.to_dict("records"):
+        metric = named[row["metric"]]
+        text = metric.show_difference(row["difference"])
+        if not pd.isna(row["low"]):
+            text += f" {metric.show_interval((row['low'], row['high']))}"
+        keys = {KEY_TITLES.get(key, key): row[key] for key in table.columns[: -len(COLUMNS)] if not pd.isna(row[key])}
+        keys |= {"system": system_title(experiment, row["system"])}
+        cells = {"metric": metric.title, "difference": text, "significant": row["marks"] or "no"}
+        for kind in ("seeds", *TESTS):
+            p = row[f"holm_{kind}"]
+            cells[f"p ({kind})"] = "–" if pd.isna(p) else show_p(p).removeprefix("p ").removeprefix("= ")
+        rows.append(keys | cells)
+    title = (
+        f"Differences from {baseline_title(experiment, experiment.studies[study])}, p-values after Holm's correction"
+    )
+    return {title: pd.DataFrame(rows)}

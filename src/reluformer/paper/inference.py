@@ -1,0 +1,92 @@
+"""Statistics over seeds: Student's and Welch's t, one-sided tests against a bound, Holm's correction.
+
+A system's runs with different seeds are independent draws; their metric is taken as normal. One run says nothing about
+the spread, so that nothing here is known of it. The rules are stated in docs/statistics.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf, sqrt
+from statistics import mean, stdev
+from typing import NamedTuple
+
+from scipy.special import stdtr, stdtrit
+
+ALPHA = 0.05
+"""The level of every test; intervals cover 1 − ALPHA."""
+
+
+class Effect(NamedTuple):
+    """An estimate with its standard error and degrees of freedom."""
+
+    estimate: float
+    error: float
+    df: float
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % confidence interval."""
+        reach = float(stdtrit(self.df, 1 - ALPHA / 2)) * self.error
+        return self.estimate - reach, self.estimate + reach
+
+    def p_above(self, bound: float) -> float:
+        """p of "the effect is at most `bound`": small where it is above."""
+        if self.error == 0:
+            return 0.0 if self.estimate > bound else 1.0
+        return float(stdtr(self.df, (bound - self.estimate) / self.error))
+
+    def p_below(self, bound: float) -> float:
+        """p of "the effect is at least `bound`": small where it is below."""
+        return Effect(-self.estimate, self.error, self.df).p_above(-bound)
+
+    @property
+    def p(self) -> float:
+        """Two-sided p of "there is no effect"; 1 of an effect of exactly 0."""
+        return min(1.0, 2 * min(self.p_above(0), self.p_below(0)))
+
+
+class Sample(NamedTuple):
+    """Mean, standard deviation (n − 1; None of one seed) and number of seeds; n = 0: a number, known exactly."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+
+def sample(values: Sequence[float]) -> Sample:
+    """The sample of a metric's values, at least one."""
+    return Sample(mean(values), stdev(values) if len(values) > 1 else None, len(values))
+
+
+def mean_effect(of: Sample) -> Effect | None:
+    """A mean over n seeds by Student's t, with n − 1 degrees of freedom; None of one seed."""
+    return Effect(of.mean, of.sd / sqrt(of.n), of.n - 1) if of.sd is not None and of.n > 1 else None
+
+
+def difference(ours: Sample, other: Sample, factor: float = 1.0) -> Effect | None:
+    """`ours.mean − factor · other.mean` by Welch; None where a side's spread is not known."""
+    sides = [(ours, 1.0), (other, factor)]
+    if any(one.sd is None for one, _ in sides if one.n) or not (ours.n or other.n):
+        return None
+    estimate = ours.mean - factor * other.mean
+    parts = [((weight * (one.sd or 0.0)) ** 2 / one.n, one.n - 1) for one, weight in sides if one.n]
+    variance = sum(part for part, _ in parts)
+    spread = sum(part**2 / df for part, df in parts)
+    return Effect(estimate, sqrt(variance), variance**2 / spread if spread else inf)
+
+
+def holm(values: Sequence[float | None]) -> list[float | None]:
+    """p-values corrected for their number by Holm (1979), in their order; None stays, and counts for none."""
+    known = sorted((p, i) for i, p in enumerate(values) if p is not None)
+    corrected: list[float | None] = [None] * len(values)
+    worst = 0.0
+    for rank, (p, i) in enumerate(known):
+        worst = max(worst, min(1.0, (len(known) - rank) * p))
+        corrected[i] = worst
+    return corrected
+
+
+def show_p(p: float) -> str:
+    """`p = 0.012`, `p < 0.001`."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
