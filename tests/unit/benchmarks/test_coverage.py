@@ -1,0 +1,28 @@
+from benchmarks.coverage import claim, false_marks, over_seeds, translated
+from numpy.random import default_rng
+
+from reluformer.evaluation.bleu import score_counts
+
+
+def test_intervals_over_seeds_hold_the_truth():
+    for name, held in over_seeds(default_rng(1), 300):
+        assert 0.91 < held < 0.99, name
+
+
+def test_plain_claims_are_judged_as_they_are():
+    rng = default_rng(1)
+    assert {claim(rng, "above", [9.0], 3, (0.2, 0.2)) for _ in range(20)} == {"holds"}
+    assert {claim(rng, "above", [9.0, -9.0], 3, (0.2, 0.2)) for _ in range(20)} == {"fails"}
+    assert {claim(rng, "close to", [0.0], 3, (9.0, 9.0)) for _ in range(20)} == {"open"}
+    assert {claim(rng, "times", [4.0], 3, (0.2, 0.2)) for _ in range(20)} == {"holds"}
+
+
+def test_made_up_segments_look_like_translations():
+    (counts,) = translated(default_rng(1), 500)
+    assert 15 < score_counts(counts) < 60
+    assert (counts[:, 2:6] <= counts[:, 6:]).all() and (counts[:, 6] == counts[:, 0]).all()
+
+
+def test_equal_systems_seldom_differ():
+    rates = dict(false_marks(default_rng(1), 20))
+    assert rates["the table's mark: both"] <= 0.25
