@@ -6,4 +6,5 @@ from __future__ import annotations
 def test_help_lists_every_step_of_the_paper(run):
     result = run("--help")
     assert result.returncode == 0
-    assert all(f" {step} " in result.stdout for step in ["variance-law", "study", "claims", "overview", "schemas"])
+    steps = ["variance-law", "study", "significance", "claims", "overview", "schemas"]
+    assert all(f" {step} " in result.stdout for step in steps)
