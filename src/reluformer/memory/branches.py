@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from reluformer.memory.kernels.beam import has_kernel, path_mix, path_scores
+
 
 class Branches(NamedTuple):
     """W rows of a batch entry over slots that they share, each seeing t of them.
@@ -24,10 +26,14 @@ class Branches(NamedTuple):
 
     def scores(self, query: Tensor) -> Tensor:
         """q·k of each row with what it sees: query [B, H, W, D] -> [B, H, W, t]."""
+        if has_kernel(self.slots):
+            return path_scores(query, self.slots, self.path)
         return (self._seen() @ query[..., None]).squeeze(-1)
 
     def mix(self, weights: Tensor) -> Tensor:
         """Σ weight · slot of what each row sees: weights [B, H, W, t] -> [B, H, W, D]."""
+        if has_kernel(self.slots):
+            return path_mix(weights, self.slots, self.path)
         return (weights[..., None, :] @ self._seen()).squeeze(-2)
 
     def _seen(self) -> Tensor:

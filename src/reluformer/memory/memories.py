@@ -16,6 +16,7 @@ from reluformer.memory.activations import build_activation
 from reluformer.memory.after import GatedRMSNorm
 from reluformer.memory.config import MemoryConfig
 from reluformer.memory.linear import LearnedSlots, Linear, worthwhile
+from reluformer.memory.packed import Packed
 from reluformer.memory.penalty import Penalty
 from reluformer.memory.read import Reading, Slots, read
 from reluformer.memory.visible import Visible
@@ -98,12 +99,19 @@ class LearnedMemory(Memory):
         nn.init.xavier_uniform_(self.key)
         nn.init.xavier_uniform_(self.value)
         self.visible = Visible(slots)
+        self.packed: tuple[Packed, Packed] | None = None
+
+    def pack(self) -> None:
+        """Keeps packed copies of keys and values, and reads those; for inference."""
+        self.packed = Packed(self.key, self.key_bias), Packed(self.value.T)
 
     def forward(self, x: Tensor, rows: Tensor | None = None, penalise: bool = False, trace: bool = False) -> Recalled:
         """x [B, L, E]; rows: bool [B, L], false on padding, which the penalty leaves out."""
         key: Tensor | Slots = self.key
         value: Tensor | Slots = self.value
-        if worthwhile(x, self.key) and not trace:
+        if self.packed is not None and not trace:
+            key, value = self.packed
+        elif worthwhile(x, self.key) and not trace:
             key, value = LearnedSlots(self.key, self.key_bias), LearnedSlots(self.value)
         reading, seen = self._read(x, key, value, self.visible, rows, penalise, trace, bias=self.key_bias)
         output = reading.output if self.value_bias is None else reading.output + self.value_bias

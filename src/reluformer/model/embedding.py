@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, linear
 
+from reluformer.memory.packed import Packed
+
 
 def sinusoids(length: int, width: int) -> Tensor:
     """Positions 0 .. length-1 as [length, width] in fp32: sines, then cosines, as in fairseq."""
@@ -35,6 +37,7 @@ class Embeddings(nn.Module):
         self.target = nn.Parameter(self._start(vocabulary))
         self.source = None if share == "all" else nn.Parameter(self._start(vocabulary))
         self.output = nn.Parameter(self._start(vocabulary)) if share == "none" else None
+        self.packed: Packed | None = None
         self._exact = torch.empty(0, width)
         self._positions = self._exact
 
@@ -48,7 +51,11 @@ class Embeddings(nn.Module):
 
     def project(self, hidden: Tensor) -> Tensor:
         """hidden [..., E] -> logits [..., V]."""
-        return linear(hidden, self.output_weight)
+        return linear(hidden, self.output_weight) if self.packed is None else self.packed(hidden)
+
+    def pack(self) -> None:
+        """Keeps a packed copy of the output matrix, and projects with that; for inference."""
+        self.packed = Packed(self.output_weight)
 
     @property
     def output_weight(self) -> Tensor:

@@ -14,4 +14,6 @@ class TranslationConfig(Strict):
     length_penalty: float = Field(1.0, ge=0)
     max_ratio: float = Field(1.2, gt=0, description="hypothesis length limit: max_ratio · source + max_extra")
     max_extra: int = Field(10, ge=0)
-    batch_tokens: int = Field(4096, ge=1, description="source tokens of a batch, padding included")
+    batch_tokens: int = Field(
+        4096, ge=1, description="source tokens of a batch, padding included; on a CPU at most 1,200"
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,6 +12,11 @@ import torch
 from reluformer.corpus.subword import EOS, PAD
 from reluformer.translation.config import TranslationConfig
 from reluformer.translation.search import Decoder, Hypothesis, n_best_search
+
+T = TypeVar("T")
+
+CPU_TOKENS = 1200
+"""Most source tokens of a batch on a CPU."""
 
 
 def length_batches(lengths: np.ndarray, batch_tokens: int) -> Iterator[np.ndarray]:
@@ -52,12 +59,40 @@ def translate_n_best(
         BrokenModelError: the model predicts NaN or infinity.
     """
     lengths = np.array([len(source) + 1 for source in sources], dtype=np.int64)
-    hypotheses: dict[int, list[Hypothesis]] = {}
-    for batch in length_batches(lengths, config.batch_tokens):
+
+    def search(batch: np.ndarray) -> list[list[Hypothesis]]:
         src = np.full((len(batch), lengths[batch[0]]), PAD, dtype=np.int64)
         for row, index in enumerate(batch):
             src[row, : lengths[index]] = [*sources[index], EOS]
         mask = torch.from_numpy(np.arange(src.shape[1]) < lengths[batch, None])
-        found = n_best_search(model, torch.from_numpy(src).to(device), mask.to(device), config, n_best)
+        return n_best_search(model, torch.from_numpy(src).to(device), mask.to(device), config, n_best)
+
+    batches = list(length_batches(lengths, batch_tokens(int(lengths.sum()), config, device)))
+    hypotheses: dict[int, list[Hypothesis]] = {}
+    for batch, found in zip(batches, each(search, batches, device), strict=True):
         hypotheses.update(zip(batch.tolist(), found, strict=True))
     return [hypotheses[index] for index in range(len(sources))]
+
+
+def batch_tokens(tokens: int, config: TranslationConfig, device: torch.device | str) -> int:
+    """Source tokens of a batch, of `tokens` in all: on a CPU few enough for its caches and for every thread to work."""
+    if torch.device(device).type != "cpu":
+        return config.batch_tokens
+    return max(1, min(config.batch_tokens, CPU_TOKENS, -(-tokens // torch.get_num_threads())))
+
+
+def each(search: Callable[[np.ndarray], T], batches: Sequence[np.ndarray], device: torch.device | str) -> Iterator[T]:
+    """`search` of each batch, in their order; on a CPU as many at once as there are threads, each with one thread.
+
+    The matrices of a step are too small to be shared between threads. A single batch gets all of them.
+    """
+    threads = torch.get_num_threads()
+    if torch.device(device).type != "cpu" or min(threads, len(batches)) < 2:
+        yield from map(search, batches)
+        return
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            yield from pool.map(search, batches)
+    finally:
+        torch.set_num_threads(threads)

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from reluformer.corpus.subword import BOS, EOS, PAD
+from reluformer.memory.kernels.beam import best_tokens, has_kernel
 from reluformer.settings import SettingsError
 from reluformer.translation.config import TranslationConfig
 
@@ -165,12 +166,12 @@ def _continuations(logits: Tensor, scores: Tensor, k: int, *, first: bool, last_
     """The k best (all, where there are fewer) allowed continuations; a sentence with fewer is filled up with -inf.
 
     Args:
-        logits: [N·W, V].
+        logits: [N·W, V]; overwritten.
         scores: [N, W], Σ log p of the live hypotheses.
         first: nothing has been produced yet, so none may end.
         last_step: [N], true where a sentence is at its length limit, so that all must end.
     """
-    blocks = logits.split(ROWS if logits.device.type == "cpu" else len(logits))
+    blocks = logits.split(len(logits) if logits.device.type != "cpu" or has_kernel(logits) else ROWS)
     scanned = [_scan(block, k, [PAD, BOS, EOS] if first else [PAD, BOS]) for block in blocks]
     end, of_row, of_row_token = (torch.cat(parts) for parts in zip(*scanned, strict=True))
     # a row with NaN or +inf has no finite log-probability at all, any other row has at least one
@@ -191,10 +192,13 @@ def _continuations(logits: Tensor, scores: Tensor, k: int, *, first: bool, last_
 
 def _scan(logits: Tensor, k: int, banned: list[int]) -> tuple[Tensor, Tensor, Tensor]:
     """Of each row of logits [R, V]: log p of EOS [R], then the k best not banned, their log p and tokens [R, k]."""
-    log_p = logits.float().log_softmax(-1)
+    logits, k = logits.float(), min(k, logits.shape[1])
+    if has_kernel(logits):
+        return best_tokens(logits, k, EOS, banned)
+    log_p = logits.log_softmax(-1)
     end = log_p[:, EOS].clone()
     log_p[:, banned] = -torch.inf
-    return end, *top(log_p, min(k, log_p.shape[1]))
+    return end, *top(log_p, k)
 
 
 def few_moves(alive: Tensor) -> Tensor:

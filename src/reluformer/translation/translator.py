@@ -11,6 +11,7 @@ import torch
 
 from reluformer.corpus.text import Preprocessor, find_text
 from reluformer.evaluation.detokenise import detokenise_all
+from reluformer.memory.packed import pack
 from reluformer.model.files import load_model
 from reluformer.run import RunConfig, split_dataset
 from reluformer.settings import SettingsError, merge, parse
@@ -62,6 +63,7 @@ class Translator:
                 f"{self.config.model.vocabulary}: they do not belong together"
             )
         self.model, _ = load_model(folder, device)
+        pack(self.model)
         self.device = device
         view = split_dataset(self.config.dataset)[1]
         self.documents = view is not None

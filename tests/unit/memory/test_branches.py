@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from reluformer.memory.branches import Branches
+from reluformer.memory.kernels import beam
 
 
-def test_each_row_reads_its_own_path():
+@pytest.mark.parametrize("kernel", [True, False])
+def test_each_row_reads_its_own_path(kernel, monkeypatch):
+    if not kernel:
+        monkeypatch.setattr(beam, "library", lambda source: None)
     torch.manual_seed(0)
     batch, heads, rows, slots, tokens, width = 2, 3, 4, 11, 5, 8
     keys, values = torch.randn(2, batch, heads, slots, width)

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import threading
+
 import numpy as np
+import pytest
+import torch
 
 from reluformer.translation.config import TranslationConfig
-from reluformer.translation.decode import length_batches, translate
+from reluformer.translation.decode import each, length_batches, translate
 
 
 def test_batches_hold_similar_lengths_and_no_more_than_their_tokens():
@@ -31,3 +35,40 @@ def test_translations_come_in_the_order_of_the_sources_whatever_the_batches(toy_
 
 def test_no_sources_no_translations(toy_model):
     assert translate(toy_model(vocabulary=10), [], TranslationConfig()) == []
+
+
+def test_several_threads_translate_batches_of_their_own_and_find_the_same(make_model):
+    model = make_model("reluformer")
+    random = np.random.default_rng(1)
+    sources = [random.integers(5, 40, random.integers(1, 12)).astype(np.uint16) for _ in range(30)]
+    config = TranslationConfig(beam=3, batch_tokens=40)
+    alone = translate(model, sources, config)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        together = translate(model, sources, config)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+    assert [(h.tokens.tolist(), h.score) for h in together] == [(h.tokens.tolist(), h.score) for h in alone]
+
+
+def test_batches_are_searched_at_once_with_a_thread_each_and_a_failure_gives_the_threads_back():
+    barrier = threading.Barrier(2, timeout=20)
+
+    def search(batch):
+        if len(batch) == 1:
+            raise ValueError("broken")
+        barrier.wait()
+        return torch.get_num_threads()
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert list(each(search, [np.arange(2), np.arange(3)], "cpu")) == [1, 1]
+        with pytest.raises(ValueError, match="broken"):
+            list(each(search, [np.arange(1), np.arange(1)], "cpu"))
+        assert torch.get_num_threads() == 2
+        assert list(each(lambda batch: torch.get_num_threads(), [np.arange(1)], "cpu")) == [2]
+    finally:
+        torch.set_num_threads(threads)

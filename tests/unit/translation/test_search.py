@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reluformer.corpus.subword import BOS, EOS, PAD
+from reluformer.memory.kernels import beam
+from reluformer.memory.packed import pack
 from reluformer.settings import SettingsError
 from reluformer.translation.config import TranslationConfig
 from reluformer.translation.search import beam_search, few_moves, length_limits, n_best_search, top
@@ -269,3 +271,24 @@ def test_top_is_topk(rows, width, k, seed, ties):
 )
 def test_what_lives_on_stays_in_its_place_or_takes_one_that_is_free(alive, order):
     assert few_moves(torch.tensor([letter == "1" for letter in alive])).tolist() == order
+
+
+def test_without_a_compiler_the_search_is_the_same(toy_model, monkeypatch):
+    model = toy_model(vocabulary=300)
+    sources = [[7 + i] * (1 + i % 9) for i in range(40)]  # more rows than are looked at together
+    config = TranslationConfig(beam=4)
+    found = beam_search(model, *batch(*sources), config)
+    monkeypatch.setattr(beam, "library", lambda source: None)
+    for ours, other in zip(found, beam_search(model, *batch(*sources), config), strict=True):
+        assert ours.tokens.tolist() == other.tokens.tolist()
+        assert ours.score == pytest.approx(other.score, abs=1e-5)
+
+
+def test_every_system_translates_the_same_with_packed_weights(make_model, system, sources):
+    model = make_model(system)
+    config = TranslationConfig(beam=4, max_extra=4)
+    expected = beam_search(model, *batch(*sources), config)
+    pack(model)
+    for found, plain in zip(beam_search(model, *batch(*sources), config), expected, strict=True):
+        assert found.tokens.tolist() == plain.tokens.tolist()
+        assert found.score == pytest.approx(plain.score, abs=1e-4)

@@ -1,4 +1,4 @@
-"""Compiles `cpu.cpp` once for a machine and keeps the library in a cache: `library()`.
+"""Compiles a C++ file once for a machine and keeps the library in a cache: `library()`.
 
 The cache is `$RELUFORMER_CACHE`, by default `~/.cache/reluformer`; the file's name is a hash of the source, of the
 command and of the processor, so that machines of different kinds share a home. `$CXX` names the compiler.
@@ -29,16 +29,17 @@ log = logging.getLogger(__name__)
 
 
 @functools.cache
-def library() -> ctypes.CDLL | None:
-    """The compiled kernel, or none where it cannot be had: one line of the log then says why."""
+def library(source: Path | None = None) -> ctypes.CDLL | None:
+    """The compiled kernels of `source` (none: SOURCE), or none where they cannot be had: a line of the log says why."""
     try:
-        kernel = ctypes.CDLL(str(compiled(cache_folder())))
-        kernel.relu_attention.argtypes = (ctypes.c_void_p, ctypes.c_float, ctypes.c_uint32, ctypes.c_float)
-        kernel.relu_attention.restype = None
+        kernel = ctypes.CDLL(str(compiled(cache_folder(), source)))
+        if source is None:
+            kernel.relu_attention.argtypes = (ctypes.c_void_p, ctypes.c_float, ctypes.c_uint32, ctypes.c_float)
+            kernel.relu_attention.restype = None
         return kernel
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
         reason = getattr(error, "stderr", None) or str(error)
-        log.warning("ReLU attention runs without its C++ kernel: %s", " ".join(reason.split())[:300])
+        log.warning("%s: runs without its C++ kernels: %s", (source or SOURCE).stem, " ".join(reason.split())[:300])
         return None
 
 
@@ -55,8 +56,10 @@ def cache_folder() -> Path:
     return folder if writable else Path(tempfile.gettempdir()) / f"reluformer-{os.getuid()}"
 
 
-def compiled(folder: Path) -> Path:
-    """The library in `folder`, compiled if it is not there; concurrent processes wait for the one that compiles.
+def compiled(folder: Path, source: Path | None = None) -> Path:
+    """The library of `source` (none: SOURCE) in `folder`, compiled if it is not there.
+
+    Concurrent processes wait for the one that compiles.
 
     Raises `OSError` and `subprocess.SubprocessError`.
     """
@@ -64,8 +67,9 @@ def compiled(folder: Path) -> Path:
     if compiler is None:
         raise FileNotFoundError("there is no C++ compiler (g++, clang++ or $CXX)")
     command = [*compiler.split(), *FLAGS]
-    told = (*(path.read_text(encoding="utf-8") for path in (SOURCE, HEADER)), *command, processor())
-    target = folder / f"relu-attention-{hashlib.sha256(chr(0).join(told).encode()).hexdigest()[:16]}.so"
+    source = source or SOURCE
+    told = (*(path.read_text(encoding="utf-8") for path in (source, HEADER)), *command, processor())
+    target = folder / f"{source.stem}-{hashlib.sha256(chr(0).join(told).encode()).hexdigest()[:16]}.so"
     if target.is_file():
         return target
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -74,7 +78,7 @@ def compiled(folder: Path) -> Path:
             partial = target.with_suffix(f".{os.getpid()}.part")
             try:
                 subprocess.run(
-                    [*command, str(SOURCE), "-o", str(partial)],
+                    [*command, str(source), "-o", str(partial)],
                     check=True,
                     capture_output=True,
                     text=True,
