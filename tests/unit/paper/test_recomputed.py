@@ -1,0 +1,103 @@
+"""A table from hypotheses and references made here, and each of its figures by the sacrebleu command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from random import Random
+from statistics import mean, stdev
+
+import pandas as pd
+import pytest
+from scipy import stats
+
+from reluformer.evaluation.score import score_run
+from reluformer.paper.build import build_significance, build_study
+
+WORDS = [a + b + c for a in "bdfgklmnprst" for b in "aeiou" for c in ("", "n", "rt")]
+SEGMENTS = 150
+NOISE = {"transformer": 0.30, "ffn-softmax": 0.36, "ffn-softmax-layernorm": 0.30}
+SEEDS = [1, 2]
+
+
+def noisy(lines, share, seed):
+    random = Random(seed)
+    return [
+        " ".join(random.choice(WORDS) if random.random() < share else word for word in line.split()) for line in lines
+    ]
+
+
+def sacrebleu(folder, references, systems, *arguments):
+    """What `sacrebleu` prints as JSON: one score, or one a system with a paired test."""
+    for name, lines in {"ref": references, **systems}.items():
+        (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    command = [sys.executable, "-m", "sacrebleu", "ref", "-i", *systems, "-f", "json", "-w", "9", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=120)
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def scored(make):
+    """Every run of ffn-activation translated, scored and tabulated; returns its references and hypotheses, too."""
+    made = make(seeds=SEEDS, significance={"bootstrap": 300, "randomisation": 300})
+    random = Random(0)
+    references = [" ".join(random.choices(WORDS, k=random.randint(5, 20))) for _ in range(SEGMENTS)]
+    corpus = made.results / "corpora" / "some-sentences"
+    (corpus / "raw").mkdir(parents=True)
+    for name in ("raw/test.en", "test.tok.en", "test.tok.de"):
+        (corpus / name).write_text("\n".join(references) + "\n", encoding="utf-8")
+    provenance = {"configuration": {"lowercase": True, "truecase": False}}
+    (corpus / "provenance.json").write_text(json.dumps(provenance), encoding="utf-8")
+    hypotheses = {}
+    for run in made.experiment.study_runs("ffn-activation"):
+        made.write(run)
+        folder = made.folder(run)
+        made.experiment.resolve(run).save(folder / "config.yaml")
+        lines = noisy(references, NOISE[run.system], seed=f"{run.system}{run.seed}")
+        entries = [{"index": i, "sentences": [line], "source_tokens": 9} for i, line in enumerate(lines)]
+        (folder / "hypotheses.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries), "utf-8")
+        score_run(folder, made.results / "corpora")
+        hypotheses[run.system, run.seed] = lines
+    build_significance(made.experiment, "ffn-activation", made.results)
+    build_study(made.experiment, "ffn-activation", made.results)
+    return made, references, hypotheses
+
+
+KINDS = {
+    "bleu": ("-m", "bleu", "-lc"),
+    "tokenized_bleu": ("-m", "bleu", "-lc", "--tokenize", "none", "--force"),
+    "chrf": ("-m", "chrf", "--chrf-lowercase"),
+}
+
+
+def test_every_figure_and_p_value_of_a_table_is_what_the_sacrebleu_command_line_gives(scored, tmp_path):
+    made, references, hypotheses = scored
+    tables = made.results / "paper" / "tables"
+    table = pd.read_csv(tables / "ffn-activation.csv").set_index("system")
+    against = pd.read_csv(tables / "ffn-activation-differences.csv").set_index(["system", "metric"])
+    for kind, arguments in KINDS.items():
+        found = {
+            run: sacrebleu(tmp_path, references, {"hypotheses": lines}, *arguments)["score"]
+            for run, lines in hypotheses.items()
+        }
+        by_system = {system: [found[system, seed] for seed in SEEDS] for system in NOISE}
+        for system, values in by_system.items():
+            assert table.loc[system, f"{kind}_mean"] == pytest.approx(mean(values), abs=1e-6)
+            assert table.loc[system, f"{kind}_sd"] == pytest.approx(stdev(values), abs=1e-6)
+            interval = stats.t.interval(0.95, len(values) - 1, loc=mean(values), scale=stats.sem(values))
+            assert tuple(table.loc[system, [f"{kind}_low", f"{kind}_high"]]) == pytest.approx(interval, abs=1e-5)
+        for system in ("ffn-softmax", "ffn-softmax-layernorm"):
+            row = against.loc[system, kind]
+            expected = stats.ttest_ind(by_system[system], by_system["transformer"], equal_var=False).pvalue
+            assert row["p_seeds"] == pytest.approx(expected, rel=1e-4)
+            if kind == "chrf":
+                continue
+            for test, name in (("bs", "bootstrap"), ("ar", "randomisation")):
+                paired = (f"--paired-{test}", f"--paired-{test}-n", "300")
+                worst = 0.0
+                for seed in SEEDS:
+                    pair = {"baseline": hypotheses["transformer", seed], "ours": hypotheses[system, seed]}
+                    _, ours = sacrebleu(tmp_path, references, pair, *arguments, *paired)
+                    worst = max(worst, ours["BLEU"]["p_value"])
+                assert row[f"p_{name}"] == pytest.approx(worst, abs=1e-12)
