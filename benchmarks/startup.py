@@ -2,7 +2,7 @@
 
     python -m benchmarks.startup
 
-Start to first update: from the start of the command until the first update of a small model is logged, by torchrun and
+Start to first update: from the start of the command until the first update of a small model is logged, with
 DeepSpeed as in every run. `snakemake -n`: the plan of the whole paper.
 """
 

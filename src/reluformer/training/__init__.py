@@ -1,1 +1,1 @@
-"""Training with DeepSpeed under torchrun."""
+"""Training with DeepSpeed, under torchrun where there are several processes."""

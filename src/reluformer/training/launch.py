@@ -4,6 +4,7 @@
       └─ torchrun --standalone --nproc-per-node N
            └─ reluformer.training.worker × N
 
+A single process needs no torchrun, which takes longer to import than everything else here: the worker is started as is.
 The launcher stays, because torchrun neither passes a worker's exit code on nor leaves it time to save when it gets a
 signal: SIGTERM and SIGUSR1 go from here to the workers, which save a checkpoint and leave. Every process dies with its
 parent, so that a killed launcher leaves no training behind.
@@ -76,8 +77,8 @@ def launch(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, threa
             *(str(path.absolute()) for path in (job, corpora, output, checkpoints, outcome)),
         ]
         environment = worker_environment(run, threads, devices, started, os.environ)
-        torchrun, asked = _supervise(command, environment)
-        code = _exit_code(torchrun, outcome)
+        ended, asked = _supervise(command, environment, alone=is_alone(run.training.processes, run.training.nodes))
+        code = _exit_code(ended, outcome)
     if code == INTERRUPTED and signal.SIGUSR1 in asked:
         requeue(os.environ)
     return code
@@ -93,12 +94,19 @@ def require_writable(folder: Path) -> None:
         raise SettingsError(f"{folder}: cannot be written to: {error.strerror}") from None
 
 
+def is_alone(processes: int, nodes: int) -> bool:
+    """Whether one process is all of the training."""
+    return processes == nodes == 1
+
+
 def rendezvous(processes: int, nodes: int, environment: Mapping[str, str]) -> list[str]:
-    """The torchrun command up to the script: its own free port on one node, SLURM's first node on several.
+    """The command up to the script: torchrun with its own free port on one node, SLURM's first node on several.
 
     Raises:
         SettingsError: where several nodes are asked for outside srun.
     """
+    if is_alone(processes, nodes):
+        return [sys.executable]
     torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--max-restarts=0"]
     if nodes == 1:
         return [*torchrun, "--standalone"]
@@ -128,7 +136,7 @@ def threads_per_process(run: RunConfig, threads: int | None) -> int:
 def worker_environment(
     run: RunConfig, threads: int | None, devices: list[str], started: float, environment: Mapping[str, str]
 ) -> dict[str, str]:
-    """The environment of torchrun and its workers."""
+    """The environment of the workers, and of torchrun where there are several."""
     changed = {
         **environment,
         # Every library's own variable: Snakemake sets them all to the job's threads, which its processes share.
@@ -139,6 +147,9 @@ def worker_environment(
         "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGHUP",
         "PYTHONUNBUFFERED": "1",
     }
+    if is_alone(run.training.processes, run.training.nodes):  # what torchrun would set; the store takes any free port
+        changed |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+        changed |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     if not devices:
         changed["DS_ACCELERATOR"] = "cpu"
         if run.training.nodes == 1:
@@ -162,8 +173,8 @@ def _only_trainer(checkpoints: Path, nodes: int) -> Iterator[None]:
         lock.release()
 
 
-def _supervise(command: list[str], environment: dict[str, str]) -> tuple[int, set[int]]:
-    """Runs torchrun to its end, passing signals on to its workers; its exit code, and the signals."""
+def _supervise(command: list[str], environment: dict[str, str], alone: bool) -> tuple[int, set[int]]:
+    """Runs the worker (alone) or torchrun to its end, passing signals on to the workers; exit code, and the signals."""
     asked: set[int] = set()
 
     def ask(number: int, _: object) -> None:
@@ -176,25 +187,26 @@ def _supervise(command: list[str], environment: dict[str, str]) -> tuple[int, se
 
     before = {number: signal.signal(number, ask) for number in ASKING}
     try:
-        torchrun = subprocess.Popen(command, env=environment, preexec_fn=in_child)
+        process = subprocess.Popen(command, env=environment, preexec_fn=in_child)
         while True:
             try:
-                return torchrun.wait(timeout=RESEND_SECONDS if asked else 0.2), asked
+                return process.wait(timeout=RESEND_SECONDS if asked else 0.2), asked
             except subprocess.TimeoutExpired:
                 if asked:
-                    _ask_workers(torchrun.pid)
+                    _ask_workers(process.pid, alone)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _ask_workers(torchrun: int) -> None:
+def _ask_workers(started: int, alone: bool) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
-        for worker in psutil.Process(torchrun).children():
+        process = psutil.Process(started)
+        for worker in [process] if alone else process.children():
             with contextlib.suppress(psutil.NoSuchProcess):
                 worker.send_signal(signal.SIGUSR1)
 
 
-def _exit_code(torchrun: int, outcome: Path) -> int:
+def _exit_code(ended: int, outcome: Path) -> int:
     code = json.loads(outcome.read_text(encoding="utf-8"))["code"] if outcome.is_file() else 1
-    return code if torchrun == 0 or code else 1
+    return code if ended == 0 or code else 1

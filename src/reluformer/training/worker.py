@@ -1,4 +1,4 @@
-"""One process of a training; torchrun starts it (see `launch`).
+"""One process of a training; torchrun starts several, `launch` a single one.
 
     python -m torch.distributed.run --standalone --nproc-per-node N -m reluformer.training.worker \\
         RUN.json CORPORA OUTPUT CHECKPOINTS OUTCOME.json

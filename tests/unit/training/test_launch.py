@@ -59,6 +59,13 @@ def test_one_node_has_a_port_of_its_own():
     assert "--nproc-per-node=2" in rendezvous(2, 1, {})
 
 
+def test_a_single_process_is_started_without_torchrun(toy_run):
+    assert rendezvous(1, 1, {}) == [sys.executable]
+    environment = worker_environment(toy_run, 1, [], 0.0, {})
+    assert environment["WORLD_SIZE"] == "1" and environment["MASTER_PORT"] == "0"
+    assert "WORLD_SIZE" not in worker_environment(changed(toy_run, processes=2), 1, [], 0.0, {})
+
+
 def test_several_nodes_meet_where_srun_says(monkeypatch):
     monkeypatch.setenv("PATH", "")
     slurm = {
@@ -124,9 +131,10 @@ def test_two_processes_from_start_to_outputs_with_a_signal_between(tmp_path, cor
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_the_whole_group(tmp_path, corpora, toy_run, number):
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_signal_to_the_whole_group(tmp_path, corpora, toy_run, number, processes):
     """Ctrl-C in a terminal, scancel: torchrun gets the signal, too, and has to leave the saving in peace."""
-    job = start(changed(toy_run, updates=100_000), corpora, tmp_path)
+    job = start(changed(toy_run, updates=100_000, processes=processes), corpora, tmp_path)
     wait_for("*/update-*", tmp_path)
     os.killpg(job.pid, number)
     assert job.wait(60) == INTERRUPTED, (tmp_path / "log").read_text()
@@ -134,11 +142,12 @@ def test_a_signal_to_the_whole_group(tmp_path, corpora, toy_run, number):
 
 
 @pytest.mark.slow
-def test_nothing_outlives_a_killed_launcher(tmp_path, corpora, toy_run):
-    job = start(changed(toy_run, updates=100_000), corpora, tmp_path)
+@pytest.mark.parametrize("processes", [1, 2])
+def test_nothing_outlives_a_killed_launcher(tmp_path, corpora, toy_run, processes):
+    job = start(changed(toy_run, updates=100_000, processes=processes), corpora, tmp_path)
     wait_for("*/update-*", tmp_path)
     family = psutil.Process(job.pid).children(recursive=True)
-    assert len(family) >= 2
+    assert len(family) >= (1 if processes == 1 else 3)
     job.kill()
     job.wait()
     assert psutil.wait_procs(family, timeout=10)[1] == []

@@ -1,0 +1,55 @@
+"""What the training benchmark counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from benchmarks import text, training
+from benchmarks.arithmetic import matmul_peak, update_flops
+from torch.utils.flop_counter import FlopCounterMode
+
+from reluformer.model.config import ModelConfig
+from reluformer.model.objective import Objective
+from reluformer.model.transformer import Transformer
+
+
+def test_operations_are_those_that_torch_counts():
+    config = ModelConfig(encoder_layers=2, decoder_layers=3, width=64, heads=4, slots=96, vocabulary=200, dropout=0.0)
+    objective = Objective(Transformer(config), 0.1)
+    src, tgt = torch.randint(5, 200, (4, 9)), torch.randint(5, 200, (4, 7))
+    source, target = torch.ones_like(src, dtype=torch.bool), torch.ones_like(tgt, dtype=torch.bool)
+    with FlopCounterMode(display=False) as counter:
+        objective(src, source, tgt, tgt, target).loss_sum.backward()
+    # torch counts neither its fused attention on a CPU nor the product that is added in place.
+    attention = 3 * 2 * 4 * 2 * 64 * (2 * 9 * 9 + 3 * (7 * 7 + 9 * 7))
+    gradient = 2 * 28 * 64 * 200
+    assert update_flops(config, [(4, 9, 7)], 28) == counter.get_total_flops() + attention + gradient
+
+
+def test_a_peak_is_a_plausible_number():
+    assert 1e8 < matmul_peak("cpu", torch.float32, size=256, seconds=0.05) < 1e14
+
+
+def test_made_up_lengths_are_those_of_iwslt():
+    src, tgt = text.lengths(20_000)
+    assert tgt.mean() == pytest.approx(23, abs=0.5) and np.median(tgt) == pytest.approx(19, abs=1)
+    assert np.corrcoef(src, tgt)[0, 1] == pytest.approx(0.93, abs=0.03) and src.min() >= 1 and tgt.max() <= 175
+
+
+def test_a_made_up_store_has_the_lengths_that_were_asked_for(tmp_path):
+    sides = text.fixed_lengths(12, 9)
+    store = text.write_corpus(tmp_path, "x", 50, sides)
+    assert store.src_lengths.tolist() == store.tgt_lengths.tolist() == [8] * 12
+    assert min(store.src(0)) >= text.SPECIAL and max(store.src(0)) < 50
+
+
+def test_padding_is_counted_with_the_ends_of_sentences():
+    src, tgt = np.array([1, 3]), np.array([2, 2])
+    assert training.padded_share(src, tgt, [np.array([0, 1])]) == pytest.approx(2 / 14)
+    assert training.padded_share(src, tgt, [np.array([0]), np.array([1])]) == 0
+
+
+def test_our_batches_are_padded_less_than_the_limit():
+    limit, usual = training.padding()
+    assert limit.met and usual.ratio > 1
