@@ -13,6 +13,8 @@ namespace {
 constexpr int BYTES = 64, COLUMNS = 4;
 #elif defined(__AVX__)
 constexpr int BYTES = 32, COLUMNS = 2;
+#elif defined(__SSE__)
+constexpr int BYTES = 16, COLUMNS = 2;
 #else
 constexpr int BYTES = 16, COLUMNS = 4;
 #endif
