@@ -67,11 +67,12 @@ class Embeddings(nn.Module):
         return torch.add(self._table(first + tokens.size(1), weight)[first:], vectors, alpha=math.sqrt(self.width))
 
     def _table(self, length: int, like: Tensor) -> Tensor:
-        if length > self._exact.size(0):
-            self._exact = self._positions = sinusoids(max(length, 2 * self._exact.size(0), 256), self.width)
-        if self._positions.dtype != like.dtype or self._positions.device != like.device:
-            self._positions = self._exact.to(like)
-        return self._positions[:length]
+        exact, positions = self._exact, self._positions  # of several threads each keeps to its own
+        if length > exact.size(0):
+            self._exact = exact = sinusoids(max(length, 2 * exact.size(0), 256), self.width)
+        if length > positions.size(0) or positions.dtype != like.dtype or positions.device != like.device:
+            self._positions = positions = exact.to(like)
+        return positions[:length]
 
     def _start(self, vocabulary: int) -> Tensor:
         weight = torch.randn(vocabulary, self.width) * self.width**-0.5
