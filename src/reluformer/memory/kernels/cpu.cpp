@@ -143,7 +143,7 @@ struct Slopes {
           g *= factors;
           store(tile + at, x * factors);
         }
-        if (STATISTICS) g += total[i] + logs[i] * (logarithm(x) + 1.0f);
+        if (STATISTICS) g += logs[i] == 0 ? fill(total[i]) : total[i] + logs[i] * (logarithm(x) + 1.0f);
         store(slopes + at, x > 0.0f ? g : Vector{});
       }
     }
