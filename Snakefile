@@ -36,6 +36,8 @@ localrules:
     significance,
     claims,
     paper,
+    index,
+    archive,
     report,
 
 
@@ -43,3 +45,4 @@ rule all:
     default_target: True
     input:
         "results/paper/report.html",
+        ARCHIVE,

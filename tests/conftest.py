@@ -267,5 +267,5 @@ def edit() -> Callable[..., None]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The file that runs the whole DAG starts first and the one that looks at its report last, the rest beside it."""
-    order = {"test_smoke.py": 0, "test_report.py": 2}
+    order = {"test_smoke.py": 0, "test_index.py": 2, "test_report.py": 2}
     items.sort(key=lambda item: order.get(item.path.name, 1))

@@ -66,6 +66,7 @@ class DatasetConfig(Strict):
     src: str = Field(description="language code of the source")
     tgt: str = Field(description="language code of the target")
     corpus: CorpusConfig
+    redistribute: bool = Field(False, description="whether the text's licence lets an archive of results pass it on")
     sizes: SizesConfig | None = Field(None, description="what to plan with until the corpus is prepared")
     model: dict[str, Any] = Field(default_factory=dict, description="keys of the model configuration")
     training: dict[str, Any] = Field(default_factory=dict, description="keys of the training configuration")

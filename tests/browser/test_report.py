@@ -54,7 +54,7 @@ def test_every_table_and_figure_is_in_the_report_and_opens(page, smoke):
     wanted = {f"results/paper/figures/{path.name}" for path in (paper / "figures").glob("*.svg")}
     wanted |= {f"results/paper/tables/{path.name}" for path in (paper / "tables").glob("*.html")}
     wanted |= {f"results/paper/corpora/{corpus}.html" for corpus in ("numbers", "letters")}
-    wanted.add("results/paper/claims.html")
+    wanted |= {"results/paper/claims.html", "results/paper/index.html"}
     assert set(page.evaluate("Object.keys(results)")) == wanted
     for path in sorted(wanted):
         shown = page.evaluate(SHOW, path)
@@ -68,7 +68,7 @@ def test_every_entry_has_a_caption_a_category_and_labels(page, smoke):
     for path, entry in page.evaluate("results").items():
         assert entry["caption"] and entry["labels"], path
     studies = list((smoke.folder / "results" / "paper" / "tables").glob("*.html"))
-    assert len(page.evaluate("Object.keys(categories)")) == len(studies) + len(["Claims", "Corpora"])
+    assert len(page.evaluate("Object.keys(categories)")) == len(studies) + len(["Start here", "Claims", "Corpora"])
 
 
 def test_a_category_opens_by_click_and_shows_its_picture(page):

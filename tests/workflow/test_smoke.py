@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
@@ -31,7 +33,11 @@ def test_every_study_ends_in_tables_figures_and_one_report(smoke):
     assert {path.removesuffix(".svg") for path in figures if path.endswith(".svg")} == {
         path.removesuffix(".png") for path in figures if path.endswith(".png")
     }
-    assert len(figures) >= 2 * 15
+    assert {path.removesuffix(".pdf") for path in figures if path.endswith(".pdf")} == {
+        path.removesuffix(".svg") for path in figures if path.endswith(".svg")
+    }
+    assert len(figures) >= 3 * 15
+    assert (paper / "index.html").stat().st_size > 100_000
     assert "toy" in (paper / "report.html").read_text(encoding="utf-8").lower()
     assert json.loads((paper / "claims.json").read_text(encoding="utf-8"))["claims"]
 
@@ -55,6 +61,15 @@ def test_watching_a_done_workflow_sees_all_of_it_done(smoke, monkeypatch):
     steps = {step.name: step for step in progress(experiment, Path("results"))}
     assert steps["train"].all == len(experiment.runs) and "report" in steps
     assert [step for step in steps.values() if step.done != step.all] == []
+
+
+def test_the_results_archive_stands_up_to_its_check(smoke):
+    archive = smoke.folder / "results" / "paper" / "archive.zip"
+    command = [sys.executable, "-m", "reluformer.cli", "verify", str(archive)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, result.stdout + result.stderr
+    numbers = len(list((smoke.folder / "results" / "runs" / "numbers").iterdir()))
+    assert f"scores of {numbers} runs computed anew" in result.stdout  # the other corpus keeps its text to itself
 
 
 def test_there_is_nothing_to_do_a_second_time(smoke):

@@ -97,9 +97,48 @@ rule paper:
         [f"results/paper/corpora/{corpus}.html" for corpus in EXPERIMENT.datasets if datasets_of(corpus)],
 
 
-rule report:
+TRAINED = there(
+    [f"results/runs/{run.path}/{file}" for run in EXPERIMENT.runs for file in ("summary.json", "log.jsonl")]
+)
+ARCHIVE = ["results/paper/archive.zip"] if TRAINED else []  # of nothing there is no archive
+
+
+rule index:
     input:
         rules.paper.input,
+        TRAINED,
+    output:
+        report(
+            "results/paper/index.html",
+            caption="../report/index.rst",
+            category="Start here",
+            labels={"study": "all", "form": "page", "file": "index"},
+        ),
+    log:
+        "logs/index.log",
+    params:
+        settings=lambda wildcards: SHOWN,
+    shell:
+        "reluformer index --config {params.settings:q} > {log:q} 2>&1"
+
+
+rule archive:
+    input:
+        rules.index.output,
+    output:
+        "results/paper/archive.zip",
+        "results/paper/archive.zip.sha256",
+    log:
+        "logs/archive.log",
+    params:
+        settings=lambda wildcards: SHOWN,
+    shell:
+        "reluformer archive --config {params.settings:q} > {log:q} 2>&1"
+
+
+rule report:
+    input:
+        rules.index.output,
     output:
         "results/paper/report.html",
     log:
@@ -108,5 +147,5 @@ rule report:
         settings=lambda wildcards: SHOWN,
     shell:
         "printf '%s' {params.settings:q} > results/paper/config.json && "
-        "snakemake paper --cores 1 --nolock --configfile results/paper/config.json --report {output:q}"
+        "snakemake index --cores 1 --nolock --configfile results/paper/config.json --report {output:q}"
         f"{' --config partial=true' if PARTIAL else ''} > {{log:q}} 2>&1"

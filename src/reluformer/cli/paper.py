@@ -46,6 +46,18 @@ def claims(config: Config = None, results: Results = Path("results")) -> None:
     build_claims(experiment_of(config), results)
 
 
+@app.command(rich_help_panel=STEPS, epilog=examples("reluformer index --config config/demo.yaml"))
+def index(
+    config: Config = None,
+    results: Results = Path("results"),
+    logs: Annotated[Path, typer.Option(help="The folder with the logs of the steps.")] = Path("logs"),
+) -> None:
+    """Write the reader's page: claims, tables, figures, runs and provenance, from what is there."""
+    from reluformer.paper.index import build_index
+
+    build_index(experiment_of(config), results, logs)
+
+
 @app.command(rich_help_panel=STEPS, epilog=examples("reluformer overview --config config/demo.yaml"))
 def overview(config: Config = None, results: Results = Path("results")) -> None:
     """Print the main table, the verdicts, and where the report is."""

@@ -13,7 +13,9 @@ from reluformer.files import write_text
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem }
-table { border-collapse: collapse; margin: 0.5rem 0 1.5rem }
+.wide { overflow-x: auto; margin: 0.5rem 0 1.5rem }
+pre { overflow-x: auto }
+table { border-collapse: collapse }
 th, td { border-bottom: 1px solid #ddd; padding: 0.2rem 0.8rem; text-align: right }
 th:first-child, td:first-child { text-align: left }
 code { word-break: break-all }
@@ -39,7 +41,8 @@ def write_page(corpus: Path, views: Sequence[str], output: Path, note: str = "")
     versions = ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())
     parts += ["<h2>Configuration</h2>", f"<p>{escape(versions)}</p>"]
     parts += [f"<pre>{escape(json.dumps(provenance['configuration'], indent=1, ensure_ascii=False))}</pre>"]
-    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    head += f"<title>{escape(title)}</title><style>{_STYLE}</style>"
     text = f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(parts)}</body></html>\n"
     write_text(output, text)
 
@@ -106,6 +109,8 @@ def _views(packed: dict[str, dict[str, Any]]) -> str:
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    cells = ["".join(f"<th>{name}</th>" for name in head)]
-    cells += ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
-    return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
+    names = "".join(f'<th scope="col">{name}</th>' for name in head)
+    lines = ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    table = f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="wide" tabindex="0">{table}</div>'

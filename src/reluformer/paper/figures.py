@@ -34,7 +34,7 @@ KINDS: dict[str, Callable[[Plot], Drawing]] = {
 
 
 def draw(experiment: Experiment, study: str, results: Path) -> None:
-    """Writes every figure of a study as `results/paper/figures/STUDY-FIGURE.{svg,png}`."""
+    """Writes every figure of a study as `results/paper/figures/STUDY-FIGURE.{svg,pdf,png}`."""
     for name, config in experiment.studies[study].figures.items():
         with style():
             drawing = KINDS[config.kind](Plot(experiment, study, config, results))

@@ -54,12 +54,16 @@ def pipe_table(table: pd.DataFrame) -> str:
 
 
 def latex(label: str, title: str, table: pd.DataFrame, lines: Sequence[str]) -> str:
-    """A floating table for LaTeX (needs booktabs), labelled `tab:LABEL`, with the lines under it."""
+    """A floating table for LaTeX, labelled `tab:LABEL`, with the lines under it; no wider than a line of the paper.
+
+    Needs the packages booktabs and graphicx.
+    """
     escaped = table.astype(str).map(escape_tex).rename(columns=escape_tex)
     body = escaped.to_latex(index=False, escape=False).rstrip()
     notes = "".join(f"\n\\par\\smallskip{{\\footnotesize {escape_tex(line)}\\par}}" for line in lines)
     head = f"\\begin{{table}}\n\\centering\n\\caption{{{escape_tex(title)}}}\n\\label{{tab:{label}}}\n"
-    return f"{head}{body}{notes}\n\\end{{table}}\n"
+    fitted = f"\\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%\n{body}}}"
+    return f"{head}{fitted}{notes}\n\\end{{table}}\n"
 
 
 def escape_tex(text: str) -> str:

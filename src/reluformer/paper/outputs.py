@@ -10,7 +10,7 @@ from reluformer.run import Run, split_dataset
 from reluformer.settings import SettingsError, nearest, parse, read_yaml
 
 TABLE_FORMATS = ("csv", "md", "tex", "html")
-FIGURE_FORMATS = ("svg", "png")
+FIGURE_FORMATS = ("svg", "pdf", "png")
 PAIRED = ("bleu", "tokenized_bleu", "d_bleu")
 """Metrics of which the segments of two systems can be paired; s-BLEU's sentences differ from system to system."""
 VARIANCE_LAW = "paper/variance_law.json"

@@ -32,7 +32,7 @@ def overview(experiment: Experiment, results: Path) -> str:
         counts = Counter(claim["verdict"] for claim in json.loads(claims.read_text(encoding="utf-8"))["claims"])
         mark = "Verdicts (toy)" if experiment.config.toy else "Verdicts"
         parts.append(f"{mark}: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}; see {claims}")
-    page = results / "paper" / "report.html"
+    page = results / "paper" / "index.html"
     parts.append(f"Report: {page}" if page.is_file() else f"Report: not built yet ({page})")
     return "\n\n".join(parts)
 

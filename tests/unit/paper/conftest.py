@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from reluformer.experiment import Experiment
-from reluformer.paper.outputs import segment_length
+from reluformer.paper.outputs import segment_length, study_outputs
 from reluformer.run import Run, split_system
 
 CONFIG = Path(__file__).parents[3] / "config"
@@ -243,5 +243,45 @@ def make(tmp_path: Path) -> Callable[..., Made]:
             "studies": {**changes, **config.get("studies", {})},
         }
         return Made(Experiment(whole, folder, "made-up.yaml"), tmp_path / "results")
+
+    return build
+
+
+@pytest.fixture
+def scored(make) -> Callable[..., Made]:
+    """`scored(redistribute=True)`: the runs of one study translated and scored on a made-up corpus."""
+    from reluformer.evaluation.score import score_run
+
+    def build(redistribute: bool = True, toy: bool = True) -> Made:
+        made: Made = make(toy=toy, only=["ffn-activation"])
+        path = made.experiment.folder / "datasets" / "some-sentences.yaml"
+        data = {**yaml.safe_load(path.read_text(encoding="utf-8")), "redistribute": redistribute}
+        path.write_text(yaml.safe_dump(data), encoding="utf-8")
+        made = Made(Experiment(made.experiment.config.model_dump(), made.experiment.folder), made.results)
+        corpus = made.results / "corpora" / "some-sentences"
+        (corpus / "raw").mkdir(parents=True)
+        text = "".join(f"the device number {n} is not there at all .\n" for n in range(30))
+        for name in ("raw/test.de", "raw/test.en", "test.tok.de", "test.tok.en"):
+            (corpus / name).write_text(text, encoding="utf-8")
+        put(corpus, "provenance.json", {"configuration": {"lowercase": True, "truecase": False}, "archives": []})
+        put(corpus, "statistics.json", {})
+        for number, run in enumerate(made.experiment.runs):
+            made.write(run)
+            folder = made.folder(run)
+            made.experiment.resolve(run).save(folder / "config.yaml")
+            lines = text.splitlines()
+            lines[: 3 + number] = ["the device is away ."] * (3 + number)
+            entries = [{"index": n, "sentences": [line], "source_tokens": 8} for n, line in enumerate(lines)]
+            hypotheses = "".join(json.dumps(entry) + "\n" for entry in entries)
+            (folder / "hypotheses.jsonl").write_text(hypotheses, encoding="utf-8")
+            score_run(folder, made.results / "corpora")
+            log = made.results.parent / "logs" / "train" / f"{run.path}.log"
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_text("trained\n", encoding="utf-8")
+        for file in study_outputs(made.experiment, "ffn-activation", str(made.results)):
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
+            Path(file).write_bytes(f"what {Path(file).name} shows\n".encode())
+        put(made.results / "paper", "claims.json", {"claims": []})
+        return made
 
     return build

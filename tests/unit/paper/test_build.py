@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from reluformer.experiment import Experiment
 from reluformer.paper.build import build_study
 from reluformer.paper.outputs import study_inputs, study_outputs
 from reluformer.settings import SettingsError
@@ -49,6 +50,31 @@ def test_building_again_writes_the_same_bytes(make):
     first = {path: path.read_bytes() for path in (made.results / "paper").rglob("*.*")}
     build_study(made.experiment, "variance-ratio", made.results)
     assert first == {path: path.read_bytes() for path in (made.results / "paper").rglob("*.*")}
+
+
+def test_a_new_table_of_existing_kinds_is_a_few_lines_of_configuration(make):
+    made = make()
+    path = made.experiment.folder / "studies.yaml"
+    new = """
+penalty-weight:
+  title: The weight of the penalty
+  question: How does BLEU depend on the weight of the penalty?
+  dataset: sentences
+  systems: [reluformer, transformer]
+  vary: {learning_rate: [0.0005, 0.001]}
+  columns: [tokenized_bleu, attention.entropy]
+  across: system
+  figures:
+    bleu: {kind: lines, title: BLEU against the learning rate, x: learning_rate, y: [tokenized_bleu]}
+"""
+    path.write_text(path.read_text(encoding="utf-8") + new, encoding="utf-8")
+    made.experiment = Experiment(made.experiment.config.model_dump(), made.experiment.folder)
+    made.fill("penalty-weight")
+    build_study(made.experiment, "penalty-weight", made.results)
+    for file in study_outputs(made.experiment, "penalty-weight", str(made.results)):
+        assert Path(file).stat().st_size > 0
+    text = (made.results / "paper/tables/penalty-weight.md").read_text(encoding="utf-8")
+    assert "0.0005" in text and "0.001" in text and "reluformer" in text and "not run" not in text
 
 
 def test_an_unknown_study_is_refused(make):

@@ -13,6 +13,6 @@ def test_each_figure_is_written_as_vectors_and_pixels(make):
     made.fill("gamma")
     draw(made.experiment, "gamma", made.results)
     folder = made.results / "paper" / "figures"
-    assert {path.name for path in folder.iterdir()} == {"gamma-gamma.svg", "gamma-gamma.png"}
+    assert {path.name for path in folder.iterdir()} == {f"gamma-gamma.{form}" for form in ("svg", "pdf", "png")}
     assert (folder / "gamma-gamma.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (folder / "gamma-gamma.svg").read_text(encoding="utf-8")

@@ -17,6 +17,7 @@ def test_latex_is_escaped_and_labelled():
     text = latex("my-study", "100 % of γ", TABLE, ["x_1 ≤ 2"])
     assert "\\label{tab:my-study}" in text and "\\caption{100 \\% of $\\gamma$}" in text
     assert "A \\& B & 50\\% $\\pm$ 1\\% \\\\" in text and "x\\_1 $\\leq$ 2" in text
+    assert "\\resizebox{\\ifdim\\width>\\linewidth" in text and "\\toprule" in text
     assert text.count("\\begin{") == text.count("\\end{") == 2
     assert all(ord(character) < 128 for character in text)
 

@@ -17,12 +17,12 @@ from reluformer.paper.outputs import (
 from reluformer.settings import SettingsError
 
 
-def test_a_study_makes_four_tables_and_two_files_a_figure(make):
+def test_a_study_makes_four_tables_and_three_files_a_figure(make):
     experiment = make().experiment
     paths = study_outputs(experiment, "variance-ratio")
     assert [f"results/paper/tables/variance-ratio.{form}" for form in ("csv", "md", "tex", "html")] == paths[:4]
     assert paths[4] == "results/paper/tables/variance-ratio-differences.csv"
-    assert paths[5:] == [f"results/paper/figures/variance-ratio-layers.{form}" for form in ("svg", "png")]
+    assert paths[5:] == [f"results/paper/figures/variance-ratio-layers.{form}" for form in ("svg", "pdf", "png")]
 
 
 def test_a_study_without_scores_needs_no_translation(make):

@@ -9,9 +9,9 @@ def test_the_main_table_verdicts_and_report_are_named(make):
     before = overview(made.experiment, made.results)
     assert "ReLUFormer" in before and "not built yet" in before and "Verdicts" not in before
     build_claims(made.experiment, made.results)
-    (made.results / "paper" / "report.html").touch()
+    (made.results / "paper" / "index.html").touch()
     after = overview(made.experiment, made.results)
-    assert "Verdicts (toy): " in after and after.endswith(f"Report: {made.results / 'paper' / 'report.html'}")
+    assert "Verdicts (toy): " in after and after.endswith(f"Report: {made.results / 'paper' / 'index.html'}")
     assert "TOY CONFIGURATION" in after
 
 

@@ -36,6 +36,7 @@ STYLE: dict[str, Any] = {
     "lines.linewidth": 1.7,
     "lines.markersize": 5,
     "savefig.dpi": 160,
+    "pdf.fonttype": 42,  # text stays text, in fonts that a journal takes
     "svg.hashsalt": "reluformer",  # the same figure gives the same file
 }
 PANEL = (3.7, 2.9)
@@ -135,5 +136,6 @@ def empty(axes: Axes, message: str) -> None:
 
 def save(figure: Figure, path: Path) -> None:
     """Writes the figure in the format of the path's suffix, in one piece and without a date."""
-    metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+    undated: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+    metadata = undated.get(path.suffix, {"Software": None})
     replace(path, lambda temporary: figure.savefig(temporary, metadata=metadata))

@@ -1,0 +1,193 @@
+"""An experiment's results in one zip file that another person can check: an RO-Crate whose metadata is the manifest.
+
+`ro-crate-metadata.json` lists every other file with its size and sha256. It is written here and not by a library, whose
+metadata carry the time of writing: the same results give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from reluformer.corpus.statistics import sha256
+from reluformer.experiment import Experiment
+from reluformer.files import replace, write_text
+from reluformer.paper.notes import toy_stamp
+from reluformer.paper.provenance import provenance
+from reluformer.settings import SettingsError
+
+MANIFEST = "ro-crate-metadata.json"
+CONTEXT = "https://w3id.org/ro/crate/1.1/context"
+ABOUT = "Results of a reproduction of arXiv:2302.06461."
+PROFILE = "https://w3id.org/ro/crate/1.1"
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The date of every file in the archive: the earliest that a zip file knows."""
+
+RUN_FILES = (
+    *("config.yaml", "log.jsonl", "summary.json", "hypotheses.jsonl", "translation.json"),
+    *("scores.json", "counts.npz", "analysis.json", "attention.npz"),
+)
+MODEL = "model.safetensors"
+REFERENCES = ("raw/test.{tgt}", "test.tok.{src}", "test.tok.{tgt}")
+CORPUS_FILES = ("provenance.json", "statistics.json")
+TYPES = {
+    ".json": "application/json",
+    ".jsonl": "application/jsonl",
+    ".yaml": "application/yaml",
+    ".csv": "text/csv",
+    ".md": "text/markdown",
+    ".tex": "text/x-tex",
+    ".html": "text/html",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".pdf": "application/pdf",
+    ".log": "text/plain",
+    ".tsv": "text/tab-separated-values",
+}
+
+
+def pack_archive(
+    experiment: Experiment, results: Path, logs: Path, output: Path, models: bool = False, references: bool = False
+) -> list[str]:
+    """Writes the archive of what is there, and beside it its sha256; returns what was left out, in sentences.
+
+    Args:
+        experiment: whose runs, studies and corpora go in, with the configuration files that it was read from.
+        results, logs: the folders with both.
+        output: the zip file.
+        models: whether the trained models go in.
+        references: whether the test text goes in where its licence does not say that it may (`redistribute`).
+
+    Raises:
+        SettingsError: where no run is there.
+    """
+    files, left_out = collect(experiment, results, logs, models, references)
+    if not any(name.startswith("results/runs/") for name in files):
+        raise SettingsError(f"{results}: no run of this configuration is there, so there is nothing to archive")
+    texts = {"results/paper/provenance.json": _json(provenance(experiment, results))}
+    texts |= {"experiment.json": _json(experiment.config.model_dump(mode="json"))}
+    entries = [_entry(name, path.stat().st_size, sha256(path)) for name, path in files.items()]
+    entries += [_entry(name, len(text), hashlib.sha256(text).hexdigest()) for name, text in texts.items()]
+    manifest = _json(_crate(experiment, sorted(entries, key=lambda entry: entry["@id"]), left_out))
+
+    def write(temporary: Path) -> None:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(_info(MANIFEST), manifest)
+            for name in sorted([*files, *texts]):
+                if name in texts:
+                    archive.writestr(_info(name), texts[name])
+                    continue
+                with archive.open(_info(name), "w", force_zip64=True) as target, files[name].open("rb") as source:
+                    while block := source.read(1 << 20):
+                        target.write(block)
+
+    replace(output, write)
+    write_text(checksum_file(output), f"{sha256(output)}  {output.name}\n")
+    return left_out
+
+
+def checksum_file(archive: Path) -> Path:
+    """Where an archive's own sha256 is, as `sha256sum` writes it: it covers the manifest, too."""
+    return archive.with_name(f"{archive.name}.sha256")
+
+
+def collect(
+    experiment: Experiment, results: Path, logs: Path, models: bool, references: bool
+) -> tuple[dict[str, Path], list[str]]:
+    """The files of an archive by their names in it, and what is left out."""
+    files: dict[str, Path] = {}
+    left_out: list[str] = []
+
+    def take(name: str, path: Path) -> None:
+        if path.is_file():
+            files[name] = path
+
+    missing = 0
+    for run in experiment.runs:
+        for file in (*RUN_FILES, *([MODEL] if models else [])):
+            take(f"results/runs/{run.path}/{file}", results / "runs" / run.path / file)
+        for step in ("train", "translate", "score", "analyse"):
+            take(f"logs/{step}/{run.path}.log", logs / step / f"{run.path}.log")
+        missing += f"results/runs/{run.path}/summary.json" not in files
+    if missing:
+        left_out.append(f"{missing} of {len(experiment.runs)} runs are not there yet.")
+    if not models:
+        left_out.append("The trained models are left out (--models takes them in).")
+    paper = results / "paper"
+    for path in _under(paper):
+        if path.name != "report.html" and not path.name.startswith("archive.zip"):
+            take(f"results/paper/{path.relative_to(paper).as_posix()}", path)
+    for name, dataset in experiment.datasets.items():
+        folder = results / "corpora" / name
+        for file in CORPUS_FILES:
+            take(f"results/corpora/{name}/{file}", folder / file)
+        for path in sorted(folder.glob("*/test.segments.tsv")):
+            take(f"results/corpora/{name}/{path.parent.name}/{path.name}", path)
+        if dataset.redistribute or references:
+            for pattern in REFERENCES:
+                file = pattern.format(src=dataset.src, tgt=dataset.tgt)
+                take(f"results/corpora/{name}/{file}", folder / file)
+        else:
+            left_out.append(
+                f"{name}: the test text is left out, as its licence does not say that it may be passed on; "
+                "prepare the corpus to compute its scores anew (--references takes the text in)."
+            )
+    for path in _under(experiment.folder):
+        if path.suffix == ".yaml":
+            take(f"config/{path.relative_to(experiment.folder).as_posix()}", path)
+    for file in experiment.config.datasets.values():
+        if file.endswith(".yaml"):
+            take(f"config/datasets/{Path(file).name}", Path(file))
+    return files, left_out
+
+
+def _under(folder: Path) -> Iterable[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("."))
+
+
+def _crate(experiment: Experiment, entries: Sequence[dict[str, Any]], left_out: Sequence[str]) -> dict[str, Any]:
+    """The metadata: the descriptor, the root, a `File` for each file, and what made them."""
+    stamp = toy_stamp(experiment)
+    root = {
+        "@id": "./",
+        "@type": "Dataset",
+        "name": experiment.config.title,
+        "description": " ".join([*([f"{stamp}."] if stamp else []), ABOUT, *left_out]),
+        "license": {"@id": "https://www.apache.org/licenses/LICENSE-2.0"},
+        "datePublished": "1980-01-01",
+        "citation": {"@id": "https://arxiv.org/abs/2302.06461"},
+        "hasPart": [{"@id": entry["@id"]} for entry in entries],
+    }
+    descriptor = {
+        "@id": MANIFEST,
+        "@type": "CreativeWork",
+        "conformsTo": {"@id": PROFILE},
+        "about": {"@id": "./"},
+    }
+    article = {
+        "@id": "https://arxiv.org/abs/2302.06461",
+        "@type": "ScholarlyArticle",
+        "name": "A Study on ReLU and Softmax in Transformer",
+    }
+    licence = {"@id": "https://www.apache.org/licenses/LICENSE-2.0", "@type": "CreativeWork", "name": "Apache-2.0"}
+    return {"@context": CONTEXT, "@graph": [descriptor, root, article, licence, *entries]}
+
+
+def _entry(name: str, size: int, checksum: str) -> dict[str, Any]:
+    kind = TYPES.get(Path(name).suffix, "application/octet-stream")
+    return {"@id": name, "@type": "File", "contentSize": str(size), "sha256": checksum, "encodingFormat": kind}
+
+
+def _info(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name, EPOCH)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    info.external_attr = 0o644 << 16
+    return info
+
+
+def _json(content: Any) -> bytes:
+    return (json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode()

@@ -1,0 +1,119 @@
+"""The reader's page in a real browser, on a phone and on a desk: nothing cut off, everything opens, filters filter."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)"),
+]
+
+CUT_OFF = """() => {
+    const scrolls = part => ["auto", "scroll"].includes(getComputedStyle(part).overflowX);
+    const cut = [];
+    for (const part of document.body.querySelectorAll("*")) {
+        const box = part.getBoundingClientRect();
+        if (!box.width || !box.height || (box.left >= -1 && box.right <= innerWidth + 1)) continue;
+        let around = part.parentElement;
+        while (around && !scrolls(around)) around = around.parentElement;
+        if (!around || around.getBoundingClientRect().right > innerWidth + 1) cut.push(part.outerHTML.slice(0, 120));
+    }
+    return {wide: document.documentElement.scrollWidth, window: innerWidth, cut};
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[390, 1440], ids=["phone", "desk"])
+def page(request, browser, smoke):
+    """The page of the smoke run; `page.errors` collects what the console complains of."""
+    page = browser.new_page(viewport={"width": request.param, "height": 900})
+    page.errors = []
+    page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.goto((smoke.folder / "results" / "paper" / "index.html").as_uri())
+    yield page
+    page.close()
+
+
+def test_nothing_is_cut_off_with_everything_open(page):
+    page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    seen = page.evaluate(CUT_OFF)
+    assert seen["wide"] <= seen["window"] and seen["cut"] == []
+    assert page.errors == []
+
+
+def test_the_measure_finds_what_is_cut_off(page):
+    page.evaluate("document.querySelector('header').style.width = '3000px'")
+    assert page.evaluate(CUT_OFF)["cut"]
+
+
+def test_every_claim_leads_to_what_it_rests_on(page):
+    links = page.locator("#claims td a")
+    assert links.count() >= 14
+    for number in range(links.count()):
+        link = links.nth(number)
+        link.click()
+        target = page.locator(f'[id="{link.get_attribute("href")[1:]}"]')
+        assert target.is_visible() and target.bounding_box()["y"] < 900
+    assert page.errors == []
+
+
+def test_files_of_runs_and_studies_open(page):
+    addresses = page.evaluate("[...document.links].map(link => link.href).filter(link => link.startsWith('file:'))")
+    pages = {address.partition("#")[0] for address in addresses}
+    runs = page.locator("#runs tbody tr").count()
+    assert len(pages) > 100 and sum("/logs/train/" in address for address in pages) == runs
+    from pathlib import Path
+    from urllib.parse import unquote, urlsplit
+
+    assert [address for address in pages if not Path(unquote(urlsplit(address).path)).is_file()] == []
+
+
+def test_every_figure_is_a_picture(page):
+    sizes = page.evaluate("[...document.images].map(image => image.complete && image.naturalWidth)")
+    assert len(sizes) >= 15 and all(size > 100 for size in sizes)
+
+
+def test_filters_leave_the_rows_that_fit(page):
+    rows = page.locator("#runs tbody tr")
+    before = rows.count()
+    assert before > 10
+    visible = "#runs tbody tr:not([hidden])"
+    page.select_option('#runs select[name="system"]', "reluformer")
+    shown = page.locator(visible)
+    assert 0 < shown.count() < before
+    assert {row.locator("td").nth(1).inner_text() for row in shown.all()} == {"reluformer"}
+    page.select_option('#runs select[name="dataset"]', "numbers")
+    assert {row.locator("td").nth(0).inner_text() for row in page.locator(visible).all()} == {"numbers"}
+    assert page.locator("#runs output").inner_text().endswith(f"of {before} rows")
+    page.fill("#runs input[type=search]", "no such run")
+    assert page.locator(visible).count() == 0
+    page.evaluate("location.hash = '#run-numbers/transformer/seed1'")  # a link to a hidden row shows it
+    page.wait_for_selector('[id="run-numbers/transformer/seed1"]', state="visible")
+    assert page.errors == []
+
+
+def test_it_prints(page):
+    if page.viewport_size["width"] == 390:
+        pytest.skip("paper has one width")
+    pdf = page.pdf(format="A4")
+    assert pdf.startswith(b"%PDF") and len(pdf) > 50_000
+    page.emulate_media(media="print")
+    assert not page.locator("#runs .filters").is_visible()

@@ -1,0 +1,89 @@
+import hashlib
+import json
+import os
+import zipfile
+
+import pytest
+
+from reluformer.paper.archive import MANIFEST, checksum_file, pack_archive
+from reluformer.settings import SettingsError
+
+
+@pytest.fixture
+def pack(tmp_path):
+    """Packs a made-up experiment; returns the archive's path and what was left out."""
+
+    def pack(made, name="archive.zip", **options):
+        output = tmp_path / "out" / name
+        return output, pack_archive(made.experiment, made.results, tmp_path / "logs", output, **options)
+
+    return pack
+
+
+def graph_of(path):
+    with zipfile.ZipFile(path) as archive:
+        graph = json.loads(archive.read(MANIFEST))["@graph"]
+    return {entry["@id"]: entry for entry in graph}
+
+
+def test_the_manifest_lists_every_file_with_its_checksum(scored, pack):
+    path, _ = pack(scored())
+    graph = graph_of(path)
+    with zipfile.ZipFile(path) as archive:
+        names = set(archive.namelist()) - {MANIFEST}
+        for name in names:
+            content = archive.read(name)
+            assert graph[name]["sha256"] == hashlib.sha256(content).hexdigest()
+            assert graph[name]["contentSize"] == str(len(content)) and graph[name]["@type"] == "File"
+    assert {part["@id"] for part in graph["./"]["hasPart"]} == names
+    assert graph[MANIFEST]["about"] == {"@id": "./"} and "TOY" in graph["./"]["description"]
+    assert checksum_file(path).read_text() == f"{hashlib.sha256(path.read_bytes()).hexdigest()}  archive.zip\n"
+
+
+def test_everything_that_the_results_rest_on_is_in(scored, pack):
+    made = scored()
+    names = graph_of(pack(made)[0])
+    run = next(iter(made.experiment.runs)).path
+    wanted = [f"results/runs/{run}/{file}" for file in ("config.yaml", "hypotheses.jsonl", "scores.json", "log.jsonl")]
+    wanted += [f"results/paper/tables/ffn-activation.{form}" for form in ("csv", "tex", "html")]
+    wanted += ["results/paper/claims.json", "results/paper/figures/ffn-activation-bleu.pdf", f"logs/train/{run}.log"]
+    wanted += ["results/paper/provenance.json", "experiment.json", "config/studies.yaml"]
+    wanted += ["config/datasets/some-sentences.yaml", "results/corpora/some-sentences/raw/test.en"]
+    assert set(wanted) <= set(names)
+
+
+def test_the_same_results_give_the_same_bytes(scored, pack):
+    made = scored()
+    first, _ = pack(made)
+    for file in made.results.rglob("*"):
+        os.utime(file, (1, 1))
+    second, _ = pack(made, "again.zip")
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_text_whose_licence_does_not_say_so_is_left_out_and_that_is_said(scored, pack):
+    made = scored(redistribute=False)
+    path, left_out = pack(made)
+    assert not [name for name in graph_of(path) if "/raw/" in name or ".tok." in name]
+    assert any("some-sentences: the test text is left out" in line for line in left_out)
+    assert "the test text is left out" in graph_of(path)["./"]["description"]
+    assert any("/raw/" in name for name in graph_of(pack(made, references=True)[0]))
+
+
+def test_models_go_in_when_asked_for(scored, pack):
+    made = scored()
+    for run in made.experiment.runs:
+        (made.folder(run) / "model.safetensors").write_bytes(b"weights")
+    assert not any(name.endswith("safetensors") for name in graph_of(pack(made)[0]))
+    path, left_out = pack(made, models=True)
+    assert sum(name.endswith("safetensors") for name in graph_of(path)) == 3
+    assert not any("models are left out" in line for line in left_out)
+
+
+def test_missing_runs_are_said_and_nothing_at_all_is_refused(scored, make, pack):
+    made = scored()
+    run = next(iter(made.experiment.runs))
+    (made.folder(run) / "summary.json").unlink()
+    assert "1 of 3 runs are not there yet." in pack(made)[1]
+    with pytest.raises(SettingsError, match="nothing to archive"):
+        pack_archive(make().experiment, made.results / "none", made.results, made.results / "a.zip")

@@ -1,0 +1,39 @@
+import json
+
+from reluformer.paper.provenance import provenance
+
+
+def test_runs_say_what_they_were_trained_with_and_corpora_where_they_are_from(make):
+    made = make(only=["anisotropy"])
+    runs = made.experiment.study_runs("anisotropy")
+    for number, run in enumerate(runs[:2]):
+        made.write(run)
+        path = made.folder(run) / "summary.json"
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary |= {
+            "code_version": f"c{number}",
+            "versions": {"torch": "2"},
+            "machine": {"cpu": "A CPU", "cores": 2, "gpus": ["G", "G"]},
+            "data": {"some-sentences/subword.model": "ab"},
+        }
+        path.write_text(json.dumps(summary), encoding="utf-8")
+    corpus = made.results / "corpora" / "some-sentences"
+    corpus.mkdir(parents=True)
+    archive = {"name": "a.whl", "published": ["https://x"], "sha256": "cd", "bytes": 9}
+    (corpus / "provenance.json").write_text(json.dumps({"archives": [archive]}), encoding="utf-8")
+    told = provenance(made.experiment, made.results)
+    assert told["code"] == {"c0": 1, "c1": 1} and told["packages"] == {"torch 2": 2}
+    assert told["machines"] == {"A CPU, 2 cores, 2 × G": 2}
+    assert told["archives"] == [{"corpus": "some-sentences", **archive}]
+    assert told["data"] == {"some-sentences/subword.model": "ab"}
+
+
+def test_nothing_there_is_nothing_said(make):
+    made = make(only=["anisotropy"])
+    assert provenance(made.experiment, made.results) == {
+        "code": {},
+        "packages": {},
+        "machines": {},
+        "archives": [],
+        "data": {},
+    }
