@@ -44,7 +44,7 @@ def library(source: Path | None = None) -> ctypes.CDLL | None:
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept."""
+    """Where compiled kernels are kept. Raises `OSError` where the last resort is not this user's own."""
     if named := os.environ.get("RELUFORMER_CACHE"):
         return Path(named)
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "reluformer"
@@ -53,7 +53,13 @@ def cache_folder() -> Path:
         writable = os.access(folder, os.W_OK)
     except OSError:
         writable = False
-    return folder if writable else Path(tempfile.gettempdir()) / f"reluformer-{os.getuid()}"
+    if writable:
+        return folder
+    folder = Path(tempfile.gettempdir()) / f"reluformer-{os.getuid()}"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    if folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to somebody else")
+    return folder
 
 
 def compiled(folder: Path, source: Path | None = None) -> Path:

@@ -72,7 +72,13 @@ def test_where_the_cache_is(tmp_path, monkeypatch):
     assert build.cache_folder() == tmp_path / "reluformer"
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert build.cache_folder().name == f"reluformer-{os.getuid()}"
+    monkeypatch.setattr(build.tempfile, "gettempdir", lambda: str(tmp_path))
+    user = os.getuid()
+    assert build.cache_folder() == tmp_path / f"reluformer-{user}"
+    monkeypatch.setattr(build.os, "getuid", lambda: user + 1)
+    (tmp_path / f"reluformer-{user + 1}").mkdir()
+    with pytest.raises(PermissionError, match="somebody else"):
+        build.cache_folder()
     monkeypatch.setenv("RELUFORMER_CACHE", str(tmp_path / "own"))
     assert build.cache_folder() == tmp_path / "own"
 
