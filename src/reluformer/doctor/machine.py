@@ -12,7 +12,7 @@ from reluformer.doctor.check import Check
 
 GB = 1 << 30
 DEMO_MEMORY, PAPER_MEMORY = 2 * GB, 16 * GB
-"""Free memory. A training of the demo takes 0.45 GB (measured), two go on at a time beside Snakemake; 16 GB is assumed."""
+"""Free memory. A training of the demo was measured to take 0.45 GB; two go on beside Snakemake. 16 GB is assumed."""
 DEMO_DISK, PAPER_DISK = 1 * GB, 110 * GB
 """What `make demo` and the whole paper take, beside the virtual environment that is installed already.
 
