@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from reluformer.experiment import Experiment
-from reluformer.paper.outputs import claims_inputs, study_inputs
+from reluformer.paper.outputs import claims_inputs, significance_file, significance_inputs, study_inputs
 from reluformer.run import Run, split_dataset
 
 STEP_OF_FILE = {
@@ -21,6 +21,7 @@ STEP_OF_FILE = {
     "hypotheses.jsonl": "translate",
     "translation.json": "translate",
     "scores.json": "score",
+    "counts.npz": "score",
     "analysis.json": "analyse",
     "attention.npz": "analyse",
 }
@@ -64,12 +65,18 @@ def list_jobs(experiment: Experiment) -> list[Job]:
             if "runs" in parts and parts[-1] in STEP_OF_FILE:
                 run = Run.parse("/".join(parts[parts.index("runs") + 1 : -1]))
                 found.setdefault(of_run(STEP_OF_FILE[parts[-1]], run))
+            elif path in tests:
+                study = tests[path]
+                found.setdefault(add("significance", study, after=of_files(significance_inputs(experiment, study))))
             else:
                 found.setdefault(add("other", path))
         return tuple(found)
 
+    tests = {significance_file(study): study for study in experiment.studies}
     ends = [add("study", study, after=of_files(study_inputs(experiment, study))) for study in experiment.studies]
     ends.append(add("claims", "", after=of_files(claims_inputs(experiment))))
     ends += [add("corpus_page", name, after=(add("prepare", name),)) for name in experiment.datasets]
-    add("report", "", after=tuple(ends))
+    page = add("index", "", after=tuple(ends))
+    add("archive", "", after=(page,))
+    add("report", "", after=(page,))
     return list(jobs.values())

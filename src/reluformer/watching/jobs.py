@@ -36,6 +36,9 @@ def output(job: Job, results: Path) -> Path:
     known = {
         "study": paper / "tables" / f"{about}.csv",
         "corpus_page": paper / "corpora" / f"{about}.html",
+        "significance": paper / "significance" / f"{about}.json",
+        "index": paper / "index.html",
+        "archive": paper / "archive.zip",
         "claims": paper / "claims.json",
         "report": paper / "report.html",
     }

@@ -21,3 +21,5 @@ def test_a_run_goes_through_the_steps_that_its_studies_need(demo):
     assert names["train demo-documents@within-128/transformer/seed1"].after == ("pack demo-documents@within-128",)
     assert names["pack demo-documents@within-128"].after == ("prepare demo-documents",)
     assert f"score {sweep}" in names["study memory-size"].after
+    assert f"score {sweep}" in names["significance memory-size"].after
+    assert "significance memory-size" in names["study memory-size"].after and names["report"].after == ("index",)
