@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from reluformer.corpus.text import TextFiles, read_provenance
+from reluformer.corpus.text import TextConfig, TextFiles, read_provenance
 from reluformer.model.config import KINDS
 from reluformer.run import RunConfig, run_status
 
@@ -113,7 +113,7 @@ def model_card(run_folder: Path, config: RunConfig, files: TextFiles, name: str)
         max_tokens=files.config.max_tokens,
         dataset=config.dataset,
         scores=_scores(metrics),
-        model=_rows(_model(config, summary)),
+        model=_rows(_model(config, files.config, summary)),
         memories="\n".join(_memories(config)),
         training=_rows(_training(config, summary)),
         data=_data(provenance),
@@ -146,13 +146,14 @@ def _rows(facts: dict[str, Any]) -> str:
     return "\n".join(f"| {key} | {value} |" for key, value in facts.items())
 
 
-def _model(config: RunConfig, summary: dict[str, Any]) -> dict[str, Any]:
+def _model(config: RunConfig, text: TextConfig, summary: dict[str, Any]) -> dict[str, Any]:
     model = config.model
     return {
         "parameters": f"{summary['parameters']:,}" if "parameters" in summary else UNKNOWN,
         "layers": f"{model.encoder_layers} encoder, {model.decoder_layers} decoder; LayerNorm {model.norm}",
         "width, heads, slots of an FFN": f"{model.width}, {model.heads}, {model.slots}",
         "vocabulary": f"{model.vocabulary:,} subwords, joint BPE",
+        "text": f"Moses tokens, {'lower-cased' if text.lowercase else 'truecased' if text.truecase else 'cased'}",
         "beam, length penalty": f"{config.translation.beam}, {config.translation.length_penalty}",
     }
 
