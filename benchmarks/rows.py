@@ -54,7 +54,7 @@ class Row:
         return None if self.target is None or self.ratio is None else self.ratio >= self.target
 
     def record(self) -> dict[str, Any]:
-        """The row as JSON; `why` only where the target was missed."""
+        """The row as JSON; `why` only where the target was missed, "not profiled" where nobody looked."""
         return {
             "name": self.name,
             "ours": _digits(self.ours),
@@ -66,7 +66,7 @@ class Row:
             "target": self.target,
             "met": self.met,
             "spread": _digits(self.spread),
-            "why": "" if self.met else self.why,
+            "why": (self.why or "not profiled") if self.met is False else "",
         }
 
 

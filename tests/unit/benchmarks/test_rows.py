@@ -33,6 +33,8 @@ def test_the_reason_is_told_only_of_a_miss():
     missed = Row("slow thing", 1.0, "them", 2.0, "tokens/s", target=1.0, why="bound by memory").record()
     reached = Row("fast thing", 3.0, "them", 2.0, "tokens/s", target=1.0, why="bound by memory").record()
     assert missed["why"] == "bound by memory" and reached["why"] == ""
+    unknown = Row("odd thing", 1.0, "them", 2.0, "tokens/s", target=1.0).record()
+    assert unknown["why"] == "not profiled"
     text = table([missed, reached])
     assert "missed: slow thing, against them: bound by memory" in text
     assert "missed: fast thing" not in text
