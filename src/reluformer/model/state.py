@@ -22,10 +22,11 @@ class State:
     every row has a slot, and a row is the path of slots that led to it. Reordering rows changes paths; sources that
     stay where they are are not copied.
 
-    source: keys and values [B, H, S, D] of each layer, computed once. visible: which source tokens are real.
+    source: keys and values [B, H, S, D] of each layer, computed once. visible: which source tokens are real. capacity:
+    slots to begin with; on a CPU those that are never written cost no memory.
     """
 
-    def __init__(self, source: list[Slots], visible: Visible, capacity: int = 64) -> None:
+    def __init__(self, source: list[Slots], visible: Visible, capacity: int = 256) -> None:
         self.source = source
         self.visible = visible
         self.used = 0
@@ -58,7 +59,7 @@ class State:
         self.used += self.width
         capacity = self.target[0][0].size(2)
         if self.used > capacity:
-            more = max(self.used - capacity, capacity // 2)
+            more = max(self.used - capacity, capacity)
             self.target = [(_longer(key, more), _longer(value, more)) for key, value in self.target]
 
     def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Branches, Branches]:
