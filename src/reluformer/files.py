@@ -19,15 +19,25 @@ def sync(path: Path) -> None:
 
 
 def replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` with a temporary name beside `path`, of the same suffix, then renames; makes the folder."""
+    """Calls `write` with a temporary name beside `path`, of the same suffix, then renames; makes the folder.
+
+    The file is readable for whom the umask allows: safetensors would make it readable for its owner alone.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         write(temporary)
+        temporary.chmod(0o666 & ~_umask())
         sync(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def write_text(path: Path, text: str) -> None:

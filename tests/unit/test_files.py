@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 
 import pytest
 
@@ -32,3 +33,12 @@ def test_write_text_replaces_and_keeps_line_ends(tmp_path):
     write_text(path, "one")
     write_text(path, "two\r\nthree\n")
     assert path.read_bytes() == b"two\r\nthree\n" and [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_file_is_as_readable_as_the_umask_says(tmp_path):
+    before = os.umask(0o027)
+    try:
+        replace(tmp_path / "a", lambda temporary: os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600)))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640

@@ -43,7 +43,6 @@ def export_model(run_folder: Path, output: Path, corpora: Path | None = None, fo
     try:
         partial.mkdir(parents=True)
         save_model(model, partial / MODEL_FILE)
-        (partial / MODEL_FILE).chmod(0o644)  # safetensors makes it readable for its owner alone
         shutil.copyfile(files.subword, partial / SUBWORD_FILE)
         if files.config.truecase:
             shutil.copyfile(files.truecaser, partial / TRUECASER_FILES["src"])
