@@ -19,6 +19,7 @@ if not PARTIAL:
     include: "workflow/rules/translate.smk"
     include: "workflow/rules/evaluate.smk"
     include: "workflow/rules/analyse.smk"
+    include: "workflow/rules/measure.smk"
 
 
 include: "workflow/rules/paper.smk"

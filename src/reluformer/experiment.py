@@ -140,6 +140,11 @@ class Experiment:
         return cls(config, folder or Path(files[0]).parent, str(files[-1]))
 
     @property
+    def measured_study(self) -> str | None:
+        """The study whose systems are measured instead of run, see `reluformer.measuring`."""
+        return next((name for name, study in self.studies.items() if study.measured), None)
+
+    @property
     def runs(self) -> dict[Run, RunConfig]:
         """Every run that some study needs, each once."""
         return self._resolved
@@ -247,7 +252,7 @@ class Experiment:
         roles = [*self.config.datasets, *self.datasets]
         if study.dataset not in roles:
             raise SettingsError(f"{where}: dataset: {study.dataset!r}: unknown dataset{nearest(study.dataset, roles)}")
-        segments = self.datasets[self._dataset_name(study)].corpus.segments
+        segments = self.datasets[self.dataset_name(study)].corpus.segments
         if segments is None and (study.lengths or study.packing):
             raise SettingsError(f"{where}: lengths: {study.lengths}: {study.dataset!r} is not a document dataset")
         if segments is not None:
@@ -256,12 +261,15 @@ class Experiment:
                     if value not in valid:
                         raise SettingsError(f"{where}: {key}: {value!r}: the dataset has {list(valid)}")
 
-    def _dataset_name(self, study: StudyConfig) -> str:
+    def dataset_name(self, study: StudyConfig) -> str:
+        """The dataset of a study by its name in config/datasets/."""
         return self.roles.get(study.dataset, study.dataset)
 
     def _expand(self, name: str) -> list[Run]:
         study = self.studies[name]
-        dataset = self._dataset_name(study)
+        if study.measured:
+            return []
+        dataset = self.dataset_name(study)
         segments = self.datasets[dataset].corpus.segments
         views = [dataset]
         if segments is not None:

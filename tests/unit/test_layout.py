@@ -15,6 +15,7 @@ FLOOR = {
     "cli": 6,
     "guard": 5,
     "watching": 5,
+    "measuring": 5,
     "export": 4,
     "planning": 4,
     "schemas": 3,

@@ -9,6 +9,7 @@ import sys
 from filelock import FileLock, Timeout
 
 from reluformer.experiment import Experiment
+from reluformer.measuring.plan import measuring_plan
 from reluformer.guard import refusal
 from reluformer.paper.comparisons import compared_runs
 from reluformer.paper.outputs import claims_inputs, claims_outputs, significance_inputs, study_inputs, study_outputs

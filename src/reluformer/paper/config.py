@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from reluformer.measuring.config import MeasuringConfig
 from reluformer.paper.metrics import metric
 from reluformer.settings import SettingsError, Strict
 
@@ -22,6 +23,7 @@ class FigureConfig(Strict):
     title: str
     y: list[str] = Field(default=[], description="metrics, a panel each; top-share: e.g. ffn.top_share")
     x: str | None = Field(None, description="lines: a varied key, or length")
+    log: bool = Field(False, description="lines: a logarithmic y axis")
     systems: list[str] = Field(default=[], description="systems to show; none: all of the study's")
     layer: int = Field(-1, description="attention-maps: the layer; -1 is the last")
     attention: Literal["encoder", "decoder", "cross"] = Field("encoder", description="attention-maps: which attention")
@@ -71,6 +73,9 @@ class StudyConfig(Strict):
     baseline: dict[str, Any] | None = Field(
         None,
         description="what the other rows are tested against, e.g. {gamma: 1}, all else equal; none: the first system",
+    )
+    measured: MeasuringConfig | None = Field(
+        None, description="the systems are measured by length in one job, with random weights, instead of run"
     )
     columns: list[str] = Field(min_length=1, description="metrics of the table, see `reluformer.paper.metrics`")
     across: str | None = Field(None, description="a key spread over the table's columns: system, length, a varied key")

@@ -9,14 +9,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from reluformer.settings import SettingsError, nearest
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 SUMMARY, TRANSLATION, SCORES, ANALYSIS = "summary.json", "translation.json", "scores.json", "analysis.json"
 ATTENTION, LOG = "attention.npz", "log.jsonl"
+MEASURED = "measured.json"
+"""Of no run: what `reluformer measure` writes, in results/paper/."""
 
-MISSING = {SUMMARY: "not run", TRANSLATION: "not translated", SCORES: "not scored", ANALYSIS: "not analysed"}
+MISSING = {
+    SUMMARY: "not run",
+    TRANSLATION: "not translated",
+    SCORES: "not scored",
+    ANALYSIS: "not analysed",
+    MEASURED: "not measured",
+}
 """What a table says where a run's file is not there."""
 
 KINDS = {
@@ -41,6 +52,8 @@ class Metric(NamedTuple):
     better: Literal["higher", "lower", "neither"] = "neither"
     survives: bool = False
     """Meaningful for a run that diverged, too."""
+    robust: bool = False
+    """Whether repeated values count by their median: what a clock says has outliers."""
     tested: bool = True
     """Whether systems are tested for a difference in it: not in what the configuration or the corpus decides."""
 
@@ -54,6 +67,10 @@ class Metric(NamedTuple):
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             return None
         return float(value)
+
+    def centre(self, values: pd.Series) -> float:
+        """The one number that stands for several: their mean, or median."""
+        return float(values.median() if self.robust else values.mean())
 
     def show(self, value: float, sd: float | None = None) -> str:
         """`value ± sd` as text; without a spread, or with seeds that agree exactly, `value`."""
@@ -71,6 +88,10 @@ class Metric(NamedTuple):
 
 def _score(name: str, title: str, *path: str, better: Literal["higher", "neither"] = "higher") -> Metric:
     return Metric(name, title, SCORES, ("metrics", *(path or (name, "score"))), ".2f", better)
+
+
+def _measured(name: str, title: str, form: str, better: Literal["higher", "lower"]) -> Metric:
+    return Metric(f"measured.{name}", title, MEASURED, (name,), form, better, survives=True, robust=True, tested=False)
 
 
 METRICS: dict[str, Metric] = {
@@ -102,6 +123,13 @@ METRICS: dict[str, Metric] = {
         Metric(
             "training_speed", "training (tokens/s)", SUMMARY, ("tokens_per_second",), ",.0f", "higher", survives=True
         ),
+        _measured("training_speed", "training, tokens/s", ",.0f", "higher"),
+        _measured("decoding_speed", "decoding, tokens/s", ",.0f", "higher"),
+        _measured("training_memory", "memory of an update (MiB)", ",.1f", "lower"),
+        _measured("utilisation", "share of the measured matmul peak", ".1%", "higher"),
+        _measured("training_ratio", "training speed / Transformer's", ".2f", "higher"),
+        _measured("decoding_ratio", "decoding speed / Transformer's", ".2f", "higher"),
+        _measured("memory_ratio", "memory of an update / Transformer's", ".2f", "lower"),
         Metric("decoding_speed", "decoding (tokens/s)", TRANSLATION, ("tokens_per_second",), ",.0f", "higher"),
     )
 }

@@ -10,6 +10,7 @@ import pandas as pd
 
 from reluformer.experiment import Experiment
 from reluformer.paper.config import AnswerConfig, ClaimConfig
+from reluformer.paper.measured import measured_note
 from reluformer.paper.metrics import SCORES, metric
 from reluformer.paper.records import DIVERGED, NOT_RUN, read_json
 
@@ -28,8 +29,13 @@ def footer(experiment: Experiment, study: str, frame: pd.DataFrame, results: Pat
     spread = "one seed, so neither spread nor interval is known"
     if seeds > 1:
         spread = f"mean ± standard deviation over {seeds} seeds, [the mean's 95 % interval by Student's t]"
+    config = experiment.studies[study]
+    if config.measured:
+        return [f"Dimensions of {', '.join(titles.values())}. Cells: median ± sd over rounds.", *measured_note(results)]
     lines = [f"Dataset: {', '.join(titles.values())}. {updates_line(experiment, study)} Cells: {spread}."]
     lines += length_lines(frame, results)
+    if any(name.startswith("measured.") for name in config.columns):
+        lines += measured_note(results)
     missing = int((frame["status"] == NOT_RUN).sum())
     if missing:
         lines.append(f"{missing} of {len(frame)} runs are not there yet; their cells say so.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from reluformer.evaluation.config import COUNTS
 from reluformer.experiment import Experiment
 from reluformer.paper.config import ClaimConfig, FigureConfig, StudyConfig
-from reluformer.paper.metrics import ANALYSIS, ATTENTION, LOG, SCORES, SUMMARY, metric
+from reluformer.paper.metrics import ANALYSIS, ATTENTION, LOG, MEASURED, SCORES, SUMMARY, metric
 from reluformer.run import Run, split_dataset
 from reluformer.settings import SettingsError, nearest, parse, read_yaml
 
@@ -44,10 +44,13 @@ def study_inputs(experiment: Experiment, study: str, results: str = "results") -
     config = experiment.studies[study]
     runs = experiment.study_runs(study)
     files = table_files(config, runs)
-    paths = [f"{results}/runs/{run.path}/{file}" for run in runs for file in files]
+    paths = [f"{results}/runs/{run.path}/{file}" for run in runs for file in files if file != MEASURED]
+    names = [*config.columns, *(name for figure in config.figures.values() for name in figure.y)]
+    if experiment.measured_study and any(name.startswith("measured.") for name in names):
+        paths.append(f"{results}/paper/{MEASURED}")
     for figure in config.figures.values():
         for run in figure_runs(config, figure, runs):
-            paths += [f"{results}/runs/{run.path}/{file}" for file in figure_files(figure)]
+            paths += [f"{results}/runs/{run.path}/{file}" for file in figure_files(figure) if file != MEASURED]
         if figure.kind == "variance-law":
             paths.append(f"{results}/{VARIANCE_LAW}")
     if paired_kinds(experiment, study):
@@ -87,7 +90,9 @@ def claims_inputs(experiment: Experiment, results: str = "results") -> list[str]
         if claim.study in experiment.studies:
             files = dict.fromkeys([SUMMARY, *(metric(rule.metric).file for rule in claim.rule)])
             runs = experiment.study_runs(claim.study)
-            paths += [f"{results}/runs/{run.path}/{file}" for run in runs for file in files]
+            paths += [f"{results}/runs/{run.path}/{file}" for run in runs for file in files if file != MEASURED]
+            if experiment.measured_study and MEASURED in files:
+                paths.append(f"{results}/paper/{MEASURED}")
             if paired_kinds(experiment, claim.study):
                 paths.append(significance_file(claim.study, results))
     return list(dict.fromkeys(paths))

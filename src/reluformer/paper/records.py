@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from reluformer.experiment import Experiment
-from reluformer.paper.metrics import MISSING, SUMMARY, Metric
+from reluformer.paper.metrics import MEASURED, MISSING, SUMMARY, Metric
 from reluformer.paper.outputs import segment_length, study_system
 from reluformer.run import Run, split_dataset, split_system
 from reluformer.settings import SettingsError
@@ -56,6 +56,10 @@ def records(experiment: Experiment, study: str, metrics: Sequence[Metric], resul
     varied key, `seed`, `status` (`not run`, `diverged`, or as its summary says), `diverged_at` (update or None), and
     for every metric its value (NaN where there is none) and, under `missing:NAME`, why there is none.
     """
+    if experiment.studies[study].measured:
+        from reluformer.paper.measured import measured_records
+
+        return measured_records(experiment, study, metrics, results)
     rows = [_record(experiment, study, run, metrics, results) for run in experiment.study_runs(study)]
     return pd.DataFrame(rows)
 
@@ -67,6 +71,10 @@ def _record(experiment: Experiment, study: str, run: Run, metrics: Iterable[Metr
     changes = split_system(run.system)[1]
     folder = results / "runs" / run.path
     files = {file: read_json(folder / file) for file in {SUMMARY, *(metric.file for metric in metrics)}}
+    if MEASURED in files:
+        from reluformer.paper.measured import shortest
+
+        files[MEASURED] = shortest(results, system)
     summary = files[SUMMARY]
     row: dict[str, Any] = {
         "run": run.path,

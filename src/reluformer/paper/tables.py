@@ -43,7 +43,7 @@ def cells(
             known = group[metric.name].dropna()
             effect = mean_effect(sample(known.tolist())) if len(known) else None
             mark = (marks or {}).get((point_of(group), metric.name), "")
-            row[f"{metric.name}_mean"] = known.mean() if len(known) else None
+            row[f"{metric.name}_mean"] = metric.centre(known) if len(known) else None
             row[f"{metric.name}_sd"] = known.std(ddof=1) if len(known) > 1 else None
             row[f"{metric.name}_low"], row[f"{metric.name}_high"] = effect.interval if effect else (None, None)
             row[f"{metric.name}_n"] = len(known)
@@ -65,7 +65,7 @@ def cell_text(group: pd.DataFrame, metric: Metric, effect: Effect | None = None,
     reasons = {str(why): part for why, part in holes.groupby(f"missing:{metric.name}", sort=False) if why}
     if known.empty:
         return "; ".join(_reason(why, part) for why, part in reasons.items()) or "–"
-    text = metric.show(known.mean(), known.std(ddof=1) if len(known) > 1 else None)
+    text = metric.show(metric.centre(known), known.std(ddof=1) if len(known) > 1 else None)
     if effect is not None and metric.tested and "±" in text:
         text += f" {metric.show_interval(effect.interval)}"
     text += f" {mark}" if mark else ""

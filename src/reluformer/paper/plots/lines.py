@@ -32,6 +32,8 @@ def draw(plot: Plot) -> Drawing:
         if part[one.name].isna().all():
             empty(axes, "no run has it")
             continue
+        if plot.config.log:
+            axes.set_yscale("log")
         measure(axes.yaxis, one)
         places = place(axes, values)
         axes.set_xlabel(AXIS_TITLES.get(key, key))
@@ -65,8 +67,8 @@ def is_number(value: Any) -> bool:
 def draw_series(
     axes: Axes, part: pd.DataFrame, key: str, shown: Metric, places: dict[Any, float], look: dict[str, Any]
 ) -> Any:
-    """One system's means over seeds, joined where the key is a number; returns the line for the legend."""
-    means = part.groupby(key, sort=False)[shown.name].mean().dropna()
+    """One system's means (or medians) over seeds, joined where the key is a number; returns the line for the legend."""
+    means = part.groupby(key, sort=False)[shown.name].apply(lambda known: shown.centre(known.dropna())).dropna()
     if means.empty:
         return None
     spread = part.groupby(key, sort=False)[shown.name].std(ddof=1).reindex(means.index).fillna(0.0)

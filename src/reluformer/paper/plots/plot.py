@@ -45,7 +45,8 @@ class Plot:
     def frame(self, names: Sequence[str] = ()) -> pd.DataFrame:
         """The shown runs with the metrics of these names, see `records`; `series` tells a figure's lines apart."""
         every = records(self.experiment, self.study, [metric(name) for name in names], self.results)
-        frame = every[every["run"].isin([run.path for run in self.runs])].reset_index(drop=True)
+        shown = [run.path for run in self.runs]
+        frame = every if self.study_config.measured else every[every["run"].isin(shown)].reset_index(drop=True)
         keys = [key for key in self._series_keys(frame) if key != "system"]
         frame["series"] = [self._label(row, keys) for row in frame.to_dict("records")]
         return frame
@@ -77,7 +78,9 @@ class Plot:
         missing = int((frame["status"] == NOT_RUN).sum())
         if missing:
             lines.append(f"{missing} of {len(frame)} runs are not there yet.")
-        if frame["seed"].nunique() > 1:
+        if self.study_config.measured:
+            lines.append(f"Median of {frame['seed'].nunique()} rounds; the spread is their standard deviation.")
+        elif frame["seed"].nunique() > 1:
             lines.append(f"Mean over {frame['seed'].nunique()} seeds; the spread is their standard deviation.")
         return lines
 

@@ -1,0 +1,33 @@
+"""What is measured, from the experiment's configuration alone."""
+
+from __future__ import annotations
+
+from reluformer.experiment import Experiment
+from reluformer.measuring.config import MeasuringConfig
+from reluformer.run import Run, RunConfig
+from reluformer.settings import Strict
+
+
+class MeasuringPlan(Strict):
+    """A measured study: its points, and each system's run, the model with vocabulary. The first is the baseline."""
+
+    study: str
+    measured: MeasuringConfig
+    runs: list[RunConfig]
+
+
+def measuring_plan(experiment: Experiment) -> MeasuringPlan | None:
+    """The plan of the experiment's measured study; none where it has none."""
+    name = experiment.measured_study
+    if name is None:
+        return None
+    study = experiment.studies[name]
+    dataset = experiment.dataset_name(study)
+    vocabulary = experiment.dataset(dataset).corpus.vocabulary
+    runs = []
+    for system in study.systems:
+        config = experiment.resolve(Run(dataset, system, 1))
+        model = config.model.model_copy(update={"vocabulary": vocabulary})
+        runs.append(config.model_copy(update={"model": model}))
+    assert study.measured is not None
+    return MeasuringPlan(study=name, measured=study.measured, runs=runs)

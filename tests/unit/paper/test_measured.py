@@ -1,0 +1,75 @@
+"""Measured speed and memory as a study's rows, and beside runs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from reluformer.paper.build import build_study, study_inputs
+from reluformer.paper.measured import measured_file, measured_note, measured_records, shortest
+from reluformer.paper.metrics import metric
+from reluformer.paper.outputs import claims_inputs
+
+STUDY = "speed-by-length"
+NAMES = ["measured.training_speed", "measured.decoding_speed", "measured.memory_ratio"]
+
+
+@pytest.fixture
+def measured(make):
+    """An experiment with a file of measurements: round 2 is an outlier, Sparsemax decodes no long sentences."""
+    made = make(studies={STUDY: {"measured": {"lengths": [32, 64], "rounds": 3}}})
+    config = made.experiment.studies[STUDY]
+    points = []
+    for number in (1, 2, 3):
+        for length in config.measured.lengths:
+            for place, system in enumerate(config.systems):
+                point = {"round": number, "system": system, "length": length, "problems": {}}
+                point |= {"training_speed": 100.0 + place + (1e6 if number == 2 else 0) + number, "memory_ratio": 0.5}
+                if system == "attention-sparsemax" and length > config.measured.lengths[0]:
+                    point["problems"] = {"decoding": "too slow"}
+                else:
+                    point["decoding_speed"] = 10.0 * length
+                points.append(point)
+    path = measured_file(made.results)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"points": points, "machine": {"cpu": "a processor", "gpus": []}, "versions": {"torch": "2"}}
+    path.write_text(json.dumps({**content, "threads": 2, "settings": config.measured.model_dump()}), encoding="utf-8")
+    return made
+
+
+def test_rows(measured):
+    config = measured.experiment.studies[STUDY]
+    frame = measured_records(measured.experiment, STUDY, [metric(name) for name in NAMES], measured.results)
+    assert len(frame) == 3 * len(config.systems) * len(config.measured.lengths)
+    slow = frame[(frame["system"] == "attention-sparsemax") & (frame["length"] == config.measured.lengths[1])]
+    assert set(slow["missing:measured.decoding_speed"]) == {"too slow"}
+    assert slow["measured.training_speed"].notna().all()
+
+
+def test_the_table_has_medians_and_says_what_did_not_end(measured):
+    build_study(measured.experiment, STUDY, measured.results)
+    text = (measured.results / "paper" / "tables" / f"{STUDY}.md").read_text(encoding="utf-8")
+    assert "| 103 ±" in text.replace(".0 ±", " ±") and "too slow" in text and "a processor" in text
+
+
+def test_beside_runs_stands_the_shortest_length(measured):
+    length = measured.experiment.studies[STUDY].measured.lengths[0]
+    assert shortest(measured.results, "transformer")["decoding_speed"] == 10.0 * length
+    assert shortest(measured.results, "transformer")["training_speed"] == 103.0
+    assert shortest(measured.results, "ffn-softmax") is None
+
+
+def test_what_rests_on_it_asks_for_it(measured):
+    wanted = str(measured_file())
+    for study in (STUDY, "attention-activation"):
+        assert wanted in study_inputs(measured.experiment, study)
+    assert wanted in claims_inputs(measured.experiment)
+    assert wanted not in study_inputs(measured.experiment, "gamma")
+
+
+def test_before_it_was_measured(make):
+    made = make()
+    assert measured_note(made.results) == ["Speed and memory are not measured yet."]
+    frame = measured_records(made.experiment, STUDY, [metric(NAMES[0])], made.results)
+    assert set(frame["status"]) == {"not run"} and set(frame[f"missing:{NAMES[0]}"]) == {"not measured"}
