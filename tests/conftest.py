@@ -129,7 +129,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Smoke:
         folder.mkdir()
         smoke = Smoke(copy_workflow(folder).folder, write_smoke(folder), returncode=-1, output="", seconds=0.0)
         started = time.monotonic()
-        first = smoke.again(timeout=480)
+        first = smoke.again(timeout=840)
         told = {"returncode": first.returncode, "output": first.stdout, "seconds": time.monotonic() - started}
         record.write_text(json.dumps(told), encoding="utf-8")
         return Smoke(folder, smoke.config, **told)

@@ -15,7 +15,7 @@ import yaml
 from reluformer.experiment import Experiment
 from reluformer.watching.jobs import progress
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 STUDIES = """
     ffn-activation variance-ratio memory-size concentration anisotropy length-variance attention-activation ablation
