@@ -28,15 +28,15 @@ class Branches(NamedTuple):
         """q·k of each row with what it sees: query [B, H, W, D] -> [B, H, W, t]."""
         if has_kernel(self.slots):
             return path_scores(query, self.slots, self.path)
-        return (self._seen() @ query[..., None]).squeeze(-1)
+        return (self.seen() @ query[..., None]).squeeze(-1)
 
     def mix(self, weights: Tensor) -> Tensor:
         """Σ weight · slot of what each row sees: weights [B, H, W, t] -> [B, H, W, D]."""
         if has_kernel(self.slots):
             return path_mix(weights, self.slots, self.path)
-        return (weights[..., None, :] @ self._seen()).squeeze(-2)
+        return (weights[..., None, :] @ self.seen()).squeeze(-2)
 
-    def _seen(self) -> Tensor:
+    def seen(self) -> Tensor:
         """What each row sees, [B, H, W, t, D]."""
         batch, heads, capacity, width = self.slots.shape
         first = torch.arange(batch * heads, device=self.path.device).view(batch, heads, 1, 1) * capacity

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from reluformer.memory.activations import build_activation
 from reluformer.memory.after import GatedRMSNorm
+from reluformer.memory.branches import Branches
 from reluformer.memory.config import MemoryConfig
 from reluformer.memory.linear import LearnedSlots, Linear, worthwhile
 from reluformer.memory.packed import Packed
@@ -25,7 +26,10 @@ Cache = Callable[[Tensor, Tensor], tuple[Slots, Slots]]
 
 
 class Trace(NamedTuple):
-    """What was read, for whoever observes: query, key, value as they met; weights; the visible slots."""
+    """What was read, for whoever observes: query, key, value as they met; weights; the visible slots.
+
+    In a search each row has keys and values of its own, [B, H, Q, K, D].
+    """
 
     query: Tensor
     key: Tensor
@@ -80,8 +84,15 @@ class Memory(nn.Module):
         )
         if reading.weights is None:
             return reading, None
-        assert isinstance(key, Tensor) and isinstance(value, Tensor), "a search is not observed"
-        return reading, Trace(query, key, value, reading.weights, visible)
+        return reading, Trace(query, _as_tensor(key), _as_tensor(value), reading.weights, visible)
+
+
+def _as_tensor(slots: Tensor | Slots) -> Tensor:
+    """Keys or values as an observer takes them; a learned memory that is observed hands tensors to its read."""
+    if isinstance(slots, Branches):
+        return slots.seen()
+    assert isinstance(slots, Tensor)
+    return slots
 
 
 class LearnedMemory(Memory):

@@ -79,10 +79,12 @@ def test_decoding_is_observed_too(make_model, sentences):
     lengths = []
     with torch.no_grad():
         state = model.start(sentences.src, sentences.src_mask)
-        with observe(model, lambda place, read: lengths.append((place, read.weights.size(-1)))):
+        with observe(model, lambda place, read: lengths.append((place, read.weights.size(-1), read.key))):
             for i in range(3):
                 model.step(sentences.tgt_in[:, i], state)
-    assert [n for place, n in lengths if place == "decoder.0.attention"] == [1, 2, 3]
+    keys = [(n, key) for place, n, key in lengths if place == "decoder.0.attention"]
+    assert [n for n, _ in keys] == [key.size(-2) for _, key in keys] == [1, 2, 3]
+    assert torch.equal(keys[2][1][..., :2, :], keys[1][1])
 
 
 def test_it_ends_and_it_nests(make_model, sentences):

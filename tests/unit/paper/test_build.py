@@ -74,7 +74,7 @@ penalty-weight:
     for file in study_outputs(made.experiment, "penalty-weight", str(made.results)):
         assert Path(file).stat().st_size > 0
     text = (made.results / "paper/tables/penalty-weight.md").read_text(encoding="utf-8")
-    assert "0.0005" in text and "0.001" in text and "reluformer" in text and "not run" not in text
+    assert "0.0005" in text and "0.001" in text and "ReLUFormer" in text and "not run" not in text
 
 
 def test_an_unknown_study_is_refused(make):
