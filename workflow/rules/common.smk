@@ -115,6 +115,13 @@ def of_several_nodes(value):
     return resource
 
 
+def compared_settings(study):
+    """What decides a study's paired tests, and nothing more of the configuration."""
+    chosen = {"title": study, "only": [study], "studies": {study: EXPERIMENT.config.studies.get(study, {})}}
+    kept = {key: getattr(EXPERIMENT.config, key) for key in ("datasets", "seeds")}
+    return json.dumps({**chosen, **kept, "significance": EXPERIMENT.config.significance.model_dump()}, sort_keys=True)
+
+
 def in_report(study, path):
     """An output of a study; tables as pages and figures as SVG are shown in the report, the other formats are not."""
     if not path.endswith((".html", ".svg")):

@@ -5,15 +5,6 @@ SHOWN = json.dumps(
     {key: value for key, value in config.items() if key not in ("archives", "force", "partial")},
     sort_keys=True,
 )
-
-
-def compared_settings(study):
-    """What decides a study's paired tests, and nothing more of the configuration."""
-    chosen = {"title": study, "only": [study], "studies": {study: EXPERIMENT.config.studies.get(study, {})}}
-    kept = {key: getattr(EXPERIMENT.config, key) for key in ("datasets", "seeds")}
-    return json.dumps({**chosen, **kept, "significance": EXPERIMENT.config.significance.model_dump()}, sort_keys=True)
-
-
 CLAIMS = Path("config/claims.yaml").read_text(encoding="utf-8")
 
 
