@@ -62,14 +62,17 @@ def test_the_whole_dag_ends_in_the_report(workflow, state_of):
     assert workflow.wait() == 0, workflow.said()[-6000:]
     assert (workflow.folder / "results" / "paper" / "report.html").stat().st_size > 0
     jobs = {rule: workflow.submitted(rule) for rule in ("prepare", "pack", "train", "translate", "analyse")}
-    runs = len(list((workflow.folder / "results" / "runs").glob("*/*/seed*/summary.json")))
+    runs, analysed = (
+        len(list((workflow.folder / "results" / "runs").glob(f"*/*/seed*/{file}")))
+        for file in ("summary.json", "analysis.json")
+    )
     assert f"{runs} runs (seeds 1)" in workflow.said()
     assert {rule: len(ids) for rule, ids in jobs.items()} == {
         "prepare": 2,
         "pack": 2,
         "train": runs,
         "translate": runs,
-        "analyse": runs,
+        "analyse": analysed,
     }
     assert not [rule for rule in ("fetch", "score", "corpus", "study", "claims", "report") if workflow.submitted(rule)]
     gpus = sorted(state_of(job)["TresPerJob"] for job in jobs["train"])

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import psutil  # type: ignore[import-untyped]
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -148,11 +147,16 @@ def peak_memory(device: torch.device) -> Iterator[Callable[[], float]]:
         yield lambda: result
         result = float(torch.cuda.max_memory_allocated(device) - before)
         return
-    before = psutil.Process().memory_info().rss
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the height starts anew
+    before = _height()
     yield lambda: result
-    height = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    result = float(max(0, int(height.split()[1]) * 1024 - before))
+    result = float(_height() - before)
+
+
+def _height() -> int:
+    """The most bytes that this process had in memory since the height was started anew (Linux)."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
 
 
 def matmul_peak(precision: str, device: torch.device, seconds: float = 0.5) -> float:

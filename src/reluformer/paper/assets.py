@@ -154,7 +154,7 @@ every table and figure, every run, and what all of it rests on. {{ state }}</p>
 {% if claim.rules %}{{ grid(["outcome", "rule", "ours"], claim.rules) }}
 {% else %}<p>{{ claim.rests_on }}</p>
 {% endif %}{% if claim.runs %}<details><summary>{{ claim.runs|length }} runs</summary><ul>
-{% for run in claim.runs %}<li><a href="#run-{{ run }}">{{ run }}</a></li>
+{% for run, href in claim.links %}<li>{% if href %}<a href="{{ href }}">{{ run }}</a>{% else %}{{ run }}{% endif %}</li>
 {% endfor %}</ul></details>
 {% endif %}</article>
 {% endfor %}{% else %}<p>The claims are not judged yet.</p>

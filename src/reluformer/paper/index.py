@@ -23,7 +23,7 @@ from reluformer.files import write_text
 from reluformer.paper import assets, page
 from reluformer.paper.claims import label
 from reluformer.paper.curves import curve
-from reluformer.paper.metrics import LOG, SCORES, SUMMARY, TRANSLATION, metric
+from reluformer.paper.metrics import LOG, MEASURED, SCORES, SUMMARY, TRANSLATION, metric
 from reluformer.paper.notes import reported, source_note, toy_stamp
 from reluformer.paper.outputs import FIGURE_FORMATS, TABLE_FORMATS
 from reluformer.paper.provenance import provenance
@@ -43,6 +43,8 @@ def build_index(experiment: Experiment, results: Path, logs: Path) -> None:
     studies = [_study(experiment, name, folder) for name in experiment.studies]
     runs = [_run(experiment, run, results, logs) for run in experiment.runs]
     told = provenance(experiment, results)
+    trained = {run["path"] for run in runs}
+    measured = MEASURED if (folder / MEASURED).is_file() else ""
     done = sum(run["status"] != NOT_RUN for run in runs)
     state = "" if done == len(runs) else f"So far {done} of {len(runs)} runs are there; holes say so."
     names = {"code": "code version", "packages": "packages", "machines": "machine"}
@@ -56,7 +58,9 @@ def build_index(experiment: Experiment, results: Path, logs: Path) -> None:
             style=Markup(page.STYLE + assets.STYLE),
             script=Markup(assets.SCRIPT),
             rule=judged["rule"],
-            claims=[_claim(claim, {study["name"] for study in studies}) for claim in judged["claims"]],
+            claims=[
+                _claim(claim, {study["name"] for study in studies}, trained, measured) for claim in judged["claims"]
+            ],
             sources=source_note(),
             studies=studies,
             maps=[figure for study in studies for figure in study["figures"] if figure["kind"] == "attention-maps"],
@@ -72,10 +76,12 @@ def build_index(experiment: Experiment, results: Path, logs: Path) -> None:
     write_text(results / PAGE, text)
 
 
-def _claim(claim: Mapping[str, Any], built: set[str]) -> dict[str, Any]:
+def _claim(claim: Mapping[str, Any], built: set[str], trained: set[str], measured: str) -> dict[str, Any]:
+    """A claim with links to its runs, or to the file that holds what was measured without a training."""
+    links = [(run, f"#run-{run}" if run in trained else measured) for run in claim["runs"]]
     rules = [(rule["outcome"], rule["rule"], rule["seen"]) for rule in claim["rules"]]
     told = {"label": label(claim), "rules": rules, "reported": reported(claim["reported"]) or "no figures available"}
-    return {**claim, **told, "section": claim["study"] in built}
+    return {**claim, **told, "section": claim["study"] in built, "links": links}
 
 
 def _study(experiment: Experiment, name: str, folder: Path) -> dict[str, Any]:

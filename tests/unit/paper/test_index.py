@@ -38,6 +38,7 @@ def page(make, tmp_path):
         log = tmp_path / "logs" / "train" / f"{run.path}.log"
         log.parent.mkdir(parents=True)
         log.write_text("trained\n", encoding="utf-8")
+        (made.results / "paper" / "measured.json").write_text("{}", encoding="utf-8")
         build_index(made.experiment, made.results, tmp_path / "logs")
         text = (made.results / "paper" / "index.html").read_text(encoding="utf-8")
         return text, Links(text)
@@ -55,6 +56,7 @@ def test_every_link_opens(make, page):
         elif not href.startswith("https://arxiv.org"):
             assert (made.results / "paper" / unquote(href)).is_file(), href
     assert sum("/logs/train/" in href for href in links.links) == 1
+    assert "measured.json" in links.links  # a claim about speed rests on no trained run
 
 
 def test_everything_is_on_the_page_claims_first(make, page):
