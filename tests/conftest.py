@@ -250,7 +250,7 @@ def jobs() -> Callable[[str], dict[str, int]]:
     return planned
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def edit() -> Callable[..., None]:
     """`edit(path, *keys, value=...)` sets one key of a YAML file."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from reluformer.paper.page import HEAD
+
 STYLE = """
 :root { scroll-padding-top: .5rem; }
 section { margin: 2.2rem 0; border-top: 1px solid #ccc; padding-top: .6rem; }
@@ -100,13 +102,9 @@ addEventListener("beforeprint", () => {
 addEventListener("afterprint", () => { for (const details of closed) details.open = false; });
 """
 
-TEMPLATE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title>
-<style>{{ style }}</style>
+TEMPLATE = (
+    HEAD
+    + """<style>{{ style }}</style>
 </head>
 <body>
 {% macro grid(columns, rows) %}<div class="wide" tabindex="0"><table>
@@ -196,3 +194,4 @@ every table and figure, every run, and what all of it rests on. {{ state }}</p>
 </body>
 </html>
 """
+)

@@ -8,15 +8,11 @@ from jinja2 import Environment
 from tabulate import tabulate
 
 from reluformer.evaluation.compare import Comparison, Segment, differing
-from reluformer.paper.page import STYLE
+from reluformer.paper.page import HEAD, STYLE
 
-TEMPLATE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title>
-<style>
+TEMPLATE = (
+    HEAD
+    + """<style>
 {{ style|safe }}
 article { border: 1px solid #d8d8d8; border-radius: .4rem; margin: .7rem 0; padding: .4rem .7rem; max-width: 60rem; }
 article p { margin: .25rem 0; max-width: none; }
@@ -69,6 +65,7 @@ single segments are noisy, the corpus scores are what counts. Marked: words that
 </body>
 </html>
 """
+)
 NAMES = {"bleu": "BLEU", "chrf": "chrF"}
 
 

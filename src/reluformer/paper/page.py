@@ -28,13 +28,17 @@ td.prose { white-space: normal; min-width: 16rem; }
 }
 @media print { .wide { overflow: visible; } }"""
 """CSS of every page of this room."""
-TEMPLATE = """<!doctype html>
+HEAD = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ title }}</title>
-<style>
+"""
+"""How every page begins, before its styles."""
+TEMPLATE = (
+    HEAD
+    + """<style>
 {{ style|safe }}
 </style>
 </head>
@@ -56,6 +60,7 @@ TEMPLATE = """<!doctype html>
 </body>
 </html>
 """
+)
 HOLES = ("not run", "not scored", "not translated", "not analysed", "diverged")
 PROSE = 60
 """Characters from which on a cell is wrapped."""

@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 LONG = b"yksi kaksi kolme . " * 2500
 BINARY = bytes(range(256)) * 20
@@ -120,7 +119,7 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def places(trained, tmp_path_factory) -> dict[str, Path]:
+def places(trained, edit, tmp_path_factory) -> dict[str, Path]:
     """Runs and corpora that are broken, each in its own way."""
     import torch
     from safetensors.torch import load_file, save_file
@@ -138,13 +137,7 @@ def places(trained, tmp_path_factory) -> dict[str, Path]:
         return shutil.copytree(trained.run, runs / name)
 
     def edited(name: str, *keys: str, value: object) -> None:
-        path = run(name) / "config.yaml"
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        inner = data
-        for key in keys[:-1]:
-            inner = inner[key]
-        inner[keys[-1]] = value
-        path.write_text(yaml.safe_dump(data), encoding="utf-8")
+        edit(run(name) / "config.yaml", *keys, value=value)
 
     model = (run("seed1") / "model.safetensors").read_bytes()
     for name, content in (("truncated", model[:-1000]), ("empty", b""), ("text", b"weights" * 9)):
