@@ -104,7 +104,8 @@ def _run(
     kernel = library()
     assert kernel is not None
     packed = (ctypes.c_int64 * len(numbers))(*numbers)
-    kernel.relu_attention(packed, options.scale, least, RANGE / (RANGE - least))
+    raised = ctypes.c_float(RANGE / (RANGE - least))
+    kernel.relu_attention(packed, ctypes.c_float(options.scale), ctypes.c_uint32(least), raised)
 
 
 def cpu_relu_attention(
