@@ -11,6 +11,7 @@ import yaml
 
 from reluformer.experiment import SystemConfig
 from reluformer.memory.kernels.build import library
+from reluformer.memory.kernels.cpu import SOURCE
 from reluformer.model.config import ModelConfig
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
@@ -18,7 +19,7 @@ from reluformer.translation.config import TranslationConfig
 from reluformer.translation.decode import translate
 
 SYSTEMS = yaml.safe_load((Path(__file__).parents[3] / "config" / "systems.yaml").read_text(encoding="utf-8"))
-BACKENDS = ["tiled", *(["cpu"] if library() else [])]
+BACKENDS = ["tiled", *(["cpu"] if library(SOURCE) else [])]
 SHAPE = {"encoder_layers": 2, "decoder_layers": 2, "width": 32, "heads": 2, "slots": 64, "vocabulary": 50, "dropout": 0}
 
 

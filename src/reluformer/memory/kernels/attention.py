@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from reluformer.memory.kernels.build import library
+from reluformer.memory.kernels.cpu import SOURCE
 from reluformer.settings import SettingsError, nearest
 
 BACKENDS = {
@@ -38,7 +39,7 @@ def backend(query: Tensor) -> str:
     forced = os.environ.get("RELUFORMER_KERNEL", "")
     if forced and forced not in BACKENDS:
         raise SettingsError(f"RELUFORMER_KERNEL: {forced!r}: unknown backend{nearest(forced, BACKENDS)}")
-    if forced == "cpu" and library() is None:
+    if forced == "cpu" and library(SOURCE) is None:
         raise SettingsError("RELUFORMER_KERNEL: cpu: the C++ kernel could not be compiled here")
     if forced == "triton" and not _triton():
         raise SettingsError("RELUFORMER_KERNEL: triton: the kernel or the package is not installed")
@@ -47,7 +48,7 @@ def backend(query: Tensor) -> str:
     if query.device.type == "cuda":
         return "triton" if _triton() and query.size(-1) <= TRITON_WIDEST else "tiled"
     if query.device.type == "cpu":
-        return forced or ("tiled" if library() is None else "cpu")
+        return forced or ("tiled" if library(SOURCE) is None else "cpu")
     return "tiled"
 
 

@@ -1,7 +1,8 @@
-"""Compiles a C++ file once for a machine and keeps the library in a cache: `library()`.
+"""Compiles a C++ file once for a machine and keeps the library in a cache: `library(source)`.
 
-The cache is `$RELUFORMER_CACHE`, by default `~/.cache/reluformer`; the file's name is a hash of the source, of the
-command and of the processor, so that machines of different kinds share a home. `$CXX` names the compiler.
+The cache is `$RELUFORMER_CACHE`, by default `~/.cache/reluformer`; the file's name has a hash of the source, the flags
+and the processor, so that machines of different kinds share a home, and one of the compiler. `$CXX` names the compiler;
+where there is none, what another one made of the same source for such a processor is taken.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from pathlib import Path
 
 from filelock import FileLock
 
-SOURCE = Path(__file__).with_name("cpu.cpp")
 HEADER = Path(__file__).with_name("cpu.hpp")
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-shared", "-fPIC")
 SECONDS = 300
@@ -29,13 +29,13 @@ log = logging.getLogger(__name__)
 
 
 @functools.cache
-def library(source: Path | None = None) -> ctypes.CDLL | None:
-    """The compiled kernels of `source` (none: SOURCE), or none where they cannot be had: a line of the log says why."""
+def library(source: Path) -> ctypes.CDLL | None:
+    """The compiled kernels of `source`, or none where they cannot be had: a line of the log says why."""
     try:
         return ctypes.CDLL(str(compiled(cache_folder(), source)))
     except (OSError, subprocess.SubprocessError) as error:
         reason = getattr(error, "stderr", None) or str(error)
-        log.warning("%s: runs without its C++ kernels: %s", (source or SOURCE).stem, " ".join(reason.split())[:300])
+        log.warning("%s: runs without its C++ kernels: %s", source.stem, " ".join(reason.split())[:300])
         return None
 
 
@@ -58,20 +58,21 @@ def cache_folder() -> Path:
     return folder
 
 
-def compiled(folder: Path, source: Path | None = None) -> Path:
-    """The library of `source` (none: SOURCE) in `folder`, compiled if it is not there.
+def compiled(folder: Path, source: Path) -> Path:
+    """The library of `source` in `folder`, compiled if it is not there.
 
     Concurrent processes wait for the one that compiles.
 
     Raises `OSError` and `subprocess.SubprocessError`.
     """
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++") or shutil.which("c++")
+    told = (*(path.read_text(encoding="utf-8") for path in (source, HEADER)), *FLAGS, processor())
+    name = f"{source.stem}-{digest(*told)}"
     if compiler is None:
+        if there := sorted(folder.glob(f"{name}-*.so")):
+            return there[0]
         raise FileNotFoundError("there is no C++ compiler (g++, clang++ or $CXX)")
-    command = [*compiler.split(), *FLAGS]
-    source = source or SOURCE
-    told = (*(path.read_text(encoding="utf-8") for path in (source, HEADER)), *command, processor())
-    target = folder / f"{source.stem}-{hashlib.sha256(chr(0).join(told).encode()).hexdigest()[:16]}.so"
+    target = folder / f"{name}-{digest(compiler)}.so"
     if target.is_file():
         return target
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -80,7 +81,7 @@ def compiled(folder: Path, source: Path | None = None) -> Path:
             partial = target.with_suffix(f".{os.getpid()}.part")
             try:
                 subprocess.run(
-                    [*command, str(source), "-o", str(partial)],
+                    [*compiler.split(), *FLAGS, str(source), "-o", str(partial)],
                     check=True,
                     capture_output=True,
                     text=True,
@@ -90,6 +91,11 @@ def compiled(folder: Path, source: Path | None = None) -> Path:
             finally:
                 partial.unlink(missing_ok=True)
     return target
+
+
+def digest(*texts: str) -> str:
+    """A hash of texts as a part of a file name."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 
 def processor() -> str:

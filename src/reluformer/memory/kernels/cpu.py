@@ -10,6 +10,7 @@ Shapes: B batch, H heads, Q rows, K slots, D head width.
 from __future__ import annotations
 
 import ctypes
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ from torch.autograd.function import once_differentiable
 from reluformer.memory.kernels.build import library
 from reluformer.memory.kernels.counter import RANGE, threshold
 
+SOURCE = Path(__file__).with_name("cpu.cpp")
 PART = 64
 """Rows or slots below which a head is not split between threads."""
 
@@ -101,7 +103,7 @@ def _run(
         numbers += (tensor.data_ptr(), *tensor.stride()[:3])
     numbers.append(part)
     least = threshold(options.dropout)
-    kernel = library()
+    kernel = library(SOURCE)
     assert kernel is not None
     packed = (ctypes.c_int64 * len(numbers))(*numbers)
     raised = ctypes.c_float(RANGE / (RANGE - least))

@@ -10,22 +10,26 @@ from reluformer.memory.config import PenaltyConfig
 from reluformer.memory.kernels import attention
 from reluformer.memory.kernels.attention import backend, relu_attention
 from reluformer.memory.kernels.build import library
+from reluformer.memory.kernels.cpu import SOURCE
 from reluformer.memory.penalty import Penalty
 from reluformer.memory.read import read
 from reluformer.memory.visible import Visible
 from reluformer.settings import SettingsError
 
 QUERY = torch.randn(2, 3, 4, 8)
-BACKENDS = ["tiled", pytest.param("cpu", marks=pytest.mark.skipif(library() is None, reason="needs a C++ compiler"))]
+BACKENDS = [
+    "tiled",
+    pytest.param("cpu", marks=pytest.mark.skipif(library(SOURCE) is None, reason="needs a C++ compiler")),
+]
 
 
 def test_the_backend_follows_device_and_dtype(monkeypatch):
     monkeypatch.delenv("RELUFORMER_KERNEL", raising=False)
-    monkeypatch.setattr(attention, "library", lambda: object())
+    monkeypatch.setattr(attention, "library", lambda _: object())
     assert backend(QUERY) == backend(QUERY.bfloat16()) == "cpu"
     assert backend(QUERY.double()) == "tiled"
     assert backend(QUERY.to("meta")) == "tiled"
-    monkeypatch.setattr(attention, "library", lambda: None)
+    monkeypatch.setattr(attention, "library", lambda _: None)
     assert backend(QUERY) == "tiled"
 
 
@@ -38,12 +42,12 @@ def test_heads_on_a_card_are_as_wide_as_the_kernel_has_them(monkeypatch):
 
 
 def test_a_backend_can_be_forced(monkeypatch):
-    monkeypatch.setattr(attention, "library", lambda: object())
+    monkeypatch.setattr(attention, "library", lambda _: object())
     for name in ("reference", "tiled", "cpu"):
         monkeypatch.setenv("RELUFORMER_KERNEL", name)
         assert backend(QUERY) == name
     assert backend(QUERY.double()) == "tiled"
-    monkeypatch.setattr(attention, "library", lambda: None)
+    monkeypatch.setattr(attention, "library", lambda _: None)
     with pytest.raises(SettingsError, match="could not be compiled"):
         backend(QUERY)
     monkeypatch.setenv("RELUFORMER_KERNEL", "titled")

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from reluformer.memory.kernels import build
+from reluformer.memory.kernels.cpu import SOURCE
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
@@ -24,10 +25,9 @@ def fake_compiler(tmp_path, monkeypatch):
     return lambda: (tmp_path / "calls").read_text().count("call")
 
 
-def test_compiles_once_for_concurrent_processes(fake_compiler, tmp_path, monkeypatch):
-    code = "from reluformer.memory.kernels.build import *; print(compiled(cache_folder()))"
-    monkeypatch.setenv("RELUFORMER_CACHE", str(tmp_path / "cache"))
-    command = [sys.executable, "-c", code]
+def test_compiles_once_for_concurrent_processes(fake_compiler, tmp_path):
+    code = "import sys; from reluformer.memory.kernels.build import *; print(compiled(*map(Path, sys.argv[1:])))"
+    command = [sys.executable, "-c", code, str(tmp_path / "cache"), str(SOURCE)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     paths = {process.communicate(timeout=60)[0] for process in running}
     assert len(paths) == 1 and fake_compiler() == 1
@@ -35,14 +35,31 @@ def test_compiles_once_for_concurrent_processes(fake_compiler, tmp_path, monkeyp
 
 
 def test_another_processor_or_source_is_another_file(fake_compiler, tmp_path, monkeypatch):
-    first = build.compiled(tmp_path)
-    assert build.compiled(tmp_path) == first and fake_compiler() == 1
+    first = build.compiled(tmp_path, SOURCE)
+    assert build.compiled(tmp_path, SOURCE) == first and fake_compiler() == 1
     monkeypatch.setattr(build, "processor", lambda: "another")
-    second = build.compiled(tmp_path)
+    second = build.compiled(tmp_path, SOURCE)
     changed = tmp_path / "changed.cpp"
     changed.write_text("// another")
-    monkeypatch.setattr(build, "SOURCE", changed)
-    assert len({first, second, build.compiled(tmp_path)}) == 3
+    assert len({first, second, build.compiled(tmp_path, changed)}) == 3
+
+
+def test_another_compiler_compiles_again_and_no_compiler_takes_what_is_there(fake_compiler, tmp_path, monkeypatch):
+    first = build.compiled(tmp_path, SOURCE)
+    monkeypatch.setenv("CXX", f"{os.environ['CXX']} -g")
+    second = build.compiled(tmp_path, SOURCE)
+    assert first != second and fake_compiler() == 2
+    second.unlink()
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(OSError, match="no-such-compiler"):  # asked for, so another's work does not do
+        build.compiled(tmp_path, SOURCE)
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert build.compiled(tmp_path, SOURCE) == first
+    changed = tmp_path / SOURCE.name
+    changed.write_text("// another")
+    with pytest.raises(FileNotFoundError, match="no C"):
+        build.compiled(tmp_path, changed)
 
 
 @pytest.mark.parametrize("compiler", ["false", "no-such-compiler", "true"])
@@ -52,7 +69,7 @@ def test_without_a_working_compiler_there_is_none_and_one_line_says_so(compiler,
     build.library.cache_clear()
     try:
         with caplog.at_level(logging.WARNING):
-            assert build.library() is None and build.library() is None
+            assert build.library(SOURCE) is None and build.library(SOURCE) is None
         assert len(caplog.records) == 1 and "\n" not in caplog.records[0].getMessage()
         assert not list(tmp_path.glob("*.part"))
     finally:
@@ -63,7 +80,7 @@ def test_no_compiler_at_all(tmp_path, monkeypatch):
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="no C"):
-        build.compiled(tmp_path)
+        build.compiled(tmp_path, SOURCE)
 
 
 def test_where_the_cache_is(tmp_path, monkeypatch):
@@ -85,5 +102,5 @@ def test_where_the_cache_is(tmp_path, monkeypatch):
 
 @needs_compiler
 def test_the_kernel_compiles_without_warnings(tmp_path):
-    command = ["g++", "-std=c++20", "-fopenmp", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", str(build.SOURCE)]
+    command = ["g++", "-std=c++20", "-fopenmp", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", str(SOURCE)]
     assert subprocess.run(command, capture_output=True, text=True).stderr == ""

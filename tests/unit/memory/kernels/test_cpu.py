@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from reluformer.memory.kernels.build import library
-from reluformer.memory.kernels.cpu import cpu_relu_attention
+from reluformer.memory.kernels.cpu import SOURCE, cpu_relu_attention
 from reluformer.memory.kernels.tiled import tiled_relu_attention
 
-pytestmark = pytest.mark.skipif(library() is None, reason="needs a C++ compiler")
+pytestmark = pytest.mark.skipif(library(SOURCE) is None, reason="needs a C++ compiler")
 
 OPTIONS = {"keys": None, "causal": True, "scale": 0.25, "dropout": 0.1, "seed": 5, "statistics": True}
 
