@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from reluformer.memory.kernels.cross_entropy import cross_entropy, has_kernel
 from reluformer.memory.linear import product
 from reluformer.model.transformer import Transformer
 
@@ -61,11 +62,10 @@ class ProjectedCrossEntropy(torch.autograd.Function):
             part, t = h[start : start + rows], target[start : start + rows, None]
             logits = product(part, w).to(wide)
             chosen += logits.gather(1, t).sum()
-            log_p = torch.log_softmax(logits, 1, out=logits) if device == "cpu" else torch.log_softmax(logits, 1)
-            nll -= log_p.gather(1, t).sum()
+            losses, slope = _cross_entropy(logits, t, 1 - smoothing if learning else None)
+            nll += losses.sum()
             if hidden_grad is not None and weight_grad is not None:
-                slope = log_p.exp_()
-                slope = slope.scatter_add_(1, t, slope.new_full(t.shape, smoothing - 1)).to(dtype)
+                slope = slope.to(dtype)
                 hidden_grad[start : start + rows] = product(slope, w.T)
                 if dtype == wide:
                     weight_grad.addmm_(slope.T, part)
@@ -87,6 +87,19 @@ class ProjectedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
         gradients = ((found * grad).to(dtype) for found, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True))
         return (*gradients, None, None)
+
+
+def _cross_entropy(logits: Tensor, target: Tensor, kept: float | None) -> tuple[Tensor, Tensor]:
+    """-log p [N] of the targets, int [N, 1], and p - kept · 1[v = target]; overwrites the logits [N, V] where it can.
+
+    kept: none where nothing is to be learned, and what comes second then has no meaning.
+    """
+    if has_kernel(logits):
+        return cross_entropy(logits, target, kept), logits
+    in_place = logits.device.type == "cpu"
+    log_p = torch.log_softmax(logits, 1, out=logits) if in_place else torch.log_softmax(logits, 1)
+    losses = -log_p.gather(1, target).squeeze(1)
+    return losses, log_p if kept is None else log_p.exp_().scatter_add_(1, target, log_p.new_full(target.shape, -kept))
 
 
 class Objective(nn.Module):

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import math
+import shutil
 
 import pytest
 import torch
 
+from reluformer.memory.kernels.cross_entropy import has_kernel
 from reluformer.memory.linear import product
 from reluformer.model import objective
 from reluformer.model.objective import TILE, Objective, ProjectedCrossEntropy
@@ -46,6 +48,38 @@ def test_gradients():
     weight = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
     target = torch.tensor([0, 5, 2, 2])
     assert torch.autograd.gradcheck(lambda h, w: ProjectedCrossEntropy.apply(h, w, target, 0.1)[0], (hidden, weight))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_with_and_without_the_kernel(smoothing, monkeypatch):
+    monkeypatch.setitem(TILE, True, 33 * 700)
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(100, 16, requires_grad=True), torch.randn(700, 16, requires_grad=True)
+    target = torch.randint(700, (100,))
+    assert has_kernel(hidden)
+    found = []
+    for available in (has_kernel, lambda logits: False):
+        monkeypatch.setattr(objective, "has_kernel", available)
+        losses = ProjectedCrossEntropy.apply(hidden, weight, target, smoothing)
+        found.append((*losses, *torch.autograd.grad(losses[0], (hidden, weight))))
+        with torch.no_grad():
+            assert torch.equal(ProjectedCrossEntropy.apply(hidden, weight, target, smoothing)[0], losses[0])
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
+
+
+def test_a_target_outside_the_vocabulary_is_an_error():
+    hidden, weight = torch.randn(2, 4, requires_grad=True), torch.randn(7, 4)
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        ProjectedCrossEntropy.apply(hidden, weight, torch.tensor([0, 7]), 0.1)
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
+def test_a_broken_logit_is_a_broken_loss(broken):
+    hidden = torch.ones(3, 4)
+    hidden[1, 2] = broken
+    loss, nll = ProjectedCrossEntropy.apply(hidden, torch.eye(5, 4) + 1, torch.tensor([0, 1, 4]), 0.1)
+    assert loss.isnan() and nll.isnan()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

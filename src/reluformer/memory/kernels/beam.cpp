@@ -4,10 +4,8 @@
 // length. Compiled by build.py; `omp simd` lets the compiler reorder the sums that it marks.
 
 #include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-#include <vector>
+
+#include "vector.hpp"
 
 namespace {
 
@@ -49,32 +47,7 @@ inline float dot(const float* a, const float* b, int64_t n) {
   return sum;
 }
 
-// exp x for x <= 0, within 2 units in the last place (Cephes); 0 below -87, NaN for NaN.
-inline float exponential(float x) {
-  const float bounded = x < -87.0f ? -87.0f : x;
-  const float n = std::nearbyint(bounded * 1.44269504f);
-  const float r = (bounded - n * 0.693359375f) + n * 2.12194440e-4f;
-  float y = 1.9875691500e-4f;
-  y = y * r + 1.3981999507e-3f;
-  y = y * r + 8.3334519073e-3f;
-  y = y * r + 4.1665795894e-2f;
-  y = y * r + 1.6666665459e-1f;
-  y = y * r + 5.0000001201e-1f;
-  y = y * r * r + r + 1.0f;
-  const int32_t bits = ((int32_t)n + 127) << 23;
-  float power;
-  memcpy(&power, &bits, 4);
-  return x < -87.0f ? 0.0f : y * power;
-}
-
 constexpr int64_t CHUNK = 64;
-
-inline float largest(const float* x, int64_t n) {
-  float most = -INFINITY;
-#pragma omp simd reduction(max : most)
-  for (int64_t i = 0; i < n; i++) most = x[i] > most ? x[i] : most;
-  return most;
-}
 
 void best_of_row(float* x, int64_t length, int64_t k, int64_t eos, int64_t banned_count, const int64_t* banned,
                  float* end, float* value, int64_t* token) {

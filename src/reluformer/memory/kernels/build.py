@@ -20,7 +20,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-HEADER = Path(__file__).with_name("cpu.hpp")
+HEADERS = sorted(Path(__file__).parent.glob("*.hpp"))
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-shared", "-fPIC")
 SECONDS = 300
 """A compiler that takes longer is given up."""
@@ -66,7 +66,7 @@ def compiled(folder: Path, source: Path) -> Path:
     Raises `OSError` and `subprocess.SubprocessError`.
     """
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++") or shutil.which("c++")
-    told = (*(path.read_text(encoding="utf-8") for path in (source, HEADER)), *FLAGS, processor())
+    told = (*(path.read_text(encoding="utf-8") for path in (source, *HEADERS)), *FLAGS, processor())
     name = f"{source.stem}-{digest(*told)}"
     if compiler is None:
         if there := sorted(folder.glob(f"{name}-*.so")):

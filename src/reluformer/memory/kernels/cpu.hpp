@@ -1,89 +1,18 @@
-// What cpu.cpp is made of: vectors, the product of two matrices in registers, dropout's generator, packing, memory.
-// Plain vector extensions of GCC and clang, no intrinsics.
+// What cpu.cpp is made of: the product of two matrices in registers, packing, memory.
 #pragma once
 
-#include <cstdint>
 #include <cstdlib>
-#include <cstring>
-#include <initializer_list>
+
+#include "vector.hpp"
 
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int BYTES = 64, COLUMNS = 4;
-#elif defined(__AVX__)
-constexpr int BYTES = 32, COLUMNS = 2;
-#elif defined(__SSE__)
-constexpr int BYTES = 16, COLUMNS = 2;
-#else
-constexpr int BYTES = 16, COLUMNS = 4;
-#endif
-typedef float Vector __attribute__((vector_size(BYTES)));
-typedef uint32_t Words __attribute__((vector_size(BYTES)));
-typedef int32_t Ints __attribute__((vector_size(BYTES)));
-constexpr int LANES = BYTES / 4;
 constexpr int ROWS = 6;  // of accumulators: ROWS x COLUMNS vectors, and what multiplies them, fit the registers
 #ifndef TILE
 #define TILE 96
 #endif
 constexpr int BLOCK = TILE;
 static_assert(BLOCK % LANES == 0, "a block is whole vectors");
-
-inline Vector load(const float* p) { Vector v; memcpy(&v, p, sizeof v); return v; }
-inline void store(float* p, Vector v) { memcpy(p, &v, sizeof v); }
-inline Vector fill(float x) { return x - Vector{}; }
-inline Ints iota() { Ints v{}; for (int l = 0; l < LANES; l++) v[l] = l; return v; }
-inline float sum(Vector v) {
-  float w[LANES];
-  store(w, v);
-#pragma GCC unroll 4
-  for (int half = LANES / 2; half; half /= 2)
-    for (int l = 0; l < half; l++) w[l] += w[l + half];
-  return w[0];
-}
-inline bool any(Ints v) { int64_t w[BYTES / 8], s = 0; memcpy(w, &v, sizeof v); for (int64_t x : w) s |= x; return s != 0; }
-inline int64_t whole(int64_t n) { return (n + LANES - 1) / LANES * LANES; }
-
-// log x for x > 0, within 2 units in the last place (Cephes); NaN and infinity give numbers of no meaning.
-inline Vector logarithm(Vector x) {
-  x = x < 1.17549435e-38f ? fill(1.17549435e-38f) : x;
-  Ints bits = (Ints)x, exponent = (bits >> 23) - 126;
-  Vector m = (Vector)((bits & 0x007fffff) | 0x3f000000);  // in [0.5, 1)
-  Ints low = m < 0.707106781186547524f;
-  exponent += low;
-  m = m - 1.0f + (Vector)((Ints)m & low);
-  Vector e = __builtin_convertvector(exponent, Vector), z = m * m;
-  Vector y = fill(7.0376836292e-2f);
-  for (float c : {-1.1514610310e-1f, 1.1676998740e-1f, -1.2420140846e-1f, 1.4249322787e-1f, -1.6668057665e-1f,
-                  2.0000714765e-1f, -2.4999993993e-1f, 3.3333331174e-1f})
-    y = y * m + c;
-  return e * 0.693359375f + (m + (y * m * z + e * -2.12194440e-4f - 0.5f * z));
-}
-
-// Dropout's counter-based generator; counter.py has the same in torch.
-inline uint64_t mix(uint64_t x) {
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
-  return x ^ (x >> 31);
-}
-inline Words mix(Words x) {
-  x = (x ^ (x >> 16)) * 0x7feb352du;
-  x = (x ^ (x >> 15)) * 0x846ca68bu;
-  return x ^ (x >> 16);
-}
-
-struct Dropout {
-  uint32_t threshold;  // weights with a draw below it are dropped; 0: no dropout
-  float kept;          // what the others are multiplied with
-  uint64_t seed;
-  uint64_t row(int64_t head, int64_t i) const {
-    return mix(seed + 0x9e3779b97f4a7c15ull * ((uint64_t)head * 0x100000000ull + (uint64_t)i + 1));
-  }
-  Vector factors(uint64_t row, Words slots) const {
-    Words draw = mix(slots * 0x9e3779b9u + (uint32_t)row) ^ (uint32_t)(row >> 32);
-    return draw < threshold ? Vector{} : fill(kept);
-  }
-};
 
 // c += a · b: a(m, t) = a[m*am + t*ak], b(t, :) = N vectors at b + t*bk.
 template <int M, int N>

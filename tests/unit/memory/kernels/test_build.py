@@ -41,7 +41,11 @@ def test_another_processor_or_source_is_another_file(fake_compiler, tmp_path, mo
     second = build.compiled(tmp_path, SOURCE)
     changed = tmp_path / "changed.cpp"
     changed.write_text("// another")
-    assert len({first, second, build.compiled(tmp_path, changed)}) == 3
+    third = build.compiled(tmp_path, changed)
+    header = tmp_path / "changed.hpp"
+    header.write_text("// another")
+    monkeypatch.setattr(build, "HEADERS", [header])
+    assert len({first, second, third, build.compiled(tmp_path, changed)}) == 4
 
 
 def test_another_compiler_compiles_again_and_no_compiler_takes_what_is_there(fake_compiler, tmp_path, monkeypatch):
@@ -101,6 +105,7 @@ def test_where_the_cache_is(tmp_path, monkeypatch):
 
 
 @needs_compiler
-def test_the_kernel_compiles_without_warnings(tmp_path):
-    command = ["g++", "-std=c++20", "-fopenmp", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", str(SOURCE)]
+@pytest.mark.parametrize("source", sorted(SOURCE.parent.glob("*.cpp")), ids=lambda path: path.stem)
+def test_a_kernel_compiles_without_warnings(source):
+    command = ["g++", "-std=c++20", "-fopenmp", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", str(source)]
     assert subprocess.run(command, capture_output=True, text=True).stderr == ""
