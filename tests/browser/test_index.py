@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)"),
-]
 
 CUT_OFF = """() => {
     const scrolls = part => ["auto", "scroll"].includes(getComputedStyle(part).overflowX);
@@ -29,25 +18,10 @@ CUT_OFF = """() => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture(params=[390, 1440], ids=["phone", "desk"])
-def page(request, browser, smoke):
-    """The page of the smoke run; `page.errors` collects what the console complains of."""
-    page = browser.new_page(viewport={"width": request.param, "height": 900})
-    page.errors = []
-    page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: page.errors.append(str(error)))
-    page.goto((smoke.folder / "results" / "paper" / "index.html").as_uri())
+def page(request, opened, smoke):
+    """The page of the smoke run."""
+    page = opened(smoke.folder / "results" / "paper" / "index.html", request.param)
     yield page
     page.close()
 

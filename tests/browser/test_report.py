@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)"),
-]
 
 SHOW = """
 async (path) => {
@@ -32,21 +21,12 @@ async (path) => {
 
 
 @pytest.fixture
-def page(smoke):
-    """The report of the smoke run, open in headless Chromium; `page.errors` collects what the console complains of."""
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.errors = []
-        page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: page.errors.append(str(error)))
-        page.goto((smoke.folder / "results" / "paper" / "report.html").as_uri())
-        page.wait_for_selector("text=Claims")
-        yield page
-        browser.close()
+def page(opened, smoke):
+    """The report of the smoke run."""
+    page = opened(smoke.folder / "results" / "paper" / "report.html", 1440)
+    page.wait_for_selector("text=Claims")
+    yield page
+    page.close()
 
 
 def test_every_table_and_figure_is_in_the_report_and_opens(page, smoke):
