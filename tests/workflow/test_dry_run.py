@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 
 def test_the_papers_own_configuration_is_planned_and_counted(project, jobs):
     result = project.snakemake("-n", timeout=60)
@@ -24,3 +26,18 @@ def test_a_run_of_ones_own_is_a_target(project, jobs):
     result = project.snakemake("-n", "--", target, timeout=60)
     assert result.returncode == 0, result.stdout
     assert jobs(result.stdout)["train"] == jobs(result.stdout)["score"] == 1
+
+
+def test_the_report_of_a_partial_result_stays_partial(project, jobs):
+    report = "results/paper/report.html"
+    choice = ("only=[ffn-activation]", "partial=true")
+    planned = project.snakemake("-n", "-p", "--config", *choice, "--", report, timeout=60).stdout
+    command = next(line for line in planned.splitlines() if "Shell command: printf" in line)
+    words = shlex.split(command.partition("Shell command:")[2])
+    kept = project.folder / words[words.index(">") + 1]
+    kept.parent.mkdir(parents=True)
+    kept.write_text(words[2], encoding="utf-8")
+    again = ("--forcerun", "report", "--configfile", str(kept), "--", report)  # as `make report` has it
+    found = jobs(project.snakemake("-n", *again, timeout=60).stdout)
+    assert found["report"] == found["study_ffn_activation"] == 1
+    assert not {"fetch", "prepare", "train", "translate", "score"} & found.keys()

@@ -1,10 +1,10 @@
 # From runs to the paper: one rule a study, the claims, and the report.
 
 # What the tables and figures say beside the runs: a change of these builds them anew, and trains nothing.
-SHOWN = json.dumps(
-    {key: value for key, value in config.items() if key not in ("archives", "force", "partial")},
-    sort_keys=True,
-)
+SETTINGS = {key: value for key, value in config.items() if key not in ("archives", "force", "partial")}
+SHOWN = json.dumps(SETTINGS, sort_keys=True)
+# What `make report` builds the report of anew: partial where this is.
+KEPT = json.dumps({**SETTINGS, "partial": PARTIAL}, sort_keys=True)
 CLAIMS = Path("config/claims.yaml").read_text(encoding="utf-8")
 
 
@@ -137,6 +137,5 @@ rule report:
     params:
         settings=lambda wildcards: SHOWN,
     shell:
-        "printf '%s' {params.settings:q} > results/paper/config.json && "
-        "snakemake index --cores 1 --nolock --configfile results/paper/config.json --report {output:q}"
-        f"{' --config partial=true' if PARTIAL else ''} > {{log:q}} 2>&1"
+        "printf '%s' {KEPT:q} > results/paper/config.json && "
+        "snakemake index --cores 1 --nolock --configfile results/paper/config.json --report {output:q} > {log:q} 2>&1"
