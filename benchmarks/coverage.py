@@ -24,7 +24,7 @@ from reluformer.evaluation.bleu import LEAST, Counts, half_width, score_counts
 from reluformer.evaluation.config import SignificanceConfig
 from reluformer.evaluation.significance import paired_tests
 from reluformer.paper.config import RuleConfig
-from reluformer.paper.inference import ALPHA, difference, mean_effect, sample
+from reluformer.paper.inference import ALPHA, Effect, centre_effect, difference, sample
 from reluformer.paper.verdicts import Comparison, Value, decide, total
 
 SIMULATIONS = 1000
@@ -46,19 +46,31 @@ def over_seeds(rng: Generator, simulations: int) -> Iterator[tuple[str, float]]:
     """Coverage of Student's interval of a mean and Welch's of a difference."""
     for n in SEEDS:
         runs = rng.normal(34.0, 0.2, (simulations, n)).tolist()
-        held = [low <= 34.0 <= high for low, high in (mean_effect(sample(x)).interval for x in runs)]
-        yield f"mean of {n} seeds (Student)", share(held)
+        yield f"mean of {n} seeds (Student)", share(_holds(centre_effect(sample(x)), 34.0) for x in runs)
         for a, b in SPREADS:
             pairs = zip(
                 rng.normal(34.5, a, (simulations, n)).tolist(),
                 rng.normal(34.0, b, (simulations, n)).tolist(),
                 strict=True,
             )
-            found = [difference(sample(x), sample(y)).interval for x, y in pairs]
-            yield (
-                f"difference, {n} seeds each, sd {a} and {b} (Welch)",
-                share(low <= 0.5 <= high for low, high in found),
-            )
+            found = [difference(sample(x), sample(y)) for x, y in pairs]
+            yield f"difference, {n} seeds each, sd {a} and {b} (Welch)", share(_holds(one, 0.5) for one in found)
+
+
+def over_rounds(rng: Generator, simulations: int) -> Iterator[tuple[str, float]]:
+    """Coverage of the same intervals by medians, as of measured speed."""
+    for n in SEEDS:
+        first = [sample(x, by_median=True) for x in rng.normal(34.0, 0.2, (simulations, n)).tolist()]
+        yield f"median of {n} rounds", share(_holds(centre_effect(one), 34.0) for one in first)
+        other = [sample(x, by_median=True) for x in rng.normal(33.5, 0.6, (simulations, n)).tolist()]
+        found = [difference(x, y) for x, y in zip(first, other, strict=True)]
+        yield f"difference of medians, {n} rounds each, sd 0.2 and 0.6", share(_holds(one, 0.5) for one in found)
+
+
+def _holds(effect: Effect | None, truth: float) -> bool:
+    assert effect is not None
+    low, high = effect.interval
+    return low <= truth <= high
 
 
 def translated(rng: Generator, count: int, systems: int = 1) -> list[Counts]:

@@ -121,7 +121,7 @@ class ReportedConfig(Strict):
 
 
 class RuleConfig(Strict):
-    """One condition of a claim's verdict, on means over seeds; see `reluformer.paper.verdicts`."""
+    """One condition of a claim's verdict, on means over seeds (medians over rounds)."""
 
     metric: str = "tokenized_bleu"
     system: str

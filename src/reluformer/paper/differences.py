@@ -58,7 +58,7 @@ def _row(
     ours, other = (side[metric.name].dropna().tolist() for side in (group, others))
     row: dict[str, Any] = {"point": point_of(group), "metric": metric.name, "n": len(ours), "baseline_n": len(other)}
     if len(ours) and len(other):
-        row["difference"] = sample(ours).mean - sample(other).mean
+        row["difference"] = sample(ours).centre - sample(other).centre
         # The mean of those that did not diverge is not the system's.
         whole = metric.survives or not any((side["status"] == DIVERGED).any() for side in (group, others))
         if whole and (effect := difference(sample(ours), sample(other))):

@@ -68,6 +68,11 @@ class Metric(NamedTuple):
             return None
         return float(value)
 
+    @property
+    def average(self) -> str:
+        """What `centre` is called."""
+        return "median" if self.robust else "mean"
+
     def centre(self, values: pd.Series) -> float:
         """The one number that stands for several: their mean, or median."""
         return float(values.median() if self.robust else values.mean())

@@ -101,7 +101,7 @@ def answer(config: AnswerConfig, frame: pd.DataFrame) -> str:
     shown = metric(config.metric)
     groups = [(str(value), group) for value, group in frame.groupby(config.key, sort=False)]
     known = {value: group[shown.name].dropna() for value, group in groups}
-    means = {value: float(values.mean()) for value, values in known.items() if len(values)}
+    means = {value: shown.centre(values) for value, values in known.items() if len(values)}
     space = ", ".join(known)
     if not means:
         return f"“{config.question}” Not answered yet: no run of {config.symbol} ∈ {{{space}}} has a {shown.title}."

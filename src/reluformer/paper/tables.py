@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from reluformer.paper.config import StudyConfig
-from reluformer.paper.inference import Effect, mean_effect, sample
+from reluformer.paper.inference import Effect, centre_effect, sample
 from reluformer.paper.metrics import Metric
 from reluformer.paper.records import DIVERGED, NOT_RUN
 
@@ -29,9 +29,9 @@ def cells(
 ) -> pd.DataFrame:
     """A study's runs joined over their seeds, in the study's order.
 
-    Columns: `dataset`, the keys, `title`, `runs` (seeds asked for), `status`, and for every metric `NAME_mean`,
-    `NAME_sd` (over seeds, n − 1), `NAME_low`..`NAME_high` (the mean's 95 % interval by Student's t; nothing is known of
-    one seed's spread), `NAME_n`, and the cell as people read it: `NAME_text`, and `NAME_short` without the interval.
+    Columns: `dataset`, the keys, `title`, `runs` (seeds asked for), `status`, and for every metric `NAME_mean`
+    (or `NAME_median`), `NAME_sd` (over seeds, n − 1), `NAME_low`..`NAME_high` (its 95 % interval by Student's t; of one
+    seed nothing is known), `NAME_n`, and the cell as people read it: `NAME_text`, and `NAME_short` without interval.
     `marks` are added to the cells of (DATASET/SYSTEM, metric), see `reluformer.paper.differences`.
     """
     keys = ["dataset", *key_columns(study, frame)]
@@ -41,9 +41,9 @@ def cells(
         row |= {"title": group["title"].iloc[0], "runs": len(group), "status": _statuses(group)}
         for metric in metrics:
             known = group[metric.name].dropna()
-            effect = mean_effect(sample(known.tolist())) if len(known) else None
+            effect = centre_effect(sample(known.tolist(), metric.robust)) if len(known) else None
             mark = (marks or {}).get((point_of(group), metric.name), "")
-            row[f"{metric.name}_mean"] = metric.centre(known) if len(known) else None
+            row[f"{metric.name}_{metric.average}"] = metric.centre(known) if len(known) else None
             row[f"{metric.name}_sd"] = known.std(ddof=1) if len(known) > 1 else None
             row[f"{metric.name}_low"], row[f"{metric.name}_high"] = effect.interval if effect else (None, None)
             row[f"{metric.name}_n"] = len(known)

@@ -2,8 +2,8 @@
 
 A rule claims that the effect, `ours − other` (`times`: the ratio), is on one side of a bound: `above`: its margin or
 more; `at least`: no further below than its margin; `times`: its factor or more. `close to`: within its margin.
-Tests are over seeds (Welch's t), one-sided, at 5 %, corrected by Holm for all comparisons of the claim, once for and
-once against it. A comparison
+Tests are over seeds (Welch's t; of what was measured, over rounds and by medians), one-sided, at 5 %, corrected by
+Holm for all comparisons of the claim, once for and once against it. A comparison
 
 - holds where "no effect" (`above`: 0; `at least`: −margin; `times`: the smaller of 1 and its factor; `close to`: both
   ends of the margin, TOST) is rejected in the claimed direction, and the estimate is what is claimed;
@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 
 from reluformer.paper.config import RuleConfig
-from reluformer.paper.inference import ALPHA, Effect, Sample, difference, holm
+from reluformer.paper.inference import ALPHA, Effect, Sample, difference, holm, sample
 from reluformer.paper.metrics import Metric, metric
 from reluformer.paper.records import DIVERGED, NOT_RUN
 
@@ -42,27 +42,29 @@ STATED = (
     "margin. It is not reproduced where one rule fails: the claimed effect itself is rejected. In between it is "
     "inconclusive, and not run while runs are missing. All tests are at 5 % after Holm's correction for the claim's "
     "comparisons, so that a false claim is called reproduced, or a true one not reproduced, at most 5 % of the time. "
+    "Measured speed and memory are compared by their medians over rounds. "
     "One seed says nothing of another training: it leaves a rule open, whatever the test set's own p-values are. "
     "“Converges” and “does not converge” are counts over at least two runs, not tests."
 )
 
 
 class Value(NamedTuple):
-    """One side of a comparison: mean, standard deviation (None of one seed) and number of runs, or what happened."""
+    """One side of a comparison: mean (or median), standard deviation (None of one seed), runs; or what happened."""
 
-    mean: float | None
+    centre: float | None
     sd: float | None
     n: int
     state: str
     """`value`, `diverged` or `not run`."""
     diverged: int = 0
-    """How many runs more diverged: the mean is of those that did not."""
+    """How many runs more diverged: the centre is of those that did not."""
+    by_median: bool = False
 
     def text(self, shown: Metric) -> str:
         """The value as people read it."""
-        if self.mean is None:
+        if self.centre is None:
             return self.state
-        return shown.show(self.mean, self.sd) + (f" ({self.diverged} more diverged)" if self.diverged else "")
+        return shown.show(self.centre, self.sd) + (f" ({self.diverged} more diverged)" if self.diverged else "")
 
 
 class Comparison(NamedTuple):
@@ -119,11 +121,11 @@ def _compare(rule: RuleConfig, at: dict[str, Any], part: pd.DataFrame) -> Compar
 
 
 def value(runs: pd.DataFrame, name: str) -> Value:
-    """A metric's mean over runs of one system at one point."""
-    known, lost = runs[name].dropna(), int((runs["status"] == DIVERGED).sum())
-    if len(known):
-        spread = float(known.std(ddof=1)) if len(known) > 1 else None
-        return Value(float(known.mean()), spread, len(known), "value", lost)
+    """A metric over runs of one system at one point."""
+    known, lost = runs[name].dropna().tolist(), int((runs["status"] == DIVERGED).sum())
+    if known:
+        found = sample(known, metric(name).robust)
+        return Value(found.centre, found.sd, found.n, "value", lost, found.by_median)
     return Value(None, None, 0, DIVERGED if lost and lost == len(runs) else NOT_RUN, lost)
 
 
@@ -137,9 +139,9 @@ def decide(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 def evidence(rule: RuleConfig, ours: Value, other: Value | None) -> tuple[Effect, float, float] | None:
     """The effect, the p-value of "the rule does not hold" and that of "it holds"; None where there is no test."""
-    if other is None or ours.mean is None or other.mean is None:
+    if other is None or ours.centre is None or other.centre is None:
         return None
-    sides = [Sample(one.mean or 0.0, one.sd, one.n) for one in (ours, other)]
+    sides = [Sample(one.centre or 0.0, one.sd, one.n, one.by_median) for one in (ours, other)]
     effect = difference(sides[0], sides[1], factor=rule.margin if rule.relation == "times" else 1.0)
     if effect is None:
         return None
@@ -163,11 +165,11 @@ def _decide(one: Comparison) -> Comparison:
         return one._replace(why=_count_why(one))
     if NOT_RUN in (ours.state, other.state):
         return one._replace(outcome="missing", why="runs are missing")
-    if ours.mean is None or other.mean is None:
-        lost = [side.diverged for side in (ours, other) if side.mean is None]
+    if ours.centre is None or other.centre is None:
+        lost = [side.diverged for side in (ours, other) if side.centre is None]
         if min(lost) < 2:
             return one._replace(outcome="open", why="one run diverged, and there is no other")
-        better = ours.mean is not None and relation in ("above", "at least")
+        better = ours.centre is not None and relation in ("above", "at least")
         return one._replace(outcome="holds" if better and not ours.diverged else "open" if better else "fails")
     if one.effect is None or one.p_for is None or one.p_against is None:
         return one._replace(outcome="open", why="one seed: nothing is known of another training")

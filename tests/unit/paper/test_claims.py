@@ -46,7 +46,7 @@ def test_verdicts_follow_from_the_figures(judged, scores, verdict):
     _, _, claims = judged(ffn(*scores), seeds=SEEDS)
     assert claims["ffn-activation"]["verdict"] == verdict
     point = claims["ffn-activation"]["rules"][0]["points"][0]
-    means = point["ours"]["mean"], point["other"]["mean"]
+    means = point["ours"]["centre"], point["other"]["centre"]
     assert means == pytest.approx(scores[:2]) and point["ours"]["n"] == 3
     low, high = point["interval"]
     assert low < point["difference"] < high and point["difference"] == pytest.approx(scores[0] - scores[1])

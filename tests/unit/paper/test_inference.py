@@ -1,9 +1,11 @@
 from math import inf
 
+import numpy as np
 import pytest
+from numpy.random import default_rng
 from scipy import stats
 
-from reluformer.paper.inference import Effect, Sample, difference, holm, mean_effect, sample, show_p
+from reluformer.paper.inference import Effect, Sample, centre_effect, difference, holm, sample, show_p
 
 A, B = [34.1, 34.6, 34.3], [33.2, 33.0, 33.9, 33.5]
 
@@ -21,7 +23,7 @@ def test_welchs_t_is_scipys():
 
 def test_the_interval_of_a_mean_is_students():
     expected = stats.t.interval(0.95, 2, loc=sum(A) / 3, scale=stats.sem(A))
-    assert mean_effect(sample(A)).interval == pytest.approx(expected)
+    assert centre_effect(sample(A)).interval == pytest.approx(expected)
     against = difference(sample(A), Sample(34.0, None, 0))
     assert against.p == pytest.approx(stats.ttest_1samp(A, 34.0).pvalue)
 
@@ -31,8 +33,18 @@ def test_a_ratio_is_tested_as_a_difference_of_scaled_means():
     assert doubled.interval == pytest.approx(difference(sample(A), sample(B)).interval)
 
 
+def test_a_median_stands_off_outliers_and_errs_more_than_a_mean():
+    assert sample([1.0, 9.0, 2.0], by_median=True).centre == 2.0
+    rng = default_rng(1)
+    for n in (3, 5, 9):
+        medians = np.median(rng.normal(0, 1, (50_000, n)), axis=1)
+        assert Sample(0.0, 1.0, n, by_median=True).variance == pytest.approx(medians.var(), rel=0.04)
+    low, high = centre_effect(sample(A, by_median=True)).interval
+    assert (low + high) / 2 == pytest.approx(34.3) and high - 34.3 > centre_effect(sample(A)).interval[1] - 34.3667
+
+
 def test_one_seed_gives_nothing():
-    assert mean_effect(sample([34.0])) is None
+    assert centre_effect(sample([34.0])) is None
     assert difference(sample([34.0]), sample(B)) is None and difference(sample(A), sample([33.0])) is None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from pandas import read_csv
 
 from reluformer.paper.build import build_study, study_inputs
 from reluformer.paper.measured import measured_file, measured_note, measured_records, shortest
@@ -51,6 +52,16 @@ def test_the_table_has_medians_and_says_what_did_not_end(measured):
     build_study(measured.experiment, STUDY, measured.results)
     text = (measured.results / "paper" / "tables" / f"{STUDY}.md").read_text(encoding="utf-8")
     assert "| 103 ±" in text.replace(".0 ±", " ±") and "too slow" in text and "a processor" in text
+
+
+def test_the_raw_table_calls_a_median_a_median(measured):
+    build_study(measured.experiment, STUDY, measured.results)
+    rows = read_csv(measured.results / "paper" / "tables" / f"{STUDY}.csv")
+    assert "measured.training_speed_mean" not in rows
+    first = rows.iloc[0]
+    assert first["measured.training_speed_median"] == 103.0
+    low, high = first["measured.training_speed_low"], first["measured.training_speed_high"]
+    assert (low + high) / 2 == pytest.approx(103.0)
 
 
 def test_beside_runs_stands_the_shortest_length(measured):

@@ -56,6 +56,22 @@ def test_decisions(relation, margin, ours, other, outcome):
     assert decided(rule(relation, margin), ours, other).outcome == outcome
 
 
+def test_what_a_clock_says_is_compared_by_medians():
+    speed = "measured.decoding_speed"
+    times = {"a": [31.0, 32.0, 33.0, 32.5, 1.0], "b": [20.0, 20.5, 21.0, 20.2, 20.1]}
+    rows = [
+        {"system": name, "seed": i, "run": f"{name}{i}", "status": "finished", speed: x}
+        for name, values in times.items()
+        for i, x in enumerate(values)
+    ]
+    one = compare(rule("times", 1.3).model_copy(update={"metric": speed}), pd.DataFrame(rows), [])[0]
+    assert (one.ours.centre, one.other.centre) == (32.0, 20.2)
+    assert one.ours.text(metric(speed)).startswith("32 ±")
+    effect, *_ = evidence(one.rule, one.ours, one.other)
+    assert effect.estimate == pytest.approx(32.0 - 1.3 * 20.2)
+    assert decide([one])[0].outcome == "open"  # the outlier still widens the interval
+
+
 def test_the_p_values_are_those_of_scipy():
     a, b = [34.1, 34.6, 34.3], [33.2, 33.0, 33.9]
 

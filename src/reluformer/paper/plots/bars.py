@@ -39,6 +39,6 @@ def draw_bar(axes: Axes, plot: Plot, part, shown: Metric, row: int) -> None:  # 
         return
     spread = known.std(ddof=1) if len(known) > 1 else 0.0
     look = plot.look(part["system"].iloc[0])
-    axes.barh(row, known.mean(), height=0.65, color=look["color"], xerr=spread or None, capsize=3)
-    end = known.mean() + spread
+    axes.barh(row, shown.centre(known), height=0.65, color=look["color"], xerr=spread or None, capsize=3)
+    end = shown.centre(known) + spread
     axes.annotate(text, (max(end, 0), row), (4, 0), textcoords="offset points", va="center", fontsize=9)
