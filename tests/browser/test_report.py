@@ -51,6 +51,21 @@ def test_every_entry_has_a_caption_a_category_and_labels(page, smoke):
     assert len(page.evaluate("Object.keys(categories)")) == len(studies) + len(["Start here", "Claims", "Corpora"])
 
 
+def test_a_claim_leads_to_its_rules_inside_the_report(page):
+    page.evaluate(
+        """path => app.setView({content: "html", contentPath: results[path].data_uri, resultPath: path})""",
+        "results/paper/claims.html",
+    )
+    shown = page.frame_locator("iframe")
+    links = shown.locator("tbody a[href^='#']")
+    assert links.count() >= 28
+    links.nth(10).click()
+    target = shown.locator(f'[id="{links.nth(10).get_attribute("href")[1:]}"]')
+    target.wait_for(state="visible")
+    assert -1 <= target.bounding_box()["y"] < 900
+    assert page.errors == []
+
+
 def test_a_category_opens_by_click_and_shows_its_picture(page):
     page.click("text=ReLU against Softmax in the FFN")
     page.wait_for_selector("text=ffn-activation-bleu")

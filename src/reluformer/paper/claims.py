@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from reluformer.evaluation.significance import TESTS
 from reluformer.experiment import Experiment
@@ -30,14 +31,20 @@ P_VALUES = (
     "that of the claim itself, the smallest. The test set's p-values (sacreBLEU's paired bootstrap and approximate "
     "randomisation, the largest over pairs of runs with the same seed, uncorrected) decide nothing."
 )
+INDEX = "index.html"
 GROUNDS = "What the verdicts rest on"
+LINKS = (
+    "A claim's name leads to its rules, and from there back; the runs are listed, each with a link, on index.html. "
+    "Links to other files work where this page lies, in results/paper; report.html has index.html under “Start here”."
+)
+Link = Callable[[str, str, str], str]
+"""A text, the address that it leads to, and the name under which it is found itself, or ""."""
 
 
 def build_claims(experiment: Experiment, results: Path) -> None:
     """Writes `results/paper/claims.{json,md,html}`. Raises `SettingsError` for a mistake in claims.yaml."""
     judged = [judge(experiment, name, claim, results) for name, claim in read_claims(experiment).items()]
-    verdicts = pd.DataFrame([_verdict_row(claim) for claim in judged])
-    grounds = pd.DataFrame([row for claim in judged for row in _rule_rows(claim)])
+    verdicts, grounds = _tables(judged, _markdown_link)
     stamp = toy_stamp(experiment)
     notes = [STATED, P_VALUES, source_note()]
     about = {"title": experiment.config.title, "toy": experiment.config.toy, "rule": STATED, "level": ALPHA}
@@ -45,8 +52,8 @@ def build_claims(experiment: Experiment, results: Path) -> None:
     write_json(folder / "claims.json", {**about, "claims": judged})
     pages = [*([stamp] if stamp else []), f"## {GROUNDS}", pipe_table(grounds), *notes]
     write_text(folder / "claims.md", markdown(TITLE, verdicts, pages))
-    tables = [("", verdicts), (GROUNDS, grounds)]
-    write_text(folder / "claims.html", page.render(TITLE, LEAD, tables, notes, stamp=stamp))
+    tables = list(zip(("", GROUNDS), _tables(judged, _html_link), strict=True))
+    write_text(folder / "claims.html", page.render(TITLE, LEAD, tables, [*notes, LINKS], stamp=stamp))
 
 
 def judge(experiment: Experiment, name: str, claim: ClaimConfig, results: Path) -> dict[str, Any]:
@@ -159,22 +166,42 @@ def label(claim: Mapping[str, Any]) -> str:
     return f"toy: {verdict}" if claim["toy"] and verdict not in ("not run", "by construction") else verdict
 
 
-def _verdict_row(claim: Mapping[str, Any]) -> dict[str, str]:
+def _html_link(text: str, href: str, name: str) -> str:
+    named = Markup(' id="{}"').format(name) if name else ""
+    return Markup('<a{} href="{}">{}</a>').format(named, href, text)
+
+
+def _markdown_link(text: str, href: str, name: str) -> str:
+    """Markdown has no names, so that what is found by one is on the reader's page."""
+    kind, _, claim = href.partition("-")
+    return f"[{text}]({INDEX}#claim-{claim})" if kind in ("#claim", "#rules") else f"[{text}]({href})"
+
+
+def _tables(judged: Sequence[Mapping[str, Any]], link: Link) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The verdicts, and the rules that they rest on; every row links to the other table, or to the runs."""
+    verdicts = [_verdict_row(claim, link) for claim in judged]
+    grounds = [row for claim in judged for row in _rule_rows(claim, link)]
+    return pd.DataFrame(verdicts, dtype=object), pd.DataFrame(grounds, dtype=object)
+
+
+def _verdict_row(claim: Mapping[str, Any], link: Link) -> dict[str, str]:
+    where = f"{INDEX}#claim-{claim['id']}"
+    runs = link(f"{len(claim['runs'])} runs", where, "")
     return {
-        "claim": claim["id"],
+        "claim": link(claim["id"], f"#rules-{claim['id']}", f"claim-{claim['id']}"),
         "verdict": label(claim),
         "p": "–" if claim["p"] is None else show_p(claim["p"]).removeprefix("p ").removeprefix("= "),
         "the paper": f"{claim['sentence']} ({claim['source']})",
         "reported": reported(claim["reported"]) or "no figures available",
-        "rests on": f"{claim['study']}, {len(claim['runs'])} runs" if claim["runs"] else "–",
+        "rests on": runs + " of " + link(claim["study"], claim["rests_on"], "") if claim["runs"] else "–",
     }
 
 
-def _rule_rows(claim: Mapping[str, Any]) -> list[dict[str, str]]:
+def _rule_rows(claim: Mapping[str, Any], link: Link) -> list[dict[str, str]]:
     """A row a rule; a claim without rules has one that says what it rests on."""
-    if not claim["rules"]:
-        return [{"claim": claim["id"], "outcome": "–", "rule": "–", "ours": claim["rests_on"]}]
+    rows = [{"outcome": rule["outcome"], "rule": rule["rule"], "ours": rule["seen"]} for rule in claim["rules"]]
+    rows = rows or [{"outcome": "–", "rule": "–", "ours": claim["rests_on"]}]
+    names = [f"rules-{claim['id']}", *[""] * (len(rows) - 1)]
     return [
-        {"claim": claim["id"], "outcome": rule["outcome"], "rule": rule["rule"], "ours": rule["seen"]}
-        for rule in claim["rules"]
+        {"claim": link(claim["id"], f"#claim-{claim['id']}", name)} | row for name, row in zip(names, rows, strict=True)
     ]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 from jinja2 import Environment
+from markupsafe import Markup
 
 STYLE = """body { font: 16px/1.5 system-ui, sans-serif; margin: 1rem auto; max-width: 72rem; padding: 0 1rem; }
 body { color: #1a1a1a; background: #fff; }
@@ -74,7 +75,7 @@ def render(
     stamp: str | None = None,
     answer: str | None = None,
 ) -> str:
-    """The page: title, toy stamp, lead, answer, each table under its title ("" for none), notes."""
+    """The page: title, toy stamp, lead, answer, each table (cells may be markup) under its title or "", notes."""
     sections = [
         {
             "title": heading,
@@ -89,5 +90,6 @@ def render(
 
 
 def _cell(value: object) -> dict[str, str]:
-    text = str(value)
-    return {"text": text, "kind": "hole" if text.startswith(HOLES) else "prose" if len(text) > PROSE else ""}
+    text = value if isinstance(value, Markup) else str(value)
+    seen = text.striptags() if isinstance(text, Markup) else text
+    return {"text": text, "kind": "hole" if seen.startswith(HOLES) else "prose" if len(seen) > PROSE else ""}

@@ -1,10 +1,13 @@
 import json
+import re
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from reluformer.paper.build import build_significance
 from reluformer.paper.claims import build_claims, label
+from reluformer.paper.index import build_index
 from reluformer.paper.outputs import claims_outputs, read_claims
 
 SEEDS = [1, 2, 3]
@@ -105,6 +108,51 @@ def test_every_page_is_written_and_marks_what_is_reported(judged):
     assert all(figure["source"] in "SAD?" for claim in claims.values() for figure in claim["reported"])
     text = (made.results / "paper" / "claims.md").read_text(encoding="utf-8")
     assert "BLEU with ReLU 34.22 (S)" in text and "34.20 ± 0.05 against 33.10 ± 0.05, difference +1.10 [0." in text
+
+
+class Rows(HTMLParser):
+    """The names on a page, and for each row of its tables' bodies the addresses in it."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.names, self.rows = set(), []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.names |= {found["id"]} if "id" in found else set()
+        if tag == "tr":
+            self.rows.append([])
+        if tag == "a" and self.rows:
+            self.rows[-1].append(found["href"])
+
+
+def test_every_row_leads_to_what_its_claim_rests_on(judged, tmp_path):
+    made, _, claims = judged(lambda made: made.fill(*made.experiment.studies))
+    for study in made.experiment.studies:
+        table = made.results / "paper" / "tables" / f"{study}.html"
+        table.parent.mkdir(parents=True, exist_ok=True)
+        table.touch()
+    build_index(made.experiment, made.results, tmp_path / "logs")
+    folder = made.results / "paper"
+    pages = {name: Rows((folder / name).read_text(encoding="utf-8")) for name in ("claims.html", "index.html")}
+
+    def opens(here, href):
+        path, _, name = href.partition("#")
+        return (folder / (path or here)).is_file() and (not name or name in pages[path or here].names)
+
+    rows = [row for row in pages["claims.html"].rows if row]
+    assert len(rows) == len(claims) + sum(max(1, len(claim["rules"])) for claim in claims.values())
+    for row in rows:
+        assert row[0].startswith("#")  # within the page, as a report in one file needs it
+        assert all(opens("claims.html", href) for href in row)
+    ran = [claim for claim in claims.values() if claim["runs"]]
+    assert len(ran) > 10
+    for claim in ran:
+        wanted = [f"#rules-{claim['id']}", f"index.html#claim-{claim['id']}", f"tables/{claim['study']}.html"]
+        assert wanted in rows
+    links = re.findall(r"\]\(([^)]+)\)", (folder / "claims.md").read_text(encoding="utf-8"))
+    assert len(links) >= len(rows) and all(opens("claims.md", href) for href in links)
 
 
 def test_a_study_that_was_not_chosen_leaves_its_claims_unjudged(judged):

@@ -1,6 +1,7 @@
 from html.parser import HTMLParser
 
 import pandas as pd
+from markupsafe import Markup
 
 from reluformer.paper.page import render
 
@@ -38,6 +39,12 @@ def test_the_page_is_whole_and_needs_nothing_else():
     assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in tags
     assert "A &lt;b&gt;" in text and "A note &amp; more." in text
     assert '<p class="toy">TOY</p>' in text and '<p class="answer">Because.</p>' in text and "<h2>More</h2>" in text
+
+
+def test_markup_in_a_cell_stays_markup():
+    long = Markup('<a href="{}">A &amp; B</a>').format("x" * 80)
+    text = render("T", "Q?", [("", pd.DataFrame({"one": [long]}, dtype=object))], [])
+    assert f"<td>{long}</td>" in text
 
 
 def test_holes_stand_out():
