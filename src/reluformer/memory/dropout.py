@@ -6,19 +6,29 @@ import torch
 from torch import Tensor
 from torch.nn.functional import dropout
 
+from reluformer.memory.kernels.dropout import Dropout, has_kernel
+
 LEVELS = 1 << 16
 
 
-def drop(x: Tensor, probability: float) -> Tensor:
+def drop(x: Tensor, probability: float, added: Tensor | None = None) -> Tensor:
     """x with each element zeroed with `probability`, the others divided by what is left of 1; any shape.
 
-    On a CPU torch draws one number an element, which takes longer than the rest of a residual connection. Here one
-    64-bit draw of the same generator serves four elements, and the probability is rounded to a multiple of 2^-16.
+    added: of the same shape, what the result is added to, or none.
     """
-    if probability == 0.0:
-        return x
-    if x.device.type != "cpu":
-        return dropout(x, probability)
+    if probability > 0.0:
+        if has_kernel(x, added):
+            return Dropout.apply(x, added, probability)
+        x = dropout(x, probability) if x.device.type != "cpu" else _in_torch(x, probability)
+    return x if added is None else added + x
+
+
+def _in_torch(x: Tensor, probability: float) -> Tensor:
+    """torch draws one number an element on a CPU, which takes longer than the rest of a residual connection.
+
+    Here one 64-bit draw of the same generator serves four elements, and the probability is rounded to a multiple of
+    2^-16.
+    """
     dropped = round(probability * LEVELS)
     draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     kept = draws.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - LEVELS // 2

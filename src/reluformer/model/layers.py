@@ -64,7 +64,7 @@ class Residual(nn.Module):
         )
         if self.observer is not None:
             self.observer(self.place, _seen(recalled, x, rows))
-        x = x + drop(recalled.output, self.dropout if self.training else 0.0)
+        x = drop(recalled.output, self.dropout if self.training else 0.0, x)
         return x if self.pre else self.norm(x), recalled.penalty
 
 
