@@ -144,6 +144,14 @@ class Experiment:
         """The study whose systems are measured instead of run, see `reluformer.measuring`."""
         return next((name for name, study in self.studies.items() if study.measured), None)
 
+    def measured_systems(self) -> list[RunConfig]:
+        """The systems of the measured study, each as a run that is never made; none where there is no such study."""
+        if self.measured_study is None:
+            return []
+        study = self.studies[self.measured_study]
+        dataset = self.dataset_name(study)
+        return [self.resolve(Run(dataset, system, 1)) for system in study.systems]
+
     @property
     def runs(self) -> dict[Run, RunConfig]:
         """Every run that some study needs, each once."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reluformer.experiment import Experiment
 from reluformer.measuring.config import MeasuringConfig
-from reluformer.run import Run, RunConfig
+from reluformer.run import RunConfig
 from reluformer.settings import Strict
 
 
@@ -21,13 +21,11 @@ def measuring_plan(experiment: Experiment) -> MeasuringPlan | None:
     name = experiment.measured_study
     if name is None:
         return None
-    study = experiment.studies[name]
-    dataset = experiment.dataset_name(study)
-    vocabulary = experiment.dataset(dataset).corpus.vocabulary
     runs = []
-    for system in study.systems:
-        config = experiment.resolve(Run(dataset, system, 1))
+    for config in experiment.measured_systems():
+        vocabulary = experiment.dataset(config.dataset).corpus.vocabulary
         model = config.model.model_copy(update={"vocabulary": vocabulary})
         runs.append(config.model_copy(update={"model": model}))
-    assert study.measured is not None
-    return MeasuringPlan(study=name, measured=study.measured, runs=runs)
+    measured = experiment.studies[name].measured
+    assert measured is not None
+    return MeasuringPlan(study=name, measured=measured, runs=runs)

@@ -33,8 +33,11 @@ LAUNCH = 5e-6
 """Seconds to launch one kernel."""
 TRAINING_KERNELS, DECODING_KERNELS = 60, 20
 """Kernels that one memory takes in an update (forward, backward, optimizer), and in one step of the search."""
-START = {"train": 30.0, "translate": 20.0, "analyse": 20.0, "score": 5.0, "study": 5.0, "claims": 5.0, "report": 30.0}
-"""Seconds until a job of each step does its work: Python, torch, the device."""
+START = {
+    **{"train": 30.0, "translate": 20.0, "analyse": 20.0, "score": 5.0, "study": 5.0, "claims": 5.0, "report": 30.0},
+    "point": 5.0,
+}
+"""Seconds until a job of each step, or a point of the measured study, does its work: Python, torch, the device."""
 PREPARED_PAIRS = 5000
 """Pairs a second of a corpus's preparation, on a few cores."""
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from reluformer.experiment import Experiment
-from reluformer.paper.outputs import claims_inputs, significance_file, significance_inputs, study_inputs
+from reluformer.paper.metrics import MEASURED
+from reluformer.paper.outputs import VARIANCE_LAW, claims_inputs, significance_file, significance_inputs, study_inputs
 from reluformer.run import Run, split_dataset
 
 STEP_OF_FILE = {
@@ -25,8 +26,9 @@ STEP_OF_FILE = {
     "analysis.json": "analyse",
     "attention.npz": "analyse",
 }
+OF_NO_RUN = {MEASURED: "measure", PurePosixPath(VARIANCE_LAW).name: "variance_law"}
 BEFORE = {"translate": "train", "score": "translate", "analyse": "train"}
-ON_A_DEVICE = ("train", "translate", "analyse")
+ON_A_DEVICE = ("train", "translate", "analyse", "measure")
 """Steps that hold a GPU where there is one."""
 
 
@@ -69,7 +71,7 @@ def list_jobs(experiment: Experiment) -> list[Job]:
                 study = tests[path]
                 found.setdefault(add("significance", study, after=of_files(significance_inputs(experiment, study))))
             else:
-                found.setdefault(add("other", path))
+                found.setdefault(add(OF_NO_RUN[PurePosixPath(path).name], ""))
         return tuple(found)
 
     tests = {significance_file(study): study for study in experiment.studies}

@@ -41,6 +41,9 @@ def list_kinds(experiment: Experiment, sizes: dict[str, Sizes]) -> dict[str, Kin
             kinds[key] = kinds[key]._replace(runs=kinds[key].runs + 1)
         else:
             kinds[key] = Kind(_name(run), with_vocabulary(config, sizes[run.dataset].vocabulary), 1)
+    for config in experiment.measured_systems():  # what the job of the measured study costs rests on these
+        name = f"{config.dataset}/{config.system}"
+        kinds.setdefault(key_of(config), Kind(name, with_vocabulary(config, sizes[config.dataset].vocabulary), 0))
     return kinds
 
 

@@ -29,7 +29,8 @@ def on_this_machine(
         f"Measured on this machine ({names[0]}; torch {versions()['torch']}), {at_once} at a time, {clock}: for each "
         f"of {len(kinds)} kinds of run about {SECONDS:.0f} s of updates and one batch of decoding, with random weights "
         "and made-up text of the corpus's lengths.",
-        "The start of a job was measured for train (a whole one) and as the imports of the others.",
+        "The start of a job was measured for train (a whole one) and as the imports of the others; scoring and the "
+        "paired tests on made-up text. What the job `measure` takes follows from its systems' rates.",
         *notes,
     ]
-    return Basis(found.rates, found.starts, words, names[0], bool(gpus)), devices or gpus or cores
+    return Basis(found.rates, found.starts, found.scoring, words, names[0], bool(gpus)), devices or gpus or cores

@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from reluformer.corpus.store import Sequences, StoreWriter, view_folder
-from reluformer.planning.cards import Rates, decode_flops, update_flops
+from reluformer.planning.cards import START, Rates, decode_flops, update_flops
 from reluformer.planning.kinds import Kind
+from reluformer.planning.scoring import Scoring, time_scoring
 from reluformer.planning.sizes import Sizes, Split
 from reluformer.run import RunConfig, split_dataset
 from reluformer.training.devices import visible_devices
@@ -48,6 +49,8 @@ WINDOW = 64
 """Batches of made-up text."""
 FIRST_ID = 8
 """Token ids below are special."""
+POINT = 0.5
+"""Seconds in which a point of the measured study starts on a CPU: a process forked, a model made. Stated."""
 IMPORTS = {
     "translate": "reluformer.translation.step",
     "analyse": "reluformer.analysis.step",
@@ -60,11 +63,12 @@ class MeasurementError(RuntimeError):
 
 
 class Measurement:
-    """The rates of every kind, by key; what a job of each step takes beside its work; what was asked."""
+    """The rates of every kind, by key; what a job of each step takes beside its work; what scoring takes."""
 
-    def __init__(self, rates: dict[str, Rates], starts: dict[str, float]) -> None:
+    def __init__(self, rates: dict[str, Rates], starts: dict[str, float], scoring: Scoring) -> None:
         self.rates = rates
         self.starts = starts
+        self.scoring = scoring
 
 
 def measure(
@@ -91,6 +95,8 @@ def measure(
             tell("probing the speed of this machine")
             speed = _probe(pool, kinds, sizes, folder)
             alone = {key: kind for key, kind in kinds.items() if kind.config.training.processes == 1}
+            one = next(iter(kinds.values())).config
+            scoring = pool.submit(time_scoring, one)
             waiting: dict[str, Future[Rates]] = {}
             for number, (key, kind) in enumerate(alone.items()):
                 found = sizes[kind.config.dataset]
@@ -107,8 +113,8 @@ def measure(
                     ).result()
                     tell(f"{kind.name}: {rates[key].update * 1e3:,.0f} ms an update")
         tell("start of each step")
-        starts = _starts(next(iter(kinds.values())).config, folder, slots)
-    return Measurement(rates, starts)
+        starts = _starts(one, folder, slots)
+    return Measurement(rates, starts | {"point": START["point"] if visible_devices() else POINT}, scoring.result())
 
 
 @contextlib.contextmanager

@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reluformer.experiment import Experiment
+from reluformer.paper.comparisons import compared_runs
+from reluformer.paper.outputs import paired_kinds
 from reluformer.planning.cards import PREPARED_PAIRS, START, Card, Rates, assumptions, modelled
 from reluformer.planning.jobs import ON_A_DEVICE, Job, list_jobs
 from reluformer.planning.kinds import Kind, key_of, list_kinds, with_vocabulary
+from reluformer.planning.points import points_seconds
 from reluformer.planning.schedule import Task, critical_path, makespan
+from reluformer.planning.scoring import STATED, Scoring, paired_seconds
 from reluformer.planning.shape import parameters
 from reluformer.planning.sizes import Sizes, read_sizes
-from reluformer.run import RunConfig, split_system
+from reluformer.run import RunConfig, split_dataset, split_system
 
 ANALYSIS_PASSES = 2
 """Forward passes over the test split that an analysis takes, about."""
@@ -25,10 +29,11 @@ STATE_BYTES = 12
 
 
 class Basis(NamedTuple):
-    """What a plan rests on: the rates of every kind, the start of every step, and that in words."""
+    """What a plan rests on: rates of every kind, the start of every step, scoring; and that in words."""
 
     rates: Mapping[str, Rates]
     starts: Mapping[str, float]
+    scoring: Scoring
     words: list[str]
     device: str
     on_gpus: bool
@@ -44,7 +49,7 @@ def collect(experiment: Experiment, corpora: Path) -> tuple[dict[str, Sizes], di
 def stated(kinds: Mapping[str, Kind], sizes: Mapping[str, Sizes], card: Card, utilisation: float) -> Basis:
     """A plan on a card that is not at hand."""
     rates = {key: modelled(kind.config, sizes[kind.config.dataset], card, utilisation) for key, kind in kinds.items()}
-    return Basis(rates, START, assumptions(card, utilisation), card.title, True)
+    return Basis(rates, START, STATED, assumptions(card, utilisation), card.title, True)
 
 
 def job_seconds(job: Job, experiment: Experiment, sizes: Mapping[str, Sizes], basis: Basis) -> float:
@@ -55,8 +60,16 @@ def job_seconds(job: Job, experiment: Experiment, sizes: Mapping[str, Sizes], ba
     start = basis.starts.get(job.step, basis.starts["score"])
     if job.step in ("claims", "report"):
         start = basis.starts.get(job.step, basis.starts["study"])
-    if job.run is None or job.step == "score":
+    if job.step == "measure":
+        return basis.starts["translate"] + points_seconds(experiment, sizes, basis.rates, basis.starts["point"])
+    if job.step == "variance_law":
+        return basis.starts["analyse"]
+    if job.step == "significance":
+        return start + _significance_seconds(job.name.split(" ")[1], experiment, sizes, basis)
+    if job.run is None:
         return start
+    if job.step == "score":
+        return start + basis.scoring.line * sizes[split_dataset(job.run.dataset)[0]].test.pairs
     config = experiment.runs[job.run] if job.run in experiment.runs else experiment.resolve(job.run)
     rates, found = basis.rates[key_of(config)], sizes[job.run.dataset]
     forward = rates.update / 3 / config.training.batch_tokens  # seconds a target token, without its gradient
@@ -69,6 +82,16 @@ def job_seconds(job: Job, experiment: Experiment, sizes: Mapping[str, Sizes], ba
     return start + rates.update * training.updates + validations * forward * found.valid.tokens("tgt")
 
 
+def _significance_seconds(study: str, experiment: Experiment, sizes: Mapping[str, Sizes], basis: Basis) -> float:
+    """The paired tests of a study: of each pair of its runs, by each kind of BLEU."""
+    config = experiment.config.significance
+    pairs = [
+        paired_seconds(basis.scoring, sizes[one.dataset].test.pairs, config)
+        for one, _ in compared_runs(experiment, study)
+    ]
+    return len(paired_kinds(experiment, study)) * sum(pairs)
+
+
 def job_slots(job: Job, experiment: Experiment, on_gpus: bool) -> int:
     """Devices (else cores) that a job holds."""
     if job.step == "train" and job.run is not None:
@@ -76,7 +99,7 @@ def job_slots(job: Job, experiment: Experiment, on_gpus: bool) -> int:
         return training.processes * (training.nodes if on_gpus else training.threads or 1)
     if on_gpus:
         return 1 if job.step in ON_A_DEVICE else 0
-    return 1_000_000 if job.step == "prepare" else 1
+    return 1_000_000 if job.step in ("prepare", "measure") else 1
 
 
 def make_plan(
@@ -119,7 +142,6 @@ def make_plan(
         },
         "disk": _disk(experiment, kinds, sizes, devices),
         "basis": [*basis.words, *_corpus_words(sizes), *_upper_bounds(experiment)],
-        "not_counted": [job.name.removeprefix("other ") for job in jobs if job.step == "other"],
     }
 
 

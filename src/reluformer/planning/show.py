@@ -45,8 +45,6 @@ def show(plan: dict[str, Any], console: Console) -> None:
         "What this rests on:",
         *(f"- {line}" for line in plan["basis"]),
     ]
-    if plan["not_counted"]:
-        lines.append(f"- Not a step of a run, counted as a start of Python: {', '.join(plan['not_counted'])}")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reluformer.experiment import Experiment
+from reluformer.paper.metrics import MEASURED
+from reluformer.paper.outputs import VARIANCE_LAW
 from reluformer.planning.jobs import Job, list_jobs
 
 LAST_FILE = {
@@ -36,13 +38,15 @@ def output(job: Job, results: Path) -> Path:
     known = {
         "study": paper / "tables" / f"{about}.csv",
         "corpus_page": paper / "corpora" / f"{about}.html",
+        "measure": paper / MEASURED,
+        "variance_law": results / VARIANCE_LAW,
         "significance": paper / "significance" / f"{about}.json",
         "index": paper / "index.html",
         "archive": paper / "archive.zip",
         "claims": paper / "claims.json",
         "report": paper / "report.html",
     }
-    return known.get(job.step) or results.parent / about
+    return known[job.step]
 
 
 def progress(experiment: Experiment, results: Path) -> list[Step]:
@@ -50,7 +54,7 @@ def progress(experiment: Experiment, results: Path) -> list[Step]:
     counts: dict[str, list[int]] = {}
     for job in list_jobs(experiment):
         path = output(job, results)
-        found = counts.setdefault(path.stem if job.step == "other" else job.step, [0, 0])
+        found = counts.setdefault(job.step, [0, 0])
         found[0] += path.is_file()
         found[1] += 1
     return [Step(name, *found) for name, found in counts.items()]

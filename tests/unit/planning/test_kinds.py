@@ -1,5 +1,6 @@
 from pathlib import Path
 
+from reluformer.experiment import Experiment
 from reluformer.planning.kinds import key_of, list_kinds, with_vocabulary
 from reluformer.planning.sizes import read_sizes
 
@@ -28,3 +29,11 @@ def test_the_batch_the_shape_and_the_processes_make_kinds(demo):
     assert [key_of(one) == key_of(config) for one in other] == [False, False, True]
     wider = config.model_copy(update={"model": config.model.model_copy(update={"slots": 1})})
     assert key_of(wider) != key_of(config)
+
+
+def test_the_systems_of_the_measured_study_are_kinds_without_runs(demo):
+    only = Experiment({**demo.config.model_dump(), "only": ["speed-by-length"]}, folder=demo.folder)
+    sizes = {name: read_sizes(name, only.dataset(name), Path("none")) for name in only.datasets}
+    kinds = list_kinds(only, sizes)
+    assert not only.runs and len(kinds) == 6 and {kind.runs for kind in kinds.values()} == {0}
+    assert set(list_kinds(demo, {run.dataset: sizes["demo-sentences"] for run in demo.runs})) > set(kinds)

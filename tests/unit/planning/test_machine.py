@@ -2,6 +2,7 @@ from reluformer.planning import machine
 from reluformer.planning.cards import Rates
 from reluformer.planning.measure import Measurement
 from reluformer.planning.plan import collect
+from reluformer.planning.scoring import STATED
 
 
 def test_what_was_measured_is_said_with_its_limits(demo, tmp_path, monkeypatch):
@@ -9,7 +10,9 @@ def test_what_was_measured_is_said_with_its_limits(demo, tmp_path, monkeypatch):
     rates = {
         key: Rates(0.1, 0.01, "of 9 target tokens an update, scaled" if not at else "") for at, key in enumerate(kinds)
     }
-    monkeypatch.setattr(machine, "measure", lambda kinds, sizes, slots, tell: Measurement(rates, {"train": 6.0}))
+    monkeypatch.setattr(
+        machine, "measure", lambda kinds, sizes, slots, tell: Measurement(rates, {"train": 6.0}, STATED)
+    )
     monkeypatch.setattr(machine, "visible_devices", list)
     basis, devices = machine.on_this_machine(kinds, sizes, 3, print)
     assert devices == 3 and not basis.on_gpus and basis.rates is rates

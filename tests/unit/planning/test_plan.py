@@ -3,8 +3,13 @@ from collections import Counter
 
 import pytest
 
+from reluformer.evaluation.config import SignificanceConfig
+from reluformer.experiment import Experiment
+from reluformer.paper.comparisons import compared_runs
+from reluformer.paper.outputs import paired_kinds
 from reluformer.planning.cards import CARDS, START, Rates
 from reluformer.planning.plan import Basis, collect, make_plan, stated
+from reluformer.planning.scoring import STATED
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +39,9 @@ def test_totals_are_the_sums_of_the_runs(planned, paper):
     assert plan["totals"]["runs"] == len(plan["runs"]) == len(paper.runs)
     assert plan["totals"]["updates"] == sum(config.training.updates for config in paper.runs.values())
     on_gpus = sum(sum(seconds for step, seconds in row["seconds"].items() if step != "score") for row in plan["runs"])
-    assert plan["totals"]["device_hours"] == pytest.approx(on_gpus / 3600)
+    measured = plan["steps"]["measure"]
+    assert measured["jobs"] == 1 and measured["seconds"] > 60
+    assert plan["totals"]["device_hours"] == pytest.approx((on_gpus + measured["seconds"]) / 3600)
     assert sum(group["runs"] for group in plan["groups"]) == len(paper.runs)
     json.dumps(plan, allow_nan=False)
 
@@ -53,12 +60,38 @@ def test_the_basis_is_said(planned):
 
 def test_cores_are_shared_by_jobs_and_processes(demo, tmp_path):
     sizes, kinds = collect(demo, tmp_path)
-    basis = Basis(dict.fromkeys(kinds, Rates(0.03, 1e-4)), START, [], "a core", False)
+    basis = Basis(dict.fromkeys(kinds, Rates(0.03, 1e-4)), START, STATED, [], "a core", False)
     plan = make_plan(demo, sizes, kinds, basis, 2)
     assert plan["unit"] == "core"
     trained = sum(config.training.updates * 0.03 * config.training.processes for config in demo.runs.values())
     assert plan["totals"]["device_hours"] * 3600 > trained
     assert plan["time"]["seconds"] >= plan["totals"]["device_hours"] * 3600 / 2
+
+
+def test_every_job_that_takes_a_while_is_counted(demo, tmp_path):
+    """The measured study, the scores and the paired tests: each grows with its own configuration."""
+    sizes, kinds = collect(demo, tmp_path)
+
+    def steps(experiment, scoring=STATED):
+        basis = Basis(dict.fromkeys(kinds, Rates(0.03, 1e-4)), START, scoring, [], "a core", False)
+        return make_plan(experiment, sizes, kinds, basis, 2)["steps"]
+
+    def changed(**changes):
+        return Experiment(demo.config.model_copy(update=changes).model_dump(), folder=demo.folder)
+
+    before = steps(demo)
+    assert {"measure", "variance_law", "score", "significance"} <= before.keys() and "other" not in before
+    more = changed(significance=SignificanceConfig(bootstrap=1000, randomisation=101_000))
+    pairs = [
+        len(paired_kinds(demo, study)) * sizes[ours.dataset].test.pairs
+        for study in demo.studies
+        for ours, _ in compared_runs(demo, study)
+    ]
+    grown = steps(more)["significance"]["seconds"] - before["significance"]["seconds"]
+    assert sum(pairs) > 10_000 and grown == pytest.approx(100_000 * STATED.sample * sum(pairs))
+    slower = steps(demo, STATED._replace(line=1.0))["score"]["seconds"] - before["score"]["seconds"]
+    lines = {name: found.test.pairs for name, found in sizes.items()}
+    assert slower == pytest.approx(0.999 * sum(lines[run.dataset.partition("@")[0]] for run in demo.runs))
 
 
 def test_disk_counts_models_and_the_checkpoints_of_running_trainings(planned):

@@ -1,0 +1,23 @@
+import pytest
+
+from reluformer.experiment import Experiment
+from reluformer.planning.cards import Rates
+from reluformer.planning.plan import collect
+from reluformer.planning.points import points_seconds
+
+
+def test_measuring_grows_with_its_rounds_and_lengths(demo, tmp_path):
+    sizes, kinds = collect(demo, tmp_path)
+    rates = dict.fromkeys(kinds, Rates(0.03, 1e-4))
+    plain = points_seconds(demo, sizes, rates, 0.5)
+    assert 36 * (0.5 + 0.1) < plain < 36 * (0.5 + 2)
+    assert points_seconds(demo, sizes, rates, 1.5) == pytest.approx(plain + 36)
+    changes = demo.config.model_dump()
+    changes["studies"] = {
+        **changes["studies"],
+        "speed-by-length": {"measured": {"lengths": [32, 64, 128], "rounds": 4}},
+    }
+    twice = points_seconds(Experiment(changes, folder=demo.folder), sizes, rates, 0.5)
+    assert twice > 1.9 * plain
+    without = Experiment({**demo.config.model_dump(), "only": ["gamma"]}, folder=demo.folder)
+    assert points_seconds(without, sizes, rates, 0.5) == 0
