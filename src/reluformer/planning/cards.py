@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reluformer.model.config import ModelConfig
+from reluformer.planning.scoring import STATED
 from reluformer.planning.shape import TRAINING, decoding_flops, forward_flops
 from reluformer.planning.sizes import Sizes, Split, token_length
 from reluformer.run import RunConfig
@@ -108,6 +109,9 @@ def assumptions(chosen: Card, utilisation: float) -> list[str]:
         f"its maker); matrix products reach {utilisation:.0%} of it (assumed, --utilisation).",
         f"A kernel takes {LAUNCH * 1e6:.0f} µs to launch; a memory takes {TRAINING_KERNELS} of them an update and "
         f"{DECODING_KERNELS} a step of the search (assumed).",
+        f"A sentence is scored in {STATED.line * 1e3:.0f} ms, one sample of a paired test takes "
+        f"{STATED.sample * 1e6:.1f} µs a segment; "
+        f"a point of the measured study starts in {START['point']:.0f} s (assumed).",
         f"Jobs start in {START['train']:.0f} s (train) to {START['score']:.0f} s (score); {PREPARED_PAIRS:,} pairs a "
         "second are prepared (assumed).",
         "Matrix products alone are counted: not the activations (sparsemax and 1.5-entmax cost more than here), nor "
