@@ -66,12 +66,13 @@ class Activation(nn.Module):
         visible: Visible,
         scale: float,
         dropout: float,
+        factor: Tensor | None = None,
         statistics: bool = False,
     ) -> Fused | None:
         """The read without its weights, where there is a kernel for it; none where not.
 
-        query [B, H, Q, D], key and value [B, H, K, D]; scale multiplies the scores. statistics: whether the penalty
-        needs the rows' sums.
+        query [B, H, Q, D], key and value [B, H, K, D]; scale multiplies the scores, and so does factor, c_i
+        [B|1, H|1, Q|1, 1], where it is no number. statistics: whether the penalty needs the rows' sums.
         """
         return None
 
@@ -99,9 +100,10 @@ class Softmax(Activation):
         visible: Visible,
         scale: float,
         dropout: float,
+        factor: Tensor | None = None,
         statistics: bool = False,
     ) -> Fused | None:
-        if statistics or query.dim() != 4:
+        if statistics or factor is not None or query.dim() != 4:
             return None
         if query.device.type == "cpu" and (dropout > 0 or query.dtype.itemsize < 4):
             return None  # torch's CPU kernel drops no weights and is 2 to 7 times slower than ours in half precision
@@ -131,6 +133,7 @@ class ReLU(Activation):
         visible: Visible,
         scale: float,
         dropout: float,
+        factor: Tensor | None = None,
         statistics: bool = False,
     ) -> Fused | None:
         if query.dim() != 4 or type(self).forward is not ReLU.forward or backend(query) == "reference":
@@ -144,6 +147,7 @@ class ReLU(Activation):
                 keys=visible.keys,
                 causal=visible.causal,
                 scale=scale,
+                factor=factor,
                 dropout=dropout,
                 seed=seed,
                 statistics=statistics,

@@ -16,6 +16,7 @@ from reluformer.memory.activations import build_activation
 from reluformer.memory.after import GatedRMSNorm
 from reluformer.memory.branches import Branches
 from reluformer.memory.config import MemoryConfig
+from reluformer.memory.heads import split_heads
 from reluformer.memory.linear import LearnedSlots, Linear, worthwhile
 from reluformer.memory.packed import Packed
 from reluformer.memory.penalty import Penalty
@@ -232,9 +233,3 @@ def joint_linear(width: int, parts: int, bias: bool) -> Linear:
     if bias:
         nn.init.zeros_(joint.bias)
     return joint
-
-
-def split_heads(x: Tensor, heads: int, parts: int) -> tuple[Tensor, ...]:
-    """[B, L, parts·H·D] -> `parts` views [B, H, L, D]."""
-    batch, length, _ = x.shape
-    return x.view(batch, length, parts, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)

@@ -61,14 +61,14 @@ def read(
     """
     count = visible.count(query.size(-2), query)
     factor = activation.factor(count)
-    if isinstance(factor, Tensor):
-        query, scale = query * (factor * scale).to(query.dtype), 1.0
-    else:
-        scale *= factor
+    if not isinstance(factor, Tensor):
+        scale, factor = scale * factor, None
     if not weights and bias is None and isinstance(key, Tensor) and isinstance(value, Tensor):
-        fused = activation.fused(query, key, value, visible, scale, dropout, statistics=penalty is not None)
+        fused = activation.fused(query, key, value, visible, scale, dropout, factor, statistics=penalty is not None)
         if fused is not None:
             return Reading(fused.output, None, _penalty(fused, penalty, count, rows))
+    if factor is not None:
+        query, scale = query * (factor * scale).to(query.dtype), 1.0
     s = activation(_scores(query, key, visible, scale, bias))
     if activation.normalised and (some := visible.some()) is not None:
         s = s * some

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import multi_head_attention_forward
 
 from reluformer.memory.config import MemoryConfig
-from reluformer.memory.memories import CrossAttention, LearnedMemory, SelfAttention, joint_linear, split_heads
+from reluformer.memory.memories import CrossAttention, LearnedMemory, SelfAttention, joint_linear
 from reluformer.memory.visible import Visible
 
 E, H = 12, 3
@@ -127,10 +127,3 @@ def test_projections_start_as_in_fairseq():
     for part in joint.weight.chunk(3):
         assert bound * 0.95 < part.abs().max() <= bound
     assert not joint.bias.any()
-
-
-def test_split_heads():
-    x = torch.arange(2 * 3 * 2 * E).view(2, 3, 2 * E).float()
-    first, second = split_heads(x, H, 2)
-    assert torch.equal(first.transpose(1, 2).flatten(2), x[..., :E])
-    assert torch.equal(second.transpose(1, 2).flatten(2), x[..., E:])

@@ -1,4 +1,4 @@
-"""Fused ReLU attention: `out_i = Σ_j ReLU(scale · q_i·k_j) v_j` without storing a weight for every pair.
+"""Fused ReLU attention: `out_i = Σ_j ReLU(c_i · scale · q_i·k_j) v_j` without storing a weight for every pair.
 
 ReLU needs no maximum, no sum and no rescaling of a row: a tile of weights is final once it is computed, and a tile
 without a positive score is nothing. `RELUFORMER_KERNEL` forces a backend: `cpu` (C++), `tiled` (plain torch), `triton`
@@ -68,19 +68,27 @@ def relu_attention(
     dropout: float,
     seed: int,
     statistics: bool,
+    factor: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Output [B, H, Q, D]; with `statistics` Σ_j s_ij and Σ_j s_ij log s_ij [B, H, Q] of the weights before dropout.
 
     The sums are in fp32 or more, and none without `statistics`. All three can be differentiated, once, in query, key
-    and value; any row factor is in the query already, as ReLU(c·x) = c·ReLU(x) for c > 0.
+    and value, and in the rows' factor where it has a gradient: as ReLU(c·x) = c·ReLU(x) for c > 0, it is put into the
+    query, by the C++ kernel on its way if it has none.
 
     query [B, H, Q, D], key and value [B, H, K, D]; keys: bool [B, K], true where visible, or none. causal: row i sees
-    the slots up to K − Q + i. scale multiplies the scores. dropout: probability, on the weights, decided by `seed`.
+    the slots up to K − Q + i. scale multiplies the scores, and so does factor, c_i > 0, [B|1, H|1, Q|1, 1]. dropout:
+    probability, on the weights, decided by `seed`.
     """
     name = backend(query)
-    return _function("tiled" if name == "reference" else name)(
-        query, key, value, keys=keys, causal=causal, scale=scale, dropout=dropout, seed=seed, statistics=statistics
-    )
+    options = {"keys": keys, "causal": causal, "dropout": dropout, "seed": seed, "statistics": statistics}
+    if factor is None:
+        pass
+    elif name == "cpu" and not factor.requires_grad:
+        options["factor"] = factor
+    else:
+        query, scale = query * (factor * scale).to(query.dtype), 1.0
+    return _function("tiled" if name == "reference" else name)(query, key, value, scale=scale, **options)
 
 
 @functools.cache

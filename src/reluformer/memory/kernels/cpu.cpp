@@ -16,6 +16,7 @@ struct Problem {
   Strided query, key, value, output;   // output: of the forward pass, or its gradient
   const uint8_t* visible;              // [B, K], or none
   float *total, *logs;                 // [B, H, Q], or none: the row statistics, or their gradients
+  Strided factor;                      // of each row, [B, H, Q, 1], or none
   Strided query_grad, key_grad, value_grad;
   int64_t query_grad_part;             // floats between the parts' shares of query_grad
   float scale;
@@ -42,6 +43,13 @@ struct Head {
       while (n < seen && slots[n] <= p.slots - p.rows + i) n++;
       limits[i] = (int32_t)n;
     }
+  }
+  // What multiplies the scores of row i.
+  float factor(int64_t i) const { return p.scale * (p.factor.data ? p.factor.at(b, h)[i * p.factor.row] : 1.0f); }
+  // The queries of n rows, dense and multiplied.
+  void queries(int64_t first, int64_t n, float* to) const {
+    pack(p.query.at(b, h) + first * p.query.row, p.query.row, nullptr, n, p.depth, width, to,
+         [&](int64_t i) { return factor(first + i); });
   }
   // The slots that the strips of m rows see, of the tile's n; none where a strip has no positive weight.
   template <class W>
@@ -161,7 +169,7 @@ void forward_few(const Problem& p, int64_t unit) {
   arena.reserve(4 * 2 * rows * width + 1024);
   float *query = arena.take<float>(rows * width), *output = arena.take<float>(rows * width);
   float total[FEW] = {}, logs[FEW] = {};
-  pack(p.query.at(head.b, head.h), p.query.row, nullptr, rows, width, width, p.scale, query);
+  head.queries(0, rows, query);
   memset(output, 0, (size_t)(rows * width) * 4);
   const float *key = p.key.at(head.b, head.h), *value = p.value.at(head.b, head.h);
   for (int64_t j = 0; j < p.slots; j++, key += p.key.row, value += p.value.row) {
@@ -193,15 +201,15 @@ void forward(const Problem& p, int64_t unit) {
   float *value = arena.take<float>(BLOCK * width), *turned = arena.take<float>(BLOCK * width);
   float* tile = arena.take<float>(BLOCK * BLOCK);
   float *total = head.row(p.total), *logs = head.row(p.logs);
-  pack(p.query.at(head.b, head.h) + first * p.query.row, p.query.row, nullptr, rows, p.depth, width, p.scale, query);
+  head.queries(first, rows, query);
   memset(output, 0, (size_t)(rows * width) * 4);
   if (STATISTICS) memset(total + first, 0, (size_t)rows * 4), memset(logs + first, 0, (size_t)rows * 4);
   for (int64_t j0 = 0; j0 < head.seen; j0 += BLOCK) {
     const int64_t n = head.seen - j0 < BLOCK ? head.seen - j0 : BLOCK;
     if (head.limits[last - 1] <= j0) break;
-    pack(p.key.at(head.b, head.h), p.key.row, head.slots + j0, n, p.depth, width, 1.0f, value);
+    pack(p.key.at(head.b, head.h), p.key.row, head.slots + j0, n, p.depth, width, value);
     transpose(value, n, width, turned);
-    pack(p.value.at(head.b, head.h), p.value.row, head.slots + j0, n, p.depth, width, 1.0f, value);
+    pack(p.value.at(head.b, head.h), p.value.row, head.slots + j0, n, p.depth, width, value);
     for (int64_t i0 = first; i0 < last; i0 += BLOCK) {
       const int64_t m = last - i0 < BLOCK ? last - i0 : BLOCK;
       if (head.limits[i0 + m - 1] <= j0) continue;
@@ -212,7 +220,7 @@ void forward(const Problem& p, int64_t unit) {
     }
   }
   for (int64_t i = 0; i < rows; i++)
-    memcpy(p.output.at(head.b, head.h) + (first + i) * p.output.row, output + i * width, (size_t)p.depth * 4);
+    copy(output + i * width, p.depth, 1.0f, p.output.at(head.b, head.h) + (first + i) * p.output.row);
 }
 
 template <bool STATISTICS>
@@ -229,16 +237,21 @@ void backward(const Problem& p, int64_t unit) {
   float *tile = arena.take<float>(BLOCK * BLOCK), *slopes = arena.take<float>(BLOCK * BLOCK);
   const float *total = head.row(p.total), *logs = head.row(p.logs);
   const bool drop = p.dropout.threshold != 0;
-  pack(p.query.at(head.b, head.h), p.query.row, nullptr, rows, p.depth, width, p.scale, query);
-  pack(p.output.at(head.b, head.h), p.output.row, nullptr, rows, p.depth, width, 1.0f, output);
+  head.queries(0, rows, query);
+  pack(p.output.at(head.b, head.h), p.output.row, nullptr, rows, p.depth, width, output);
   memset(query_grad, 0, (size_t)(rows * width) * 4);
   float *key_out = p.key_grad.at(head.b, head.h), *value_out = p.value_grad.at(head.b, head.h);
+  for (int64_t j = 0; head.seen < p.slots && part == 0 && j < p.slots; j++)
+    if (!p.visible[head.b * p.slots + j]) {  // a hidden slot has no gradient
+      memset(key_out + j * p.key_grad.row, 0, (size_t)p.depth * 4);
+      memset(value_out + j * p.value_grad.row, 0, (size_t)p.depth * 4);
+    }
   const int64_t blocks = (head.seen + BLOCK - 1) / BLOCK, end = blocks * (part + 1) / p.parts;
   for (int64_t block = blocks * part / p.parts; block < end; block++) {
     const int64_t j0 = block * BLOCK, n = head.seen - j0 < BLOCK ? head.seen - j0 : BLOCK;
     if (head.limits[rows - 1] <= j0) break;
-    pack(p.key.at(head.b, head.h), p.key.row, head.slots + j0, n, p.depth, width, 1.0f, key);
-    pack(p.value.at(head.b, head.h), p.value.row, head.slots + j0, n, p.depth, width, 1.0f, value);
+    pack(p.key.at(head.b, head.h), p.key.row, head.slots + j0, n, p.depth, width, key);
+    pack(p.value.at(head.b, head.h), p.value.row, head.slots + j0, n, p.depth, width, value);
     transpose(key, n, width, key_turned);
     transpose(value, n, width, value_turned);
     memset(key_grad, 0, (size_t)(n * width) * 4);
@@ -258,13 +271,12 @@ void backward(const Problem& p, int64_t unit) {
       accumulate<false>(m, slopes, key, query_grad + i0 * width, width, head.seen_by(weights, m, n));
     }
     for (int64_t j = 0; j < n; j++) {
-      memcpy(key_out + head.slots[j0 + j] * p.key_grad.row, key_grad + j * width, (size_t)p.depth * 4);
-      memcpy(value_out + head.slots[j0 + j] * p.value_grad.row, value_grad + j * width, (size_t)p.depth * 4);
+      copy(key_grad + j * width, p.depth, 1.0f, key_out + head.slots[j0 + j] * p.key_grad.row);
+      copy(value_grad + j * width, p.depth, 1.0f, value_out + head.slots[j0 + j] * p.value_grad.row);
     }
   }
   float* out = p.query_grad.at(head.b, head.h) + part * p.query_grad_part;
-  for (int64_t i = 0; i < rows; i++)
-    for (int64_t d = 0; d < p.depth; d++) out[i * p.query_grad.row + d] = query_grad[i * width + d] * p.scale;
+  for (int64_t i = 0; i < rows; i++) copy(query_grad + i * width, p.depth, head.factor(i), out + i * p.query_grad.row);
 }
 
 Strided strided(const int64_t* v) { return {(float*)v[0], v[1], v[2], v[3]}; }
@@ -279,10 +291,11 @@ extern "C" void relu_attention(const int64_t* v, float scale, uint32_t threshold
   p.causal = v[6], p.threads = v[7], p.parts = v[8];
   p.dropout = {threshold, kept, (uint64_t)v[9]};
   p.visible = (const uint8_t*)v[10], p.total = (float*)v[11], p.logs = (float*)v[12];
-  p.query = strided(v + 13), p.key = strided(v + 17), p.value = strided(v + 21), p.output = strided(v + 25);
+  p.factor = strided(v + 13);
+  p.query = strided(v + 17), p.key = strided(v + 21), p.value = strided(v + 25), p.output = strided(v + 29);
   if (back) {
-    p.query_grad = strided(v + 29), p.key_grad = strided(v + 33), p.value_grad = strided(v + 37);
-    p.query_grad_part = v[41];
+    p.query_grad = strided(v + 33), p.key_grad = strided(v + 37), p.value_grad = strided(v + 41);
+    p.query_grad_part = v[45];
   }
   p.scale = scale;
   const bool few = p.rows <= FEW && p.depth % LANES == 0 && !threshold && p.parts == 1;

@@ -107,12 +107,28 @@ struct Strided {  // [B, H, n, D], the last dimension dense
   float* at(int64_t b, int64_t h) const { return data + b * batch + h * head; }
 };
 
-// Rows of a tensor -> a dense [n, width], the rest of each row 0. `rows` names them; none: all in order.
-void pack(const float* from, int64_t stride, const int32_t* rows, int64_t n, int64_t depth, int64_t width, float scale,
-          float* to) {
+inline void copy(const float* from, int64_t n, float scale, float* to) {
+  int64_t d = 0;
+  for (; d + LANES <= n; d += LANES) store(to + d, load(from + d) * scale);
+  for (; d < n; d++) to[d] = from[d] * scale;
+}
+
+struct One {
+  float operator()(int64_t) const { return 1.0f; }
+};
+
+// Rows of a tensor, times scale(row) -> a dense [n, width], the rest of each row 0. `rows` names them; none: all in
+// order. Each may lie in a page of its own, where no processor looks ahead by itself.
+template <class Scale = One>
+void pack(const float* from, int64_t stride, const int32_t* rows, int64_t n, int64_t depth, int64_t width, float* to,
+          Scale scale = {}) {
+  constexpr int AHEAD = 8;
   for (int64_t i = 0; i < n; i++, to += width) {
-    const float* row = from + (rows ? rows[i] : i) * stride;
-    for (int64_t d = 0; d < depth; d++) to[d] = row[d] * scale;
+    if (i + AHEAD < n) {
+      const float* next = from + (rows ? rows[i + AHEAD] : i + AHEAD) * stride;
+      for (int64_t d = 0; d < depth; d += 16) __builtin_prefetch(next + d);
+    }
+    copy(from + (rows ? rows[i] : i) * stride, depth, scale(i), to);
     for (int64_t d = depth; d < width; d++) to[d] = 0;
   }
 }

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from reluformer.memory.heads import room_for
 from reluformer.memory.kernels.build import library
 from reluformer.memory.kernels.counter import RANGE, threshold
 
@@ -34,6 +35,7 @@ class Options(NamedTuple):
     dropout: float
     seed: int
     statistics: bool
+    factor: Tensor | None
 
 
 class CpuReLU(torch.autograd.Function):
@@ -57,13 +59,18 @@ class CpuReLU(torch.autograd.Function):
         grad = grad if grad.stride(-1) == 1 else grad.contiguous()
         sums = tuple(None if x is None else x.contiguous() for x in (grad_total, grad_logs))
         parts = _parts(query, key.size(2))
-        shares = query.new_empty(parts, *query.shape)
-        written = options.keys is None and query.numel() > 0
-        empty = torch.empty_like if written else torch.zeros_like
-        key_grad, value_grad = empty(key), empty(value)
-        gradients = (shares[0], key_grad, value_grad)
-        _run(1, (query, key, value, grad), gradients, sums, options, parts, shares.stride(0))
-        return shares[0] if parts == 1 else shares.sum(0), key_grad, value_grad, None
+        gradients = query_grad, key_grad, value_grad = room_for((query, key, value))
+        if query.numel() == 0:
+            return query_grad, key_grad.zero_(), value_grad.zero_(), None
+        if parts == 1:
+            _run(1, (query, key, value, grad), gradients, sums, options)
+        else:
+            shares = query.new_empty(parts, *query.shape)
+            _run(
+                1, (query, key, value, grad), (shares[0], key_grad, value_grad), sums, options, parts, shares.stride(0)
+            )
+            torch.sum(shares, 0, out=query_grad)
+        return *gradients, None
 
 
 def _forward(
@@ -73,7 +80,7 @@ def _forward(
     output = query.new_empty(batch, rows, heads, width).transpose(1, 2)  # what joins the heads is a view then
     total = query.new_empty(batch, heads, rows) if options.statistics else None
     logs = None if total is None else torch.empty_like(total)
-    _run(0, (query, key, value, output), (), (total, logs), options, _parts(query, rows), 0)
+    _run(0, (query, key, value, output), (), (total, logs), options, _parts(query, rows))
     return output, total, logs
 
 
@@ -89,8 +96,8 @@ def _run(
     gradients: tuple[Tensor, ...],
     sums: tuple[Tensor | None, ...],
     options: Options,
-    parts: int,
-    part: int,
+    parts: int = 1,
+    part: int = 0,
 ) -> None:
     """Calls the library: its numbers are shape and options, then address and strides of each tensor."""
     query, key = tensors[:2]
@@ -99,6 +106,8 @@ def _run(
     sizes = (*query.shape[:3], key.size(2), query.size(3))
     pointers = [0 if x is None else x.data_ptr() for x in (options.keys, *sums)]
     numbers = [backward, *sizes, options.causal, torch.get_num_threads(), parts, options.seed, *pointers]
+    factor = None if options.factor is None else options.factor.expand(*query.shape[:3], 1)
+    numbers += (0, 0, 0, 0) if factor is None else (factor.data_ptr(), *factor.stride()[:3])
     for tensor in (*tensors, *gradients):
         numbers += (tensor.data_ptr(), *tensor.stride()[:3])
     numbers.append(part)
@@ -121,13 +130,16 @@ def cpu_relu_attention(
     dropout: float,
     seed: int,
     statistics: bool,
+    factor: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """See `attention.relu_attention`."""
     dtype = query.dtype
     query, key, value = (
         x if x.stride(-1) == 1 else x.contiguous() for x in (query.float(), key.float(), value.float())
     )
-    options = Options(None if keys is None else keys.contiguous(), causal, scale, dropout, seed, statistics)
+    visible = None if keys is None else keys.contiguous()
+    factor = None if factor is None else factor.detach().float()
+    options = Options(visible, causal, scale, dropout, seed, statistics, factor)
     learning = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
     output, total, logs = (CpuReLU.apply if learning else _forward)(query, key, value, options)
     return output.to(dtype), total, logs

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from reluformer.memory.heads import side_by_side, split_heads
 from reluformer.memory.kernels.build import library
 from reluformer.memory.kernels.cpu import SOURCE, cpu_relu_attention
 from reluformer.memory.kernels.tiled import tiled_relu_attention
@@ -98,6 +99,37 @@ def test_infinite_and_undefined_scores_are_not_hidden():
         output, total, *_ = outcome(query, key, value, causal=False, dropout=0.0)
         assert not output[0, 0, 2].isfinite().any() and not total[0, 0, 2].isfinite()
         assert output[0, 0, [0, 1, 3, 4]].isfinite().all()
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 1, 1), (1, 1, 130, 1), (2, 3, 130, 1)])
+@pytest.mark.parametrize("heads", ["few", "many"])
+def test_a_factor_of_the_rows_is_as_if_in_the_query(shape, heads, threads):
+    threads(16 if heads == "few" else 1)  # fewer heads than threads: parts of the query's gradient are added
+    torch.manual_seed(2)
+    query, key, value = (torch.randn(2, 3, 130, 32) for _ in range(3))
+    factor = torch.rand(shape) + 0.5
+    leaf = query.clone().requires_grad_()
+    results = [cpu_relu_attention(leaf, key, value, factor=factor, **OPTIONS)]
+    results.append(cpu_relu_attention(leaf * factor, key, value, **OPTIONS))
+    grads = [torch.autograd.grad([x.sum() for x in result], leaf)[0] for result in results]
+    for one, other in zip((*results[0], grads[0]), (*results[1], grads[1]), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-5)
+    few = [cpu_relu_attention(query[:, :, :1], key, value, factor=factor[:, :, :1], **OPTIONS | {"dropout": 0.0})]
+    few.append(cpu_relu_attention(query[:, :, :1] * factor[:, :, :1], key, value, **OPTIONS | {"dropout": 0.0}))
+    for one, other in zip(*few, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_gradients_lie_side_by_side_where_the_tensors_do_and_hidden_slots_have_none():
+    torch.manual_seed(4)
+    joint = torch.randn(2, 7, 3 * 2 * 16).requires_grad_()
+    query, key, value = split_heads(joint, 2, 3)
+    keys = torch.tensor([[True] * 7, [True, False] * 3 + [False]])
+    output, *_ = cpu_relu_attention(query, key, value, **OPTIONS | {"keys": keys, "statistics": False})
+    grads = torch.autograd.grad(output.square().sum(), (query, key, value))
+    assert side_by_side(grads, 3)
+    for grad in grads[1:]:
+        assert not grad[1, :, ~keys[1]].any() and grad[1, :, 0].all()
 
 
 def test_gradients_of_any_layout(make_case, make_inputs):

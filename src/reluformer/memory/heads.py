@@ -1,0 +1,80 @@
+"""The heads of a joint projection: views of it forward, and backward its gradient without a copy where there is one.
+
+A kernel that writes the gradients of query, key and value side by side, as they lie in the projection, has written the
+projection's gradient; put together from three tensors it is a copy of all of them.
+
+Shapes: B batch, L tokens, H heads, D head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def split_heads(x: Tensor, heads: int, parts: int) -> tuple[Tensor, ...]:
+    """[B, L, parts·H·D] -> `parts` views [B, H, L, D]."""
+    if x.device.type == "cpu" and x.requires_grad and torch.is_grad_enabled():
+        return _Split.apply(x, heads, parts)
+    return _views(x, heads, parts)
+
+
+def join_heads(parts: Sequence[Tensor]) -> Tensor:
+    """The reverse, [B, H, L, D] each -> [B, L, parts·H·D]: the memory itself where the parts lie side by side in it."""
+    batch, heads, length, width = parts[0].shape
+    joint = (batch, length, len(parts) * heads * width)
+    if side_by_side(parts, len(parts)):
+        return parts[0].as_strided(joint, (length * joint[2], joint[2], 1))
+    return torch.stack([part.transpose(1, 2) for part in parts], 2).view(joint)
+
+
+def room_for(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Uninitialised tensors [B, H, L, D] of the same shapes, side by side where the tensors are."""
+    if side_by_side(tensors):
+        batch, heads, length, width = tensors[0].shape
+        joint = tensors[0].new_empty(batch, length, len(tensors) * heads * width)
+        return _views(joint, heads, len(tensors))
+    return (*room_for(tensors[:1]), *room_for(tensors[1:]))
+
+
+def side_by_side(tensors: Sequence[Tensor], parts: int | None = None) -> bool:
+    """Whether each tensor [B, H, L, D] begins where the heads of the one before it end, token by token.
+
+    parts: how many there are to a token; none: it does not matter. One tensor is always beside itself then.
+    """
+    first = tensors[0]
+    _, heads, length, width = first.shape
+    if parts is None and len(tensors) == 1:
+        return True
+    token = first.stride(2) if parts is None else parts * heads * width
+    strides = (length * token, width, token, 1)
+    return all(
+        other.shape == first.shape
+        and other.stride() == strides
+        and other.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+        and other.storage_offset() == first.storage_offset() + part * heads * width
+        for part, other in enumerate(tensors)
+    )
+
+
+def _views(x: Tensor, heads: int, parts: int) -> tuple[Tensor, ...]:
+    batch, length, width = x.shape
+    joint = x.view(batch, length, parts, heads, width // (parts * heads))
+    return tuple(part.transpose(1, 2) for part in joint.unbind(2))
+
+
+class _Split(torch.autograd.Function):
+    """`split_heads` with the gradient of `join_heads`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, heads: int, parts: int) -> tuple[Tensor, ...]:
+        return _views(x, heads, parts)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return join_heads(grads), None, None
