@@ -86,6 +86,17 @@ def interleaved(
     return {name: median_and_spread(values) for name, values in found.items()}
 
 
+def paired(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
+    """Ours, theirs and the spread of measures that were taken in turns and differ from turn to turn.
+
+    ours: the median. theirs: such that ours / theirs is the median of the turns' ratios, to which one disturbed turn
+    does little; the ratio of two medians may be of two different turns. spread: of the turns' ratios.
+    """
+    ratio, spread = median_and_spread([our / their for our, their in zip(ours, theirs, strict=True)])
+    middle = statistics.median(ours)
+    return middle, middle / ratio, spread
+
+
 def median_and_spread(values: list[float]) -> tuple[float, float]:
     """The median, and half the interquartile range as a share of it."""
     middle = statistics.median(values)

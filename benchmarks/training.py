@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ import yaml
 from benchmarks import text
 from benchmarks.arithmetic import matmul_peak, update_flops
 from benchmarks.peer import Peer
-from benchmarks.rows import ROOT, Row, median_and_spread, table, threads
+from benchmarks.rows import ROOT, Row, paired, table, threads
 from reluformer.corpus.batches import BatchSampler, Indices
 from reluformer.corpus.store import Store, view_folder
 from reluformer.experiment import SystemConfig
@@ -59,7 +60,8 @@ SHAPES = {
     "iwslt": Shape(6, 512, 1024),
     "small": Shape(2, 128, 256, rounds=20, target=(2.0, 2.0)),
 }
-LONG = Shape(6, 512, 1024, length=1024, rounds=4)
+IWSLT = SHAPES["iwslt"]._replace(rounds=10)
+LONG = Shape(6, 512, 1024, length=1024, rounds=6)
 VOCABULARY = 10_000
 HEADS = 4
 DROPOUT = 0.3
@@ -82,7 +84,7 @@ def compare(options: argparse.Namespace) -> list[Row]:
         for name in options.shapes:
             found += against_peers(name, SHAPES[name], options, Path(folder))
         if len(options.systems) > 1:
-            found += against_transformer("IWSLT lengths", SHAPES["iwslt"], 1.0, options, Path(folder))
+            found += against_transformer("IWSLT lengths", IWSLT, 1.0, options, Path(folder))
             found += against_transformer("1,024 tokens", LONG, 1.1, options, Path(folder))
     return [*found, *padding()]
 
@@ -95,14 +97,11 @@ def against_peers(name: str, shape: Shape, options: argparse.Namespace, folder: 
         for peer in options.peers:
             contest.add_peer(peer)
         speeds = contest.run()
-    ours, spread = speeds.pop(options.systems[0])
+    ours = speeds.pop(options.systems[0])
     label = f"training, {name}: target tokens"
     target = shape.target[contest.device != "cpu"]
-    found = [
-        Row(label, ours, TITLES[peer], theirs, "tokens/s", target, spread=spread, why=contest.why(name))
-        for peer, (theirs, _) in speeds.items()
-    ]
-    rate = contest.flops_per_token() * ours / 1e9
+    found = [row(label, ours, TITLES[peer], theirs, target, contest.why(name)) for peer, theirs in speeds.items()]
+    rate = contest.flops_per_token() * median(ours) / 1e9
     peak = matmul_peak(contest.device, torch.float32 if contest.device == "cpu" else torch.bfloat16) / 1e9
     label = f"training, {name}: arithmetic"
     least = None if contest.device == "cpu" else 0.35
@@ -120,8 +119,14 @@ def against_transformer(
     first, *others = options.systems
     label = f"training at {name}: "
     for system in others:
-        ours, spread = speeds[system]
-        yield Row(label + system, ours, f"our {first}", speeds[first][0], "tokens/s", target, spread=spread)
+        why = contest.why(f"{system} at {name}")
+        yield row(label + system, speeds[system], f"our {first}", speeds[first], target, why)
+
+
+def row(name: str, ours: list[float], peer: str, theirs: list[float], target: float | None, why: str) -> Row:
+    """A row of target tokens a second, turn by turn on the same batches."""
+    middle, other, spread = paired(ours, theirs)
+    return Row(name, middle, peer, other, "tokens/s", target, spread=spread, why=why)
 
 
 def padding() -> list[Row]:
@@ -218,8 +223,8 @@ class Contest:
         worker.call("load", batches=batches)
         self._updates[name] = lambda index: worker.call("update", index=index)
 
-    def run(self) -> dict[str, tuple[float, float]]:
-        """Target tokens a second of each, with the spread."""
+    def run(self) -> dict[str, list[float]]:
+        """Target tokens a second of each, update by update."""
         found: dict[str, list[float]] = {name: [] for name in self._updates}
         for index, batch in enumerate(self.batches):
             tokens = int(self.store.tgt_lengths[batch].sum()) + len(batch)
@@ -229,7 +234,7 @@ class Contest:
                     found[name].append(tokens / seconds)
             if self.options.verbose:
                 print({name: round(values[-1]) for name, values in found.items() if values}, flush=True)
-        return {name: median_and_spread(speeds) for name, speeds in found.items()}
+        return found
 
     def flops_per_token(self) -> float:
         """Operations for each target token, padding included."""

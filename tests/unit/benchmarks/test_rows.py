@@ -6,7 +6,7 @@ import json
 
 import pytest
 from benchmarks import __main__ as command
-from benchmarks.rows import Row, interleaved, save, slug, table
+from benchmarks.rows import Row, interleaved, paired, save, slug, table
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,13 @@ def test_a_benchmark_that_does_not_exist_is_named(capsys):
     assert command.main(["trainin"]) == 2
     assert "'trainin'" in capsys.readouterr().err
     assert {"corpus", "decoding"} <= set(command.NAMES)
+
+
+def test_pairs_give_the_median_of_their_ratios_whatever_the_turns():
+    """Turns differ five-fold and one of ours was disturbed: every other pair says 1.1, and so do they all."""
+    theirs = [100.0, 500.0, 200.0, 300.0, 400.0]
+    ours = [1.1 * speed for speed in theirs[:4]] + [40.0]
+    middle, other, spread = paired(ours, theirs)
+    assert middle == pytest.approx(220.0) and middle / other == pytest.approx(1.1)
+    assert spread == pytest.approx(0.0, abs=1e-9)
+    assert paired([2.0, 3.0, 8.0], [1.0, 1.0, 2.0])[2] == pytest.approx((3.5 - 2.5) / 2 / 3)

@@ -53,3 +53,19 @@ def test_padding_is_counted_with_the_ends_of_sentences():
 def test_our_batches_are_padded_less_than_the_limit():
     limit, usual = training.padding()
     assert limit.met and usual.ratio > 1
+
+
+def test_a_contest_is_decided_update_by_update(tmp_path, monkeypatch):
+    """The worker that is always a tenth faster is 1.1 times as fast, though one of its updates was disturbed."""
+    shape = training.Shape(1, 32, 32, tokens=64, length=9, rounds=5)
+    options = training.parser().parse_args(["--systems", "transformer", "reluformer"])
+
+    def add(self, system):
+        seconds = lambda index: 1.0 + index  # noqa: E731
+        faster = {"reluformer": lambda index: seconds(index) * (9.0 if index == 2 else 1 / 1.1)}
+        self._updates[system] = faster.get(system, seconds)
+
+    monkeypatch.setattr(training.Contest, "add_ours", add)
+    (found,) = training.against_transformer("IWSLT lengths", shape, 1.0, options, tmp_path)
+    assert found.ratio == pytest.approx(1.1) and found.met and found.spread == pytest.approx(0, abs=1e-9)
+    assert found.peer == "our transformer" and found.unit == "tokens/s"
