@@ -60,9 +60,10 @@ def read(
     The one seam for faster backends: they stand behind this signature.
     """
     count = visible.count(query.size(-2), query)
-    factor = activation.factor(count)
-    if not isinstance(factor, Tensor):
-        scale, factor = scale * factor, None
+    c = activation.factor(count)
+    factor = c if isinstance(c, Tensor) else None
+    if not isinstance(c, Tensor):
+        scale *= c
     if not weights and bias is None and isinstance(key, Tensor) and isinstance(value, Tensor):
         fused = activation.fused(query, key, value, visible, scale, dropout, factor, statistics=penalty is not None)
         if fused is not None:

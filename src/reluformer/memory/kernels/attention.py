@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,7 +82,13 @@ def relu_attention(
     probability, on the weights, decided by `seed`.
     """
     name = backend(query)
-    options = {"keys": keys, "causal": causal, "dropout": dropout, "seed": seed, "statistics": statistics}
+    options: dict[str, Any] = {
+        "keys": keys,
+        "causal": causal,
+        "dropout": dropout,
+        "seed": seed,
+        "statistics": statistics,
+    }
     if factor is None:
         pass
     elif name == "cpu" and not factor.requires_grad:
