@@ -70,7 +70,7 @@ class CpuReLU(torch.autograd.Function):
                 1, (query, key, value, grad), (shares[0], key_grad, value_grad), sums, options, parts, shares.stride(0)
             )
             torch.sum(shares, 0, out=query_grad)
-        return *gradients, None
+        return query_grad, key_grad, value_grad, None
 
 
 def _forward(
