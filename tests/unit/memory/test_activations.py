@@ -6,8 +6,10 @@ import entmax
 import pytest
 import torch
 
-from reluformer.memory.activations import ScaledReLU, Softmax, build_activation
+from reluformer.memory import activations
+from reluformer.memory.activations import NARROW, SHORT, ScaledReLU, Softmax, build_activation
 from reluformer.memory.config import ACTIVATIONS, MemoryConfig
+from reluformer.memory.read import read
 from reluformer.memory.visible import Visible
 
 
@@ -53,12 +55,32 @@ def test_learned_gamma_is_one_per_head_and_starts_at_one():
 
 
 def test_softmax_uses_torchs_kernel_unless_it_would_be_slower():
-    query = torch.randn(2, 3, 4, 8)
     softmax = Softmax(3)
-    assert softmax.fused(query, query, query, Visible(4), 1.0, 0.0) is not None
-    assert softmax.fused(query, query, query, Visible(4), 1.0, 0.1) is None
-    assert softmax.fused(*[query.bfloat16()] * 3, Visible(4), 1.0, 0.0) is None
-    assert softmax.fused(query[:, 0], query[0, 0], query[0, 0], Visible(4), 1.0, 0.0) is None
+
+    def is_fused(length, width, dropout=0.0, dtype=torch.float32):
+        query = torch.randn(2, 3, length, width, dtype=dtype)
+        return softmax.fused(query, query, query, Visible(length), 1.0, dropout) is not None
+
+    assert is_fused(SHORT + 1, 8) and is_fused(4, NARROW + 1) and not is_fused(SHORT, NARROW)
+    assert not is_fused(SHORT + 1, 8, dropout=0.1) and not is_fused(SHORT + 1, 8, dtype=torch.bfloat16)
+    learned = torch.randn(SHORT + 1, 64)
+    assert softmax.fused(learned[None], learned, learned, Visible(SHORT + 1), 1.0, 0.0) is None
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_softmax_is_the_same_fused_or_not(causal, monkeypatch):
+    torch.manual_seed(0)
+    tensors = [torch.randn(3, 2, 30, 16, requires_grad=True) for _ in range(3)]
+    keys = torch.ones(3, 30, dtype=torch.bool)
+    keys[1, 20:] = False
+    keys[2] = False
+    found = []
+    for short in (SHORT, 0):
+        monkeypatch.setattr(activations, "SHORT", short)
+        output = read(*tensors, Softmax(2), Visible(30, keys, causal), scale=0.25).output
+        found.append((output, *torch.autograd.grad(output.square().sum(), tensors)))
+    torch.testing.assert_close(*found)
+    assert not found[0][0][2].any() and found[0][0][:2].any(-1).all()
 
 
 def test_temperature_divides_the_scores():
