@@ -1,4 +1,8 @@
-from benchmarks.coverage import claim, false_marks, over_rounds, over_seeds, translated
+import json
+
+from benchmarks.__main__ import NAMES
+from benchmarks.coverage import claim, false_marks, over_rounds, over_seeds, rows, translated
+from benchmarks.rows import save
 from numpy.random import default_rng
 
 from reluformer.evaluation.bleu import score_counts
@@ -26,3 +30,14 @@ def test_made_up_segments_look_like_translations():
 def test_equal_systems_seldom_differ():
     rates = dict(false_marks(default_rng(1), 20))
     assert rates["the table's mark: both"] <= 0.25
+
+
+def test_the_rows_are_those_of_every_other_benchmark(tmp_path):
+    assert "coverage" in NAMES
+    found = [row.record() for row in rows(simulations=3)]
+    names = [row["name"] for row in found]
+    for what in ("median of 3 rounds", "mean of 5 seeds", "BLEU of 500 segments", "the table's mark", "times, 4 rules"):
+        assert any(what in name for name in names), what
+    assert all(row["why"] for row in found if row["met"] is False)
+    kept = json.loads(save("coverage", found, tmp_path).read_text(encoding="utf-8"))["rows"]
+    assert [row["name"] for row in kept] == names and {row["benchmark"] for row in kept} == {"coverage"}
