@@ -28,6 +28,8 @@ RATIOS = {
     "decoding_ratio": "decoding_speed",
     "memory_ratio": "training_memory",
 }
+PRELOAD = ["reluformer.measuring.point", "torch._dynamo"]
+"""What every point would import for itself: the second by its first optimizer, in over a second."""
 START = 60.0
 """Seconds that a process may take to have its model, beside the point's limit."""
 
@@ -45,7 +47,7 @@ def measure(plan: MeasuringPlan, threads: int, tell: Callable[[str], None]) -> d
         tell: what is being done, for a person.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["reluformer.measuring.point"])
+    context.set_forkserver_preload(PRELOAD)
     settings = plan.measured
     lost: dict[tuple[str, str], tuple[int, str]] = {}  # (system, part) -> from which length on, and why
     peak = _apart(context, _peak, plan.runs[0], threads) if visible_devices() else None

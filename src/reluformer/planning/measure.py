@@ -49,7 +49,7 @@ WINDOW = 64
 """Batches of made-up text."""
 FIRST_ID = 8
 """Token ids below are special."""
-POINT = 0.5
+POINT = 0.1
 """Seconds in which a point of the measured study starts on a CPU: a process forked, a model made. Stated."""
 IMPORTS = {
     "translate": "reluformer.translation.step",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from reluformer.measuring import step
@@ -115,3 +118,17 @@ def test_any_other_error_is_one(small_run):
     broken = run.model_copy(update={"model": run.model.model_copy(update={"heads": 3})})
     with pytest.raises(PointError):
         measure(plan_of([broken], rounds=1), 1, print)
+
+
+def test_a_point_imports_little_that_was_not_there_before():
+    code = (
+        "import importlib, sys\n"
+        "from reluformer.measuring.step import PRELOAD\n"
+        "for name in PRELOAD: importlib.import_module(name)\n"
+        "before = set(sys.modules)\n"
+        "import torch\n"
+        "torch.optim.AdamW([torch.zeros(2, requires_grad=True)], lr=1e-12, fused=True)\n"
+        "assert len(set(sys.modules) - before) < 20, len(set(sys.modules) - before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
