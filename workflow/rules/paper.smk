@@ -135,7 +135,7 @@ rule report:
     log:
         "logs/report.log",
     params:
-        settings=lambda wildcards: SHOWN,
+        settings=lambda wildcards: KEPT,
     shell:
-        "printf '%s' {KEPT:q} > results/paper/config.json && "
+        "printf '%s' {params.settings:q} > results/paper/config.json && "
         "snakemake index --cores 1 --nolock --configfile results/paper/config.json --report {output:q} > {log:q} 2>&1"
