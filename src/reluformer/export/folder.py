@@ -156,6 +156,11 @@ def build_activation(config, heads=1):
         (f"{kernels}.attention", "backend"): 'def backend(query):\n    return "reference"  # no kernel is here',
         (f"{kernels}.attention", "relu_attention"): "relu_attention = None  # no kernel is here",
         (f"{kernels}.counter", "draw_seed"): "draw_seed = None  # no kernel is here",
+        (
+            f"{kernels}.dropout",
+            "can_drop",
+        ): "def can_drop(x, added):\n    return False  # no kernel",
+        (f"{kernels}.dropout", "Dropout"): "Dropout = None  # no kernel is here",
         (f"{kernels}.beam", "has_kernel"): "def has_kernel(tensor):\n    return False  # no kernel is here",
         (f"{kernels}.beam", "path_scores"): "path_scores = None  # no kernel is here",
         (f"{kernels}.beam", "path_mix"): "path_mix = None  # no kernel is here",

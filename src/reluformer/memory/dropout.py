@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import dropout
 
-from reluformer.memory.kernels.dropout import Dropout, has_kernel
+from reluformer.memory.kernels.dropout import Dropout, can_drop
 
 LEVELS = 1 << 16
 
@@ -17,7 +17,7 @@ def drop(x: Tensor, probability: float, added: Tensor | None = None) -> Tensor:
     added: of the same shape, what the result is added to, or none.
     """
     if probability > 0.0:
-        if has_kernel(x, added):
+        if can_drop(x, added):
             return Dropout.apply(x, added, probability)
         x = dropout(x, probability) if x.device.type != "cpu" else _in_torch(x, probability)
     return x if added is None else added + x

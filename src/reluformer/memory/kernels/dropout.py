@@ -1,6 +1,6 @@
 """Dropout in C++ (`dropout.cpp`) for fp32 on a CPU: no draw and no mask is stored, the backward pass finds them again.
 
-What is dropped does not depend on the number of threads. `has_kernel` says whether there is a kernel for a tensor.
+What is dropped does not depend on the number of threads. `can_drop` says whether there is a kernel for a tensor.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BLOCK = 1024
 """Element i is slot i % BLOCK of row i / BLOCK in `counter.dropout_mask`."""
 
 
-def has_kernel(x: Tensor, added: Tensor | None) -> bool:
+def can_drop(x: Tensor, added: Tensor | None) -> bool:
     """Whether the kernel takes tensors like these: fp32 on a CPU, of one shape, a compiler at hand."""
     fitting = x.device.type == "cpu" and x.dtype == torch.float32
     if added is not None:
