@@ -64,6 +64,14 @@ def test_extracts(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "folder" / "file").read_bytes() == b"text"
 
 
+def test_extracts_with_a_python_that_knows_no_filters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extract_all = tarfile.TarFile.extractall
+    monkeypatch.setattr(tarfile.TarFile, "extractall", lambda tar, folder: extract_all(tar, folder))
+    monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    extract(archive(tmp_path / "a.tgz"), tmp_path / "there")
+    assert (tmp_path / "there" / "good").read_bytes() == b"abc"
+
+
 def test_members_have_their_checksums(tmp_path: Path) -> None:
     good = archive(tmp_path / "good.tgz", ("other", b"x"))
     verify_members(good, {"good": ABC})
