@@ -29,9 +29,11 @@ def main(arguments: list[str]) -> int:
         print(f"== {name}", flush=True)
         found = [row.record() for row in importlib.import_module(f"benchmarks.{name}").rows()]
         collected += found
+        print(table(found), flush=True)  # at once: what follows may fail
         if "--save" in arguments:
             print(f"{len(found)} rows in {save(name, found)}", flush=True)
-    print(table(collected))
+    if len(chosen) > 1:
+        print(table(collected))
     return 0
 
 

@@ -51,7 +51,7 @@ class Row:
     @property
     def met(self) -> bool | None:
         """Whether the ratio reaches the target; none without one."""
-        return None if self.target is None or self.ratio is None else self.ratio >= self.target
+        return None if self.target is None or self.ratio is None else bool(self.ratio >= self.target)
 
     def record(self) -> dict[str, Any]:
         """The row as JSON; `why` only where the target was missed, "not profiled" where nobody looked."""

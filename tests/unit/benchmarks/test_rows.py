@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from benchmarks import __main__ as command
 from benchmarks.rows import Row, interleaved, paired, save, slug, table
@@ -79,3 +80,9 @@ def test_pairs_give_the_median_of_their_ratios_whatever_the_turns():
     assert middle == pytest.approx(220.0) and middle / other == pytest.approx(1.1)
     assert spread == pytest.approx(0.0, abs=1e-9)
     assert paired([2.0, 3.0, 8.0], [1.0, 1.0, 2.0])[2] == pytest.approx((3.5 - 2.5) / 2 / 3)
+
+
+def test_numbers_of_numpy_become_json(tmp_path):
+    row = Row("padding", np.float64(2.9), "limit", 5.0, "%", 1.0, less=True, spread=np.float64(0.1))
+    saved = json.loads(save("padding", [row.record()], tmp_path).read_text(encoding="utf-8"))["rows"]
+    assert saved[0]["met"] is True and saved[0]["ratio"] == 1.7241
