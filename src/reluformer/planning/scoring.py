@@ -11,7 +11,7 @@ from reluformer.evaluation.bleu import count, tokenized
 from reluformer.evaluation.config import SignificanceConfig
 from reluformer.evaluation.score import References, score
 from reluformer.evaluation.significance import paired_tests
-from reluformer.run import RunConfig
+from reluformer.run import RunConfig, split_dataset
 
 LINES = 1000
 """Made-up sentences, of 5 to 30 of so many words."""
@@ -43,7 +43,7 @@ def time_scoring(config: RunConfig) -> Scoring:
     lines = [" ".join(text) for text in texts]
     entries = [{"index": at, "sentences": [" ".join(text[:-1])]} for at, text in enumerate(texts)]
     references = References(lines, lines, lines, None, lowercase=True, truecase=False)
-    plain = config.model_copy(update={"dataset": config.dataset.partition("@")[0]})
+    plain = config.model_copy(update={"dataset": split_dataset(config.dataset)[0]})
     begin = time.process_time()
     _, counts = score(entries, references, plain)
     scored = time.process_time()

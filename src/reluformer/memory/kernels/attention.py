@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,20 +81,21 @@ def relu_attention(
     probability, on the weights, decided by `seed`.
     """
     name = backend(query)
-    options: dict[str, Any] = {
-        "keys": keys,
-        "causal": causal,
-        "dropout": dropout,
-        "seed": seed,
-        "statistics": statistics,
-    }
-    if factor is None:
-        pass
-    elif name == "cpu" and not factor.requires_grad:
-        options["factor"] = factor
-    else:
-        query, scale = query * (factor * scale).to(query.dtype), 1.0
-    return _function("tiled" if name == "reference" else name)(query, key, value, scale=scale, **options)
+    if factor is not None and (name != "cpu" or factor.requires_grad):
+        query, scale, factor = query * (factor * scale).to(query.dtype), 1.0, None
+    own = {} if factor is None else {"factor": factor}
+    return _function("tiled" if name == "reference" else name)(
+        query,
+        key,
+        value,
+        keys=keys,
+        causal=causal,
+        scale=scale,
+        dropout=dropout,
+        seed=seed,
+        statistics=statistics,
+        **own,
+    )
 
 
 @functools.cache

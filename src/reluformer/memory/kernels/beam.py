@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from reluformer.memory.kernels.build import library
+from reluformer.memory.kernels.build import call, library
 
 SOURCE = Path(__file__).with_name("beam.cpp")
 
@@ -59,7 +59,7 @@ def best_tokens(logits: Tensor, k: int, end: int, banned: Sequence[int]) -> tupl
     token = torch.empty(rows, k, dtype=torch.long)
     never = (ctypes.c_int64 * len(banned))(*banned)
     numbers = [rows, length, k, end, torch.get_num_threads(), len(banned), ctypes.addressof(never)]
-    _call("beam_best", [*numbers, *(x.data_ptr() for x in (logits, p, value, token))])
+    call(SOURCE, "beam_best", [*numbers, *(x.data_ptr() for x in (logits, p, value, token))])
     return p, value, token
 
 
@@ -69,10 +69,4 @@ def _run(function: str, weights: Tensor, slots: Tensor, dense: Tensor, path: Ten
     numbers += [0 if path is None else path.data_ptr(), weights.data_ptr()]
     for tensor in (slots, dense):
         numbers += [tensor.data_ptr(), *tensor.stride()[:3]]
-    _call(function, numbers)
-
-
-def _call(function: str, numbers: Sequence[int]) -> None:
-    kernel = library(SOURCE)
-    assert kernel is not None
-    getattr(kernel, function)((ctypes.c_int64 * len(numbers))(*numbers))
+    call(SOURCE, function, numbers)

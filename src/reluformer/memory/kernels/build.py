@@ -16,6 +16,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import FileLock
@@ -37,6 +38,13 @@ def library(source: Path) -> ctypes.CDLL | None:
         reason = getattr(error, "stderr", None) or str(error)
         log.warning("%s: runs without its C++ kernels: %s", source.stem, " ".join(reason.split())[:300])
         return None
+
+
+def call(source: Path, function: str, numbers: Sequence[int], *more: ctypes.c_float | ctypes.c_uint32) -> None:
+    """Calls a function of the compiled kernels of `source`, which must be there: packed int64 numbers, then `more`."""
+    kernel = library(source)
+    assert kernel is not None
+    getattr(kernel, function)((ctypes.c_int64 * len(numbers))(*numbers), *more)
 
 
 def cache_folder() -> Path:

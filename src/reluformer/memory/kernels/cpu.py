@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from reluformer.memory.heads import room_for
-from reluformer.memory.kernels.build import library
+from reluformer.memory.kernels.build import call
 from reluformer.memory.kernels.counter import RANGE, threshold
 
 SOURCE = Path(__file__).with_name("cpu.cpp")
@@ -112,11 +112,8 @@ def _run(
         numbers += (tensor.data_ptr(), *tensor.stride()[:3])
     numbers.append(part)
     least = threshold(options.dropout)
-    kernel = library(SOURCE)
-    assert kernel is not None
-    packed = (ctypes.c_int64 * len(numbers))(*numbers)
     raised = ctypes.c_float(RANGE / (RANGE - least))
-    kernel.relu_attention(packed, ctypes.c_float(options.scale), ctypes.c_uint32(least), raised)
+    call(SOURCE, "relu_attention", numbers, ctypes.c_float(options.scale), ctypes.c_uint32(least), raised)
 
 
 def cpu_relu_attention(

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from reluformer.memory.kernels.build import library
+from reluformer.memory.kernels.build import call, library
 
 SOURCE = Path(__file__).with_name("cross_entropy.cpp")
 
@@ -34,7 +34,5 @@ def cross_entropy(logits: Tensor, target: Tensor, kept: float | None) -> Tensor:
     loss, target = logits.new_empty(rows), target.contiguous()
     pointers = (x.data_ptr() for x in (logits, target, loss))
     numbers = [rows, length, torch.get_num_threads(), kept is not None, *pointers]
-    kernel = library(SOURCE)
-    assert kernel is not None
-    kernel.cross_entropy((ctypes.c_int64 * len(numbers))(*numbers), ctypes.c_float(kept or 0.0))
+    call(SOURCE, "cross_entropy", numbers, ctypes.c_float(kept or 0.0))
     return loss

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from reluformer.memory.kernels.build import library
+from reluformer.memory.kernels.build import call, library
 from reluformer.memory.kernels.counter import RANGE, draw_seed, threshold
 
 SOURCE = Path(__file__).with_name("dropout.cpp")
@@ -53,8 +53,5 @@ def _run(x: Tensor, added: Tensor | None, seed: int, probability: float) -> Tens
     pointers = (0 if tensor is None else tensor.data_ptr() for tensor in (x, added, out))
     numbers = [x.numel(), torch.get_num_threads(), seed, *pointers]
     least = threshold(probability)
-    kernel = library(SOURCE)
-    assert kernel is not None
-    packed = (ctypes.c_int64 * len(numbers))(*numbers)
-    kernel.dropout(packed, ctypes.c_uint32(least), ctypes.c_float(RANGE / (RANGE - least)))
+    call(SOURCE, "dropout", numbers, ctypes.c_uint32(least), ctypes.c_float(RANGE / (RANGE - least)))
     return out
