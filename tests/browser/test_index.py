@@ -5,17 +5,16 @@ from __future__ import annotations
 import pytest
 
 CUT_OFF = """() => {
-    const scrolls = part => ["auto", "scroll"].includes(getComputedStyle(part).overflowX);
     const cut = [];
     for (const part of document.body.querySelectorAll("*")) {
         const box = part.getBoundingClientRect();
-        if (!box.width || !box.height || (box.left >= -1 && box.right <= innerWidth + 1)) continue;
-        let around = part.parentElement;
-        while (around && !scrolls(around)) around = around.parentElement;
-        if (!around || around.getBoundingClientRect().right > innerWidth + 1) cut.push(part.outerHTML.slice(0, 120));
+        if (box.width && box.height && (box.left < -1 || box.right > innerWidth + 1)) cut.push(part.outerHTML);
+        if (part.clientWidth && part.scrollWidth > part.clientWidth + 1
+            && getComputedStyle(part).overflowX !== "visible") cut.push(part.outerHTML);
     }
-    return {wide: document.documentElement.scrollWidth, window: innerWidth, cut};
+    return {wide: document.documentElement.scrollWidth, window: innerWidth, cut: cut.map(text => text.slice(0, 120))};
 }"""
+"""What lies beyond the window's edge, or would have to be scrolled to inside its own box."""
 
 
 @pytest.fixture(params=[390, 1440], ids=["phone", "desk"])
@@ -33,7 +32,29 @@ def test_nothing_is_cut_off_with_everything_open(page):
     assert page.errors == []
 
 
+@pytest.mark.parametrize("width", [390, 1440], ids=["phone", "desk"])
+def test_nothing_is_cut_off_on_the_pages_of_tables(opened, smoke, width):
+    paper = smoke.folder / "results" / "paper"
+    pages = [paper / "claims.html", *(paper / "tables").glob("*.html"), *(paper / "corpora").glob("*.html")]
+    assert len(pages) > 10
+    for path in pages:
+        page = opened(path, width)
+        assert page.evaluate(CUT_OFF)["cut"] == [], path.name
+        assert page.errors == []
+        page.close()
+
+
+def test_a_phone_shows_a_cell_beside_the_name_of_its_column(page):
+    cell = page.locator("#claims td").nth(1)
+    label = cell.evaluate("part => getComputedStyle(part, '::before').content")
+    assert label == ('"claim"' if page.viewport_size["width"] == 390 else "none")
+    assert page.locator("#claims thead").first.is_visible() is (page.viewport_size["width"] == 1440)
+
+
 def test_the_measure_finds_what_is_cut_off(page):
+    page.evaluate("document.querySelector('.wide table').style.width = '3000px'")
+    assert page.evaluate(CUT_OFF)["cut"]
+    page.reload()
     page.evaluate("document.querySelector('header').style.width = '3000px'")
     assert page.evaluate(CUT_OFF)["cut"]
 

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from reluformer.corpus.clean import STEPS
 from reluformer.files import write_text
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem }
-.wide { overflow-x: auto; margin: 0.5rem 0 1.5rem }
-pre { overflow-x: auto }
-table { border-collapse: collapse }
-th, td { border-bottom: 1px solid #ddd; padding: 0.2rem 0.8rem; text-align: right }
-th:first-child, td:first-child { text-align: left }
-code { word-break: break-all }
-"""
+from reluformer.page import STYLE, grid
 
 
 def write_page(corpus: Path, views: Sequence[str], output: Path, note: str = "") -> None:
@@ -42,7 +35,7 @@ def write_page(corpus: Path, views: Sequence[str], output: Path, note: str = "")
     parts += ["<h2>Configuration</h2>", f"<p>{escape(versions)}</p>"]
     parts += [f"<pre>{escape(json.dumps(provenance['configuration'], indent=1, ensure_ascii=False))}</pre>"]
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-    head += f"<title>{escape(title)}</title><style>{_STYLE}</style>"
+    head += f"<title>{escape(title)}</title><style>{STYLE}</style>"
     text = f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(parts)}</body></html>\n"
     write_text(output, text)
 
@@ -57,18 +50,18 @@ def _sources(archives: list[dict[str, Any]]) -> str:
         published = archive["published"]
         rows.append(
             (
-                escape(archive["name"]),
-                escape(published if isinstance(published, str) else " ".join(published)),
-                f"<code>{archive['sha256']}</code>",
+                archive["name"],
+                published if isinstance(published, str) else " ".join(published),
+                Markup("<code>{}</code>").format(archive["sha256"]),
                 f"{archive['bytes']:,}",
             )
         )
-    return _table(("file", "published", "sha256", "bytes"), rows)
+    return grid(("file", "published", "sha256", "bytes"), rows)
 
 
 def _cleaning(cleaning: dict[str, dict[str, int]]) -> str:
     rows = [(split, *(f"{counts[step]:,}" for step in STEPS)) for split, counts in cleaning.items()]
-    return _table(("split", *(step.replace("_", " ") for step in STEPS)), rows)
+    return grid(("split", *(step.replace("_", " ") for step in STEPS)), rows)
 
 
 def _splits(splits: dict[str, dict[str, Any]]) -> str:
@@ -86,7 +79,7 @@ def _splits(splits: dict[str, dict[str, Any]]) -> str:
                     *(f"{lengths[key]:,}" for key in ("mean", "median", "p90", "max")),
                 )
             )
-    return _table(("split", "pairs", "documents", "subwords", "unknown", "mean", "median", "p90", "max"), rows)
+    return grid(("split", "pairs", "documents", "subwords", "unknown", "mean", "median", "p90", "max"), rows)
 
 
 def _views(packed: dict[str, dict[str, Any]]) -> str:
@@ -105,12 +98,4 @@ def _views(packed: dict[str, dict[str, Any]]) -> str:
                 )
             )
     names = ("view", "documents", "sentences", "segments", "mean", "median", "p90", "max", "at least L/2", "over L")
-    return _table(names, rows)
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    names = "".join(f'<th scope="col">{name}</th>' for name in head)
-    lines = ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    table = f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="wide" tabindex="0">{table}</div>'
+    return grid(names, rows)

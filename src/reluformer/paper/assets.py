@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reluformer.paper.page import HEAD
+from reluformer.page import HEAD
 
 STYLE = """
 :root { scroll-padding-top: .5rem; }
@@ -15,27 +15,16 @@ nav li { break-inside: avoid; margin: .15rem 0; }
 a { color: #0b4f8a; overflow-wrap: anywhere; }
 figure { margin: 1.2rem 0; }
 figure img { max-width: 100%; height: auto; display: block; }
-figure .wide img { max-width: none; }
 figcaption { color: #444; font-size: .9rem; max-width: 46rem; }
-pre { overflow-x: auto; font-size: .82rem; background: #f6f6f6; padding: .6rem; }
-code { overflow-wrap: anywhere; }
-.wide td:not(:first-child) code { white-space: nowrap; }
-td.files { white-space: normal !important; min-width: 34rem; }
 td .curve { display: block; margin: -.2rem 0; }
 .filters { display: flex; flex-wrap: wrap; gap: .5rem; margin: .6rem 0 -.2rem; font-size: .9rem; align-items: center; }
 .filters input, .filters select { font: inherit; padding: .25rem .4rem; max-width: 100%; }
 .filters output { color: #444; }
-.verdict { font-weight: 600; }
 tr:target, article:target { background: #fff8dc; }
-@media (max-width: 40rem) { figure .wide img { width: 40rem; } }
 @media print {
   .filters, nav { display: none; }
   section { break-before: page; }
   figure, tr { break-inside: avoid; }
-  .wide table { font-size: 7.5pt; }
-  .wide td, .wide th { white-space: normal !important; overflow-wrap: anywhere; padding: .15rem .3rem; }
-  figure .wide img { max-width: 100%; width: auto; }
-  pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 }
 """
 
@@ -107,15 +96,6 @@ TEMPLATE = (
     + """<style>{{ style }}</style>
 </head>
 <body>
-{% macro grid(columns, rows) %}<div class="wide" tabindex="0"><table>
-<thead><tr>{% for name in columns %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead>
-<tbody>
-{% for row in rows %}<tr>{% for cell in row %}\
-<td{% if cell|striptags|length > 64 %} class="prose"{% endif %}>{{ cell }}</td>\
-{% endfor %}</tr>
-{% endfor %}</tbody></table></div>{% endmacro %}
-{% macro links(files) %}{% for file in files %}<a href="{{ file.href }}">{{ file.text }}</a>\
-{{ ", " if not loop.last }}{% endfor %}{% endmacro %}
 <header>
 <h1>{{ title }}</h1>
 {% if stamp %}<p class="toy">{{ stamp }}</p>
@@ -136,15 +116,7 @@ every table and figure, every run, and what all of it rests on. {{ state }}</p>
 <main>
 <section id="claims"><h2>The claims</h2>
 {% if claims %}<p>{{ rule }}</p>
-<div class="wide" tabindex="0"><table>
-<thead><tr><th scope="col">verdict</th><th scope="col">claim</th><th scope="col">reported</th>\
-<th scope="col">rests on</th></tr></thead>
-<tbody>
-{% for claim in claims %}<tr><td class="verdict">{{ claim.label }}</td>\
-<td class="prose">{{ claim.sentence }} ({{ claim.source }})</td>\
-<td class="prose">{{ claim.reported }}</td><td><a href="#claim-{{ claim.id }}">what it rests on</a>\
-{% if claim.section %}<br><a href="#study-{{ claim.study }}">table and figures</a>{% endif %}</td></tr>
-{% endfor %}</tbody></table></div>
+{{ verdicts }}
 <p class="notes">{{ sources }}</p>
 <h3>What each verdict rests on</h3>
 {% for claim in claims %}<article id="claim-{{ claim.id }}"><h4>{{ claim.id }}: {{ claim.label }}</h4>
@@ -159,21 +131,16 @@ every table and figure, every run, and what all of it rests on. {{ state }}</p>
 {% endif %}</section>
 {% for study in studies %}<section id="study-{{ study.name }}"><h2>{{ study.title }}</h2>
 {{ study.body }}
-{% if study.files %}<p>Data: {{ links(study.files) }}</p>
-{% endif %}{% for figure in study.figures %}<figure id="{{ figure.id }}"><div class="wide" tabindex="0">\
-{% if figure.data %}<img alt="{{ figure.title }}" src="{{ figure.data }}">\
-{% else %}<p>Not drawn yet.</p>{% endif %}</div>
-<figcaption>{{ figure.title }}. {{ links(figure.files) }}</figcaption></figure>
+{% if study.files %}<p>Data: {{ study.files }}</p>
+{% endif %}{% for figure in study.figures %}<figure id="{{ figure.id }}">\
+{% if figure.data %}<a href="{{ figure.picture }}"><img alt="{{ figure.title }}" src="{{ figure.data }}"></a>\
+{% else %}<p>Not drawn yet.</p>{% endif %}
+<figcaption>{{ figure.title }}. {{ figure.files }}</figcaption></figure>
 {% endfor %}<details><summary>Configuration of the study</summary><pre>{{ study.configuration }}</pre></details>
 </section>
 {% endfor %}<section id="runs"><h2>Every run</h2>
 <p>Blue is the training loss, red the validation loss, in nats a token, from the first update to the last.</p>
-<div class="wide" tabindex="0"><table>
-<thead><tr>{% for name in run_columns %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead>
-<tbody>
-{% for run in runs %}<tr id="run-{{ run.path }}">{% for cell in run.cells %}<td>{{ cell }}</td>{% endfor %}\
-<td class="files">{{ links(run.files) }}</td></tr>
-{% endfor %}</tbody></table></div></section>
+{{ runs }}</section>
 <section id="corpora"><h2>Corpora</h2>
 {% for corpus in corpora %}<details id="corpus-{{ corpus.name }}"><summary>{{ corpus.name }}</summary>
 {{ corpus.body }}</details>

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from reluformer.evaluation.significance import TESTS
 from reluformer.experiment import Experiment
 from reluformer.files import write_json, write_text
-from reluformer.paper import page
+from reluformer.paper import table_page
 from reluformer.paper.config import ClaimConfig
 from reluformer.paper.formats import markdown, pipe_table
 from reluformer.paper.inference import ALPHA, show_p
@@ -53,7 +53,7 @@ def build_claims(experiment: Experiment, results: Path) -> None:
     pages = [*([stamp] if stamp else []), f"## {GROUNDS}", pipe_table(grounds), *notes]
     write_text(folder / "claims.md", markdown(TITLE, verdicts, pages))
     tables = list(zip(("", GROUNDS), _tables(judged, _html_link), strict=True))
-    write_text(folder / "claims.html", page.render(TITLE, LEAD, tables, [*notes, LINKS], stamp=stamp))
+    write_text(folder / "claims.html", table_page.render(TITLE, LEAD, tables, [*notes, LINKS], stamp=stamp))
 
 
 def judge(experiment: Experiment, name: str, claim: ClaimConfig, results: Path) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from jinja2 import Environment
+from markupsafe import Markup
 from tabulate import tabulate
 
 from reluformer.evaluation.compare import Comparison, Segment, differing
-from reluformer.paper.page import HEAD, STYLE
+from reluformer.page import HEAD, STYLE, grid
 
 TEMPLATE = (
     HEAD
@@ -28,26 +29,9 @@ mark.a { background: #fbdcc4; } mark.b { background: #cfe5f7; }
 <b>{{ b }}</b>. By {{ by }} of single segments, A is better in {{ counts.a_better }} and B in {{ counts.b_better }};
 in {{ counts.same_text }} they say the same.</p>
 <h2>Corpus scores</h2>
-<div class="wide" tabindex="0"><table>
-<thead><tr><th scope="col">score</th><th scope="col">A</th><th scope="col">B</th><th scope="col">B − A</th>
-<th scope="col">signature</th></tr></thead>
-<tbody>
-{% for name, pair in comparison.metrics.items() %}<tr><td>{{ names[name] }}</td>
-<td>{{ "%.2f"|format(pair[0].score) }}</td><td>{{ "%.2f"|format(pair[1].score) }}</td>
-<td>{{ "%+.2f"|format(pair[1].score - pair[0].score) }}</td>
-<td><code>{{ pair[0].signature }}</code></td></tr>
-{% endfor %}</tbody>
-</table></div>
+{{ scores }}
 <h2>By length of the source, in {{ comparison.unit }}: mean of single segments</h2>
-<div class="wide" tabindex="0"><table>
-<thead><tr><th scope="col">length</th><th scope="col">segments</th><th scope="col">BLEU A</th>
-<th scope="col">BLEU B</th><th scope="col">chrF A</th><th scope="col">chrF B</th></tr></thead>
-<tbody>
-{% for row in lengths %}<tr><td>{{ row.low }}{% if row.high %}–{{ row.high }}{% else %} and more{% endif %}</td>
-<td>{{ row.segments }}</td><td>{{ "%.1f"|format(row.bleu_a) }}</td><td>{{ "%.1f"|format(row.bleu_b) }}</td>
-<td>{{ "%.1f"|format(row.chrf_a) }}</td><td>{{ "%.1f"|format(row.chrf_b) }}</td></tr>
-{% endfor %}</tbody>
-</table></div>
+{{ lengths }}
 {% for heading, segments in sections %}<h2>{{ heading }}</h2>
 {% for segment in segments %}<article>
 <p><span class="label">source {{ segment.number }}</span> {{ segment.source }}</p>
@@ -88,11 +72,28 @@ def render_comparison(comparison: Comparison, by: str, show: int) -> str:
             a=a,
             b=b,
             by=NAMES[by],
-            names=NAMES,
-            lengths=comparison.by_length(),
+            scores=_scores(comparison),
+            lengths=_lengths(comparison),
             sections=sections,
         )
     )
+
+
+def _scores(comparison: Comparison) -> Markup:
+    rows = []
+    for name, (a, b) in comparison.metrics.items():
+        signature = Markup("<code>{}</code>").format(a.signature)
+        rows.append((NAMES[name], f"{a.score:.2f}", f"{b.score:.2f}", f"{b.score - a.score:+.2f}", signature))
+    return grid(("score", "A", "B", "B − A", "signature"), rows)
+
+
+def _lengths(comparison: Comparison) -> Markup:
+    rows = []
+    for row in comparison.by_length():
+        span = f"{row['low']}–{row['high']}" if row["high"] else f"{row['low']} and more"
+        scores = [f"{row[score]:.1f}" for score in ("bleu_a", "bleu_b", "chrf_a", "chrf_b")]
+        rows.append((span, row["segments"], *scores))
+    return grid(("length", "segments", "BLEU A", "BLEU B", "chrF A", "chrF B"), rows)
 
 
 def _shown(segment: Segment) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,7 +20,8 @@ from markupsafe import Markup
 
 from reluformer.experiment import Experiment
 from reluformer.files import write_text
-from reluformer.paper import assets, page
+from reluformer.page import STYLE, grid
+from reluformer.paper import assets
 from reluformer.paper.claims import label
 from reluformer.paper.curves import curve
 from reluformer.paper.metrics import LOG, MEASURED, SCORES, SUMMARY, TRANSLATION, metric
@@ -48,6 +49,7 @@ def build_index(experiment: Experiment, results: Path, logs: Path) -> None:
     done = sum(run["status"] != NOT_RUN for run in runs)
     state = "" if done == len(runs) else f"So far {done} of {len(runs)} runs are there; holes say so."
     names = {"code": "code version", "packages": "packages", "machines": "machine"}
+    claims = [_claim(claim, {study["name"] for study in studies}, trained, measured) for claim in judged["claims"]]
     text = (
         Environment(autoescape=True)
         .from_string(assets.TEMPLATE)
@@ -55,17 +57,16 @@ def build_index(experiment: Experiment, results: Path, logs: Path) -> None:
             title=experiment.config.title,
             stamp=toy_stamp(experiment),
             state=state,
-            style=Markup(page.STYLE + assets.STYLE),
+            style=Markup(STYLE + assets.STYLE),
             script=Markup(assets.SCRIPT),
             rule=judged["rule"],
-            claims=[
-                _claim(claim, {study["name"] for study in studies}, trained, measured) for claim in judged["claims"]
-            ],
+            claims=claims,
+            verdicts=_verdicts(claims),
             sources=source_note(),
             studies=studies,
             maps=[figure for study in studies for figure in study["figures"] if figure["kind"] == "attention-maps"],
-            run_columns=["dataset", "system", "changes", "seed", "status", "training", *_run_titles(), "files"],
-            runs=runs,
+            runs=_runs(runs),
+            grid=grid,
             corpora=_corpora(experiment, folder),
             configuration=_yaml(experiment.config.model_dump(mode="json")),
             said={title: list(told[key].items()) for key, title in names.items()},
@@ -82,6 +83,17 @@ def _claim(claim: Mapping[str, Any], built: set[str], trained: set[str], measure
     rules = [(rule["outcome"], rule["rule"], rule["seen"]) for rule in claim["rules"]]
     told = {"label": label(claim), "rules": rules, "reported": reported(claim["reported"]) or "no figures available"}
     return {**claim, **told, "section": claim["study"] in built, "links": links}
+
+
+def _verdicts(claims: Sequence[Mapping[str, Any]]) -> Markup:
+    rows = []
+    for claim in claims:
+        rests = Markup('<a href="#claim-{}">what it rests on</a>').format(claim["id"])
+        if claim["section"]:
+            rests += Markup('<br><a href="#study-{}">table and figures</a>').format(claim["study"])
+        verdict = Markup("<strong>{}</strong>").format(claim["label"])
+        rows.append((verdict, f"{claim['sentence']} ({claim['source']})", claim["reported"], rests))
+    return grid(("verdict", "claim", "reported", "rests on"), rows)
 
 
 def _study(experiment: Experiment, name: str, folder: Path) -> dict[str, Any]:
@@ -102,7 +114,8 @@ def _study(experiment: Experiment, name: str, folder: Path) -> dict[str, Any]:
                 "kind": drawn.kind,
                 "title": drawn.title,
                 "data": _data(files["svg"]),
-                "files": [_link(path, folder, form) for form, path in files.items() if path.is_file()],
+                "picture": _address(files["svg"], folder),
+                "files": _links(files.items(), folder),
             }
         )
     tables = [(form, folder / "tables" / f"{name}.{form}") for form in TABLE_FORMATS]
@@ -110,7 +123,7 @@ def _study(experiment: Experiment, name: str, folder: Path) -> dict[str, Any]:
         "name": name,
         "title": config.title,
         "body": body,
-        "files": [_link(path, folder, form) for form, path in tables if path.is_file()],
+        "files": _links(tables, folder),
         "figures": figures,
         "configuration": _yaml(config.model_dump(mode="json", exclude_defaults=True)),
     }
@@ -124,8 +137,10 @@ def page_body(path: Path) -> Markup:
     return Markup(body)
 
 
-def _run_titles() -> list[str]:
-    return [metric(name).title for name in RUN_METRICS]
+def _runs(runs: Sequence[Mapping[str, Any]]) -> Markup:
+    titles = [metric(name).title for name in RUN_METRICS]
+    columns = ["dataset", "system", "changes", "seed", "status", "training", *titles, "files"]
+    return grid(columns, [run["cells"] for run in runs], [f"run-{run['path']}" for run in runs])
 
 
 def _run(experiment: Experiment, run: Run, results: Path, logs: Path) -> dict[str, Any]:
@@ -142,8 +157,7 @@ def _run(experiment: Experiment, run: Run, results: Path, logs: Path) -> dict[st
     return {
         "path": run.path,
         "status": status,
-        "cells": [run.dataset, base, changes.replace("+", ", "), run.seed, status, drawn, *numbers],
-        "files": [_link(path, home, text) for text, path in kept if path.is_file()],
+        "cells": [run.dataset, base, changes.replace("+", ", "), run.seed, status, drawn, *numbers, _links(kept, home)],
     }
 
 
@@ -159,8 +173,14 @@ def _archive(found: Mapping[str, Any]) -> tuple[object, ...]:
     return found["corpus"], found["name"], checksum, f"{found['bytes']:,}", where
 
 
-def _link(path: Path, home: Path, text: str) -> dict[str, str]:
-    return {"href": quote(Path(os.path.relpath(path, home)).as_posix()), "text": text}
+def _links(files: Iterable[tuple[str, Path]], home: Path) -> Markup:
+    """Those of the files that are there, each a link under its name."""
+    link = Markup('<a href="{}">{}</a>')
+    return Markup(", ").join(link.format(_address(path, home), text) for text, path in files if path.is_file())
+
+
+def _address(path: Path, home: Path) -> str:
+    return quote(Path(os.path.relpath(path, home)).as_posix())
 
 
 def _data(path: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from reluformer.experiment import Experiment
 from reluformer.files import write_text
-from reluformer.paper import page
+from reluformer.paper import table_page
 from reluformer.paper.differences import differences, legend, marks
 from reluformer.paper.differences import shown as differences_shown
 from reluformer.paper.formats import latex, markdown
@@ -37,7 +37,7 @@ def write_tables(experiment: Experiment, study: str, results: Path) -> None:
     lines = [*([stamp] if stamp else []), *([reply] if reply else []), *notes]
     against = differences_shown(experiment, study, tested, metrics)
     sections = [("", shown), *against.items()]
-    html = page.render(config.title, config.question, sections, notes, stamp=stamp, answer=reply)
+    html = table_page.render(config.title, config.question, sections, notes, stamp=stamp, answer=reply)
     files = {
         "csv": raw_table(table, metrics).to_csv(index=False),
         "md": markdown(config.title, shown, lines, against),

@@ -3,7 +3,7 @@ from html.parser import HTMLParser
 import pandas as pd
 from markupsafe import Markup
 
-from reluformer.paper.page import render
+from reluformer.paper.table_page import render
 
 TABLE = pd.DataFrame({"system": ["A <b>", "B"], "BLEU": ["diverged (update 3)", "1.00"]})
 
@@ -44,10 +44,11 @@ def test_the_page_is_whole_and_needs_nothing_else():
 def test_markup_in_a_cell_stays_markup():
     long = Markup('<a href="{}">A &amp; B</a>').format("x" * 80)
     text = render("T", "Q?", [("", pd.DataFrame({"one": [long]}, dtype=object))], [])
-    assert f"<td>{long}</td>" in text
+    assert f'<td data-label="one">{long}</td>' in text
 
 
 def test_holes_stand_out():
     text = render("T", "Q?", [("", TABLE)], [])
-    assert '<td class="hole">diverged (update 3)</td>' in text and "<td>1.00</td>" in text
+    assert '<td data-label="BLEU" class="hole">diverged (update 3)</td>' in text
+    assert '<td data-label="BLEU">1.00</td>' in text
     assert "toy" not in text.split("<body>")[1] and "answer" not in text.split("<body>")[1]
