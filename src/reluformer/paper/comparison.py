@@ -82,8 +82,10 @@ def render_comparison(comparison: Comparison, by: str, show: int) -> str:
 def _scores(comparison: Comparison) -> Markup:
     rows = []
     for name, (a, b) in comparison.metrics.items():
-        signature = Markup("<code>{}</code>").format(a.signature)
-        rows.append((NAMES[name], f"{a.score:.2f}", f"{b.score:.2f}", f"{b.score - a.score:+.2f}", signature))
+        signature = Markup("<code>{}</code>").format(a["signature"])
+        rows.append(
+            (NAMES[name], f"{a['score']:.2f}", f"{b['score']:.2f}", f"{b['score'] - a['score']:+.2f}", signature)
+        )
     return grid(("score", "A", "B", "B − A", "signature"), rows)
 
 

@@ -74,7 +74,7 @@ def test_everything_is_on_the_page_claims_first(make, page):
 def test_each_claim_links_to_its_runs_and_its_study(make, page):
     made = make()
     text, _links = page(made, *made.experiment.studies)
-    rows = re.findall(r'<tr><td class="verdict">.*?</tr>', text, flags=re.DOTALL)
+    rows = re.findall(r'<tr><td data-label="verdict".*?</tr>', text, flags=re.DOTALL)
     assert len(rows) == 14 and all('href="#claim-' in row for row in rows)
     assert sum('href="#study-' in row for row in rows) == 13  # one holds by construction
 
