@@ -8,11 +8,21 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment
 from markupsafe import Markup
 
 from reluformer.corpus.clean import STEPS
 from reluformer.files import write_text
-from reluformer.page import STYLE, grid
+from reluformer.page import HEAD, STYLE, grid
+
+TEMPLATE = (
+    HEAD
+    + """<style>{{ style }}</style>
+</head>
+<body>{{ body }}</body>
+</html>
+"""
+)
 
 
 def write_page(corpus: Path, views: Sequence[str], output: Path, note: str = "") -> None:
@@ -34,9 +44,8 @@ def write_page(corpus: Path, views: Sequence[str], output: Path, note: str = "")
     versions = ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())
     parts += ["<h2>Configuration</h2>", f"<p>{escape(versions)}</p>"]
     parts += [f"<pre>{escape(json.dumps(provenance['configuration'], indent=1, ensure_ascii=False))}</pre>"]
-    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-    head += f"<title>{escape(title)}</title><style>{STYLE}</style>"
-    text = f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(parts)}</body></html>\n"
+    template = Environment(autoescape=True).from_string(TEMPLATE)
+    text = template.render(title=title, style=Markup(STYLE), body=Markup("".join(parts)))
     write_text(output, text)
 
 

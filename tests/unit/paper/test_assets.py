@@ -1,12 +1,13 @@
 import re
 
+from reluformer.page import STYLE as SHARED
 from reluformer.paper.assets import SCRIPT, STYLE, TEMPLATE
 
 
 def test_the_page_fetches_nothing():
-    for text in (STYLE, SCRIPT, TEMPLATE):
+    for text in (SHARED, STYLE, SCRIPT, TEMPLATE):
         assert not re.search(r"@import|fetch\(|XMLHttpRequest|<link|src=\"http", text)
 
 
-def test_the_page_has_a_style_for_paper_and_is_as_wide_as_a_phone():
-    assert "@media print" in STYLE and "width=device-width" in TEMPLATE
+def test_the_page_has_a_style_for_paper_and_for_phones():
+    assert "@media print" in STYLE and "max-width: 48rem" in SHARED and "width=device-width" in TEMPLATE
