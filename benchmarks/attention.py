@@ -9,7 +9,6 @@ and masks; `eager`, the read with its weights (RELUFORMER_KERNEL=reference); our
 from __future__ import annotations
 
 import argparse
-import ctypes
 import multiprocessing
 import os
 import re
@@ -20,13 +19,13 @@ from pathlib import Path
 import torch
 
 from benchmarks.rows import Row, interleaved, table, threads
+from reluformer.malloc import keep_freed_memory
 from reluformer.memory.activations import Activation, build_activation
 from reluformer.memory.config import MemoryConfig, PenaltyConfig
 from reluformer.memory.penalty import Penalty
 from reluformer.memory.read import read
 from reluformer.memory.visible import Visible
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 LONG = 8192
 """Tokens at which memory is compared."""
 
@@ -93,19 +92,6 @@ class forced:
             os.environ.pop("RELUFORMER_KERNEL", None)
         else:
             os.environ["RELUFORMER_KERNEL"] = self.before
-
-
-def keep_freed_memory() -> None:
-    """Has glibc keep what is freed, as it does by itself in a training, where the largest tensors come and go.
-
-    In a process as small as this one it hands the memory back after every read, by chance of what was allocated last,
-    and a read of short sequences is then measured with a page fault for every 4 KiB: a fifth of the time of one of 25
-    tokens with the penalty, and nothing of the same without it.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
-            mallopt(option, 1 << 30)
 
 
 def matmul() -> Callable[[], float]:

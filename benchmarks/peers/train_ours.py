@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from protocol import serve
 
+from reluformer.malloc import keep_freed_memory
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
 from reluformer.run import RunConfig
@@ -66,5 +67,6 @@ with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
 os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+keep_freed_memory()  # as reluformer.training.worker
 ours = Ours()
 serve({"build": ours.build, "update": ours.update})

@@ -32,6 +32,7 @@ FLOOR = {
     "run": 0,
     "settings": 0,
     "files": 0,
+    "malloc": 0,
     "page": 0,
 }
 

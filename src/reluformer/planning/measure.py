@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from reluformer.corpus.store import Sequences, StoreWriter, view_folder
+from reluformer.malloc import keep_freed_memory
 from reluformer.planning.cards import START, Rates, decode_flops, update_flops
 from reluformer.planning.kinds import Kind
 from reluformer.planning.scoring import Scoring, time_scoring
@@ -165,6 +166,7 @@ def measure_kind(config: RunConfig, sizes: Sizes, speed: float, folder: Path, na
 
     Where an update would take longer than `SECONDS`, it is of fewer tokens, and its time is scaled to all of them.
     """
+    keep_freed_memory()  # as a training does
     training = config.training
     expected = update_flops(config, sizes) / speed
     share = min(1.0, SECONDS / 2 / expected)

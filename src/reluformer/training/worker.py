@@ -25,6 +25,7 @@ import torch
 from safetensors import SafetensorError
 
 from reluformer.files import write_json
+from reluformer.malloc import keep_freed_memory
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
 from reluformer.run import RunConfig
@@ -46,6 +47,7 @@ def main(arguments: list[str], signals: Signals) -> int:
     for name in ("run", "corpora", "output", "checkpoints", "outcome"):
         parser.add_argument(name, type=Path)
     paths = parser.parse_args(arguments)
+    keep_freed_memory()
     code = CRASHED
     try:
         run = RunConfig.model_validate_json(paths.run.read_text(encoding="utf-8"))

@@ -13,6 +13,7 @@ from reluformer.corpus.store import Store, view_folder
 from reluformer.corpus.subword import Subword
 from reluformer.corpus.text import load_subword
 from reluformer.files import write_json, write_text
+from reluformer.malloc import keep_freed_memory
 from reluformer.memory.packed import pack
 from reluformer.model.files import load_model
 from reluformer.run import RunConfig, run_status
@@ -34,6 +35,7 @@ def translate_run(run_folder: Path, corpora: Path, threads: int | None = None) -
     Raises:
         SettingsError: the run or its corpus is missing, they do not fit, or the model predicts NaN.
     """
+    keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
     config = RunConfig.load(run_folder)

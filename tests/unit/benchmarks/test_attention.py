@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
 from benchmarks import attention
 from benchmarks.attention import Problem, forced, memory, rows
-from benchmarks.rows import ROOT
 
 
 def test_every_length_has_its_rows(monkeypatch):
@@ -48,20 +45,3 @@ def test_a_backend_is_forced_for_a_while(before, monkeypatch):
 def test_memory_is_that_of_the_read():
     """The weights of 1,024 tokens are 4 MiB, of which the read that stores them needs several; a tile is 0.5."""
     assert memory("relu-scaled", "tiled", 1024) + 4 < memory("relu-scaled", "reference", 1024) < 100
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc")
-def test_freed_memory_is_kept_without_page_faults():
-    """64 MiB, too much for malloc to keep by itself, are touched ten times: with 16,384 faults each time, or once."""
-    code = (
-        "import resource, torch; from benchmarks.attention import keep_freed_memory; keep_freed_memory()\n"
-        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "torch.zeros(1 << 24); before = faults()\n"
-        "for _ in range(10): torch.zeros(1 << 24)\n"
-        "print(faults() - before)"
-    )
-    command = [sys.executable, "-c"]
-    kept = int(subprocess.run([*command, code], cwd=ROOT, capture_output=True, text=True, check=True).stdout)
-    code = code.replace("; keep_freed_memory()", "")
-    given_back = int(subprocess.run([*command, code], cwd=ROOT, capture_output=True, text=True, check=True).stdout)
-    assert kept < given_back / 10
