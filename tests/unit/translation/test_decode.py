@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from reluformer.translation import fixed
 from reluformer.translation.config import TranslationConfig
-from reluformer.translation.decode import each, length_batches, translate
+from reluformer.translation.decode import each, length_batches, search_on, translate
+from reluformer.translation.fixed import fixed_search
+from reluformer.translation.search import n_best_search
 
 
 def test_batches_hold_similar_lengths_and_no_more_than_their_tokens():
@@ -35,6 +38,19 @@ def test_translations_come_in_the_order_of_the_sources_whatever_the_batches(toy_
 
 def test_no_sources_no_translations(toy_model):
     assert translate(toy_model(vocabulary=10), [], TranslationConfig()) == []
+
+
+def test_graphs_are_for_cuda_and_for_models_whose_steps_are_static(make_model, toy_model, monkeypatch):
+    monkeypatch.setattr(fixed, "recorder", lambda device: None)
+    cuda, config = torch.device("cuda"), TranslationConfig()
+
+    def chosen(device, model):
+        return search_on(torch.device(device), model, config, 1).func
+
+    assert chosen(cuda, make_model("reluformer")) is fixed_search
+    assert chosen(cuda, make_model("attention-sparsemax")) is n_best_search
+    assert chosen(cuda, toy_model(vocabulary=10)) is n_best_search
+    assert chosen("cpu", make_model("reluformer")) is n_best_search
 
 
 def test_several_threads_translate_batches_of_their_own_and_find_the_same(make_model):
