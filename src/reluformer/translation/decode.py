@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from reluformer.corpus.subword import EOS, PAD
+from reluformer.memory.packed import pack
 from reluformer.translation.config import TranslationConfig
 from reluformer.translation.fixed import fixed_search, rooms_of
 from reluformer.translation.search import Decoder, Hypothesis, n_best_search
@@ -21,6 +22,17 @@ Search = Callable[[Tensor, Tensor], list[list[Hypothesis]]]
 
 CPU_TOKENS = 1200
 """Most source tokens of a batch on a CPU."""
+HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def ready(model: nn.Module, config: TranslationConfig, device: torch.device | str) -> None:
+    """Makes a model ready for nothing but translating: its weights in the search's precision on CUDA, packed on a CPU.
+
+    Log-probabilities are summed in fp32 whatever the precision.
+    """
+    if torch.device(device).type == "cuda" and config.precision in HALF:
+        model.to(HALF[config.precision])
+    pack(model)
 
 
 def length_batches(lengths: np.ndarray, batch_tokens: int) -> Iterator[np.ndarray]:

@@ -26,20 +26,21 @@ class CudaRecorder:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.pool = torch.cuda.graph_pool_handle()
+        self.aside = torch.cuda.Stream(device)
 
     def first(self, step: Step) -> None:
         """On a stream of its own, as capturing asks for; autotuned kernels are tuned here."""
         with torch.cuda.device(self.device):
-            here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
-            aside.wait_stream(here)
-            with torch.cuda.stream(aside):
+            here = torch.cuda.current_stream()
+            self.aside.wait_stream(here)
+            with torch.cuda.stream(self.aside):
                 step()
-            here.wait_stream(aside)
+            here.wait_stream(self.aside)
 
     def record(self, step: Step) -> Step:
         """The graph's replay. RuntimeError: the step waits for a value, or does something else no graph can hold."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(self.device), torch.cuda.graph(graph, pool=self.pool):
+        with torch.cuda.device(self.device), torch.cuda.graph(graph, pool=self.pool, stream=self.aside):
             step()
         return graph.replay
 

@@ -8,7 +8,7 @@ import torch
 
 from reluformer.translation import fixed
 from reluformer.translation.config import TranslationConfig
-from reluformer.translation.decode import each, length_batches, search_on, translate
+from reluformer.translation.decode import each, length_batches, ready, search_on, translate
 from reluformer.translation.fixed import fixed_search
 from reluformer.translation.search import n_best_search
 
@@ -51,6 +51,16 @@ def test_graphs_are_for_cuda_and_for_models_whose_steps_are_static(make_model, t
     assert chosen(cuda, make_model("attention-sparsemax")) is n_best_search
     assert chosen(cuda, toy_model(vocabulary=10)) is n_best_search
     assert chosen("cpu", make_model("reluformer")) is n_best_search
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("fp16", torch.float16)])
+def test_the_precision_is_that_of_the_weights_on_cuda_alone(make_model, precision, dtype):
+    config = TranslationConfig(precision=precision)
+    on_cuda, on_cpu = make_model("reluformer"), make_model("reluformer")
+    ready(on_cuda, config, "cuda")
+    ready(on_cpu, config, "cpu")
+    assert {weight.dtype for weight in on_cuda.parameters()} == {dtype}
+    assert {weight.dtype for weight in on_cpu.parameters()} == {torch.float32}
 
 
 def test_several_threads_translate_batches_of_their_own_and_find_the_same(make_model):
