@@ -123,6 +123,8 @@ def test_the_public_functions_take_graphs_on_a_card_and_keep_them():
     sources = [np.arange(5, 5 + n) for n in (40, 3, 17, 9, 25, 1)] * 8
     assert search_on(CUDA, model, config, 1).func is fixed_search
     assert search_on(CUDA, build("attention-entmax15"), config, 1).func is n_best_search
+    with torch.autocast("cuda", torch.bfloat16):
+        assert search_on(CUDA, model, config, 1).func is n_best_search
     first = translate(model, sources, config, CUDA)
     again = translate_n_best(model, sources, config, 1, CUDA)
     assert [h.tokens.tolist() for h in first] == [found[0].tokens.tolist() for found in again]

@@ -78,7 +78,8 @@ class Activation(nn.Module):
         """The read without its weights, where there is a kernel for it; none where not.
 
         query [B, H, Q, D], key and value [B, H, K, D]; scale multiplies the scores, and so does factor, c_i
-        [B|1, H|1, Q|1, 1], where it is no number. statistics: whether the penalty needs the rows' sums.
+        [B|1, H|1, Q|1, 1], where it is no number. statistics: whether the penalty needs the rows' sums. visible: its
+        `keys` and `causal` say all, unless it is `Marked`: then only its `bias` does.
         """
         return None
 

@@ -80,9 +80,9 @@ class Room(Generic[R]):
 
 
 class Rooms:
-    """The rooms of one model, those used last.
+    """The rooms of one model, those used last. Captured steps read its weights where they lay when they were captured.
 
-    model: with the addresses of its weights, which captured steps read; if they move, nothing of this serves any more.
+    recorder: how steps are captured; none: they are called.
     """
 
     def __init__(self, device: torch.device, recorder: Recorder | None) -> None:

@@ -51,6 +51,8 @@ def test_graphs_are_for_cuda_and_for_models_whose_steps_are_static(make_model, t
     assert chosen(cuda, make_model("attention-sparsemax")) is n_best_search
     assert chosen(cuda, toy_model(vocabulary=10)) is n_best_search
     assert chosen("cpu", make_model("reluformer")) is n_best_search
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: device == "cuda")
+    assert chosen(cuda, make_model("reluformer")) is n_best_search
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("fp16", torch.float16)])
