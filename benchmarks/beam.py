@@ -1,4 +1,4 @@
-"""Beam search against other software on a CPU: output tokens a second, the same sources, the same length of output.
+"""Beam search against other software: output tokens a second, the same sources, the same length of output.
 
     python -m benchmarks.beam                          # both sizes of the issue: 6+6 layers of 512/1024, 2+2 of 128/256
     python -m benchmarks.beam --sizes small --rounds 9
@@ -7,6 +7,10 @@ Peers: CTranslate2 in float32 with the very weights of our Transformer, whose tr
 and MarianMT's `generate` with random weights of the same dimensions. Every output has 24 tokens: EOS is hidden until
 then and certain after it (ours takes a step for it, the peers do not). Each of the three gets the best of its settings,
 found before the measurement: tokens of a batch, and for CTranslate2 how many threads translate by themselves.
+
+That is on a CPU. Where there is a CUDA device it is measured instead, in float16, with 16 times as many sentences: ours
+with CUDA graphs against ours without, and against CTranslate2. That CTranslate2 translates as we do is looked at in
+float32, before the measurement.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ from reluformer.memory.packed import pack
 from reluformer.model.config import ModelConfig
 from reluformer.model.embedding import sinusoids
 from reluformer.model.files import save_model
+from reluformer.model.fixed import FixedState
 from reluformer.model.state import State
 from reluformer.model.transformer import Transformer
 from reluformer.translation.config import TranslationConfig
@@ -43,6 +48,9 @@ WHY = (
     "5 queries at a time, the rest small operators, their memory and their dispatch (torch's profiler, "
     "24 sentences, one thread)"
 )
+CUDA_BATCHES = (4096, 16384, 65536)
+CUDA_SENTENCES = 16
+"""How many times as many sentences a CUDA device gets."""
 FIRST = 5  # the first id that is a word
 
 
@@ -66,10 +74,16 @@ SIZES = {
 class Fixed(Transformer):
     """A Transformer whose every output has LENGTH tokens."""
 
-    def step(self, tokens: Tensor, state: State) -> Tensor:
+    def step(self, tokens: Tensor, state: State | FixedState) -> Tensor:
         logits = super().step(tokens, state)
-        logits[:, EOS] = 1e4 if state.position > LENGTH else -1e9
+        logits[:, EOS] = (state.position > LENGTH) * 2e4 - 1e4  # a tensor's position in a step that is a graph
         return logits
+
+
+class Eager(Fixed):
+    """The same, never searched by graphs."""
+
+    static = False
 
 
 def best(measure: Callable[..., float], settings: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -79,32 +93,45 @@ def best(measure: Callable[..., float], settings: Iterable[dict[str, Any]]) -> d
     return max(tried, key=lambda setting: measure(**setting))
 
 
-def compare(name: str, rounds: int) -> list[Row]:
-    """The rows of one size."""
-    size, cores = SIZES[name], threads()
-    torch.set_num_threads(cores)
-    torch.manual_seed(0)
+def config_of(size: Size, system: str) -> ModelConfig:
+    """A system of that size."""
     systems = yaml.safe_load((ROOT / "config" / "systems.yaml").read_text(encoding="utf-8"))
     shape = {"encoder_layers": size.layers, "decoder_layers": size.layers, "width": size.width, "slots": size.slots}
     shape |= {"vocabulary": VOCABULARY, "heads": HEADS}
+    return ModelConfig(**shape, **SystemConfig(**systems[system]).memories())
 
-    def model(system: str) -> Fixed:
-        return Fixed(ModelConfig(**shape, **SystemConfig(**systems[system]).memories())).eval()
 
-    plain, relu = model("transformer"), model("reluformer")
+def random_sources(sentences: int) -> list[np.ndarray]:
+    """Sources as long as IWSLT's test sentences."""
     random = np.random.default_rng(0)
-    lengths = np.clip(random.lognormal(3.0, 0.55, size.sentences), 4, 80).astype(int)  # of IWSLT's test sentences
-    sources = [random.integers(FIRST, VOCABULARY, length) for length in lengths]
+    lengths = np.clip(random.lognormal(3.0, 0.55, sentences), 4, 80).astype(int)
+    return [random.integers(FIRST, VOCABULARY, length) for length in lengths]
+
+
+def timed(
+    model: Fixed, sources: list[np.ndarray], batch_tokens: int, device: str = "cpu"
+) -> tuple[float, list[list[int]]]:
+    """Output tokens a second of our search, and what it found."""
+    config = TranslationConfig(beam=BEAM, max_ratio=1e-6, max_extra=LENGTH, batch_tokens=batch_tokens)
+    begin = time.perf_counter()
+    found = translate(model, sources, config, device)
+    seconds = time.perf_counter() - begin
+    return LENGTH * len(sources) / seconds, [hypothesis.tokens.tolist() for hypothesis in found]
+
+
+def compare(name: str, rounds: int) -> list[Row]:
+    """The rows of one size on a CPU."""
+    size, cores = SIZES[name], threads()
+    torch.set_num_threads(cores)
+    torch.manual_seed(0)
+    plain, relu = (Fixed(config_of(size, system)).eval() for system in ("transformer", "reluformer"))
+    sources = random_sources(size.sentences)
     lists = [source.tolist() for source in sources]
     outputs: dict[str, list[list[int]]] = {}
 
     def ours(of: Fixed, batch_tokens: int) -> float:
-        config = TranslationConfig(beam=BEAM, max_ratio=1e-6, max_extra=LENGTH, batch_tokens=batch_tokens)
-        begin = time.perf_counter()
-        found = translate(of, sources, config)
-        seconds = time.perf_counter() - begin
-        outputs["ours"] = [hypothesis.tokens.tolist() for hypothesis in found]
-        return LENGTH * len(sources) / seconds
+        speed, outputs["ours"] = timed(of, sources, batch_tokens)
+        return speed
 
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -170,6 +197,60 @@ def compare(name: str, rounds: int) -> list[Row]:
     return rows
 
 
+def compare_on_cuda(name: str, rounds: int) -> list[Row]:
+    """The rows of one size on a CUDA device."""
+    size, cores = SIZES[name], threads()
+    torch.manual_seed(0)
+    plain, relu = (Fixed(config_of(size, system)).eval() for system in ("transformer", "reluformer"))
+    sources = random_sources(size.sentences * CUDA_SENTENCES)
+    lists = [source.tolist() for source in sources]
+    eager = Eager(plain.config).eval()
+    eager.load_state_dict(plain.state_dict())
+    with tempfile.TemporaryDirectory() as folder, Peer("ctranslate", cores) as peer:
+        weights = Path(folder) / "model.safetensors"
+        save_model(plain, weights)
+        whole = {"weights": str(weights), "layers": size.layers, "heads": HEADS, "threads": cores, "at_once": 1}
+        whole |= {"positions": sinusoids(256, size.width).tolist(), "device": "cuda"}
+
+        def theirs(batch_tokens: int, count: int | None = None) -> tuple[float, list[list[int]]]:
+            some = lists[:count]
+            seconds, found = peer.call("translate", sources=some, length=LENGTH, beam=BEAM, batch_tokens=batch_tokens)
+            return LENGTH * len(some) / seconds, found
+
+        def ours(model: Fixed, batch_tokens: int) -> float:
+            return timed(model, sources, batch_tokens, "cuda")[0]
+
+        peer.call("build", **whole, compute_type="float32")
+        few = size.sentences
+        exact = timed(plain.to("cuda"), sources[:few], CUDA_BATCHES[0], "cuda")[1]
+        check({"ours": exact, "ctranslate": theirs(CUDA_BATCHES[0], few)[1]})
+        peer.call("build", **whole, compute_type="float16")
+        for model in (plain, relu, eager):
+            model.to("cuda", torch.float16)
+        batches = [{"batch_tokens": n} for n in CUDA_BATCHES]
+        own = best(lambda batch_tokens: ours(plain, batch_tokens), batches)
+        without = best(lambda batch_tokens: ours(eager, batch_tokens), batches)
+        other = best(lambda batch_tokens: theirs(batch_tokens)[0], batches)
+        print(f"{name}: best settings: ours {own}, without graphs {without}, CTranslate2 {other}", flush=True)
+        found = interleaved(
+            {
+                "ours": lambda: ours(plain, **own),
+                "without": lambda: ours(eager, **without),
+                "ctranslate": lambda: theirs(**other)[0],
+                "reluformer": lambda: ours(relu, **own),
+            },
+            rounds,
+        )
+    (speed, spread), title = found["ours"], f"beam search on CUDA, {name} size, float16"
+    relu_speed, relu_spread = found["reluformer"]
+    peers = {"without": ("without CUDA graphs", None), "ctranslate": ("CTranslate2 float16", 1.0)}
+    rows = [
+        Row(title, speed, peer_name, found[key][0], "tokens/s", target, spread=spread)
+        for key, (peer_name, target) in peers.items()
+    ]
+    return [*rows, Row(f"{title}, reluformer", relu_speed, "our transformer", speed, "tokens/s", spread=relu_spread)]
+
+
 def check(outputs: dict[str, list[list[int]]]) -> None:
     """Fails where the outputs have other lengths, or CTranslate2's are other translations than ours."""
     for name, found in outputs.items():
@@ -191,15 +272,18 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Runs the benchmark."""
-    options = parser().parse_args()
-    rows = [row for size in options.sizes for row in compare(size, options.rounds)]
-    print(table([row.record() for row in rows]))
+    print(table([row.record() for row in measured(parser().parse_args())]))
 
 
 def rows() -> list[Row]:
     """Both sizes."""
-    options = parser().parse_args([])
-    return [row for size in options.sizes for row in compare(size, options.rounds)]
+    return measured(parser().parse_args([]))
+
+
+def measured(options: argparse.Namespace) -> list[Row]:
+    """The rows of the sizes, on CUDA where there is a device."""
+    one = compare_on_cuda if torch.cuda.is_available() else compare
+    return [row for size in options.sizes for row in one(size, options.rounds)]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""CTranslate2 in float32, with the very weights of our model: `build`, then `translate`."""
+"""CTranslate2, with the very weights of our model: `build`, then `translate`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ SPECIAL = ("<blank>", "<unk>", "<s>", "</s>")
 held = {}
 
 
-def build(weights: str, layers: int, heads: int, positions: list[list[float]], threads: int, at_once: int) -> None:
+def build(
+    weights: str,
+    layers: int,
+    heads: int,
+    positions: list[list[float]],
+    threads: int,
+    at_once: int,
+    device: str = "cpu",
+    compute_type: str = "float32",
+) -> None:
     """Converts a model: post-norm, softmax attention, ReLU FFN. positions: [longest, width]; at_once: of the threads,
     how many translate batches of their own (the rest share one)."""
     held.clear()
@@ -46,7 +55,11 @@ def build(weights: str, layers: int, heads: int, positions: list[list[float]], t
     with tempfile.TemporaryDirectory() as folder:
         spec.save(folder)
         held["translator"] = ctranslate2.Translator(
-            folder, compute_type="float32", inter_threads=at_once, intra_threads=threads // at_once
+            folder,
+            device=device,
+            compute_type=compute_type,
+            inter_threads=at_once,
+            intra_threads=threads // at_once,
         )
 
 

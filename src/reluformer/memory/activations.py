@@ -23,7 +23,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from reluformer.memory.config import ACTIVATIONS, MemoryConfig
 from reluformer.memory.kernels.attention import backend, relu_attention
 from reluformer.memory.kernels.counter import draw_seed
-from reluformer.memory.visible import Visible
+from reluformer.memory.visible import Marked, Visible
 
 NARROW, SHORT = 32, 48
 """Head width and slots up to which softmax on a CPU is faster as two products with a softmax between than fused."""
@@ -45,6 +45,9 @@ class Activation(nn.Module):
 
     normalised = False
     """Whether each row of weights sums to 1, so that the read must empty the rows that see no slot."""
+    static = False
+    """Whether `forward` does the same whatever the scores are, so that a CUDA graph can hold it: it looks at no value
+    on the host and no shape depends on one. A search takes another path where an activation does not say so."""
 
     def __init__(self, heads: int = 1) -> None:
         super().__init__()
@@ -75,7 +78,8 @@ class Activation(nn.Module):
         """The read without its weights, where there is a kernel for it; none where not.
 
         query [B, H, Q, D], key and value [B, H, K, D]; scale multiplies the scores, and so does factor, c_i
-        [B|1, H|1, Q|1, 1], where it is no number. statistics: whether the penalty needs the rows' sums.
+        [B|1, H|1, Q|1, 1], where it is no number. statistics: whether the penalty needs the rows' sums. visible: its
+        `keys` and `causal` say all, unless it is `Marked`: then only its `bias` does.
         """
         return None
 
@@ -84,6 +88,7 @@ class Softmax(Activation):
     """weights_ij = exp(s_ij / temperature) / Σ_j exp(s_ij / temperature)."""
 
     normalised = True
+    static = True
 
     def __init__(self, heads: int = 1, temperature: float = 1.0) -> None:
         super().__init__(heads)
@@ -130,6 +135,8 @@ def _small(query: Tensor, visible: Visible) -> bool:
 class ReLU(Activation):
     """weights_ij = max(s_ij, 0): the FFN's; in attention the paper's "direct ReLU" and, with its norm, ReLA's."""
 
+    static = True
+
     def forward(self, scores: Tensor) -> Tensor:
         return scores.relu_()
 
@@ -146,6 +153,8 @@ class ReLU(Activation):
     ) -> Fused | None:
         if query.dim() != 4 or type(self).forward is not ReLU.forward or backend(query) == "reference":
             return None
+        if isinstance(visible, Marked):
+            return None  # the kernels know slots hidden from all rows of a batch entry, and those hidden causally
         seed = draw_seed() if dropout > 0 else 0
         return Fused(
             *relu_attention(

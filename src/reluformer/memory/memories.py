@@ -23,7 +23,7 @@ from reluformer.memory.penalty import Penalty
 from reluformer.memory.read import Reading, Slots, read
 from reluformer.memory.visible import Visible
 
-Cache = Callable[[Tensor, Tensor], tuple[Slots, Slots]]
+Cache = Callable[[Tensor, Tensor], tuple[Tensor | Slots, Tensor | Slots]]
 
 
 class Trace(NamedTuple):

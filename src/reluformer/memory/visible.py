@@ -67,3 +67,27 @@ class Visible:
     def select(self, rows: Tensor) -> Visible:
         """The same for the chosen batch entries; rows: int [B']."""
         return self if self.keys is None else Visible(self.slots, self.keys.index_select(0, rows), self.causal)
+
+
+class Marked(Visible):
+    """Slots that are marked for each row, every row seeing the same number of them, as in a search of fixed shapes.
+
+    marks: bool [B, Q, K], true where visible. seen: int, no dimensions, how many each row sees, at least 1.
+    """
+
+    def __init__(self, marks: Tensor, seen: Tensor) -> None:
+        super().__init__(marks.size(-1))
+        self.marks = marks
+        self.seen = seen
+
+    def mask(self, rows: int, device: torch.device | None = None) -> Tensor:
+        """bool [B, 1, Q, K]."""
+        return self.marks[:, None]
+
+    def count(self, rows: int, like: Tensor) -> Tensor:
+        """n_i, without dimensions, in fp32 or more."""
+        return self.seen.to(torch.promote_types(like.dtype, torch.float32))
+
+    def select(self, rows: Tensor) -> Visible:
+        """The same for the chosen batch entries; rows: int [B']."""
+        return Marked(self.marks.index_select(0, rows), self.seen)

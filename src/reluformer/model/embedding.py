@@ -45,9 +45,16 @@ class Embeddings(nn.Module):
         """tokens int [B, L] -> [B, L, E]."""
         return self._embed(tokens, self.target if self.source is None else self.source, 0)
 
-    def embed_target(self, tokens: Tensor, first: int = 0) -> Tensor:
-        """tokens int [B, L], the first of them at position `first` -> [B, L, E]."""
+    def embed_target(self, tokens: Tensor, first: int | Tensor = 0) -> Tensor:
+        """tokens int [B, L], the first of them at position `first` -> [B, L, E].
+
+        first: or the vectors [L, E] of their positions, some of `positions`.
+        """
         return self._embed(tokens, self.target, first)
+
+    def positions(self, length: int) -> Tensor:
+        """The vectors [length, E] of the first positions, in the number format of the embeddings."""
+        return self._table(length, self.target)
 
     def project(self, hidden: Tensor) -> Tensor:
         """hidden [..., E] -> logits [..., V]."""
@@ -62,9 +69,10 @@ class Embeddings(nn.Module):
         """The matrix of the vocabulary projection, [V, E]."""
         return self.target if self.output is None else self.output
 
-    def _embed(self, tokens: Tensor, weight: Tensor, first: int) -> Tensor:
+    def _embed(self, tokens: Tensor, weight: Tensor, first: int | Tensor) -> Tensor:
         vectors = embedding(tokens, weight, padding_idx=self.pad)
-        return torch.add(self._table(first + tokens.size(1), weight)[first:], vectors, alpha=math.sqrt(self.width))
+        places = first if isinstance(first, Tensor) else self._table(first + tokens.size(1), weight)[first:]
+        return torch.add(places, vectors, alpha=math.sqrt(self.width))
 
     def _table(self, length: int, like: Tensor) -> Tensor:
         exact, positions = self._exact, self._positions  # of several threads each keeps to its own

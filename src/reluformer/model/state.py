@@ -52,6 +52,16 @@ class State:
         """t, the tokens of each row."""
         return self.path.size(2)
 
+    @property
+    def first(self) -> int:
+        """The newest token's position."""
+        return self.position - 1
+
+    @property
+    def seen(self) -> Visible:
+        """What of its path a row sees: all."""
+        return Visible(self.position)
+
     def advance(self) -> None:
         """Makes room for one more token of each row."""
         new = torch.arange(self.used, self.used + self.width, device=self.path.device)

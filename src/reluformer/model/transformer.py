@@ -18,6 +18,7 @@ from reluformer.memory.dropout import drop
 from reluformer.memory.visible import Visible
 from reluformer.model.config import ModelConfig
 from reluformer.model.embedding import Embeddings
+from reluformer.model.fixed import FixedState
 from reluformer.model.layers import DecoderLayer, EncoderLayer, Residual
 from reluformer.model.state import State
 from reluformer.settings import SettingsError
@@ -82,13 +83,35 @@ class Transformer(nn.Module):
         slots = [layer.source_slots(source) for layer in self._decoder_layers()]
         return State(slots, Visible(src.size(1), src_mask))
 
-    def step(self, tokens: Tensor, state: State) -> Tensor:
+    @property
+    def static(self) -> bool:
+        """Whether a step in a `room` can be a CUDA graph: no memory of the decoder looks at values or is observed."""
+        decoder = (place for place in self.places() if place.place.startswith("decoder."))
+        return all(place.memory.activation.static and place.observer is None for place in decoder)
+
+    def room(self, sources: int, width: int, source_tokens: int, capacity: int) -> FixedState:
+        """Room of fixed shapes for incremental decoding, to be filled by `fill` any number of times.
+
+        Args:
+            sources: B, the most of them. width: W, rows of each. source_tokens: S, of the longest source.
+            capacity: T, tokens of the longest target, BOS included.
+        """
+        table, config = self.embeddings.positions(capacity), self.config
+        heads = (config.heads, config.width // config.heads)
+        return FixedState.empty(table, config.decoder_layers, sources, width, source_tokens, heads)
+
+    def fill(self, state: FixedState, src: Tensor, src_mask: Tensor) -> None:
+        """Encodes src [B' <= B, S' <= S] into a room; the first `step` takes the BOS tokens."""
+        source = self.encode(src, src_mask)
+        state.fill([layer.source_slots(source) for layer in self._decoder_layers()], src_mask)
+
+    def step(self, tokens: Tensor, state: State | FixedState) -> Tensor:
         """The next token of each row, int [R] -> logits [R, V] of what follows it; moves `state` on by one token."""
         state.advance()
-        visible = Visible(state.position)
-        x = self.embeddings.embed_target(tokens[:, None], state.position - 1).view(state.sources, state.width, -1)
+        seen, source_seen = state.seen, state.visible
+        x = self.embeddings.embed_target(tokens[:, None], state.first).view(state.sources, state.width, -1)
         for i, layer in enumerate(self._decoder_layers()):
-            x, _ = layer(x, visible, state.source_slots(i), state.visible, cache=partial(state.extend, i))
+            x, _ = layer(x, seen, state.source_slots(i), source_seen, cache=partial(state.extend, i))
         if self.decoder_norm is not None:
             x = self.decoder_norm(x)
         return self.project(x.flatten(0, 1))

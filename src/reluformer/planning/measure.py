@@ -252,15 +252,14 @@ def time_decoding(config: RunConfig, sizes: Sizes, speed: float, run: Path) -> f
     """Seconds of decoding a token that is put out, of a batch of the test split's median source length."""
     import torch
 
-    from reluformer.memory.packed import pack
     from reluformer.model.files import load_model
-    from reluformer.translation.decode import translate
+    from reluformer.translation.decode import ready, translate
 
     if not visible_devices():
         torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, _ = load_model(run, device)
-    pack(model)
+    ready(model, config.translation, device)
     test, rng = sizes.test, np.random.default_rng(1)
     sources = decoding_batch(test, config.translation.batch_tokens)
     split = Split(len(sources), test.src[sources], test.tgt[sources])

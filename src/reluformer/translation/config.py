@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from reluformer.settings import Strict
@@ -16,4 +18,7 @@ class TranslationConfig(Strict):
     max_extra: int = Field(10, ge=0)
     batch_tokens: int = Field(
         4096, ge=1, description="source tokens of a batch, padding included; on a CPU at most 1,200"
+    )
+    precision: Literal["fp32", "fp16", "bf16"] = Field(
+        "fp32", description="of the weights and the caches on CUDA; on a CPU always fp32"
     )

@@ -4,19 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from reluformer.corpus.subword import EOS, PAD
+from reluformer.memory.packed import pack
 from reluformer.translation.config import TranslationConfig
+from reluformer.translation.fixed import fixed_search, rooms_of
 from reluformer.translation.search import Decoder, Hypothesis, n_best_search
 
 T = TypeVar("T")
+Search = Callable[[Tensor, Tensor], list[list[Hypothesis]]]
 
 CPU_TOKENS = 1200
 """Most source tokens of a batch on a CPU."""
+HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def ready(model: nn.Module, config: TranslationConfig, device: torch.device | str) -> None:
+    """Makes a model ready for nothing but translating: its weights in the search's precision on CUDA, packed on a CPU.
+
+    Log-probabilities are summed in fp32 whatever the precision.
+    """
+    if torch.device(device).type == "cuda" and config.precision in HALF:
+        model.to(HALF[config.precision])
+    pack(model)
 
 
 def length_batches(lengths: np.ndarray, batch_tokens: int) -> Iterator[np.ndarray]:
@@ -58,6 +74,8 @@ def translate_n_best(
     Raises:
         BrokenModelError: the model predicts NaN or infinity.
     """
+    device = torch.device(device)
+    found_in = search_on(device, model, config, n_best)
     lengths = np.array([len(source) + 1 for source in sources], dtype=np.int64)
 
     def search(batch: np.ndarray) -> list[list[Hypothesis]]:
@@ -65,13 +83,23 @@ def translate_n_best(
         for row, index in enumerate(batch):
             src[row, : lengths[index]] = [*sources[index], EOS]
         mask = torch.from_numpy(np.arange(src.shape[1]) < lengths[batch, None])
-        return n_best_search(model, torch.from_numpy(src).to(device), mask.to(device), config, n_best)
+        return found_in(torch.from_numpy(src).to(device), mask.to(device))
 
     batches = list(length_batches(lengths, batch_tokens(int(lengths.sum()), config, device)))
     hypotheses: dict[int, list[Hypothesis]] = {}
     for batch, found in zip(batches, each(search, batches, device), strict=True):
         hypotheses.update(zip(batch.tolist(), found, strict=True))
     return [hypotheses[index] for index in range(len(sources))]
+
+
+def search_on(device: torch.device, model: Any, config: TranslationConfig, n_best: int) -> Search:
+    """The search that is the fastest on a device: on CUDA by graphs, if the model says that its steps are static.
+
+    Not under autocast, which keeps cast weights where a graph would not find them again.
+    """
+    if device.type == "cuda" and getattr(model, "static", False) and not torch.is_autocast_enabled("cuda"):
+        return partial(fixed_search, model, config=config, n_best=n_best, rooms=rooms_of(model, device))
+    return partial(n_best_search, model, config=config, n_best=n_best)
 
 
 def batch_tokens(tokens: int, config: TranslationConfig, device: torch.device | str) -> int:

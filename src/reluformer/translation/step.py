@@ -14,11 +14,10 @@ from reluformer.corpus.subword import Subword
 from reluformer.corpus.text import load_subword
 from reluformer.files import write_json, write_text
 from reluformer.malloc import keep_freed_memory
-from reluformer.memory.packed import pack
 from reluformer.model.files import load_model
 from reluformer.run import RunConfig, run_status
 from reluformer.settings import SettingsError
-from reluformer.translation.decode import translate
+from reluformer.translation.decode import ready, translate
 from reluformer.translation.search import Hypothesis
 
 SPLIT = "test"
@@ -46,7 +45,7 @@ def translate_run(run_folder: Path, corpora: Path, threads: int | None = None) -
     if status != "diverged":
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model, _ = load_model(run_folder, device)
-        pack(model)
+        ready(model, config.translation, device)
         store = Store(view_folder(corpora, config.dataset) / "store" / SPLIT)
         if store.vocabulary != config.model.vocabulary:
             raise SettingsError(

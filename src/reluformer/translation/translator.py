@@ -11,12 +11,11 @@ import torch
 
 from reluformer.corpus.text import Preprocessor, find_text
 from reluformer.evaluation.detokenise import detokenise_all
-from reluformer.memory.packed import pack
 from reluformer.model.files import load_model
 from reluformer.run import RunConfig, split_dataset
 from reluformer.settings import SettingsError, merge, parse
 from reluformer.translation.config import TranslationConfig
-from reluformer.translation.decode import translate_n_best
+from reluformer.translation.decode import ready, translate_n_best
 from reluformer.translation.search import Hypothesis
 
 
@@ -63,7 +62,7 @@ class Translator:
                 f"{self.config.model.vocabulary}: they do not belong together"
             )
         self.model, _ = load_model(folder, device)
-        pack(self.model)
+        ready(self.model, self.settings, device)
         self.device = device
         view = split_dataset(self.config.dataset)[1]
         self.documents = view is not None

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from reluformer.memory.visible import Visible
+from reluformer.memory.visible import Marked, Visible
 
 KEYS = torch.tensor([[True, True, True, False], [True, False, False, False], [False] * 4])
 LIKE = torch.zeros(1)
@@ -42,3 +42,14 @@ def test_select_follows_the_batch():
     assert Visible(4, KEYS).some().flatten().tolist() == [True, True, False]
     whole = Visible(4)
     assert whole.select(torch.tensor([0])) is whole and whole.some() is None
+
+
+def test_marks_say_what_each_row_sees():
+    marks = torch.tensor([[[True, False, True], [False, True, True]]])
+    marked = Marked(marks, torch.tensor(2))
+    assert marked.slots == 3 and torch.equal(marked.mask(2), marks[:, None])
+    assert torch.equal(marked.bias(2, LIKE)[:, 0] == 0, marks)
+    assert marked.count(2, LIKE.bfloat16()).dtype == torch.float32 and marked.count(2, LIKE) == 2
+    assert marked.count(2, LIKE.double()).dtype == torch.float64
+    assert marked.some() is None
+    assert torch.equal(marked.select(torch.tensor([0, 0])).mask(2), marks.expand(2, -1, -1)[:, None])

@@ -34,6 +34,8 @@ def test_vectors_are_scaled_and_placed():
     torch.testing.assert_close(
         embeddings.embed_target(tokens, first=4), embeddings.target[tokens] * math.sqrt(8) + sinusoids(7, 8)[4:]
     )
+    places = embeddings.positions(7)[4:]
+    assert torch.equal(embeddings.embed_target(tokens, places), embeddings.embed_target(tokens, first=4))
 
 
 def test_start_is_fairseqs():

@@ -11,6 +11,8 @@ import pytest
 import torch
 import yaml
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from reluformer.corpus.config import ArchiveConfig, CorpusConfig
 from reluformer.corpus.pack import pack
@@ -23,6 +25,10 @@ from reluformer.model.transformer import Transformer
 from reluformer.run import RunConfig
 from reluformer.training.config import TrainingConfig
 from reluformer.translation.config import TranslationConfig
+from reluformer.translation.fixed import Rooms, fixed_search
+from reluformer.translation.graphs import Step
+from reluformer.translation.search import Hypothesis
+from reluformer.translation.search import n_best_search as growing_search
 
 
 @dataclass
@@ -31,6 +37,24 @@ class ToyState:
 
     def select(self, rows: Tensor) -> None:
         self.context = self.context[rows]
+
+
+@dataclass
+class ToyRoom:
+    context: Tensor  # [N, W], the same for a search of fixed shapes
+
+    @property
+    def nbytes(self) -> int:
+        return self.context.nbytes
+
+    def narrow(self, sources: int, capacity: int) -> ToyRoom:
+        return ToyRoom(self.context[:sources])
+
+    def move(self, to: Tensor, origin: Tensor) -> None:
+        self.context[to] = self.context[origin]
+
+    def reorder(self, rows: Tensor) -> None:
+        self.context.copy_(self.context.gather(1, rows))
 
 
 class ToyModel:
@@ -50,16 +74,99 @@ class ToyModel:
         place = torch.arange(1, src.shape[1] + 1)
         return ToyState((src * place * 7 * src_mask).sum(1) % self.CONTEXTS)
 
-    def step(self, tokens: Tensor, state: ToyState) -> Tensor:
-        assert tokens.shape == state.context.shape
+    def room(self, sources: int, width: int, source_tokens: int, capacity: int) -> ToyRoom:
+        return ToyRoom(torch.zeros((sources, width), dtype=torch.long))
+
+    def fill(self, state: ToyRoom, src: Tensor, src_mask: Tensor) -> None:
+        state.context[: len(src)] = self.start(src, src_mask).context[:, None]
+
+    def step(self, tokens: Tensor, state: ToyState | ToyRoom) -> Tensor:
+        assert len(tokens) == state.context.numel()
         self.rows.append(len(tokens))
-        state.context = (state.context * 31 + tokens * 97 + 1) % self.CONTEXTS
-        return self.table[state.context].clone()
+        state.context.copy_((state.context * 31 + tokens.view_as(state.context) * 97 + 1) % self.CONTEXTS)
+        return self.table[state.context.flatten()].clone()
 
 
 @pytest.fixture
 def toy_model() -> type[ToyModel]:
     return ToyModel
+
+
+class Tape(TorchDispatchMode):
+    """What a CUDA graph is, on a CPU: every operation on tensors, to be done again on the same memory.
+
+    An operation whose result the host would have to wait for is an error.
+    """
+
+    WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "unique_consecutive", "_unique2", "equal")
+
+    def __init__(self, step: Step) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, ...]] = []
+        with self:
+            step()
+        self.fresh = True  # unlike a graph it ran what it put down
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        assert function._schema.name.removeprefix("aten::") not in self.WAITS, function
+        found = function(*args, **(kwargs or {}))
+        self.calls.append((function, args, kwargs or {}, found))
+        return found
+
+    def play(self) -> None:
+        if not self.fresh:
+            for function, args, kwargs, found in self.calls:
+                for old, new in zip(tree_leaves(found), tree_leaves(function(*args, **kwargs)), strict=True):
+                    if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
+                        old.copy_(new)
+        self.fresh = False
+
+
+class Tapes:
+    """A recorder of steps for tests; counts those run for the first time and those put down."""
+
+    def __init__(self) -> None:
+        self.run = self.recorded = 0
+
+    def first(self, step: Step) -> None:
+        self.run += 1
+        step()
+
+    def record(self, step: Step) -> Step:
+        self.recorded += 1
+        return Tape(step).play
+
+
+@pytest.fixture
+def tapes(monkeypatch: pytest.MonkeyPatch) -> Tapes:
+    """Where steps are put down, reads are plain torch: nothing else can be put down."""
+    monkeypatch.setenv("RELUFORMER_KERNEL", "tiled")
+    return Tapes()
+
+
+Search = Callable[..., list[list[Hypothesis]]]
+
+
+@pytest.fixture(params=["growing", "fixed", "captured"])
+def n_best_search(request: pytest.FixtureRequest) -> Search:
+    """The search on a CPU; with fixed shapes; and with steps that are put down and played, where a model's can be."""
+    if request.param == "growing":
+        return growing_search
+    recorder = request.getfixturevalue("tapes") if request.param == "captured" else None
+    rooms: dict[int, Rooms] = {}
+
+    def search(model: Any, src: Tensor, src_mask: Tensor, config: TranslationConfig, n_best: int) -> Any:
+        usable = recorder if getattr(model, "static", True) else None
+        own = rooms.setdefault(id(model), Rooms(torch.device("cpu"), usable))
+        return fixed_search(model, src, src_mask, config, n_best, own)
+
+    return search
+
+
+@pytest.fixture
+def beam_search(n_best_search: Search) -> Callable[..., list[Hypothesis]]:
+    """The best hypothesis of each source."""
+    return lambda model, src, src_mask, config: [found[0] for found in n_best_search(model, src, src_mask, config, 1)]
 
 
 SYSTEMS = yaml.safe_load((Path(__file__).parents[3] / "config" / "systems.yaml").read_text(encoding="utf-8"))

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from reluformer.translation import fixed
 from reluformer.translation.config import TranslationConfig
-from reluformer.translation.decode import each, length_batches, translate
+from reluformer.translation.decode import each, length_batches, ready, search_on, translate
+from reluformer.translation.fixed import fixed_search
+from reluformer.translation.search import n_best_search
 
 
 def test_batches_hold_similar_lengths_and_no_more_than_their_tokens():
@@ -35,6 +38,31 @@ def test_translations_come_in_the_order_of_the_sources_whatever_the_batches(toy_
 
 def test_no_sources_no_translations(toy_model):
     assert translate(toy_model(vocabulary=10), [], TranslationConfig()) == []
+
+
+def test_graphs_are_for_cuda_and_for_models_whose_steps_are_static(make_model, toy_model, monkeypatch):
+    monkeypatch.setattr(fixed, "recorder", lambda device: None)
+    cuda, config = torch.device("cuda"), TranslationConfig()
+
+    def chosen(device, model):
+        return search_on(torch.device(device), model, config, 1).func
+
+    assert chosen(cuda, make_model("reluformer")) is fixed_search
+    assert chosen(cuda, make_model("attention-sparsemax")) is n_best_search
+    assert chosen(cuda, toy_model(vocabulary=10)) is n_best_search
+    assert chosen("cpu", make_model("reluformer")) is n_best_search
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: device == "cuda")
+    assert chosen(cuda, make_model("reluformer")) is n_best_search
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("fp16", torch.float16)])
+def test_the_precision_is_that_of_the_weights_on_cuda_alone(make_model, precision, dtype):
+    config = TranslationConfig(precision=precision)
+    on_cuda, on_cpu = make_model("reluformer"), make_model("reluformer")
+    ready(on_cuda, config, "cuda")
+    ready(on_cpu, config, "cpu")
+    assert {weight.dtype for weight in on_cuda.parameters()} == {dtype}
+    assert {weight.dtype for weight in on_cpu.parameters()} == {torch.float32}
 
 
 def test_several_threads_translate_batches_of_their_own_and_find_the_same(make_model):

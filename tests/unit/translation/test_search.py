@@ -14,7 +14,8 @@ from reluformer.memory.kernels import beam
 from reluformer.memory.packed import pack
 from reluformer.settings import SettingsError
 from reluformer.translation.config import TranslationConfig
-from reluformer.translation.search import beam_search, few_moves, length_limits, n_best_search, top
+from reluformer.translation.search import beam_search as growing_search
+from reluformer.translation.search import few_moves, length_limits, top
 
 
 def batch(*sources: list[int], pad_to: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -57,7 +58,7 @@ def greedy(model, source: list[int], limit: int) -> list[int]:
 
 @pytest.mark.parametrize("penalty", [0.0, 0.6, 1.0, 2.0])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_beam_as_large_as_the_space_is_exact(toy_model, seed, penalty):
+def test_a_beam_as_large_as_the_space_is_exact(toy_model, seed, penalty, beam_search):
     model = toy_model(vocabulary=7, seed=seed)
     config = TranslationConfig(beam=4**3, length_penalty=penalty, max_ratio=0.01, max_extra=3)
     sources = [[5, 6], [6], [5, 5, 6]]
@@ -67,7 +68,7 @@ def test_a_beam_as_large_as_the_space_is_exact(toy_model, seed, penalty):
         assert found.score == pytest.approx(score, abs=1e-5)
 
 
-def test_a_beam_of_one_is_greedy(toy_model):
+def test_a_beam_of_one_is_greedy(toy_model, beam_search):
     model = toy_model(vocabulary=300)
     model.table[:, EOS] += 5  # ends after a few tokens
     config = TranslationConfig(beam=1, max_ratio=1, max_extra=8)
@@ -79,7 +80,7 @@ def test_a_beam_of_one_is_greedy(toy_model):
 
 
 @pytest.mark.parametrize("beam", [2, 5])
-def test_the_score_is_the_normalised_log_probability_of_the_tokens(toy_model, beam):
+def test_the_score_is_the_normalised_log_probability_of_the_tokens(toy_model, beam, beam_search):
     model = toy_model(vocabulary=50)
     config = TranslationConfig(beam=beam, length_penalty=0.7)
     sources = [[7, 8, 9], [10] * 6, [20]]
@@ -111,7 +112,7 @@ def reference(model, source: list[int], config: TranslationConfig) -> list[tuple
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
 @pytest.mark.parametrize("beam", [2, 3, 5])
-def test_the_search_is_fairseqs(toy_model, beam, penalty):
+def test_the_search_is_fairseqs(toy_model, beam, penalty, beam_search):
     model = toy_model(vocabulary=20, seed=beam)
     config = TranslationConfig(beam=beam, length_penalty=penalty, max_ratio=1.0, max_extra=4)
     sources = [[5 + i % 15] * (1 + i % 5) for i in range(25)]
@@ -122,7 +123,7 @@ def test_the_search_is_fairseqs(toy_model, beam, penalty):
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
 @pytest.mark.parametrize("n_best", [1, 3, 5])
-def test_the_n_best_are_the_best_of_all_that_finish(toy_model, n_best, penalty):
+def test_the_n_best_are_the_best_of_all_that_finish(toy_model, n_best, penalty, beam_search, n_best_search):
     model = toy_model(vocabulary=20, seed=7)
     model.table[:, EOS] += 2
     config = TranslationConfig(beam=5, length_penalty=penalty, max_ratio=1.0, max_extra=4)
@@ -135,14 +136,14 @@ def test_the_n_best_are_the_best_of_all_that_finish(toy_model, n_best, penalty):
         assert list(found[0].tokens) == list(one.tokens)
 
 
-def test_there_are_no_more_hypotheses_than_were_found(toy_model):
+def test_there_are_no_more_hypotheses_than_were_found(toy_model, n_best_search):
     config = TranslationConfig(beam=5, max_ratio=0.01, max_extra=1)
     (found,) = n_best_search(toy_model(vocabulary=7), *batch([5]), config, 5)
     assert {tuple(hypothesis.tokens) for hypothesis in found} == {(1,), (4,), (5,), (6,)}  # all but PAD, BOS and EOS
     assert len(found) == 4
 
 
-def test_a_batch_gives_what_one_by_one_gives_whatever_the_padding(toy_model):
+def test_a_batch_gives_what_one_by_one_gives_whatever_the_padding(toy_model, beam_search):
     model = toy_model(vocabulary=100)
     config = TranslationConfig(beam=4)
     sources = [[7 + i] * (1 + i % 7) for i in range(20)]
@@ -156,20 +157,20 @@ def test_a_batch_gives_what_one_by_one_gives_whatever_the_padding(toy_model):
 def test_finished_sentences_leave_the_batch_and_the_first_step_has_one_row_each(toy_model):
     model = toy_model(vocabulary=60)
     model.table[:, EOS] += 3
-    beam_search(model, *batch(*[[7 + i] * 3 for i in range(30)]), TranslationConfig(beam=4, max_extra=30))
+    growing_search(model, *batch(*[[7 + i] * 3 for i in range(30)]), TranslationConfig(beam=4, max_extra=30))
     assert model.rows[:2] == [30, 120]
     assert model.rows[1:] == sorted(model.rows[1:], reverse=True)
     assert 0 < model.rows[-1] < 60
 
 
-def test_a_sentence_ends_as_soon_as_nothing_can_beat_what_it_has(toy_model):
+def test_a_sentence_ends_as_soon_as_nothing_can_beat_what_it_has(toy_model, beam_search):
     model = toy_model(vocabulary=60)
     model.table[:, EOS] += 20  # the first hypothesis of two tokens is almost certain
     beam_search(model, *batch([7, 8]), TranslationConfig(beam=50, length_penalty=0, max_extra=30))
     assert len(model.rows) == 2
 
 
-def test_no_hypothesis_is_empty_or_longer_than_its_limit(toy_model):
+def test_no_hypothesis_is_empty_or_longer_than_its_limit(toy_model, beam_search):
     config = TranslationConfig(beam=3, max_ratio=1.5, max_extra=2)
     sources = [[9] * length for length in (1, 2, 3, 10)]
     never, at_once = toy_model(vocabulary=40), toy_model(vocabulary=40)
@@ -215,17 +216,17 @@ def sources():
     return [random.integers(5, 40, length).tolist() for length in (6, 1, 9, 3, 4, 12)]
 
 
-def test_every_system_decodes_with_caches_as_with_full_recomputation(make_model, system, sources):
+def test_every_system_decodes_with_caches_as_with_full_recomputation(make_model, system, sources, beam_search):
     model = make_model(system)
     config = TranslationConfig(beam=4, max_ratio=1.2, max_extra=4)
     cached = beam_search(model, *batch(*sources), config)
-    for found, expected in zip(cached, beam_search(WithoutCaches(model), *batch(*sources), config), strict=True):
+    for found, expected in zip(cached, growing_search(WithoutCaches(model), *batch(*sources), config), strict=True):
         assert found.tokens.tolist() == expected.tokens.tolist()
         assert found.score == pytest.approx(expected.score, abs=1e-4)
     assert len({tuple(found.tokens) for found in cached}) > 3
 
 
-def test_every_system_translates_a_sentence_alone_as_in_a_padded_batch(make_model, system, sources):
+def test_every_system_translates_a_sentence_alone_as_in_a_padded_batch(make_model, system, sources, beam_search):
     model = make_model(system)
     config = TranslationConfig(beam=3, max_ratio=1.2, max_extra=4)
     for source, found in zip(sources, beam_search(model, *batch(*sources, pad_to=20), config), strict=True):
@@ -234,7 +235,7 @@ def test_every_system_translates_a_sentence_alone_as_in_a_padded_batch(make_mode
         assert found.score == pytest.approx(alone.score, abs=1e-4)
 
 
-def test_a_beam_of_one_is_greedy_for_every_system(make_model, system, sources):
+def test_a_beam_of_one_is_greedy_for_every_system(make_model, system, sources, beam_search):
     model = make_model(system)
     config = TranslationConfig(beam=1, max_ratio=1.2, max_extra=4)
     for source, found in zip(sources, beam_search(model, *batch(*sources), config), strict=True):
@@ -244,7 +245,7 @@ def test_a_beam_of_one_is_greedy_for_every_system(make_model, system, sources):
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_a_broken_model_is_one_clear_sentence(toy_model, value):
+def test_a_broken_model_is_one_clear_sentence(toy_model, value, beam_search):
     model = toy_model(vocabulary=40)
     model.table[:, 17] = value
     with pytest.raises(SettingsError, match="predicts NaN or infinity"):
@@ -277,9 +278,9 @@ def test_without_a_compiler_the_search_is_the_same(toy_model, monkeypatch):
     model = toy_model(vocabulary=300)
     sources = [[7 + i] * (1 + i % 9) for i in range(40)]  # more rows than are looked at together
     config = TranslationConfig(beam=4)
-    found = beam_search(model, *batch(*sources), config)
+    found = growing_search(model, *batch(*sources), config)
     monkeypatch.setattr(beam, "library", lambda source: None)
-    for ours, other in zip(found, beam_search(model, *batch(*sources), config), strict=True):
+    for ours, other in zip(found, growing_search(model, *batch(*sources), config), strict=True):
         assert ours.tokens.tolist() == other.tokens.tolist()
         assert ours.score == pytest.approx(other.score, abs=1e-5)
 
@@ -287,8 +288,8 @@ def test_without_a_compiler_the_search_is_the_same(toy_model, monkeypatch):
 def test_every_system_translates_the_same_with_packed_weights(make_model, system, sources):
     model = make_model(system)
     config = TranslationConfig(beam=4, max_extra=4)
-    expected = beam_search(model, *batch(*sources), config)
+    expected = growing_search(model, *batch(*sources), config)
     pack(model)
-    for found, plain in zip(beam_search(model, *batch(*sources), config), expected, strict=True):
+    for found, plain in zip(growing_search(model, *batch(*sources), config), expected, strict=True):
         assert found.tokens.tolist() == plain.tokens.tolist()
         assert found.score == pytest.approx(plain.score, abs=1e-4)

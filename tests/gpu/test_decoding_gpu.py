@@ -1,0 +1,151 @@
+"""The search by CUDA graphs gives what the search without them gives on the same card.
+
+That the search of fixed shapes is right is in `tests/unit/translation`, on a CPU.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from reluformer.corpus.subword import EOS, PAD
+from reluformer.experiment import SystemConfig
+from reluformer.memory.config import MemoryConfig
+from reluformer.model.config import ModelConfig
+from reluformer.model.transformer import Transformer
+from reluformer.settings import SettingsError
+from reluformer.translation.config import TranslationConfig
+from reluformer.translation.decode import ready, search_on, translate, translate_n_best
+from reluformer.translation.fixed import Rooms, fixed_search
+from reluformer.translation.graphs import CudaRecorder
+from reluformer.translation.search import n_best_search
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and torch sees none"),
+]
+
+SYSTEMS = yaml.safe_load((Path(__file__).parents[2] / "config" / "systems.yaml").read_text(encoding="utf-8"))
+STATIC = [name for name in SYSTEMS if name not in ("attention-sparsemax", "attention-entmax15")]
+CUDA = torch.device("cuda")
+VOCABULARY = 300
+
+
+@pytest.fixture(autouse=True)
+def _exact_matmul(monkeypatch):
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+
+
+class Counted(CudaRecorder):
+    """Counts the graphs that it made and how often one was played."""
+
+    def __init__(self):
+        super().__init__(CUDA)
+        self.recorded = self.played = 0
+
+    def record(self, step):
+        self.recorded += 1
+        replay = super().record(step)
+
+        def play():
+            self.played += 1
+            replay()
+
+        return play
+
+
+def build(system="reluformer", **changes):
+    shape = {"encoder_layers": 2, "decoder_layers": 2, "width": 64, "heads": 4, "slots": 96, "vocabulary": VOCABULARY}
+    torch.manual_seed(5)
+    model = Transformer(ModelConfig(**{**shape, **SystemConfig(**SYSTEMS[system]).memories(), **changes}))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    return model.eval().to(CUDA)
+
+
+def batch(count=60, longest=50, seed=0):
+    random = np.random.default_rng(seed)
+    lengths = torch.from_numpy(random.integers(1, longest, count))
+    src = torch.from_numpy(random.integers(5, VOCABULARY, (count, int(lengths.max()) + 1)))
+    places = torch.arange(src.size(1))
+    src[places == lengths[:, None]] = EOS
+    mask = places <= lengths[:, None]
+    return src.masked_fill(~mask, PAD).to(CUDA), mask.to(CUDA)
+
+
+def agree(found, expected, tolerance=1e-3, share=0.98):
+    """The same scores, and but for ties that rounding decides the same tokens."""
+    same = 0
+    for one, other in zip(found, expected, strict=True):
+        assert [h.score for h in one] == pytest.approx([h.score for h in other], abs=tolerance)
+        same += [h.tokens.tolist() for h in one] == [h.tokens.tolist() for h in other]
+    assert same >= share * len(expected)
+
+
+@pytest.mark.parametrize("beam", [1, 4, 5])
+@pytest.mark.parametrize("name", [*STATIC, "learned"])
+def test_graphs_give_the_same_translations_and_serve_later_batches(name, beam):
+    learned = dict.fromkeys(
+        ("decoder_attention", "cross_attention"), MemoryConfig(activation="relu-scaled", options={"gamma": "learned"})
+    )
+    model = build("reluformer", **learned) if name == "learned" else build(name)
+    assert model.static
+    recorder = Counted()
+    rooms, config = Rooms(CUDA, recorder), TranslationConfig(beam=beam)
+    for seed in (0, 1, 0):
+        before = recorder.recorded, recorder.played
+        found = fixed_search(model, *batch(seed=seed), config, min(beam, 2), rooms)
+        agree(found, n_best_search(model, *batch(seed=seed), config, min(beam, 2)))
+    assert recorder.recorded - before[0] <= 2  # all parts but those that the first batch went through once
+    assert recorder.played - before[1] > 20
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("name", STATIC)
+def test_half_precision_by_graphs_is_near_half_precision_without_and_fp32(name, precision):
+    model, config = build(name), TranslationConfig(beam=4, precision=precision)
+    exact = n_best_search(model, *batch(), config, 1)
+    ready(model, config, CUDA)
+    assert model.embeddings.target.dtype == {"fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+    found = fixed_search(model, *batch(), config, 1, Rooms(CUDA, CudaRecorder(CUDA)))
+    without = n_best_search(model, *batch(), config, 1)
+    scores, plain, wide = (np.array([one[0].score for one in each]) for each in (found, without, exact))
+    assert np.abs(scores - plain).mean() < 0.1 and np.abs(scores - wide).mean() < 0.1
+
+
+def test_the_public_functions_take_graphs_on_a_card_and_keep_them():
+    model, config = build(), TranslationConfig(beam=4, batch_tokens=600)
+    sources = [np.arange(5, 5 + n) for n in (40, 3, 17, 9, 25, 1)] * 8
+    assert search_on(CUDA, model, config, 1).func is fixed_search
+    assert search_on(CUDA, build("attention-entmax15"), config, 1).func is n_best_search
+    with torch.autocast("cuda", torch.bfloat16):
+        assert search_on(CUDA, model, config, 1).func is n_best_search
+    first = translate(model, sources, config, CUDA)
+    again = translate_n_best(model, sources, config, 1, CUDA)
+    assert [h.tokens.tolist() for h in first] == [found[0].tokens.tolist() for found in again]
+
+
+def test_graphs_read_weights_that_change_in_place_and_not_those_that_moved():
+    model, config = build(), TranslationConfig(beam=4)
+    for change in (lambda: None, lambda: model.embeddings.target.data.mul_(1.3), model.double):
+        change()
+        search = search_on(CUDA, model, config, 1)
+        for _ in range(2):
+            agree(search(*batch(seed=3)), n_best_search(model, *batch(seed=3), config, 1))
+
+
+def test_a_broken_model_is_one_clear_sentence_and_the_room_is_as_new():
+    model, config = build("transformer"), TranslationConfig(beam=4)
+    rooms = Rooms(CUDA, CudaRecorder(CUDA))
+    expected = fixed_search(model, *batch(), config, 1, rooms)
+    kept = model.embeddings.target.data.clone()
+    model.embeddings.target.data.fill_(torch.nan)
+    with pytest.raises(SettingsError, match="predicts NaN or infinity"):
+        fixed_search(model, *batch(), config, 1, rooms)
+    model.embeddings.target.data.copy_(kept)
+    agree(fixed_search(model, *batch(), config, 1, rooms), expected, tolerance=1e-5)
