@@ -22,3 +22,6 @@ class TranslationConfig(Strict):
     precision: Literal["fp32", "fp16", "bf16"] = Field(
         "fp32", description="of the weights and the caches on CUDA; on a CPU always fp32"
     )
+    graphs: bool = Field(
+        True, description="search with CUDA graphs on CUDA, where the system allows it; false: without, and as on a CPU"
+    )

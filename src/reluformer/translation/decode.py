@@ -93,11 +93,12 @@ def translate_n_best(
 
 
 def search_on(device: torch.device, model: Any, config: TranslationConfig, n_best: int) -> Search:
-    """The search that is the fastest on a device: on CUDA by graphs, if the model says that its steps are static.
+    """The fastest search: on CUDA by graphs, if the configuration allows them and the model says its steps are static.
 
     Not under autocast, which keeps cast weights where a graph would not find them again.
     """
-    if device.type == "cuda" and getattr(model, "static", False) and not torch.is_autocast_enabled("cuda"):
+    static = config.graphs and device.type == "cuda" and getattr(model, "static", False)
+    if static and not torch.is_autocast_enabled("cuda"):
         return partial(fixed_search, model, config=config, n_best=n_best, rooms=rooms_of(model, device))
     return partial(n_best_search, model, config=config, n_best=n_best)
 

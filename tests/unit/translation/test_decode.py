@@ -42,15 +42,16 @@ def test_no_sources_no_translations(toy_model):
 
 def test_graphs_are_for_cuda_and_for_models_whose_steps_are_static(make_model, toy_model, monkeypatch):
     monkeypatch.setattr(fixed, "recorder", lambda device: None)
-    cuda, config = torch.device("cuda"), TranslationConfig()
+    cuda = torch.device("cuda")
 
-    def chosen(device, model):
-        return search_on(torch.device(device), model, config, 1).func
+    def chosen(device, model, **settings):
+        return search_on(torch.device(device), model, TranslationConfig(**settings), 1).func
 
     assert chosen(cuda, make_model("reluformer")) is fixed_search
     assert chosen(cuda, make_model("attention-sparsemax")) is n_best_search
     assert chosen(cuda, toy_model(vocabulary=10)) is n_best_search
     assert chosen("cpu", make_model("reluformer")) is n_best_search
+    assert chosen(cuda, make_model("reluformer"), graphs=False) is n_best_search
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: device == "cuda")
     assert chosen(cuda, make_model("reluformer")) is n_best_search
 
