@@ -49,6 +49,10 @@ class Embeddings(nn.Module):
         """tokens int [B, L], the first of them at position `first` -> [B, L, E]."""
         return self._embed(tokens, self.target, first)
 
+    def reserve(self, length: int) -> None:
+        """Makes the table of the first `length` positions, in the weights' format and place, before they are needed."""
+        self._table(length, self.target)
+
     def project(self, hidden: Tensor) -> Tensor:
         """hidden [..., E] -> logits [..., V]."""
         return linear(hidden, self.output_weight) if self.packed is None else self.packed(hidden)
