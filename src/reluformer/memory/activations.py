@@ -203,7 +203,7 @@ class Projection(Activation):
     kernel: str
     """The name of adasplash's function for it."""
     few: int
-    """In rows of more than twice this (on a GPU: and of more than SORTED), so many of the largest scores are sorted, and
+    """In rows of more than twice this, on a GPU of more than SORTED, too, so many of the largest scores are sorted, and
     all only where they do not do."""
 
     def forward(self, scores: Tensor) -> Tensor:

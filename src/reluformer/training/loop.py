@@ -26,7 +26,7 @@ from reluformer.training.data import TrainingData, longest
 from reluformer.training.engine import World, gradient_norm
 from reluformer.training.errors import Interrupted, TrainingError
 from reluformer.training.exchange import Exchange, Totals
-from reluformer.training.feed import Feed, FedUpdate
+from reluformer.training.feed import FedUpdate, Feed
 from reluformer.training.log import RunLog
 from reluformer.training.signals import Signals
 from reluformer.training.state import load_state, save_state
