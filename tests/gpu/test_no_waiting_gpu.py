@@ -1,4 +1,4 @@
-"""An update asks nothing of a GPU that it must wait for; tests/unit/model/test_no_waiting.py looks for it without one."""
+"""An update asks nothing of a GPU that it must wait for; tests/unit/model/test_no_waiting.py looks without one."""
 
 from __future__ import annotations
 

@@ -204,7 +204,7 @@ class Projection(Activation):
     """The name of adasplash's function for it."""
     few: int
     """In rows of more than twice this, on a GPU of more than SORTED, too, so many of the largest scores are sorted, and
-    all only where they do not do."""
+    all only where they do not do. A compiled program sorts all: it cannot ask."""
 
     def forward(self, scores: Tensor) -> Tensor:
         # Hidden slots are small enough to lose and large enough to be squared and summed.
@@ -215,7 +215,8 @@ class Projection(Activation):
             weights = getattr(importlib.import_module("adasplash"), self.kernel)(s)
         else:
             whole = 2 * self.few if s.device.type == "cpu" else max(2 * self.few, SORTED)
-            weights = type(self).exact(s, dim=-1, k=self.few if s.size(-1) > whole else None)
+            partly = not torch.compiler.is_compiling() and s.size(-1) > whole
+            weights = type(self).exact(s, dim=-1, k=self.few if partly else None)
         return (weights + (top - top)).to(scores.dtype)
 
 

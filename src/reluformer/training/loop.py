@@ -21,9 +21,10 @@ from deepspeed import DeepSpeedEngine
 
 from reluformer.corpus.batches import BatchSampler
 from reluformer.training.checkpoints import Checkpoints, no_space
+from reluformer.training.compiling import compile_forward
 from reluformer.training.config import TrainingConfig
 from reluformer.training.data import TrainingData, longest
-from reluformer.training.engine import World, gradient_norm
+from reluformer.training.engine import World, clip_gradients, gradient_norm
 from reluformer.training.errors import Interrupted, TrainingError
 from reluformer.training.exchange import Exchange, Totals
 from reluformer.training.feed import FedUpdate, Feed
@@ -79,6 +80,10 @@ class Trainer:
         )
         self.feed = Feed(sampler, data.train, world.device)
         engine.module.model.embeddings.reserve(longest(data))
+        if config.compile and world.device.type == "cuda":
+            compile_forward(engine.module.model)
+        elif config.compile:
+            log.message(f"training.compile: nothing is compiled on a {world.device.type}, only on a GPU")
         self.exchange = Exchange(world)
         self.exchange_every = 1 if world.size == 1 and world.device.type == "cpu" else EXCHANGE_EVERY
         self.divergence = Divergence(config.divergence_loss, config.divergence_patience)
@@ -183,8 +188,10 @@ class Trainer:
                 loss = (losses.loss_sum + penalty) * (world.size / update.target_tokens)
                 engine.backward(loss, scale_wrt_gas=False)
                 sums += torch.stack((losses.loss_sum.detach(), losses.nll_sum.detach(), penalty.detach()))
-                if measures and not zero and engine.is_gradient_accumulation_boundary():
-                    norm = gradient_norm(engine)
+                if not zero and engine.is_gradient_accumulation_boundary():
+                    norm = gradient_norm(engine) if measures else norm
+                    if self.config.clip_norm > 0:
+                        clip_gradients(engine, self.config.clip_norm)
                 engine.step()
         if measures and zero:
             norm = gradient_norm(engine)
