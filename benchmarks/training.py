@@ -8,7 +8,7 @@
 Peers: MarianMT (transformers), torch.nn.Transformer and JoeyNMT, at the same dimensions, dropout and label smoothing,
 with AdamW. All get *our* batches, so that a ratio is one of computation; what our batches save in padding is a row of
 its own. Ours is the whole path of a training: store, sampler, engine, loop. On a CPU fp32, on a GPU bf16 with 16,384
-target tokens a batch, and the share of the measured matmul peak.
+target tokens a batch, the share of the measured matmul peak, and each of our systems once more with `training.compile`.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from reluformer.model.config import ModelConfig
 PEERS = ("marian", "torch", "joeynmt")
 TITLES = {"marian": "MarianMT", "torch": "nn.Transformer", "joeynmt": "JoeyNMT"}
 GPU_TOKENS = 16_384
+COMPILED = ", compiled"
 
 
 class Shape(NamedTuple):
@@ -99,15 +100,15 @@ def compare(options: argparse.Namespace) -> list[Row]:
 def against_peers(name: str, shape: Shape, options: argparse.Namespace, folder: Path) -> list[Row]:
     """Our first system against every peer, and the share of the matmul peak that it reaches."""
     with Contest(shape, options, folder) as contest:
-        for system in options.systems[:1]:
-            contest.add_ours(system)
+        contest.add_ours(options.systems[0])
         for peer in options.peers:
             contest.add_peer(peer)
         speeds = contest.run()
+    found = list(compiled_rows(f"training, {name}: ", speeds))
     ours = speeds.pop(options.systems[0])
     label = f"training, {name}: target tokens"
     target = shape.target[contest.device != "cpu"]
-    found = [row(label, ours, TITLES[peer], theirs, target, contest.why(name)) for peer, theirs in speeds.items()]
+    found += [row(label, ours, TITLES[peer], speeds[peer], target, contest.why(name)) for peer in options.peers]
     rate = contest.flops_per_token() * median(ours) / 1e9
     peak = matmul_peak(contest.device, torch.float32 if contest.device == "cpu" else torch.bfloat16) / 1e9
     label = f"training, {name}: arithmetic"
@@ -128,6 +129,14 @@ def against_transformer(
     for system in others:
         why = contest.why(f"{system} at {name}")
         yield row(label + system, speeds[system], f"our {first}", speeds[first], target, why)
+    yield from compiled_rows(label, speeds)
+
+
+def compiled_rows(label: str, speeds: dict[str, list[float]]) -> Iterator[Row]:
+    """Every system that was also trained with `training.compile`, against the same without."""
+    for name in [name for name in speeds if name.endswith(COMPILED)]:
+        plain = name.removesuffix(COMPILED)
+        yield row(label + name, speeds.pop(name), f"our {plain}", speeds[plain], None, "")
 
 
 def row(name: str, ours: list[float], peer: str, theirs: list[float], target: float | None, why: str) -> Row:
@@ -200,7 +209,13 @@ class Contest:
         return WHY.get(name, "") if self.device == "cpu" else ""
 
     def add_ours(self, system: str) -> None:
-        """One of our systems."""
+        """One of our systems; on a GPU also with `training.compile`."""
+        self._add_ours(system, system, compiled=False)
+        if self.device != "cpu":
+            self._add_ours(system + COMPILED, system, compiled=True)
+
+    def _add_ours(self, name: str, system: str, compiled: bool) -> None:
+        training = {"batch_tokens": self.tokens, "precision": "fp32" if self.device == "cpu" else "bf16"}
         systems = yaml.safe_load((ROOT / "config" / "systems.yaml").read_text(encoding="utf-8"))
         run = {
             "dataset": self.dataset,
@@ -209,13 +224,13 @@ class Contest:
             "src": "de",
             "tgt": "en",
             "model": self.model.model_dump() | SystemConfig(**systems[system]).memories(),
-            "training": {"batch_tokens": self.tokens, "precision": "fp32" if self.device == "cpu" else "bf16"},
+            "training": training | {"compile": compiled},
             "translation": {},
         }
         worker = self._stack.enter_context(Peer("train_ours", threads(), Path(sys.executable)))
-        own = self.folder / f"{self.dataset}-{system}"
+        own = self.folder / f"{self.dataset}-{name}"
         worker.call("build", run=run, corpora=str(self.corpora), folder=str(own))
-        self._updates[system] = lambda index: worker.call("update")
+        self._updates[name] = lambda index: worker.call("update")
 
     def add_peer(self, name: str) -> None:
         """One of the peers, with our batches."""

@@ -49,13 +49,12 @@ class Ours:
             time.time(),
         )
         engine.train()
-        self.updates = iter(self.trainer.sampler)
         return sum(parameter.numel() for parameter in objective.parameters())
 
     def update(self) -> float:
         """Seconds of the next update."""
         begin = time.perf_counter()
-        rate, _ = self.trainer.step(next(self.updates))
+        rate, _ = self.trainer.step(next(self.trainer.feed))
         if self.trainer.update % self.trainer.exchange_every == 0:
             self.trainer.agree(rate)
         if self.trainer.world.device.type != "cpu":

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from reluformer.memory.activations import ScaledReLU
 from reluformer.memory.config import PenaltyConfig
+from reluformer.memory.kernels.counter import draw_seed
 from reluformer.memory.penalty import Penalty, RowSums
 from reluformer.memory.read import read
 from reluformer.memory.visible import Visible
@@ -313,6 +314,27 @@ def test_the_operator_is_well_formed(causal):
     torch.library.opcheck(
         _attend, arguments, test_utils=("test_schema", "test_autograd_registration", "test_faketensor")
     )
+
+
+def test_it_is_compiled_for_all_shapes():
+    """With a seed that torch's generator draws in the compiled program, and is another one each time."""
+
+    def attend(query, key, value):
+        return triton_relu_attention(query, key, value, causal=True, dropout=0.5, seed=draw_seed(), statistics=True)
+
+    torch._dynamo.reset()
+    compiled = torch.compile(attend, fullgraph=True, dynamic=True, backend="aot_eager")
+    outputs = []
+    for rows in (9, 9, 17):
+        ours, _ = made(rows, 17, 16)
+        results = []
+        for function in (compiled, attend):
+            torch.manual_seed(len(outputs))
+            read = function(*ours)
+            results.append([*read, *torch.autograd.grad(probe(read), ours)])
+        torch.testing.assert_close(*results)
+        outputs.append(results[0][0])
+    assert not torch.equal(*outputs[:2])
 
 
 def test_bad_arguments():

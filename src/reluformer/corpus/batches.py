@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reluformer.corpus.errors import CorpusError
-from reluformer.corpus.store import Store
+from reluformer.corpus.store import SIDES, Sequences, Store
 from reluformer.corpus.subword import BOS, EOS, PAD
 
 Indices = NDArray[np.int64]
@@ -172,8 +172,7 @@ class BatchSampler:
 
 def collate(store: Store, indices: Indices | list[int]) -> Batch:
     """The sequences `indices` of a store as one padded batch."""
-    src = [store.src(int(i)) for i in indices]
-    tgt = [store.tgt(int(i)) for i in indices]
+    src, tgt = (store.several(side, np.asarray(indices, np.int64)) for side in SIDES)
     src_ids, src_mask = _pad(src, end=EOS)
     tgt_in, tgt_mask = _pad(tgt, start=BOS)
     tgt_out, _ = _pad(tgt, end=EOS)
@@ -181,15 +180,16 @@ def collate(store: Store, indices: Indices | list[int]) -> Batch:
 
 
 def _pad(
-    sequences: list[NDArray[np.integer]], *, start: int | None = None, end: int | None = None
+    sequences: Sequences, *, start: int | None = None, end: int | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Sequences as rows with one more token, the first or the last; ids, and where they are real."""
+    lengths = sequences.lengths[:, None]
+    places = np.arange(int(lengths.max()) + 1)
+    ids = np.full((len(lengths), len(places)), PAD, np.int64)
     first = 0 if start is None else 1
-    lengths = np.array([len(sequence) for sequence in sequences]) + 1
-    ids = np.full((len(sequences), int(lengths.max())), PAD, np.int64)
-    for row, sequence in zip(ids, sequences, strict=True):
-        row[first : first + len(sequence)] = sequence
+    ids[(places >= first) & (places < first + lengths)] = sequences.ids
     if start is not None:
         ids[:, 0] = start
     if end is not None:
-        ids[np.arange(len(ids)), lengths - 1] = end
-    return ids, np.arange(ids.shape[1]) < lengths[:, None]
+        ids[places == lengths] = end
+    return ids, places <= lengths

@@ -88,6 +88,16 @@ class Store:
         """The target ids of sequence i, [T], a view without BOS and EOS."""
         return self._sequence("tgt", i)
 
+    def several(self, side: str, indices: NDArray[np.integer]) -> Sequences:
+        """The sequences `indices` of a side, `src` or `tgt`, one after the other."""
+        if len(indices) and not 0 <= indices.min() <= indices.max() < self._length:
+            raise IndexError(f"{self.folder}: sequences {indices.min()} to {indices.max()} of {self._length}")
+        offsets = np.asarray(self._offsets[side])
+        ends = offsets[indices + 1]
+        lengths = ends - offsets[indices]
+        moves = np.repeat(ends - np.cumsum(lengths), lengths)
+        return Sequences(np.asarray(self._ids[side])[np.arange(len(moves)) + moves], lengths)
+
     def _sequence(self, side: str, i: int) -> NDArray[np.integer]:
         if not 0 <= i < self._length:
             raise IndexError(f"{self.folder}: sequence {i} of {self._length}")

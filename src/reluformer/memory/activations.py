@@ -27,6 +27,9 @@ from reluformer.memory.visible import Marked, Visible
 
 NARROW, SHORT = 32, 48
 """Head width and slots up to which softmax on a CPU is faster as two products with a softmax between than fused."""
+SORTED = 512
+"""Scores in a row that a GPU sorts whole: to ask it whether some of them would do is to wait for it."""
+ADASPLASH = find_spec("adasplash") is not None
 
 
 class Fused(NamedTuple):
@@ -209,17 +212,20 @@ class Projection(Activation):
     kernel: str
     """The name of adasplash's function for it."""
     few: int
-    """In rows of more than twice this, so many of the largest scores are sorted, and all only where they do not do."""
+    """In rows of more than twice this, on a GPU of more than SORTED, too, so many of the largest scores are sorted, and
+    all only where they do not do. A compiled program sorts all: it cannot ask."""
 
     def forward(self, scores: Tensor) -> Tensor:
         # Hidden slots are small enough to lose and large enough to be squared and summed.
         s = scores.to(torch.promote_types(scores.dtype, torch.float32)).clamp(min=-1e9)
         top = s.detach().amax(-1, keepdim=True)
-        s = torch.where(top.isfinite(), s, 0.0)  # the packages stop at NaN; the training should see it and say so
-        if s.is_cuda and find_spec("adasplash") is not None:
+        s = s.masked_fill(~top.isfinite(), 0.0)  # the packages stop at NaN; the training should see it and say so
+        if s.is_cuda and ADASPLASH:
             weights = getattr(importlib.import_module("adasplash"), self.kernel)(s)
         else:
-            weights = type(self).exact(s, dim=-1, k=self.few if s.size(-1) > 2 * self.few else None)
+            whole = 2 * self.few if s.device.type == "cpu" else max(2 * self.few, SORTED)
+            partly = not torch.compiler.is_compiling() and s.size(-1) > whole
+            weights = type(self).exact(s, dim=-1, k=self.few if partly else None)
         return (weights + (top - top)).to(scores.dtype)
 
 

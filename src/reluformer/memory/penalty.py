@@ -5,6 +5,7 @@ Shapes: H heads, Q rows, K slots.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -58,10 +59,9 @@ class Penalty:
                 entropy = -logs
             else:
                 alive = total > LEAST_SUM
-                entropy = torch.where(alive, log_total - logs / total.clamp(min=LEAST_SUM), 0.0)
-            n = torch.as_tensor(count, dtype=total.dtype, device=total.device)
-            allowed = self.config.margin * n.log()
-            loss = loss + (entropy - (allowed.squeeze(-1) if allowed.dim() else allowed)).relu()
+                entropy = (log_total - logs / total.clamp(min=LEAST_SUM)).masked_fill(~alive, 0.0)
+            log_count = math.log(count) if isinstance(count, int) else count.to(total.dtype).log().squeeze(-1)
+            loss = loss + (entropy - self.config.margin * log_count).relu()
         return loss
 
     def mean(self, loss: Tensor, rows: Tensor | None) -> Tensor:
@@ -70,7 +70,7 @@ class Penalty:
             return self.config.weight * loss.mean()
         real = rows if loss.dim() == 2 else rows[:, None]
         heads = 1 if loss.dim() == 2 else loss.size(1)
-        return self.config.weight * torch.where(real, loss, 0.0).sum() / (rows.sum() * heads).clamp(min=1)
+        return self.config.weight * loss.masked_fill(~real, 0.0).sum() / (rows.sum() * heads).clamp(min=1)
 
     def __call__(self, weights: Tensor, count: Tensor | int, rows: Tensor | None = None) -> Tensor:
         """The penalty of one read as a scalar in fp32 or more.

@@ -21,8 +21,8 @@ class Visible:
         self.slots = slots
         self.keys = keys
         self.causal = causal
-        self._biases: dict[tuple[int, torch.dtype], Tensor | None] = {}
-        self._counts: dict[tuple[int, torch.dtype], Tensor] = {}
+        self._bias: tuple[int, torch.dtype, Tensor] | None = None
+        self._count: tuple[int, torch.dtype, Tensor] | None = None
 
     def mask(self, rows: int, device: torch.device | None = None) -> Tensor | None:
         """bool, [B|1, 1, Q|1, K], true where visible; none where every row sees every slot."""
@@ -39,26 +39,26 @@ class Visible:
         Hidden slots get half the most negative finite number: no sum with a score overflows, and a row that sees
         nothing stays finite.
         """
-        key = (rows, like.dtype)
-        if key not in self._biases:
+        if self.keys is None and not self.causal:
+            return None
+        if self._bias is None or self._bias[0] != rows or self._bias[1] != like.dtype:
             mask = self.mask(rows, like.device)
+            assert mask is not None
             hidden = torch.finfo(like.dtype).min / 2
-            self._biases[key] = (
-                None if mask is None else torch.zeros_like(mask, dtype=like.dtype).masked_fill_(~mask, hidden)
-            )
-        return self._biases[key]
+            made = torch.zeros_like(mask, dtype=like.dtype).masked_fill_(~mask, hidden)
+            self._bias = rows, like.dtype, made
+        return self._bias[2]
 
     def count(self, rows: int, like: Tensor) -> Tensor | int:
         """n_i, at least 1: a number where all rows see all slots, else [B|1, 1, Q|1, 1] in fp32 or more."""
         if self.keys is None and not self.causal:
             return self.slots
         dtype = torch.promote_types(like.dtype, torch.float32)
-        key = (rows, dtype)
-        if key not in self._counts:
+        if self._count is None or self._count[0] != rows or self._count[1] != dtype:
             mask = self.mask(rows, like.device)
             assert mask is not None
-            self._counts[key] = mask.sum(-1, keepdim=True, dtype=dtype).clamp_(min=1)
-        return self._counts[key]
+            self._count = rows, dtype, mask.sum(-1, keepdim=True, dtype=dtype).clamp_(min=1)
+        return self._count[2]
 
     def some(self) -> Tensor | None:
         """bool [B, 1, 1, 1], false where a batch entry has no real slot at all; none where all slots are real."""

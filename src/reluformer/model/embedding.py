@@ -53,7 +53,7 @@ class Embeddings(nn.Module):
         return self._embed(tokens, self.target, first)
 
     def positions(self, length: int) -> Tensor:
-        """The vectors [length, E] of the first positions, in the number format of the embeddings."""
+        """The vectors [length, E] of the first positions, in the weights' format and place; kept for later calls."""
         return self._table(length, self.target)
 
     def project(self, hidden: Tensor) -> Tensor:

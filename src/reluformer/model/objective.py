@@ -125,10 +125,26 @@ class Objective(nn.Module):
         self.label_smoothing = label_smoothing
         self.pad = pad
 
-    def forward(self, src: Tensor, src_mask: Tensor, tgt_in: Tensor, tgt_out: Tensor, tgt_mask: Tensor) -> Losses:
-        """src [B, S], tgt_in and tgt_out [B, T] int; masks bool of the same shapes, true on real tokens."""
+    def forward(
+        self,
+        src: Tensor,
+        src_mask: Tensor,
+        tgt_in: Tensor,
+        tgt_out: Tensor,
+        tgt_mask: Tensor,
+        real: Tensor | None = None,
+    ) -> Losses:
+        """src [B, S], tgt_in and tgt_out [B, T] int; masks bool of the same shapes, true on real tokens.
+
+        real: int64 [N], where tgt_mask is true in B·T; without it the host waits for a GPU to say how many they are.
+        """
         hidden, penalty = self.model.forward_with_penalty(src, src_mask, tgt_in, tgt_mask)
+        if real is None:
+            real = tgt_mask.flatten().nonzero().squeeze(1)
         loss, nll = ProjectedCrossEntropy.apply(
-            hidden[tgt_mask], self.model.embeddings.output_weight, tgt_out[tgt_mask], self.label_smoothing
+            hidden.flatten(0, 1).index_select(0, real),
+            self.model.embeddings.output_weight,
+            tgt_out.flatten().index_select(0, real),
+            self.label_smoothing,
         )
         return Losses(loss, nll, penalty, tgt_mask.sum())

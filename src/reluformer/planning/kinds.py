@@ -9,7 +9,15 @@ from reluformer.experiment import Experiment
 from reluformer.planning.sizes import Sizes
 from reluformer.run import Run, RunConfig
 
-UPDATE_KEYS = ("batch_tokens", "accumulation", "precision", "zero_stage", "activation_checkpointing", "processes")
+UPDATE_KEYS = (
+    "batch_tokens",
+    "accumulation",
+    "precision",
+    "zero_stage",
+    "activation_checkpointing",
+    "compile",
+    "processes",
+)
 
 
 class Kind(NamedTuple):

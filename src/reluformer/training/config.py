@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from reluformer.settings import Strict
 
@@ -26,6 +26,11 @@ class TrainingConfig(Strict):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     zero_stage: Literal[0, 1, 2] = Field(0, description="DeepSpeed ZeRO stage")
     activation_checkpointing: bool = False
+    compile: bool = Field(
+        False,
+        description="compile encoder and decoder with torch.compile where the device is a GPU; off because nobody has "
+        "measured yet whether it pays (`make bench` does, on a GPU)",
+    )
     processes: int = Field(1, ge=1, description="ranks on one node; one device each where there are devices")
     nodes: int = Field(1, ge=1)
     threads: int | None = Field(None, ge=1, description="CPU threads a process; none: what the job is given")
@@ -42,3 +47,10 @@ class TrainingConfig(Strict):
     )
     divergence_patience: int = Field(20, ge=1, description="... once it lasted for so many updates; NaN is at once")
     tensorboard: bool = False
+
+    @field_validator("compile")
+    @classmethod
+    def _compiled_whole(cls, wanted: bool, info: ValidationInfo) -> bool:
+        if wanted and info.data.get("activation_checkpointing"):
+            raise ValueError("cannot be had with activation_checkpointing: the compiler cannot trace it")
+        return wanted

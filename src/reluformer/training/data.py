@@ -22,6 +22,12 @@ class TrainingData(NamedTuple):
     """Every file that was read, by its name under the folder of corpora, with its SHA-256."""
 
 
+def longest(data: TrainingData) -> int:
+    """Tokens of the longest sequence, with its EOS."""
+    sides = [side for store in (data.train, data.valid) for side in (store.src_lengths, store.tgt_lengths)]
+    return 1 + max(int(lengths.max(initial=0)) for lengths in sides)
+
+
 def open_data(corpora: Path, run: RunConfig) -> TrainingData:
     """The prepared corpus of a run.
 

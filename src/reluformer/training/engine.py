@@ -18,6 +18,10 @@ from torch.optim import AdamW
 from reluformer.training.config import TrainingConfig
 from reluformer.training.schedule import build_schedule
 
+BUCKET = 1 << 23
+"""Gradients that are reduced at once. DeepSpeed's default, 5e8, holds whole models, so that nothing would overlap, and
+takes 2 GB of memory, twice that with an overlap."""
+
 AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
 
 
@@ -75,18 +79,27 @@ def join_world() -> World:
     return World(torch.distributed.get_rank(), torch.distributed.get_world_size(), device)
 
 
-def engine_config(config: TrainingConfig, tensorboard: Path | None) -> dict[str, Any]:
+def engine_config(config: TrainingConfig, world: World, tensorboard: Path | None) -> dict[str, Any]:
     """DeepSpeed's configuration.
 
     Mixed precision is torch's autocast with fp32 weights: the softmax, the normalisations and the logarithms of Eq. 7
     stay in fp32, and the weights in a checkpoint are the fp32 ones for every precision. DeepSpeed sees batches of one
     "sample": their true size in tokens is divided out of the loss (`loop`).
+
+    ZeRO 1 and 2 reduce gradients while backward runs, bucket by bucket, where there are several GPUs; ZeRO 0 cannot, it
+    reduces them all after it; gloo between CPUs would compute beside it on the same cores. ZeRO 0 does not clip either:
+    `clip_gradients` does.
     """
+    overlap = config.zero_stage > 0 and world.size > 1 and world.device.type == "cuda"
     result: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": config.accumulation,
-        "gradient_clipping": config.clip_norm,
-        "zero_optimization": {"stage": config.zero_stage, "overlap_comm": False},
+        "gradient_clipping": config.clip_norm if config.zero_stage else 0.0,
+        "zero_optimization": {
+            "stage": config.zero_stage,
+            "overlap_comm": overlap,
+            "reduce_bucket_size": BUCKET,
+        },
         "steps_per_print": None,
         "wall_clock_breakdown": False,
         "timers": {"throughput": {"enabled": False}},
@@ -127,12 +140,22 @@ def build_engine(
         model=module,
         optimizer=optimizer,
         lr_scheduler=schedule,
-        config=engine_config(config, tensorboard),
+        config=engine_config(config, world, tensorboard),
         dist_init_required=False,
     )
     if world.size == 1 and config.zero_stage == 0:
         engine.enable_backward_allreduce = False  # else gradients are copied to a flat buffer and back for nothing
     return engine
+
+
+def clip_gradients(engine: deepspeed.DeepSpeedEngine, norm: float) -> None:
+    """Clips the gradients of ZeRO 0 to a norm, between the last backward of an update and its step.
+
+    DeepSpeed would make two tensors of numbers for it, and the host would wait for their copies to a GPU.
+    """
+    if engine.torch_autocast_z0_gradscaler is not None:
+        engine.torch_autocast_z0_gradscaler.unscale_(engine.optimizer)
+    torch.nn.utils.clip_grad_norm_(engine.module.parameters(), norm)
 
 
 def gradient_norm(engine: deepspeed.DeepSpeedEngine) -> float:

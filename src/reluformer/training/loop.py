@@ -19,13 +19,15 @@ from typing import Any, Literal
 import torch
 from deepspeed import DeepSpeedEngine
 
-from reluformer.corpus.batches import BatchSampler, Update, collate
+from reluformer.corpus.batches import BatchSampler
 from reluformer.training.checkpoints import Checkpoints, no_space
+from reluformer.training.compiling import compile_forward
 from reluformer.training.config import TrainingConfig
-from reluformer.training.data import TrainingData
-from reluformer.training.engine import World, gradient_norm
+from reluformer.training.data import TrainingData, longest
+from reluformer.training.engine import World, clip_gradients, gradient_norm
 from reluformer.training.errors import Interrupted, TrainingError
 from reluformer.training.exchange import Exchange, Totals
+from reluformer.training.feed import FedUpdate, Feed
 from reluformer.training.log import RunLog
 from reluformer.training.signals import Signals
 from reluformer.training.state import load_state, save_state
@@ -67,7 +69,7 @@ class Trainer:
     ) -> None:
         self.config, self.engine, self.world, self.data = config, engine, world, data
         self.log, self.checkpoints, self.signals, self.started = log, checkpoints, signals, started
-        self.sampler = BatchSampler(
+        sampler = BatchSampler(
             data.train.src_lengths,
             data.train.tgt_lengths,
             batch_tokens=config.batch_tokens,
@@ -76,6 +78,12 @@ class Trainer:
             world_size=world.size,
             accumulation=config.accumulation,
         )
+        self.feed = Feed(sampler, data.train, world.device)
+        engine.module.model.embeddings.positions(longest(data))
+        if config.compile and world.device.type == "cuda":
+            compile_forward(engine.module.model)
+        elif config.compile:
+            log.message(f"training.compile: nothing is compiled on a {world.device.type}, only on a GPU")
         self.exchange = Exchange(world)
         self.exchange_every = 1 if world.size == 1 and world.device.type == "cpu" else EXCHANGE_EVERY
         self.divergence = Divergence(config.divergence_loss, config.divergence_patience)
@@ -95,7 +103,7 @@ class Trainer:
         return {
             "update": self.update,
             "epoch": self.epoch,
-            "sampler": self.sampler.state_dict(),
+            "sampler": self.feed.state_dict(),
             "window": self.window,
             "totals": self.totals,
             "results": self.results,
@@ -116,7 +124,7 @@ class Trainer:
         state = load_state(checkpoint.path, self.engine, self.world)
         self.update, self.epoch, self.seconds = state["update"], state["epoch"], state["seconds"]
         self.window, self.totals, self.results = state["window"], state["totals"], state["results"]
-        self.sampler.load_state_dict(state["sampler"])
+        self.feed.load_state_dict(state["sampler"])
         self.divergence.load_state_dict(state["divergence"])
         self.stopping.load_state_dict(state["stopping"])
         self.log.message(f"going on from update {self.update}")
@@ -128,13 +136,18 @@ class Trainer:
             Interrupted: after a signal, once the state is saved.
             TrainingError: out of memory, or a checkpoint that cannot be written.
         """
+        try:
+            return self._train()
+        finally:
+            self.feed.close()
+
+    def _train(self) -> Ending:
         config = self.config
         self.engine.train()
-        updates: Iterator[Update] = iter(self.sampler)
         self._saved = time.monotonic()
         self._restart_clocks()
         while self.update < config.updates:
-            rate, norm = self.step(next(updates))
+            rate, norm = self.step(next(self.feed))
             last = self.update == config.updates
             logs = last or self.update % config.log_every == 0
             validates = last or self.update % config.validate_every == 0
@@ -156,8 +169,11 @@ class Trainer:
                 raise Interrupted(f"saved at update {self.update}")
         return "finished"
 
-    def step(self, update: Update) -> tuple[float, float]:
-        """One optimizer update; its learning rate, and its gradient norm where it is logged (else NaN)."""
+    def step(self, update: FedUpdate) -> tuple[float, float]:
+        """One optimizer update; its learning rate, and its gradient norm where it is logged (else NaN).
+
+        Unless it is logged, nothing of ours in it waits for the device; ZeRO 1 and 2 do, to look for an overflow.
+        """
         engine, world = self.engine, self.world
         self.update += 1
         self.epoch = update.epoch
@@ -165,24 +181,21 @@ class Trainer:
         measures = self.update % self.config.log_every == 0 or self.update == self.config.updates
         zero = engine.zero_optimization()
         sums = torch.zeros(3, device=world.device)
-        positions = filled = 0
-        for indices in update.micro:
-            batch = collate(self.data.train, indices)
-            positions += batch.src.size + batch.tgt_in.size
-            filled += int(batch.src_mask.sum()) + int(batch.tgt_mask.sum())
-            tensors = [torch.from_numpy(array).to(world.device, non_blocking=True) for array in batch]
+        for batch in update.micro:
             with self._memory(batch.src.shape, batch.tgt_in.shape):
-                losses = engine(*tensors)
+                losses = engine(*batch)
                 penalty = losses.penalty * losses.tokens
                 loss = (losses.loss_sum + penalty) * (world.size / update.target_tokens)
                 engine.backward(loss, scale_wrt_gas=False)
                 sums += torch.stack((losses.loss_sum.detach(), losses.nll_sum.detach(), penalty.detach()))
-                if measures and not zero and engine.is_gradient_accumulation_boundary():
-                    norm = gradient_norm(engine)
+                if not zero and engine.is_gradient_accumulation_boundary():
+                    norm = gradient_norm(engine) if measures else norm
+                    if self.config.clip_norm > 0:
+                        clip_gradients(engine, self.config.clip_norm)
                 engine.step()
         if measures and zero:
             norm = gradient_norm(engine)
-        self.exchange.put(self.update, update.target_tokens, sums, positions, filled)
+        self.exchange.put(self.update, update.target_tokens, sums, update.positions, update.filled)
         return rate, norm
 
     def agree(self, rate: float) -> tuple[bool, bool]:

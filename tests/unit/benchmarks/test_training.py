@@ -67,3 +67,24 @@ def test_a_contest_is_decided_update_by_update(tmp_path, monkeypatch):
     (found,) = training.against_transformer("IWSLT lengths", shape, 1.0, options, tmp_path)
     assert found.ratio == pytest.approx(1.1) and found.met and found.spread == pytest.approx(0, abs=1e-9)
     assert found.peer == "our transformer" and found.unit == "tokens/s"
+
+
+def test_on_a_gpu_ours_is_measured_with_and_without_compile(tmp_path, monkeypatch):
+    """The compiled worker is a fifth faster on a GPU, and on a CPU there is none."""
+    shape = training.Shape(1, 32, 32, tokens=64, length=9, rounds=5)
+    options = training.parser().parse_args(["--systems", "transformer", "reluformer", "--peers", "--tokens", "64"])
+
+    def add(self, name, system, compiled):
+        assert system == name.removesuffix(", compiled") and compiled == (system != name)
+        self._updates[name] = lambda index: 1.0 if compiled else 1.2
+
+    monkeypatch.setattr(training.Contest, "_add_ours", add)
+    monkeypatch.setattr(training, "matmul_peak", lambda *_: 1e12)
+    for there, names in ((False, []), (True, ["transformer", "reluformer"])):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        rows = list(training.against_transformer("IWSLT lengths", shape, 1.0, options, tmp_path))
+        assert [row.name for row in rows[1:]] == [f"training at IWSLT lengths: {name}, compiled" for name in names]
+        rows = [rows[-1], training.against_peers("small", shape, options, tmp_path)[0]]
+        for row in rows if there else []:
+            assert "compiled" in row.name and row.ratio == pytest.approx(1.2) and row.target is None
+            assert row.peer.startswith("our ") and "compiled" not in row.peer

@@ -42,6 +42,17 @@ def test_no_sequence(tmp_path: Path, i: int) -> None:
         write(tmp_path).src(i)
 
 
+def test_several_sequences_at_once(tmp_path: Path) -> None:
+    store = write(tmp_path)
+    for side, read in (("src", store.src), ("tgt", store.tgt)):
+        ids, lengths = store.several(side, np.array([2, 0, 2, 1]))
+        assert ids.tolist() == [token for i in (2, 0, 2, 1) for token in read(i)]
+        assert lengths.tolist() == [len(read(i)) for i in (2, 0, 2, 1)]
+    for wrong in ([0, 3], [-1, 0]):
+        with pytest.raises(IndexError, match="of 3"):
+            store.several("src", np.array(wrong))
+
+
 def test_document_borders(tmp_path: Path) -> None:
     assert write(tmp_path, documents=["a", "a", "b"]).documents.tolist() == [0, 2, 3]  # type: ignore[union-attr]
 

@@ -57,3 +57,13 @@ def test_positions_follow_the_dtype_and_keep_their_precision():
     torch.testing.assert_close(
         embeddings.embed_source(torch.tensor([[0] * 30]))[0], sinusoids(30, 8), atol=1e-6, rtol=1e-6
     )
+
+
+def test_reserved_positions_are_made_once():
+    embeddings = Embeddings(20, 8, "none").bfloat16()
+    embeddings.positions(300)
+    table = embeddings._positions
+    assert table.shape == (300, 8) and table.dtype == torch.bfloat16
+    for length in (1, 40, 300):
+        embeddings.embed_target(torch.ones(1, length, dtype=torch.int64))
+    assert embeddings._positions is table

@@ -159,3 +159,11 @@ def test_the_penalty_moves_the_attention(make_model, sentences):
     penalty = Objective(model, 0.1)(*sentences).penalty
     penalty.backward()
     assert model.encoder[0].attention.memory.query_key_value.weight.grad.any()
+
+
+def test_it_can_be_told_where_the_real_tokens_are(make_model, sentences):
+    objective = Objective(make_model("reluformer"), 0.1)
+    real = sentences.tgt_mask.flatten().nonzero().squeeze(1)
+    for one, other in zip(objective(*sentences), objective(*sentences, real), strict=True):
+        assert torch.equal(one, other)
+    assert objective(*sentences, real[:5]).nll_sum < objective(*sentences, real).nll_sum

@@ -22,6 +22,14 @@ def test_activation_checkpointing_changes_no_number(training):
     assert plain.weights() == recomputed.weights()
 
 
+def test_a_cpu_compiles_nothing_and_says_so(training):
+    plain = training("plain", updates=10).finish()
+    asked = training("asked", updates=10, compile=True).finish()
+    assert asked.weights() == plain.weights()
+    assert "training.compile: nothing is compiled on a cpu, only on a GPU" in asked.messages()
+    assert "training.compile" not in plain.messages()
+
+
 def test_out_of_memory_names_the_batch(training):
     from reluformer.training.errors import TrainingError
     from reluformer.training.loop import Trainer

@@ -7,27 +7,22 @@ without a positive score is nothing. `RELUFORMER_KERNEL` forces a backend: `cpu`
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable
-from importlib import import_module
 from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
 from reluformer.memory.kernels.build import library
-from reluformer.memory.kernels.cpu import SOURCE
+from reluformer.memory.kernels.cpu import SOURCE, cpu_relu_attention
+from reluformer.memory.kernels.tiled import tiled_relu_attention
 from reluformer.settings import SettingsError, nearest
 
-BACKENDS = {
-    "reference": "",
-    "tiled": "tiled:tiled_relu_attention",
-    "cpu": "cpu:cpu_relu_attention",
-    "triton": "triton_relu:triton_relu_attention",
-}
+BACKENDS = ("reference", "tiled", "cpu", "triton")
 TRITON_WIDEST = 128
 """The widest head of the Triton kernel."""
+TRITON = all(find_spec(name) is not None for name in ("triton", "reluformer.memory.kernels.triton_relu"))
 NARROW = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -41,20 +36,15 @@ def backend(query: Tensor) -> str:
         raise SettingsError(f"RELUFORMER_KERNEL: {forced!r}: unknown backend{nearest(forced, BACKENDS)}")
     if forced == "cpu" and library(SOURCE) is None:
         raise SettingsError("RELUFORMER_KERNEL: cpu: the C++ kernel could not be compiled here")
-    if forced == "triton" and not _triton():
+    if forced == "triton" and not TRITON:
         raise SettingsError("RELUFORMER_KERNEL: triton: the kernel or the package is not installed")
     if forced in ("reference", "tiled") or query.dtype not in NARROW:
         return forced if forced == "reference" else "tiled"
     if query.device.type == "cuda":
-        return "triton" if _triton() and query.size(-1) <= TRITON_WIDEST else "tiled"
+        return "triton" if TRITON and query.size(-1) <= TRITON_WIDEST else "tiled"
     if query.device.type == "cpu":
         return forced or ("tiled" if library(SOURCE) is None else "cpu")
     return "tiled"
-
-
-@functools.cache
-def _triton() -> bool:
-    return all(find_spec(name) is not None for name in ("triton", "reluformer.memory.kernels.triton_relu"))
 
 
 def relu_attention(
@@ -84,7 +74,7 @@ def relu_attention(
     if factor is not None and (name != "cpu" or factor.requires_grad):
         query, scale, factor = query * (factor * scale).to(query.dtype), 1.0, None
     own = {} if factor is None else {"factor": factor}
-    return _function("tiled" if name == "reference" else name)(
+    return _function(name)(
         query,
         key,
         value,
@@ -98,7 +88,9 @@ def relu_attention(
     )
 
 
-@functools.cache
 def _function(name: str) -> Callable[..., tuple[Tensor, Tensor | None, Tensor | None]]:
-    module, _, function = BACKENDS[name].partition(":")
-    return getattr(import_module(f"reluformer.memory.kernels.{module}"), function)
+    if name == "triton":
+        from reluformer.memory.kernels.triton_relu import triton_relu_attention
+
+        return triton_relu_attention
+    return cpu_relu_attention if name == "cpu" else tiled_relu_attention

@@ -35,7 +35,7 @@ def test_the_backend_follows_device_and_dtype(monkeypatch):
 
 def test_heads_on_a_card_are_as_wide_as_the_kernel_has_them(monkeypatch):
     monkeypatch.delenv("RELUFORMER_KERNEL", raising=False)
-    monkeypatch.setattr(attention, "_triton", lambda: True)
+    monkeypatch.setattr(attention, "TRITON", True)
     for width, name in ((128, "triton"), (256, "tiled")):
         on_card = SimpleNamespace(device=torch.device("cuda"), dtype=torch.bfloat16, size=lambda _, width=width: width)
         assert backend(on_card) == name

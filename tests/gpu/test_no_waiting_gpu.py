@@ -1,0 +1,66 @@
+"""An update asks nothing of a GPU that it must wait for; tests/unit/model/test_no_waiting.py looks without one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from reluformer.corpus.batches import BatchSampler
+from reluformer.corpus.store import Sequences, Store, StoreWriter
+from reluformer.experiment import SystemConfig
+from reluformer.model.config import ModelConfig
+from reluformer.model.objective import Objective
+from reluformer.model.transformer import Transformer
+from reluformer.training.feed import Feed
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and torch sees none"),
+]
+
+SYSTEMS = yaml.safe_load((Path(__file__).parents[2] / "config" / "systems.yaml").read_text(encoding="utf-8"))
+SHAPE = {"encoder_layers": 2, "decoder_layers": 2, "width": 64, "heads": 2, "slots": 64, "vocabulary": 50}
+
+
+@pytest.fixture
+def feed(tmp_path):
+    with StoreWriter(tmp_path, 50, documents=False) as writer:
+        sequences = Sequences.of([list(range(5, 8 + n % 20)) for n in range(200)])
+        writer.add(sequences, sequences)
+    store = Store(tmp_path)
+    sampler = BatchSampler(store.src_lengths, store.tgt_lengths, batch_tokens=300, seed=1)
+    feed = Feed(sampler, store, torch.device("cuda", torch.cuda.current_device()))
+    yield feed
+    feed.close()
+
+
+@pytest.mark.parametrize("precision", [None, torch.bfloat16])
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_nothing_waits(name, precision, feed):
+    dropouts = {"dropout": 0.1, "attention_dropout": 0.1, "activation_dropout": 0.1}
+    model = Transformer(ModelConfig(**SHAPE, **dropouts, **SystemConfig(**SYSTEMS[name]).memories())).cuda().train()
+    model.embeddings.reserve(40)
+    objective = Objective(model, 0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+
+    def update():
+        (batch,) = next(feed).micro
+        with torch.autocast("cuda", precision, enabled=precision is not None):
+            losses = objective(*batch)
+        (losses.loss_sum + losses.penalty * losses.tokens).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    for _ in range(5):  # what is made once, kernels that are measured once
+        update()
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(5):
+            update()
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+    torch.cuda.synchronize()
