@@ -24,6 +24,11 @@ class Visible:
         self._bias: tuple[int, torch.dtype, Tensor] | None = None
         self._count: tuple[int, torch.dtype, Tensor] | None = None
 
+    @property
+    def all(self) -> bool:
+        """Whether every row sees every slot."""
+        return self.keys is None and not self.causal
+
     def mask(self, rows: int, device: torch.device | None = None) -> Tensor | None:
         """bool, [B|1, 1, Q|1, K], true where visible; none where every row sees every slot."""
         mask = None if self.keys is None else self.keys[:, None, None, :]
@@ -39,7 +44,7 @@ class Visible:
         Hidden slots get half the most negative finite number: no sum with a score overflows, and a row that sees
         nothing stays finite.
         """
-        if self.keys is None and not self.causal:
+        if self.all:
             return None
         if self._bias is None or self._bias[0] != rows or self._bias[1] != like.dtype:
             mask = self.mask(rows, like.device)
@@ -51,7 +56,7 @@ class Visible:
 
     def count(self, rows: int, like: Tensor) -> Tensor | int:
         """n_i, at least 1: a number where all rows see all slots, else [B|1, 1, Q|1, 1] in fp32 or more."""
-        if self.keys is None and not self.causal:
+        if self.all:
             return self.slots
         dtype = torch.promote_types(like.dtype, torch.float32)
         if self._count is None or self._count[0] != rows or self._count[1] != dtype:
@@ -79,6 +84,11 @@ class Marked(Visible):
         super().__init__(marks.size(-1))
         self.marks = marks
         self.seen = seen
+
+    @property
+    def all(self) -> bool:
+        """Not known."""
+        return False
 
     def mask(self, rows: int, device: torch.device | None = None) -> Tensor:
         """bool [B, 1, Q, K]."""
