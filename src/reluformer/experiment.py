@@ -1,8 +1,9 @@
 """The whole experiment as data: datasets × systems × seeds, and the studies that need them.
 
 A run is named `DATASET/SYSTEM/seedN`. A dataset's name may carry a segmentation (`europarl7@across-1024`), a system's
-name may carry changes (`reluformer+gamma=0.5+recipe=sweep`); `Experiment.resolve` turns the three names into the full
-`RunConfig`. Two studies that name the same run share it. Nothing in here imports torch or Snakemake.
+name may carry changes (`reluformer+gamma=0.5+recipe=sweep`, see `reluformer.changes`); `Experiment.resolve` turns the
+three names into the full `RunConfig`. A run has one name, so two studies that need the same run share it. Does not
+import torch or Snakemake.
 """
 
 from __future__ import annotations
@@ -12,26 +13,19 @@ from collections import Counter
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import Field
 from tabulate import tabulate
 
+from reluformer.changes import RECIPE_PARTS, apply_changes, canonical_changes, join_system, split_system
 from reluformer.corpus.config import CorpusConfig, SizesConfig
 from reluformer.evaluation.config import SignificanceConfig
-from reluformer.memory.config import ACTIVATIONS, MemoryConfig
-from reluformer.model.config import ATTENTIONS, ModelConfig
+from reluformer.memory.config import MemoryConfig
+from reluformer.model.config import ATTENTIONS
 from reluformer.paper.config import StudyConfig
-from reluformer.run import Run, RunConfig, split_dataset, split_system
+from reluformer.run import Run, RunConfig, split_dataset
 from reluformer.settings import SettingsError, Strict, load, merge, nearest, parse, read_yaml
-from reluformer.training.config import TrainingConfig
-from reluformer.translation.config import TranslationConfig
-
-RECIPE_PARTS: dict[str, type[Strict]] = {
-    "model": ModelConfig,
-    "training": TrainingConfig,
-    "translation": TranslationConfig,
-}
 
 
 class SystemConfig(Strict):
@@ -115,6 +109,16 @@ class ExperimentConfig(Strict):
     force: bool = Field(False, description="start even where it would take very long")
 
 
+class Point(NamedTuple):
+    """What a run is within a study: everything but the seed."""
+
+    dataset: str
+    system: str
+    """The entry of the study's `systems`."""
+    values: tuple[Any, ...]
+    """Of the varied keys, in the study's order."""
+
+
 class Experiment:
     """An experiment's configuration, read and checked: every mistake in it is a `SettingsError` at construction."""
 
@@ -128,8 +132,9 @@ class Experiment:
         self.roles = {role: Path(file).stem for role, file in self.config.datasets.items()}
         self.datasets = {Path(file).stem: self._read_dataset(role, file) for role, file in self.config.datasets.items()}
         self.studies = self._read_studies()
-        self._runs = {study: self._expand(study) for study in self.studies}
-        self._resolved = {run: self.resolve(run) for runs in self._runs.values() for run in runs}
+        self._names: dict[tuple[str, str], str] = {}
+        self._points = {study: self._expand(study) for study in self.studies}
+        self._resolved = {run: self.resolve(run) for points in self._points.values() for run in points}
 
     @classmethod
     def from_files(cls, *files: str | Path, folder: str | Path | None = None) -> Experiment:
@@ -159,7 +164,11 @@ class Experiment:
 
     def study_runs(self, study: str) -> list[Run]:
         """The runs of one study, in the order of its table."""
-        return self._runs[study]
+        return list(self._points[study])
+
+    def study_points(self, study: str) -> dict[Run, Point]:
+        """The runs of one study, in the order of its table, and what each is within the study."""
+        return self._points[study]
 
     def dataset(self, name: str) -> DatasetConfig:
         """The dataset of a run, its segmentation ignored. Raises `SettingsError`."""
@@ -183,32 +192,65 @@ class Experiment:
 
     def resolve(self, run: Run) -> RunConfig:
         """The full configuration of a run from its three names. Raises `SettingsError`."""
+        canonical = self.canonical(run.dataset, run.system)
+        if run.system != canonical:
+            right = run._replace(system=canonical)
+            raise SettingsError(f"run {run.path}: this run is named {right.path}; ask for it by that name")
         dataset = self.dataset(run.dataset)
-        system, changes = split_system(run.system)
-        where = f"run {run.path}"
-        if system not in self.systems:
-            raise SettingsError(f"{where}: system: {system!r}: unknown system{nearest(system, self.systems)}")
-        parts: dict[str, Any] = {part: getattr(dataset, part) for part in RECIPE_PARTS}
-        parts["model"] = merge(parts["model"], self.systems[system].memories())
-        parts = merge(parts, {part: getattr(self.config, part) for part in RECIPE_PARTS})
-        if recipe := changes.pop("recipe", None):
-            parts = merge(parts, dataset.recipes.get(recipe, {}))
-        for override in self.config.overrides:
-            if fnmatchcase(run.dataset, override.dataset) and fnmatchcase(run.system, override.system):
-                parts = merge(parts, {part: getattr(override, part) for part in RECIPE_PARTS})
-        for key, value in changes.items():
-            parts = merge(parts, _change(key, value, parts, where))
-        resolved: dict[str, Any] = {
-            part: parse(model, parts[part], f"{where}: {part}") for part, model in RECIPE_PARTS.items()
-        }
+        base, changes = split_system(run.system)
         return RunConfig(
             dataset=run.dataset,
             system=run.system,
             seed=run.seed,
             src=dataset.src,
             tgt=dataset.tgt,
-            **resolved,
+            **self._parsed(run.dataset, base, changes),
         )
+
+    def canonical(self, dataset: str, system: str) -> str:
+        """The one name of a system with changes on a dataset: `reluformer+gamma=1.0` is `reluformer` where γ is 1
+        anyway. Keys are in their shortest spelling and sorted, the recipe last. Raises `SettingsError`.
+        """
+        if (dataset, system) not in self._names:
+            base, changes = split_system(system)
+            if base not in self.systems:
+                where = f"run {dataset}/{system}"
+                raise SettingsError(f"{where}: system: {base!r}: unknown system{nearest(base, self.systems)}")
+            self._names[dataset, system] = join_system(base, self._canonical(dataset, base, changes))
+        return self._names[dataset, system]
+
+    def _canonical(self, dataset: str, base: str, changes: dict[str, Any]) -> dict[str, Any]:
+        if not changes:
+            return {}
+        changed = _plain(self._parsed(dataset, base, changes))
+        recipe = {key: value for key, value in changes.items() if key == "recipe"}
+        plain = _plain(self._parsed(dataset, base, recipe))
+        where = f"run {dataset}/{join_system(base, changes)}"
+        own = {key: value for key, value in changes.items() if key != "recipe"}
+        spelled = canonical_changes(own, plain, changed, where)
+        if recipe and _plain(self._parsed(dataset, base, spelled)) != changed:
+            return {**spelled, **recipe}
+        return spelled
+
+    def _parsed(self, dataset: str, base: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """The parts of a run, checked: the dataset's recipe, the system, config.yaml, the named recipe, the overrides,
+        and the changes in the name, each laid over those before it. Raises `SettingsError`.
+        """
+        config = self.dataset(dataset)
+        name = join_system(base, changes)
+        where = f"run {dataset}/{name}"
+        parts: dict[str, Any] = {part: getattr(config, part) for part in RECIPE_PARTS}
+        parts["model"] = merge(parts["model"], self.systems[base].memories())
+        parts = merge(parts, {part: getattr(self.config, part) for part in RECIPE_PARTS})
+        if (recipe := changes.get("recipe")) is not None:
+            if recipe not in config.recipes:
+                raise SettingsError(f"{where}: recipe: {recipe!r}: unknown recipe{nearest(recipe, config.recipes)}")
+            parts = merge(parts, config.recipes[recipe])
+        for override in self.config.overrides:
+            if fnmatchcase(dataset, override.dataset) and fnmatchcase(name, override.system):
+                parts = merge(parts, {part: getattr(override, part) for part in RECIPE_PARTS})
+        parts = apply_changes(parts, {key: value for key, value in changes.items() if key != "recipe"}, where)
+        return {part: parse(model, parts[part], f"{where}: {part}") for part, model in RECIPE_PARTS.items()}
 
     def _read_systems(self) -> dict[str, SystemConfig]:
         path = self.folder / "systems.yaml"
@@ -273,46 +315,39 @@ class Experiment:
         """The dataset of a study by its name in config/datasets/."""
         return self.roles.get(study.dataset, study.dataset)
 
-    def _expand(self, name: str) -> list[Run]:
+    def _expand(self, name: str) -> dict[Run, Point]:
         study = self.studies[name]
         if study.measured:
-            return []
+            return {}
         dataset = self.dataset_name(study)
         segments = self.datasets[dataset].corpus.segments
         views = [dataset]
         if segments is not None:
             packings, lengths = study.packing or segments.packing[:1], study.lengths or segments.lengths
             views = [f"{dataset}@{packing}-{length}" for packing in packings for length in lengths]
-        grid = [
-            "".join(f"+{key}={value}" for key, value in zip(study.vary, point, strict=True))
-            for point in itertools.product(*study.vary.values())
-        ]
-        recipe = f"+recipe={study.recipe}" if study.recipe in self.datasets[dataset].recipes else ""
-        return [
-            Run(view, f"{system}{point}{recipe}", seed)
-            for view in views
-            for system in study.systems
-            for point in grid
-            for seed in study.seeds or self.config.seeds
-        ]
+        recipe = {"recipe": study.recipe} if study.recipe in self.datasets[dataset].recipes else {}
+        points: dict[Run, Point] = {}
+        for view, entry, values in itertools.product(views, study.systems, itertools.product(*study.vary.values())):
+            base, changes = split_system(entry)
+            changes = {**changes, **recipe, **dict(zip(study.vary, values, strict=True))}
+            try:
+                system = self.canonical(view, join_system(base, changes))
+            except SettingsError as error:
+                raise SettingsError(f"{self.folder / 'studies.yaml'}: {name}: {error}") from None
+            point = Point(view, entry, values)
+            for seed in study.seeds or self.config.seeds:
+                run = Run(view, system, seed)
+                if points.setdefault(run, point) != point:
+                    raise SettingsError(
+                        f"{self.folder / 'studies.yaml'}: {name}: {run.path} is two rows of one study: "
+                        f"{_row(study, points[run])} and {_row(study, point)}"
+                    )
+        return points
 
 
-def _change(key: str, value: Any, parts: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """What `+key=value` in a system's name changes: `slots`, an option of the attentions, or a dotted key."""
-    if key in ModelConfig.model_fields:
-        return {"model": {key: value}}
-    if key in TrainingConfig.model_fields:
-        return {"training": {key: value}}
-    if "." in key:
-        first, *rest = key.split(".")
-        if first in RECIPE_PARTS and len(rest) == 1:
-            return {first: {rest[0]: value}}
-    takers = [
-        place
-        for place in ATTENTIONS
-        if key in ACTIVATIONS[parts["model"].get(place, {}).get("activation", "softmax")].options
-    ]
-    if takers:
-        return {"model": {place: {"options": {key: value}} for place in takers}}
-    valid = [*ModelConfig.model_fields, *TrainingConfig.model_fields, "gamma", "temperature"]
-    raise SettingsError(f"{where}: {key}={value}: unknown change{nearest(key, valid)}")
+def _plain(parts: Mapping[str, Strict]) -> dict[str, Any]:
+    return {part: model.model_dump() for part, model in parts.items()}
+
+
+def _row(study: StudyConfig, point: Point) -> str:
+    return join_system(point.system, dict(zip(study.vary, point.values, strict=True)))

@@ -102,10 +102,3 @@ def split_dataset(name: str) -> tuple[str, str | None]:
     """`europarl7@across-1024` -> `("europarl7", "across-1024")`; a sentence dataset has no segmentation."""
     base, _, segments = name.partition("@")
     return base, segments or None
-
-
-def split_system(name: str) -> tuple[str, dict[str, Any]]:
-    """`reluformer+gamma=0.5` -> `("reluformer", {"gamma": 0.5})`."""
-    base, *changes = name.split("+")
-    pairs = (change.partition("=") for change in changes)
-    return base, {key: yaml.safe_load(value) for key, _, value in pairs}

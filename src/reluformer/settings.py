@@ -77,6 +77,15 @@ def merge(base: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def read_path(data: Any, path: Iterable[str], default: Any = None) -> Any:
+    """The value at a path of keys in nested mappings; `default` where there is none."""
+    for key in path:
+        if not isinstance(data, Mapping) or key not in data:
+            return default
+        data = data[key]
+    return data
+
+
 def explain(error: ValidationError, model: type[BaseModel], data: Any, where: str) -> str:
     """The first mistake of a pydantic error as one line."""
     first = error.errors()[0]

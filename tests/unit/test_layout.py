@@ -31,6 +31,7 @@ FLOOR = {
     "experiment": 0,
     "run": 0,
     "settings": 0,
+    "changes": 0,
     "files": 0,
     "malloc": 0,
     "page": 0,

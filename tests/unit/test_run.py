@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reluformer.model.config import ModelConfig
-from reluformer.run import Run, RunConfig, corpora_of, read_export, run_status, split_dataset, split_system
+from reluformer.run import Run, RunConfig, corpora_of, read_export, run_status, split_dataset
 from reluformer.settings import SettingsError
 from reluformer.training.config import TrainingConfig
 from reluformer.translation.config import TranslationConfig
@@ -25,13 +25,9 @@ def test_a_name_that_is_no_run_is_refused(path):
         Run.parse(path)
 
 
-def test_names_carry_segmentation_and_changes():
+def test_a_datasets_name_carries_its_segmentation():
     assert split_dataset("europarl7@within-128") == ("europarl7", "within-128")
     assert split_dataset("iwslt14") == ("iwslt14", None)
-    assert split_system("reluformer+gamma=learned+slots=32+model.norm=pre") == (
-        "reluformer",
-        {"gamma": "learned", "slots": 32, "model.norm": "pre"},
-    )
 
 
 def test_a_saved_configuration_is_read_back_equal(tmp_path: Path):

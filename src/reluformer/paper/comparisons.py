@@ -5,27 +5,12 @@ By name alone, as the files of a study are; asked before anything runs.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
-from reluformer.experiment import Experiment
+from reluformer.experiment import Experiment, Point
 from reluformer.paper.config import StudyConfig
-from reluformer.paper.outputs import PAIRED, read_claims, study_system
-from reluformer.run import Run, split_system
-
-
-class Point(NamedTuple):
-    """What a run is within its study: everything but the seed."""
-
-    dataset: str
-    system: str
-    values: tuple[Any, ...]
-    """Of the varied keys, in the study's order."""
-
-
-def point(study: StudyConfig, run: Run) -> Point:
-    """The point of a run."""
-    changes = split_system(run.system)[1]
-    return Point(run.dataset, study_system(study, run), tuple(changes[key] for key in study.vary))
+from reluformer.paper.outputs import PAIRED, read_claims
+from reluformer.run import Run
 
 
 def baseline(study: StudyConfig) -> dict[str, Any]:
@@ -40,7 +25,7 @@ def baseline_runs(experiment: Experiment, study: str) -> dict[Run, Run]:
     config = experiment.studies[study]
     change = baseline(config)
     pairs = {}
-    runs = {(point(config, run), run.seed): run for run in experiment.study_runs(study)}
+    runs = {(point, run.seed): run for run, point in experiment.study_points(study).items()}
     for (at, seed), run in runs.items():
         values = tuple(change.get(key, value) for key, value in zip(config.vary, at.values, strict=True))
         other = runs.get((Point(at.dataset, change.get("system", at.system), values), seed))
@@ -51,9 +36,8 @@ def baseline_runs(experiment: Experiment, study: str) -> dict[Run, Run]:
 
 def compared_runs(experiment: Experiment, study: str) -> list[tuple[Run, Run]]:
     """The pairs of runs of one seed that a study's table and claims compare, each once."""
-    config = experiment.studies[study]
     pairs = dict.fromkeys(baseline_runs(experiment, study).items())
-    runs = {(point(config, run), run.seed): run for run in experiment.study_runs(study)}
+    runs = {(point, run.seed): run for run, point in experiment.study_points(study).items()}
     rules = [rule for claim in read_claims(experiment).values() if claim.study == study for rule in claim.rule]
     for rule in rules:
         if rule.metric not in PAIRED or not isinstance(rule.than, str):

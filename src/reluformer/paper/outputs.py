@@ -49,7 +49,7 @@ def study_inputs(experiment: Experiment, study: str, results: str = "results") -
     if experiment.measured_study and any(name.startswith("measured.") for name in names):
         paths.append(f"{results}/paper/{MEASURED}")
     for figure in config.figures.values():
-        for run in figure_runs(config, figure, runs):
+        for run in figure_runs(experiment, study, figure):
             paths += [f"{results}/runs/{run.path}/{file}" for file in figure_files(figure) if file != MEASURED]
         if figure.kind == "variance-law":
             paths.append(f"{results}/{VARIANCE_LAW}")
@@ -143,22 +143,18 @@ def figure_files(figure: FigureConfig) -> list[str]:
     return list(dict.fromkeys([SUMMARY, *(metric(name).file for name in figure.y)]))
 
 
-def figure_runs(study: StudyConfig, figure: FigureConfig, runs: list[Run]) -> list[Run]:
+def figure_runs(experiment: Experiment, study: str, figure: FigureConfig) -> list[Run]:
     """The runs that a figure shows: those of its systems; attention maps show one run of each."""
-    shown = [run for run in runs if study_system(study, run) in (figure.systems or study.systems)]
+    points = experiment.study_points(study)
+    shown = [run for run, point in points.items() if not figure.systems or point.system in figure.systems]
     if figure.kind != "attention-maps":
         return shown
     longest = max(shown, key=lambda run: segment_length(run.dataset) or 0).dataset
     first: dict[str, Run] = {}
     for run in shown:
         if run.dataset == longest:
-            first.setdefault(study_system(study, run), run)
+            first.setdefault(points[run].system, run)
     return list(first.values())
-
-
-def study_system(study: StudyConfig, run: Run) -> str:
-    """The entry of a study's `systems` that a run is of: its name without the study's own changes."""
-    return max((s for s in study.systems if f"{run.system}+".startswith(f"{s}+")), key=len)
 
 
 def segment_length(dataset: str) -> int | None:

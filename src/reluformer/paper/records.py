@@ -9,10 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from reluformer.changes import split_system
 from reluformer.experiment import Experiment
 from reluformer.paper.metrics import MEASURED, MISSING, SUMMARY, Metric
-from reluformer.paper.outputs import segment_length, study_system
-from reluformer.run import Run, split_dataset, split_system
+from reluformer.paper.outputs import segment_length
+from reluformer.run import Run, split_dataset
 from reluformer.settings import SettingsError
 
 NOT_RUN, DIVERGED = "not run", "diverged"
@@ -67,8 +68,7 @@ def records(experiment: Experiment, study: str, metrics: Sequence[Metric], resul
 def _record(experiment: Experiment, study: str, run: Run, metrics: Iterable[Metric], results: Path) -> dict[str, Any]:
     config = experiment.studies[study]
     view = split_dataset(run.dataset)[1]
-    system = study_system(config, run)
-    changes = split_system(run.system)[1]
+    _, system, values = experiment.study_points(study)[run]
     folder = results / "runs" / run.path
     files = {file: read_json(folder / file) for file in {SUMMARY, *(metric.file for metric in metrics)}}
     if MEASURED in files:
@@ -83,7 +83,7 @@ def _record(experiment: Experiment, study: str, run: Run, metrics: Iterable[Metr
         "length": segment_length(run.dataset),
         "system": system,
         "title": system_title(experiment, system),
-        **{key: changes[key] for key in config.vary},
+        **dict(zip(config.vary, values, strict=True)),
         "seed": run.seed,
         "status": summary["status"] if summary else NOT_RUN,
         "diverged_at": summary.get("diverged_at") if summary else None,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from reluformer.changes import split_system
 from reluformer.experiment import Experiment
 from reluformer.paper.comparisons import compared_runs
 from reluformer.paper.outputs import paired_kinds
@@ -18,7 +19,7 @@ from reluformer.planning.schedule import Task, critical_path, makespan
 from reluformer.planning.scoring import STATED, Scoring, paired_seconds
 from reluformer.planning.shape import parameters
 from reluformer.planning.sizes import Sizes, read_sizes
-from reluformer.run import RunConfig, split_dataset, split_system
+from reluformer.run import RunConfig, split_dataset
 
 ANALYSIS_PASSES = 2
 """Forward passes over the test split that an analysis takes, about."""

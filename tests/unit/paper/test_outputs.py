@@ -12,7 +12,6 @@ from reluformer.paper.outputs import (
     significance_inputs,
     study_inputs,
     study_outputs,
-    study_system,
 )
 from reluformer.settings import SettingsError
 
@@ -71,9 +70,8 @@ def test_a_document_study_needs_scores_for_its_lengths(make):
 
 def test_names_are_taken_apart(make):
     experiment = make().experiment
-    study = experiment.studies["memory-size"]
-    systems = {study_system(study, run) for run in experiment.study_runs("memory-size")}
-    assert systems == set(study.systems)
+    systems = {point.system for point in experiment.study_points("memory-size").values()}
+    assert systems == set(experiment.studies["memory-size"].systems)
     assert segment_length("europarl7@across-1024") == 1024 and segment_length("iwslt14") is None
 
 

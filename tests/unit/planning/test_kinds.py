@@ -6,9 +6,8 @@ from reluformer.planning.sizes import read_sizes
 
 
 def test_numbers_of_a_system_do_not_make_a_kind_but_learned_does(paper):
-    runs = {run.system: paper.resolve(run) for run in paper.study_runs("gamma") if run.seed == 1}
-    keys = {system.split("+")[1]: key_of(config) for system, config in runs.items()}
-    assert keys["gamma=0.5"] == keys["gamma=4"] != keys["gamma=learned"]
+    keys = {point.values[0]: key_of(paper.resolve(run)) for run, point in paper.study_points("gamma").items()}
+    assert keys[0.5] == keys[4] != keys["learned"]
 
 
 def test_every_run_is_of_a_kind_and_seeds_share_it(paper):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from reluformer.changes import split_system
 from reluformer.experiment import Experiment
 from reluformer.paper.config import FigureConfig, StudyConfig
 from reluformer.paper.metrics import metric
@@ -17,7 +18,7 @@ from reluformer.paper.outputs import figure_runs
 from reluformer.paper.plots.style import look
 from reluformer.paper.records import DIVERGED, NOT_RUN, read_json, records
 from reluformer.paper.tables import KEY_TITLES
-from reluformer.run import Run, split_system
+from reluformer.run import Run
 
 PANELS = {"lines": ("packing",), "buckets": ("packing", "length")}
 """Kinds of figure that give these keys panels of their own: they tell no series apart."""
@@ -40,7 +41,7 @@ class Plot:
     @cached_property
     def runs(self) -> list[Run]:
         """The runs that the figure shows, in the study's order."""
-        return figure_runs(self.study_config, self.config, self.experiment.study_runs(self.study))
+        return figure_runs(self.experiment, self.study, self.config)
 
     def frame(self, names: Sequence[str] = ()) -> pd.DataFrame:
         """The shown runs with the metrics of these names, see `records`; `series` tells a figure's lines apart."""
