@@ -94,6 +94,10 @@ class ExperimentConfig(Strict):
     )
     seeds: list[int] = Field([1, 2, 3], min_length=1)
     only: list[str] = Field(default=[], description="studies to build; empty is all of studies.yaml")
+    stages: dict[str, list[str]] = Field(
+        default_factory=dict, description="studies in the order in which they are worth having, by the name of a stage"
+    )
+    stage: str | None = Field(None, description="build the studies up to and including this stage")
     studies: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="changes to studies of studies.yaml, e.g. fewer lengths"
     )
@@ -280,11 +284,12 @@ class Experiment:
     def _read_studies(self) -> dict[str, StudyConfig]:
         path = self.folder / "studies.yaml"
         data = read_yaml(path)
-        for chosen in (*self.config.only, *self.config.studies):
+        staged = itertools.chain.from_iterable(self.config.stages.values())
+        for chosen in (*self.config.only, *self.config.studies, *staged):
             if chosen not in data:
                 raise SettingsError(f"{self.name}: studies: {chosen!r}: unknown study{nearest(chosen, data)}")
         studies = {}
-        for name in self.config.only or data:
+        for name in self._chosen(list(data)):
             where = f"{path}: {name}"
             if not isinstance(data[name], dict):
                 raise SettingsError(f"{where}: expected a mapping of keys to values")
@@ -294,6 +299,32 @@ class Experiment:
             self._check_study(study, where)
             studies[name] = study
         return studies
+
+    def _chosen(self, studies: list[str]) -> list[str]:
+        """The studies to build: those of `only`, those up to `stage`, those of all stages, or all."""
+        config = self.config
+        if config.only:
+            return config.only
+        if config.stage is not None and config.stage not in config.stages:
+            raise SettingsError(
+                f"{self.name}: stage: {config.stage!r}: unknown stage{nearest(config.stage, config.stages)}"
+            )
+        chosen = []
+        for stage, names in config.stages.items():
+            chosen += names
+            if stage == config.stage:
+                break
+        return list(dict.fromkeys(chosen)) or studies
+
+    def stage_runs(self) -> dict[str, list[Run]]:
+        """The runs that each stage adds to those before it; one stage without a name where there are none."""
+        stages = self.config.stages or {"": list(self.studies)}
+        added: dict[Run, str] = {}
+        for stage, studies in stages.items():
+            for study in studies:
+                for run in self._points.get(study, ()):
+                    added.setdefault(run, stage)
+        return {stage: [run for run, first in added.items() if first == stage] for stage in stages}
 
     def _check_study(self, study: StudyConfig, where: str) -> None:
         for system in study.systems:

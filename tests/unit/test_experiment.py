@@ -81,6 +81,19 @@ def test_studies_expand_into_runs_and_share_them(folder):
     assert len(experiment.runs) == 4 + 4 + 4 + 4 - 2
 
 
+def test_stages_are_built_one_after_the_other_and_share_runs(folder):
+    config = {**CONFIG, "stages": {"first": ["ffn"], "second": ["attention", "gamma"]}}
+    first, both = Experiment({**config, "stage": "first"}, folder), Experiment(config, folder)
+    assert list(first.studies) == ["ffn"] and list(both.studies) == ["ffn", "attention", "gamma"]
+    added = both.stage_runs()
+    assert set(added["first"]) == set(first.runs)
+    assert {run.system.split("+")[0] for run in added["second"]} == {"reluformer"}
+    with pytest.raises(SettingsError, match="stage: 'fist': unknown stage; did you mean 'first'"):
+        Experiment({**config, "stage": "fist"}, folder)
+    with pytest.raises(SettingsError, match="studies: 'fnn': unknown study"):
+        Experiment({**config, "stages": {"first": ["fnn"]}}, folder)
+
+
 def test_adding_a_seed_adds_only_that_seeds_runs(folder):
     before = Experiment(CONFIG, folder).runs
     after = Experiment({**CONFIG, "seeds": [1, 2, 3]}, folder).runs

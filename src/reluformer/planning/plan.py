@@ -130,6 +130,7 @@ def make_plan(
         "kinds": [_kind_row(kind, basis.rates[key], sizes) for key, kind in kinds.items()],
         "steps": {step: {"jobs": counts[step], "seconds": by_step[step]} for step in by_step},
         "groups": _groups(experiment, runs),
+        "stages": _stages(experiment, runs),
         "totals": {
             "runs": len(runs),
             "updates": sum(row["updates"] for row in runs),
@@ -179,6 +180,19 @@ def _groups(experiment: Experiment, runs: Sequence[dict[str, Any]]) -> list[dict
             group[name] += row[name]
         group["seconds"] += sum(row["seconds"].values())
     return list(groups.values())
+
+
+def _stages(experiment: Experiment, runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What each stage adds to those before it."""
+    rows = {row["run"]: row for row in runs}
+    return [
+        {
+            "stage": stage,
+            "runs": len(added),
+            "seconds": sum(sum(rows[run.path]["seconds"].values()) for run in added),
+        }
+        for stage, added in experiment.stage_runs().items()
+    ]
 
 
 def _kind_row(kind: Kind, rates: Rates, sizes: Mapping[str, Sizes]) -> dict[str, Any]:

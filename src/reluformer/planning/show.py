@@ -25,6 +25,14 @@ def show(plan: dict[str, Any], console: Console) -> None:
     table.add_row("all", "", *numbers, f"{totals['device_hours']:,.2f}")
     console.print(table)
 
+    if len(plan["stages"]) > 1:
+        stages = Table("stage", title="What each stage adds", title_justify="left")
+        for name in ("runs", f"{unit}-hours"):
+            stages.add_column(name, justify="right")
+        for row in plan["stages"]:
+            stages.add_row(row["stage"], f"{row['runs']}", f"{row['seconds'] / 3600:,.2f}")
+        console.print(stages)
+
     steps = Table(title="Jobs", title_justify="left")
     for name in ("step", "jobs", "hours", "mean"):
         steps.add_column(name, justify="left" if name == "step" else "right")
