@@ -87,11 +87,10 @@ class Activation(nn.Module):
         return None
 
 
-class Softmax(Activation):
-    """weights_ij = exp(s_ij / temperature) / Σ_j exp(s_ij / temperature)."""
+class Normalised(Activation):
+    """Base of the activations whose rows sum to 1: weights = f(scores / temperature)."""
 
     normalised = True
-    static = True
 
     def __init__(self, heads: int = 1, temperature: float = 1.0) -> None:
         super().__init__(heads)
@@ -99,6 +98,12 @@ class Softmax(Activation):
 
     def factor(self, count: Tensor | int) -> float:
         return 1.0 / self.temperature
+
+
+class Softmax(Normalised):
+    """weights_ij = exp(s_ij / temperature) / Σ_j exp(s_ij / temperature)."""
+
+    static = True
 
     def forward(self, scores: Tensor) -> Tensor:
         return torch.softmax(scores, -1)
@@ -201,13 +206,16 @@ class ScaledReLU(ReLU):
         return root / self.constant if self.log_gamma is None else root * torch.exp(-self.log_gamma)
 
 
-class Projection(Activation):
+class Projection(Normalised):
     """A sparse projection of a row of scores onto the simplex, from the package `entmax`, in fp32 or more.
 
-    On CUDA the kernels of the package `adasplash` do it where that is installed.
+    Where a row of n weights is uniform, a score moves a weight by 1/n of itself under softmax, by 1/√n under 1.5-entmax
+    and by all of itself under sparsemax: at softmax's learning rate the latter two turn sparse within a few hundred
+    updates, before the model knows what to align. A temperature of √n and n makes the three alike (docs/demo.md).
+
+    On CUDA, uses the kernels of the package `adasplash` if it is installed.
     """
 
-    normalised = True
     exact: Callable[..., Tensor]
     kernel: str
     """The name of adasplash's function for it."""

@@ -26,8 +26,8 @@ ACTIVATIONS: dict[str, Activation] = {
     "softmax": Activation("reluformer.memory.activations:Softmax", {"temperature": Positive}),
     "relu": Activation("reluformer.memory.activations:ReLU", {}),
     "relu-scaled": Activation("reluformer.memory.activations:ScaledReLU", {"gamma": Gamma}),
-    "sparsemax": Activation("reluformer.memory.activations:Sparsemax", {}),
-    "entmax15": Activation("reluformer.memory.activations:Entmax15", {}),
+    "sparsemax": Activation("reluformer.memory.activations:Sparsemax", {"temperature": Positive}),
+    "entmax15": Activation("reluformer.memory.activations:Entmax15", {"temperature": Positive}),
 }
 
 

@@ -83,8 +83,19 @@ def test_softmax_is_the_same_fused_or_not(causal, monkeypatch):
     assert not found[0][0][2].any() and found[0][0][:2].any(-1).all()
 
 
-def test_temperature_divides_the_scores():
-    assert build_activation(MemoryConfig(activation="softmax", options={"temperature": 4})).factor(3) == 0.25
+@pytest.mark.parametrize("name", ["softmax", "sparsemax", "entmax15"])
+def test_temperature_divides_the_scores(name):
+    assert build_activation(MemoryConfig(activation=name, options={"temperature": 4})).factor(3) == 0.25
+
+
+@pytest.mark.parametrize(("name", "slope"), [("softmax", 1 / 16), ("entmax15", 1 / 4), ("sparsemax", 1.0)])
+@pytest.mark.parametrize("temper", [False, True])
+def test_temperature_gives_a_uniform_row_the_slope_of_softmax(name, slope, temper):
+    """Of n = 16 equal weights, one follows its score by 1/n under softmax, 1/√n under 1.5-entmax, 1 under sparsemax."""
+    built = build_activation(MemoryConfig(activation=name, options={"temperature": 16 * slope if temper else 1.0}))
+    weights = torch.autograd.functional.jacobian(lambda s: built(s * built.factor(16)), torch.zeros(1, 16).double())
+    own = weights.squeeze().diagonal()
+    torch.testing.assert_close(own, torch.full_like(own, (1 / 16 if temper else slope) * 15 / 16))
 
 
 @pytest.mark.parametrize("length", [65, 130, 300])

@@ -19,7 +19,7 @@ ACTIVATIONS = {
     "relu": {"activation": "relu"},
     "relu-scaled": {"activation": "relu-scaled", "options": {"gamma": 0.5}},
     "relu-scaled-learned": {"activation": "relu-scaled", "options": {"gamma": "learned"}},
-    "sparsemax": {"activation": "sparsemax"},
+    "sparsemax": {"activation": "sparsemax", "options": {"temperature": 1.5}},
     "entmax15": {"activation": "entmax15"},
 }
 B, H, D = 3, 2, 5
@@ -65,8 +65,8 @@ def loop_weights(name, scores, n, head, built):
     if name == "relu-scaled-learned":
         gamma = math.exp(built.log_gamma[head].item())
         return [max(s, 0.0) / (gamma * math.sqrt(n / 2)) for s in scores]
-    exact = {"sparsemax": entmax.sparsemax, "entmax15": entmax.entmax15}[name]
-    return exact(torch.tensor(scores, dtype=torch.float64), dim=-1).tolist()
+    exact, temperature = {"sparsemax": (entmax.sparsemax, 1.5), "entmax15": (entmax.entmax15, 1.0)}[name]
+    return exact(torch.tensor(scores, dtype=torch.float64) / temperature, dim=-1).tolist()
 
 
 def loop_read(name, built, query, key, value, seen, scale):
