@@ -92,6 +92,11 @@ class CorpusConfig(Strict):
     vocabulary: int = Field(10_000, ge=16, description="joint BPE vocabulary")
     licence: str | None = Field(None, description="the text's terms; what is trained on it is released under them")
     documents: bool = Field(False, description="keep document borders")
+    joined: int | None = Field(
+        None,
+        ge=2,
+        description="make documents of so many consecutive pairs: long inputs, without discourse",
+    )
     segments: SegmentsConfig | None = Field(None, description="document corpora: the views to pack")
     limit: int | None = Field(None, ge=1, description="for tests: read so many training pairs")
     limit_documents: int | None = Field(None, ge=1, description="for tests: read so many documents")
@@ -117,10 +122,12 @@ class CorpusConfig(Strict):
             raise ValueError("held_out leaves nothing to train on")
         if self.documents and self.valid_every:
             raise ValueError("valid_every would cut documents; use held_out")
-        if self.documents and self.reader == "iwslt14":
-            raise ValueError("documents: reader iwslt14 has none")
-        if self.documents and self.reader == "lines" and self.document_mark is None:
-            raise ValueError("documents: reader lines needs document_mark")
+        if self.joined and (not self.documents or self.document_mark is not None or self.reader == "homeassistant"):
+            raise ValueError("joined makes documents of a corpus that has none: it needs documents: true and no marks")
+        if self.documents and self.reader == "iwslt14" and self.joined is None:
+            raise ValueError("documents: reader iwslt14 has none; joined makes some")
+        if self.documents and self.reader == "lines" and self.document_mark is None and self.joined is None:
+            raise ValueError("documents: reader lines needs document_mark, or joined")
         for split in ("valid", "test"):
             held = split in self.files or getattr(self.held_out, split) or (split == "valid" and self.valid_every)
             if not held and not (split == "test" and self.reader == "iwslt14"):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from reluformer.corpus.config import CorpusConfig
-from reluformer.corpus.pairs import Pair
+from reluformer.corpus.config import CorpusConfig, HeldOutConfig
+from reluformer.corpus.pairs import Pair, Split, split_of
 from reluformer.corpus.readers import homeassistant, iwslt14, lines
 
 READERS = {"homeassistant": homeassistant.read, "iwslt14": iwslt14.read, "lines": lines.read}
@@ -20,11 +21,23 @@ def read(config: CorpusConfig, src: str, tgt: str, archives: list[Path]) -> Iter
     """
     files = {archive.name: path for archive, path in zip(config.archives, archives, strict=True)}
     pairs: Iterator[Pair] = READERS[config.reader](config, src, tgt, files)
+    if config.joined is not None:
+        pairs = _join(pairs, config.joined, config.held_out)
     if config.limit_documents is not None:
         pairs = _limit_documents(pairs, config.limit_documents)
     if config.limit is not None:
         pairs = _limit_training(pairs, config.limit)
     return pairs
+
+
+def _join(pairs: Iterator[Pair], size: int, held_out: HeldOutConfig) -> Iterator[Pair]:
+    """Documents of `size` consecutive pairs of a split; of train, whole documents are held out."""
+    count: Counter[Split] = Counter()
+    for pair in pairs:
+        document = f"{pair.split}-{count[pair.split] // size + 1}"
+        count[pair.split] += 1
+        split = split_of(document, held_out) if pair.split == "train" else pair.split
+        yield pair._replace(split=split, document=document)
 
 
 def _limit_documents(pairs: Iterator[Pair], limit: int) -> Iterator[Pair]:

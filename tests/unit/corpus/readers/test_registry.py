@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
-from reluformer.corpus.config import CorpusConfig
+from reluformer.corpus.config import CorpusConfig, HeldOutConfig
 from reluformer.corpus.readers.registry import READERS, read
 
 Write = Callable[..., tuple[CorpusConfig, list[Path]]]
@@ -32,3 +32,19 @@ def test_limit_of_documents(write_corpus: Write) -> None:
     found = list(read(config, "de", "en", archives))
     assert {pair.document for pair in found} == {f"{s}-{n}" for s in ("train", "valid", "test") for n in (1, 2)}
     assert len(found) == 30
+
+
+def test_consecutive_pairs_are_joined_and_whole_documents_held_out(write_corpus: Write) -> None:
+    config, archives = write_corpus(train=60, held=20)
+    sides = config.files["train"]
+    joined = config.model_copy(
+        update={"documents": True, "joined": 10, "held_out": HeldOutConfig(valid=0.5), "files": {"train": sides}}
+    )
+    pairs = list(read(joined, "de", "en", archives))
+    documents: dict[str, list[str]] = {}
+    for pair in pairs:
+        documents.setdefault(pair.document, []).append(pair.split)
+    assert [len(splits) for splits in documents.values()] == [10] * 6
+    assert all(len(set(splits)) == 1 for splits in documents.values())
+    assert {splits[0] for splits in documents.values()} == {"train", "valid"}
+    assert [pair.src for pair in pairs] == [pair.src for pair in read(config, "de", "en", archives)][:60]
