@@ -29,7 +29,10 @@ from reluformer.settings import SettingsError, Strict, load, merge, nearest, par
 
 
 class SystemConfig(Strict):
-    """A system by name: the memory in each place. `attention` stands for all three attentions."""
+    """A system by name: the memory in each place. `attention` stands for all three attentions.
+
+    What is not said is the Transformer's: ReLU in the FFN, Softmax in the attentions.
+    """
 
     title: str
     ffn: dict[str, Any] = Field(default_factory=dict)
@@ -42,7 +45,7 @@ class SystemConfig(Strict):
     def memories(self) -> dict[str, Any]:
         """The part of a model's configuration that this system decides."""
         attentions: dict[str, Any] = {place: merge(self.attention, getattr(self, place)) for place in ATTENTIONS}
-        return {"ffn": self.ffn, **attentions, "layers": self.layers}
+        return {"ffn": merge({"activation": "relu"}, self.ffn), **attentions, "layers": self.layers}
 
 
 class Preparation(Strict):

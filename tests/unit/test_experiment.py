@@ -130,6 +130,29 @@ def test_every_system_of_the_project_resolves(folder):
     assert models["transformer"].decoder_attention.activation == "softmax"
 
 
+def test_reluformer_differs_from_scaled_relu_by_its_penalty_and_from_those_of_fewer_places_by_the_place(folder):
+    experiment = Experiment(CONFIG, folder)
+
+    def attentions(name):
+        model = experiment.resolve(Run("pairs", name, 1)).model
+        return [model.encoder_attention, model.decoder_attention, model.cross_attention]
+
+    relu, softmax = attentions("reluformer")[0], attentions("transformer")[0]
+    assert attentions("attention-relu-scaled") == [relu.model_copy(update={"penalty": None})] * 3
+    places = ("encoder", "decoder", "cross")
+    names = [name for name in experiment.systems if name.startswith("reluformer-")]
+    assert len(names) == 6
+    for name in names:
+        assert attentions(name) == [relu if place in name.split("-") else softmax for place in places]
+
+
+def test_a_system_that_says_nothing_is_the_transformer(folder, edit):
+    edit(folder / "systems.yaml", "plain", value={"title": "Plain"})
+    experiment = Experiment(CONFIG, folder)
+    plain, known = (experiment.resolve(Run("pairs", name, 1)).model for name in ("plain", "transformer"))
+    assert plain == known and plain.ffn.activation == "relu"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -32,11 +32,17 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 class PenaltyConfig(Strict):
-    """Eq. 7: per row, L = |log Σs| + max(H(s) − C, 0) with C = margin · log n."""
+    """Eq. 7: per row, L = |log Σs| + max(H(s) − C, 0) with C = margin · log n.
 
-    weight: float = Field(default=0.01, ge=0, description="λ, the weight of the penalty in the training loss")
+    How the memories' penalties become one is the model's `penalty_reduction`.
+    """
+
+    weight: float = Field(default=0.1, ge=0, description="λ, the weight of the penalty in the training loss")
     margin: float = Field(default=0.7, ge=0, description="C / log n: the entropy allowed before it costs")
     normalisation: bool = Field(default=True, description="the |log Σs| term")
+    absolute: bool = Field(
+        default=True, description="the bars of |log Σs|; without them the minimum is a sum of 0 (bounded at log 1e-4)"
+    )
     entropy: bool = Field(default=True, description="the max(H(s) − C, 0) term")
     entropy_of: Literal["normalised", "raw"] = Field(default="normalised", description="H of s/Σs, or of s as it is")
 

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from reluformer.memory.config import PenaltyConfig
 
 LEAST_SUM = 1e-4
-"""Row sums below this count as this: |log Σs| of an all-zero row is |log 1e-4| ≈ 9.2, and no gradient exceeds 1e4."""
+"""Row sums below this count as this: log Σs of an all-zero row is log 1e-4 ≈ −9.2, and no gradient exceeds 1e4."""
 
 
 class RowSums(torch.autograd.Function):
@@ -53,7 +53,7 @@ class Penalty:
         loss = torch.zeros_like(total)
         log_total = total.clamp(min=LEAST_SUM).log()
         if self.config.normalisation:
-            loss = loss + log_total.abs()
+            loss = loss + (log_total.abs() if self.config.absolute else log_total)
         if self.config.entropy:
             if self.config.entropy_of == "raw":
                 entropy = -logs

@@ -63,6 +63,9 @@ class ModelConfig(Strict):
     dropout: float = Field(0.3, ge=0, lt=1)
     attention_dropout: float = Field(0.0, ge=0, lt=1, description="on the weights of sequence memories")
     activation_dropout: float = Field(0.0, ge=0, lt=1, description="on the weights of learned memories")
+    penalty_reduction: Literal["mean", "sum"] = Field(
+        "mean", description="over the memories that have a penalty; each memory's is a mean over its rows and heads"
+    )
     ffn: MemoryConfig = MemoryConfig(activation="relu")
     encoder_attention: MemoryConfig = MemoryConfig()
     decoder_attention: MemoryConfig = MemoryConfig()

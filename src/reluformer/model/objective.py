@@ -31,7 +31,8 @@ class Losses(NamedTuple):
 
     loss_sum: label-smoothed cross-entropy summed over the real target tokens, nats; carries the gradient.
     nll_sum: the same without smoothing; no gradient.
-    penalty: λ · Eq. 7, a mean over rows, heads and memories; 0 where no memory has it; carries the gradient.
+    penalty: λ · Eq. 7, a mean over rows and heads and the mean or sum over memories; 0 if none has it; carries the
+        gradient.
     tokens: N, the real target tokens, int.
     """
 

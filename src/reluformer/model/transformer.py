@@ -65,13 +65,14 @@ class Transformer(nn.Module):
     def forward_with_penalty(
         self, src: Tensor, src_mask: Tensor, tgt_in: Tensor, tgt_mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """`forward`, and λ · Eq. 7 as a scalar: the mean over all memories that have the penalty, 0 without any."""
+        """`forward`, and λ · Eq. 7 as a scalar: the mean or sum over the memories that have it, 0 without any."""
         penalties: list[Tensor] | None = [] if self.penalised else None
         source = self._encode(src, src_mask, penalties)
         hidden = self._decode(source, src_mask, tgt_in, tgt_mask, penalties)
         if not penalties:
             return hidden, torch.zeros((), dtype=torch.float32, device=hidden.device)
-        return hidden, torch.stack(penalties).mean()
+        stacked = torch.stack(penalties)
+        return hidden, stacked.sum() if self.config.penalty_reduction == "sum" else stacked.mean()
 
     def project(self, hidden: Tensor) -> Tensor:
         """hidden [..., E] -> logits [..., V]."""

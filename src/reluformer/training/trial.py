@@ -29,7 +29,7 @@ from reluformer.training.engine import build_engine, join_world
 
 VOCABULARY, PAIRS, LENGTH = 50, 8, 12
 RELU = MemoryConfig.model_validate(
-    {"activation": "relu-scaled", "options": {"gamma": 1.0}, "penalty": {"weight": 0.01, "margin": 0.7}}
+    {"activation": "relu-scaled", "options": {"gamma": 2.0}, "penalty": {"weight": 0.1, "margin": 0.7}}
 )
 MODEL = ModelConfig(
     encoder_layers=1,

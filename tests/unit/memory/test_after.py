@@ -24,6 +24,18 @@ def test_equals_its_equation():
                 assert y[b, i, d].item() == pytest.approx(norm.scale[d].item() * v / rms * gate, rel=1e-6)
 
 
+def test_starts_as_its_authors_start_it():
+    """Scale 1, gate U(±√(3/E)): TensorFlow's variance scaling, fan_avg, uniform, of a vector of E."""
+    torch.manual_seed(0)
+    norm = GatedRMSNorm(4096)
+    bound = math.sqrt(3 / 4096)
+    assert torch.equal(norm.scale, torch.ones(4096))
+    assert norm.gate.abs().max() <= bound
+    assert norm.gate.min() < -0.99 * bound and norm.gate.max() > 0.99 * bound
+    assert norm.gate.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05)
+    assert GatedRMSNorm(512).gate.abs().max().item() == pytest.approx(0.0765, abs=2e-3)
+
+
 def test_gradients():
     norm = GatedRMSNorm(3).double()
     x = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
@@ -41,4 +53,6 @@ def test_zero_stays_zero_and_finite(dtype):
 
 def test_statistics_are_in_single_precision():
     x = torch.full((1, 8), 1e4, dtype=torch.float16)
-    torch.testing.assert_close(GatedRMSNorm(8).half()(x), torch.ones(1, 8, dtype=torch.float16))
+    norm = GatedRMSNorm(8).half()
+    torch.nn.init.zeros_(norm.gate)
+    torch.testing.assert_close(norm(x), torch.full((1, 8), 0.5, dtype=torch.float16))

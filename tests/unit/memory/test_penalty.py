@@ -27,6 +27,12 @@ def test_hand_made_rows():
     assert penalty_of([2.0, 2.0, 0, 0], normalisation=False, margin=0.25) == pytest.approx(0.5 * math.log(2))
 
 
+def test_without_the_bars_the_first_term_is_the_logarithm_itself():
+    assert penalty_of([3.0, 0, 0, 0], absolute=False) == pytest.approx(math.log(3))
+    assert penalty_of([1 / 3, 0, 0, 0], absolute=False) == pytest.approx(-math.log(3))
+    assert penalty_of([1 / 3, 0, 0, 0], absolute=False, normalisation=False) == 0
+
+
 def test_entropy_of_raw_weights():
     raw = penalty_of([0.5, 0.5], normalisation=False, margin=0, entropy_of="raw")
     assert raw == pytest.approx(math.log(2))
@@ -38,6 +44,7 @@ def test_entropy_of_raw_weights():
 
 def test_an_all_zero_row_is_bounded_and_has_no_entropy():
     assert penalty_of([0.0, 0.0]) == pytest.approx(-math.log(LEAST_SUM))
+    assert penalty_of([0.0, 0.0], absolute=False) == pytest.approx(math.log(LEAST_SUM))
     assert penalty_of([0.0, 0.0], normalisation=False, margin=0) == 0
 
 
@@ -77,7 +84,9 @@ def test_row_sums_gradients():
     assert torch.autograd.gradcheck(RowSums.apply, (weights,))
 
 
-def test_zero_weights_have_finite_gradients():
-    weights = torch.zeros(1, 1, 2, 3, requires_grad=True)
-    Penalty(PenaltyConfig(weight=1.0))(weights, 3).backward()
-    assert weights.grad.isfinite().all()
+@pytest.mark.parametrize("absolute", [True, False])
+@pytest.mark.parametrize("weight", [0.0, 1e-6, 1e-30])
+def test_weights_near_zero_have_bounded_gradients(weight, absolute):
+    weights = torch.full((1, 1, 1, 3), weight, requires_grad=True)
+    Penalty(PenaltyConfig(weight=1.0, absolute=absolute))(weights, 3).backward()
+    assert weights.grad.isfinite().all() and weights.grad.abs().max() <= 1 / LEAST_SUM

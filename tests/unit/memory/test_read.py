@@ -94,7 +94,8 @@ def loop_penalty(weights, seen, config, rows):
             continue
         s = [weights[b, h, i, j].item() for j in seen[b][i]]
         total = sum(s)
-        loss = abs(math.log(max(total, 1e-4))) if config.normalisation else 0.0
+        log_total = math.log(max(total, 1e-4))
+        loss = (abs(log_total) if config.absolute else log_total) if config.normalisation else 0.0
         if config.entropy:
             p = s if config.entropy_of == "raw" else ([x / total for x in s] if total > 0 else [])
             entropy = -sum(x * math.log(x) for x in p if x > 0)
@@ -119,7 +120,9 @@ def test_equals_loops(name, rows, slots, kind):
     assert fused.weights is None and fused.penalty is None
 
 
-@pytest.mark.parametrize("part", [{}, {"entropy": False}, {"normalisation": False}, {"entropy_of": "raw"}])
+@pytest.mark.parametrize(
+    "part", [{}, {"entropy": False}, {"normalisation": False}, {"entropy_of": "raw"}, {"absolute": False}]
+)
 @pytest.mark.parametrize("name", ["relu", "relu-scaled", "softmax"])
 def test_penalty_equals_loops(name, part):
     config = PenaltyConfig(weight=0.3, margin=0.5, **part)
@@ -139,7 +142,7 @@ def test_gradients(name, kind):
     assert torch.autograd.gradcheck(lambda q, k, v, *_: read(q, k, v, built, visible, scale=0.4).output, inputs)
 
 
-@pytest.mark.parametrize("part", [{}, {"entropy_of": "raw"}])
+@pytest.mark.parametrize("part", [{}, {"entropy_of": "raw"}, {"absolute": False}])
 @pytest.mark.parametrize("name", ["relu-scaled-learned", "relu", "softmax"])
 def test_gradients_with_the_penalty(name, part):
     built, (visible, _) = activation(name), visible_slots("ragged", 3, 4)

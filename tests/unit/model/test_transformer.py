@@ -105,15 +105,16 @@ def test_checkpointed_activations_give_identical_gradients(make_model, sentences
         assert gradient is None or torch.equal(gradient, recomputed[name]), name
 
 
-def test_penalty_is_the_mean_of_lambda_times_equation_7_over_all_memories(make_model, sentences):
-    model = make_model("reluformer")
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_penalty_is_lambda_times_equation_7_meaned_or_summed_over_all_memories(make_model, sentences, reduction):
+    model = make_model("reluformer", penalty_reduction=reduction)
     penalties = []
     for place in model.places():
         if place.memory.penalty is not None:
             place.memory.register_forward_hook(lambda m, i, out: penalties.append(out.penalty))
     _, penalty = model.forward_with_penalty(*sentences.inputs)
     assert len(penalties) == 6
-    torch.testing.assert_close(penalty, torch.stack(penalties).mean())
+    torch.testing.assert_close(penalty, sum(penalties) / (len(penalties) if reduction == "mean" else 1))
     assert make_model("transformer").forward_with_penalty(*sentences.inputs)[1] == 0
 
 

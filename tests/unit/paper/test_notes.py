@@ -46,8 +46,8 @@ def test_real_lengths_stand_beside_each_l(make):
 def test_the_answer_is_computed(make):
     made = make(seeds=[1, 2])
     best = {"0.25": 20.0, "0.5": 24.0, "1": 25.0, "2": 24.9, "learned": 22.0}
-    for run in made.experiment.study_runs("gamma"):
-        value = run.system.split("gamma=")[1].split("+")[0]
+    for run, point in made.experiment.study_points("gamma").items():
+        value = str(point.values[0])
         if value == "4":
             made.write(run, diverged=True)
         elif value != "0.5":

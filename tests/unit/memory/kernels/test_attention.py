@@ -79,7 +79,7 @@ def gradients(name, monkeypatch, activation, visible, penalty, rows, dropout=0.0
     return [reading.output.detach(), *([] if penalty is None else [reading.penalty.detach()]), *grads]
 
 
-@pytest.mark.parametrize("penalised", [False, True])
+@pytest.mark.parametrize("penalised", [None, {}, {"absolute": False}, {"entropy_of": "raw"}])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize(
     "built", [ReLU(3), ScaledReLU(3, 0.5), ScaledReLU(3, "learned")], ids=["relu", "γ", "γ learned"]
@@ -88,10 +88,10 @@ def gradients(name, monkeypatch, activation, visible, penalty, rows, dropout=0.0
 def test_a_read_is_the_same_as_with_its_weights(name, built, causal, penalised, monkeypatch):
     keys = torch.arange(14)[None] < torch.tensor([[14], [6]])
     visible, rows = Visible(14, keys, causal), torch.arange(9)[None] < torch.tensor([[9], [4]])
-    penalty = Penalty(PenaltyConfig(weight=1.0)) if penalised else None
+    penalty = None if penalised is None else Penalty(PenaltyConfig(weight=1.0, **penalised))
     ours = gradients(name, monkeypatch, built, visible, penalty, rows)
     theirs = gradients("reference", monkeypatch, built, visible, penalty, rows)
-    assert len(ours) == len(theirs) == 4 + penalised + len(list(built.parameters()))
+    assert len(ours) == len(theirs) == 4 + (penalty is not None) + len(list(built.parameters()))
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
