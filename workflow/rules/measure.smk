@@ -1,5 +1,5 @@
-# Speed and memory of a study's systems by length: one job that has the machine, or one GPU, for itself. On a CPU it computes
-# with one thread, as a training does: two that wait for each other measure whatever else the machine does.
+# Speed and memory of a study's systems by length: one job, which has a GPU for itself. On a CPU it computes with one thread, as a
+# training does, and counts processor time: other jobs beside it hardly show.
 
 MEASURING = measuring_plan(EXPERIMENT)
 
@@ -9,7 +9,6 @@ rule measure:
         "results/paper/measured.json",
     log:
         "logs/measure.log",
-    threads: 16  # or as many as there are: nothing runs beside it
     resources:
         gpu=1,
         nodes=1,

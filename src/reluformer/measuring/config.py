@@ -13,5 +13,5 @@ class MeasuringConfig(Strict):
     lengths: list[int] = Field(min_length=1, description="tokens of every source and every target, ascending")
     rounds: int = Field(5, ge=1, description="times that every point is measured")
     batch_tokens: int = Field(4096, ge=1, description="target tokens of an update; a longer sentence is alone in it")
-    seconds: float = Field(1.0, gt=0, description="least time of the updates that are timed")
+    seconds: float = Field(1.0, gt=0, description="least time of the updates, and of the searches, that are timed")
     limit: float = Field(120.0, gt=0, description="seconds after which training or decoding at a point is too slow")

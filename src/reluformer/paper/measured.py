@@ -77,6 +77,8 @@ def measured_note(results: Path) -> list[str]:
         return ["Speed and memory are not measured yet."]
     machine, settings = content["machine"], content["settings"]
     device = machine["gpus"][0] if machine["gpus"] else f"{machine['cpu']}, threads: {content['threads']}"
+    if not machine["gpus"] and content["threads"] == 1:
+        device += " (processor time)"
     return [
         f"Speed and memory: {device}, torch {content['versions']['torch']}; random weights, batches of the dataset's "
         f"dimensions, {settings['batch_tokens']:,} tokens an update, systems in turn within each of "

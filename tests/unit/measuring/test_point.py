@@ -36,7 +36,7 @@ def test_a_search_puts_out_as_many_tokens_as_the_source_has(small_run):
 
 
 def test_speeds_are_tokens_by_seconds(small_run, monkeypatch):
-    monkeypatch.setattr(measuring, "median_seconds", lambda run, least, device: run() or 0.5)
+    monkeypatch.setattr(measuring, "median_seconds", lambda run, least, device, calls=2: run() or 0.5)
     point = Point(small_run(), 12, SETTINGS, CPU)
     before = [parameter.detach().clone() for parameter in point.model.parameters()]
     values = point.train()
@@ -45,9 +45,7 @@ def test_speeds_are_tokens_by_seconds(small_run, monkeypatch):
     assert values["training_memory"] >= 0
     for parameter, old in zip(point.model.parameters(), before, strict=True):
         torch.testing.assert_close(parameter.detach(), old)
-    times = iter([10.0, 12.0])
-    monkeypatch.setattr(time, "perf_counter", lambda: next(times))
-    assert point.decode() == {"decoding_speed": 4 * 12 / 2}
+    assert point.decode() == {"decoding_speed": 4 * 12 / 0.5}
 
 
 def test_memory_is_what_is_taken_and_given_back():
@@ -60,10 +58,19 @@ def test_memory_is_what_is_taken_and_given_back():
     assert taken() < 8 * 2**20
 
 
-def test_a_time_is_the_median_of_several(monkeypatch):
-    clock = iter([0.0, 1.0, 1.0, 10.0, 10.0, 12.0])
-    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+@pytest.mark.parametrize(("threads", "clock"), [(1, "process_time"), (2, "perf_counter")])
+def test_a_time_is_the_median_of_several(threads, clock, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    ticks = iter([0.0, 1.0, 1.0, 10.0, 10.0, 12.0])
+    monkeypatch.setattr(time, clock, lambda: next(ticks))
     assert median_seconds(lambda: None, 11.0, CPU) == 2.0
+
+
+def test_a_long_search_is_timed_once(monkeypatch):
+    ticks = iter([0.0, 3.0])
+    monkeypatch.setattr(time, "process_time", lambda: next(ticks))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert median_seconds(lambda: None, 1.0, CPU, calls=1) == 3.0
 
 
 def test_the_peak_of_matrix_products():

@@ -54,6 +54,13 @@ def test_the_table_has_medians_and_says_what_did_not_end(measured):
     assert "| 103 ±" in text.replace(".0 ±", " ±") and "too slow" in text and "a processor" in text
 
 
+@pytest.mark.parametrize(("threads", "said"), [(1, True), (2, False)])
+def test_one_thread_counts_processor_time(measured, threads, said):
+    path = measured_file(measured.results)
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "threads": threads}), encoding="utf-8")
+    assert ("processor time" in measured_note(measured.results)[0]) == said
+
+
 def test_the_raw_table_calls_a_median_a_median(measured):
     build_study(measured.experiment, STUDY, measured.results)
     rows = read_csv(measured.results / "paper" / "tables" / f"{STUDY}.csv")
