@@ -141,7 +141,9 @@ class Experiment:
         self.studies = self._read_studies()
         self._names: dict[tuple[str, str], str] = {}
         self._points = {study: self._expand(study) for study in self.studies}
-        self._resolved = {run: self.resolve(run) for points in self._points.values() for run in points}
+        self._resolved: dict[Run, RunConfig] = {}
+        for run in itertools.chain.from_iterable(self._points.values()):
+            self._add(run)
 
     @classmethod
     def from_files(cls, *files: str | Path, folder: str | Path | None = None) -> Experiment:
@@ -166,8 +168,15 @@ class Experiment:
 
     @property
     def runs(self) -> dict[Run, RunConfig]:
-        """Every run that some study needs, each once."""
+        """Every run that some study needs, each once; a run that another starts from comes before it."""
         return self._resolved
+
+    def _add(self, run: Run) -> None:
+        if run not in self._resolved:
+            config = self.resolve(run)
+            if config.training.start_from is not None:
+                self._add(Run.parse(config.training.start_from))
+            self._resolved[run] = config
 
     def study_runs(self, study: str) -> list[Run]:
         """The runs of one study, in the order of its table."""
@@ -199,13 +208,17 @@ class Experiment:
 
     def resolve(self, run: Run) -> RunConfig:
         """The full configuration of a run from its three names. Raises `SettingsError`."""
+        return self._resolve(run, ())
+
+    def _resolve(self, run: Run, before: tuple[Run, ...]) -> RunConfig:
+        """before: the runs that start from this one, directly or not."""
         canonical = self.canonical(run.dataset, run.system)
         if run.system != canonical:
             right = run._replace(system=canonical)
             raise SettingsError(f"run {run.path}: this run is named {right.path}; ask for it by that name")
         dataset = self.dataset(run.dataset)
         base, changes = split_system(run.system)
-        return RunConfig(
+        config = RunConfig(
             dataset=run.dataset,
             system=run.system,
             seed=run.seed,
@@ -213,6 +226,30 @@ class Experiment:
             tgt=dataset.tgt,
             **self._parsed(run.dataset, base, changes),
         )
+        if config.training.start_from is None:
+            return config
+        start = self._start_of(run, config.training.start_from, (*before, run))
+        return config.model_copy(update={"training": config.training.model_copy(update={"start_from": start.path})})
+
+    def _start_of(self, run: Run, start_from: str, before: tuple[Run, ...]) -> Run:
+        """The run whose weights `run` begins with, checked. Raises `SettingsError`."""
+        where = f"run {run.path}: training.start_from: {start_from!r}"
+        corpus, _ = split_dataset(run.dataset)
+        base, changes = split_system(run.system)
+        changes.pop("recipe", None)
+        own = {"dataset": corpus, "system": join_system(base, changes), "seed": run.seed}
+        try:
+            start = Run.parse(start_from.format(**own))
+        except (KeyError, IndexError, ValueError) as error:
+            reason = error if isinstance(error, SettingsError) else "known are {dataset}, {system} and {seed}"
+            raise SettingsError(f"{where}: {reason}") from None
+        if split_dataset(start.dataset)[0] != corpus:
+            raise SettingsError(f"{where}: a run starts from one of its own corpus, {corpus}: others have other words")
+        start = start._replace(system=self.canonical(start.dataset, start.system))
+        if start in before:
+            raise SettingsError(f"{where}: {' starts from '.join(step.path for step in (*before, start))}")
+        self._resolve(start, before)
+        return start
 
     def canonical(self, dataset: str, system: str) -> str:
         """The one name of a system with changes on a dataset: `reluformer+gamma=1.0` is `reluformer` where γ is 1
@@ -356,7 +393,7 @@ class Experiment:
         dataset = self.dataset_name(study)
         segments = self.datasets[dataset].corpus.segments
         views = [dataset]
-        if segments is not None:
+        if segments is not None and (study.packing or study.lengths):
             packings, lengths = study.packing or segments.packing[:1], study.lengths or segments.lengths
             views = [f"{dataset}@{packing}-{length}" for packing in packings for length in lengths]
         recipe = {"recipe": study.recipe} if study.recipe in self.datasets[dataset].recipes else {}

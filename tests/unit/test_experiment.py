@@ -210,6 +210,47 @@ def test_a_dataset_may_be_a_file_of_ones_own(folder, tmp_path):
     assert experiment.study_runs("ffn")[0] == Run("mine", "transformer", 1)
 
 
+def starting(folder, edit, value="{dataset}/{system}/seed{seed}"):
+    recipes = {"scratch": {}, "from-sentences": {"training": {"start_from": value, "updates": 5}}}
+    edit(folder / "datasets" / "papers.yaml", "recipes", value=recipes)
+    edit(folder / "studies.yaml", "length", "vary", value={"recipe": ["scratch", "from-sentences"]})
+    return Experiment(CONFIG, folder)
+
+
+def test_a_run_starts_from_another_which_becomes_a_run_of_the_experiment(folder, edit):
+    experiment = starting(folder, edit)
+    names = [run.system for run in experiment.study_runs("length") if run.seed == 1]
+    assert names == ["reluformer", "reluformer+recipe=from-sentences"] * 2
+    run = Run("papers@across-64", "reluformer+gamma=7+recipe=from-sentences", 2)
+    assert experiment.resolve(run).training.start_from == "papers/reluformer+gamma=7/seed2"
+    runs = list(experiment.runs)
+    start = runs.index(Run("papers", "reluformer", 1))
+    assert start < runs.index(Run("papers@across-64", "reluformer+recipe=from-sentences", 1))
+    assert experiment.runs[runs[start]].training.start_from is None
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("{datset}/{system}/seed{seed}", "known are {dataset}, {system} and {seed}"),
+        ("{dataset}/{system}", "a run is named DATASET/SYSTEM/seedN"),
+        ("pairs/{system}/seed{seed}", "a run starts from one of its own corpus, papers"),
+        ("{dataset}@across-64/{system}+recipe=from-sentences/seed{seed}", "starts from"),
+        ("{dataset}/transfomer/seed1", "unknown system; did you mean 'transformer'"),
+    ],
+)
+def test_a_run_to_start_from_is_checked_before_anything_runs(folder, edit, value, message):
+    with pytest.raises(SettingsError) as caught:
+        starting(folder, edit, value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_study_of_documents_without_lengths_is_of_their_sentences(folder, edit):
+    edit(folder / "studies.yaml", "length", "lengths", value=[])
+    edit(folder / "studies.yaml", "length", "packing", value=[])
+    assert {run.dataset for run in Experiment(CONFIG, folder).study_runs("length")} == {"papers"}
+
+
 def test_summary_counts_runs_of_each_system_on_each_dataset(folder):
     lines = Experiment(CONFIG, folder).summary().splitlines()
     row = next(line.split() for line in lines if line.startswith("reluformer"))

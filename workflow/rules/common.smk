@@ -79,6 +79,13 @@ def resolve(wildcards):
     return EXPERIMENT.resolve(Run(wildcards.dataset, wildcards.system, int(wildcards.seed)))
 
 
+def start_of(wildcards):
+    """The model that a training begins with: of another run, or [] for random weights."""
+    start = resolve(wildcards).training.start_from
+    files = ("model.safetensors", "config.yaml", "summary.json")
+    return [f"results/runs/{start}/{file}" for file in files] if start else []
+
+
 def view(dataset):
     """The folder with a dataset's token store: the corpus's own, or that of one segmentation."""
     return f"results/corpora/{dataset.replace('@', '/')}"

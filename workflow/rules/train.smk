@@ -5,6 +5,7 @@
 rule train:
     input:
         lambda wildcards: f"{view(wildcards.dataset)}/statistics.json",
+        start_of,
     output:
         "results/runs/{dataset}/{system}/seed{seed}/model.safetensors",
         "results/runs/{dataset}/{system}/seed{seed}/config.yaml",

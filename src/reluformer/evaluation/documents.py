@@ -30,6 +30,11 @@ def read_segments(path: Path) -> list[Segment]:
         return [Segment(row["document"], int(row["first"]), int(row["count"])) for row in rows]
 
 
+def sentence_segments(names: Sequence[str]) -> list[Segment]:
+    """Every sentence of a split as a segment of its own, from the name of each sentence's document."""
+    return [Segment(name, first, 1) for first, name in enumerate(names)]
+
+
 def join_documents(segments: Sequence[Segment], lines: Sequence[str]) -> list[str]:
     """One line per document: the lines of its segments joined, in order.
 

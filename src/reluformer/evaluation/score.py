@@ -12,7 +12,7 @@ from reluformer.evaluation.bleu import Counts, chrf, count, summarise, tokenized
 from reluformer.evaluation.buckets import TOKENS, WORDS, describe_lengths, score_buckets
 from reluformer.evaluation.config import COUNTS
 from reluformer.evaluation.detokenise import detokenise_all
-from reluformer.evaluation.documents import Segment, read_segments, score_documents
+from reluformer.evaluation.documents import Segment, read_segments, score_documents, sentence_segments
 from reluformer.files import replace, write_json
 from reluformer.run import RunConfig, split_dataset
 from reluformer.settings import SettingsError
@@ -27,6 +27,9 @@ class References(NamedTuple):
     tokenised: list[str]
     source: list[str]
     segments: list[Segment] | None
+    """What is translated at a time in a document view; None: sentences."""
+    documents: list[Segment] | None
+    """The segments, or of a document corpus without a view its sentences; None: there are no documents."""
     lowercase: bool
     truecase: bool
 
@@ -105,8 +108,8 @@ def score(
         "lengths": describe_lengths(lengths, limit),
         "unit": "words" if segments is None else "subword tokens",
     }
-    if segments is not None:
-        documents, counts["d_bleu"] = score_documents(segments, texts, references.raw, lowercase)
+    if references.documents is not None:
+        documents, counts["d_bleu"] = score_documents(references.documents, texts, references.raw, lowercase)
         metrics |= documents
     return scores, counts
 
@@ -116,11 +119,16 @@ def read_references(corpora: Path, dataset: str, src: str, tgt: str) -> Referenc
     base, view = split_dataset(dataset)
     folder = corpora / base
     prepared = _json(folder / "provenance.json")["configuration"]
+    segments = read_segments(folder / view / f"{SPLIT}.segments.tsv") if view else None
+    documents = segments
+    if documents is None and prepared.get("documents"):
+        documents = sentence_segments(read_lines(folder / f"{SPLIT}.documents.txt"))
     references = References(
         raw=read_lines(folder / "raw" / f"{SPLIT}.{tgt}"),
         tokenised=read_lines(folder / f"{SPLIT}.tok.{tgt}"),
         source=read_lines(folder / f"{SPLIT}.tok.{src}"),
-        segments=read_segments(folder / view / f"{SPLIT}.segments.tsv") if view else None,
+        segments=segments,
+        documents=documents,
         lowercase=prepared["lowercase"],
         truecase=prepared["truecase"],
     )

@@ -125,6 +125,7 @@ def collect(
         folder = results / "corpora" / name
         for file in CORPUS_FILES:
             take(f"results/corpora/{name}/{file}", folder / file)
+        take(f"results/corpora/{name}/test.documents.txt", folder / "test.documents.txt")
         for path in sorted(folder.glob("*/test.segments.tsv")):
             take(f"results/corpora/{name}/{path.parent.name}/{path.name}", path)
         if dataset.redistribute or references:

@@ -66,7 +66,9 @@ class StudyConfig(Strict):
         default_factory=dict,
         description="a grid of changes, e.g. {gamma: [0.5, 1]}; each point is a run of its own",
     )
-    packing: list[Literal["within", "across"]] = Field(default=[], description="document datasets: packings to use")
+    packing: list[Literal["within", "across"]] = Field(
+        default=[], description="document datasets: packings to use; with neither packing nor lengths, single sentences"
+    )
     lengths: list[int] = Field(default=[], description="document datasets: segment lengths L to use")
     recipe: str | None = Field(None, description="a named recipe of the dataset; one without it trains plainly")
     seeds: list[int] | None = Field(None, description="none: config.yaml's seeds")

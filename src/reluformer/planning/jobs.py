@@ -57,8 +57,11 @@ def list_jobs(experiment: Experiment) -> list[Job]:
         return add("pack", name, after=(prepared,)) if view else prepared
 
     def of_run(step: str, run: Run) -> str:
-        before = of_run(BEFORE[step], run) if step in BEFORE else dataset(run.dataset)
-        return add(step, run.path, run, (before,))
+        if step in BEFORE:
+            return add(step, run.path, run, (of_run(BEFORE[step], run),))
+        start = experiment.resolve(run).training.start_from
+        after = (dataset(run.dataset), *([of_run("train", Run.parse(start))] if start else []))
+        return add(step, run.path, run, after)
 
     def of_files(paths: list[str]) -> tuple[str, ...]:
         found: dict[str, None] = {}

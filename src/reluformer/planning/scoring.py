@@ -42,7 +42,7 @@ def time_scoring(config: RunConfig) -> Scoring:
     texts = [rng.choice(words, length).tolist() for length in rng.integers(5, 30, LINES)]
     lines = [" ".join(text) for text in texts]
     entries = [{"index": at, "sentences": [" ".join(text[:-1])]} for at, text in enumerate(texts)]
-    references = References(lines, lines, lines, None, lowercase=True, truecase=False)
+    references = References(lines, lines, lines, None, None, lowercase=True, truecase=False)
     plain = config.model_copy(update={"dataset": split_dataset(config.dataset)[0]})
     begin = time.process_time()
     _, counts = score(entries, references, plain)

@@ -12,6 +12,11 @@ from reluformer.settings import Strict
 class TrainingConfig(Strict):
     """The recipe of one run; the defaults are the common IWSLT14 De-En recipe."""
 
+    start_from: str | None = Field(
+        None,
+        description="begin with the weights of another run, DATASET/SYSTEM/seedN; {dataset}, {system} and {seed} are "
+        "the run's own, without segmentation and recipe. The optimiser and the schedule begin anew",
+    )
     updates: int = Field(50_000, ge=1, description="optimizer updates")
     batch_tokens: int = Field(4096, ge=1, description="target tokens an update sees, over all processes")
     accumulation: int = Field(1, ge=1, description="gradient accumulation steps of one update")

@@ -31,7 +31,7 @@ from reluformer.model.transformer import Transformer
 from reluformer.run import RunConfig
 from reluformer.settings import SettingsError
 from reluformer.training.checkpoints import Checkpoints, open_folder
-from reluformer.training.data import TrainingData, open_data
+from reluformer.training.data import TrainingData, load_start, open_data, start_folder
 from reluformer.training.engine import World, build_engine, join_world
 from reluformer.training.errors import Interrupted, TrainingError
 from reluformer.training.finish import write_outputs
@@ -81,6 +81,8 @@ def work(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, signals
     log = RunLog(own, config.updates, active=world.first)
     torch.manual_seed(run.seed)
     objective = Objective(Transformer(run.model), config.label_smoothing)
+    if (start := start_folder(corpora, run)) is not None:
+        load_start(objective.model, run, data, start)
     objective.model.checkpoint_activations = config.activation_checkpointing
     tensorboard = checkpoints / "tensorboard" if config.tensorboard else None
     engine = build_engine(objective, config, world, tensorboard)

@@ -120,6 +120,19 @@ def test_a_document_view_has_document_scores(tmp_path):
     assert found["lengths"] == {"mean": 30.5, "median": 30.5, "p90": 31, "max": 31, "share_half": 0.0}
 
 
+def test_single_sentences_of_a_document_corpus_have_document_scores(tmp_path):
+    corpora = corpus(tmp_path / "corpora")
+    provenance = {"configuration": {"lowercase": True, "truecase": False, "documents": True}}
+    (corpora / "D" / "provenance.json").write_text(json.dumps(provenance), encoding="utf-8")
+    (corpora / "D" / "test.documents.txt").write_text("a\na\nb\n", encoding="utf-8")
+    folder = run(tmp_path / "run", "D", [[sentence] for sentence in TOKENISED])
+    score_run(folder, corpora)
+    found = scores_of(folder)
+    assert found["unit"] == "words" and found["metrics"]["d_bleu"]["score"] == pytest.approx(100)
+    with np.load(folder / "counts.npz") as counts:
+        assert {kind: len(rows) for kind, rows in counts.items()} == {"bleu": 3, "tokenized_bleu": 3, "d_bleu": 2}
+
+
 def test_a_diverged_run_has_scores_without_content(tmp_path):
     folder = run(tmp_path / "run", "D", [], status="diverged")
     score_run(folder, tmp_path / "no corpora needed")

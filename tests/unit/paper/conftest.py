@@ -213,7 +213,11 @@ def dataset(title: str, segments: dict[str, Any] | None) -> dict[str, Any]:
         "tgt": "en",
         "corpus": corpus,
         "training": {"updates": 500},
-        "recipes": {"sweep": {"training": {"updates": 200}}},
+        "recipes": {
+            "sweep": {"training": {"updates": 200}},
+            "scratch": {},
+            "from-sentences": {"training": {"start_from": "{dataset}/{system}/seed{seed}"}},
+        },
     }
 
 

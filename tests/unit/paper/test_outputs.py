@@ -59,8 +59,8 @@ def test_maps_need_one_run_of_their_systems_on_the_longest_segments(make):
     experiment = make(seeds=[1, 2], studies={"distance": {"lengths": [64, 128], "packing": ["within"]}}).experiment
     maps = [path for path in study_inputs(experiment, "distance") if path.endswith("attention.npz")]
     assert maps == [
-        "results/runs/some-documents@within-128/transformer/seed1/attention.npz",
-        "results/runs/some-documents@within-128/reluformer/seed1/attention.npz",
+        "results/runs/some-documents@within-128/transformer+recipe=from-sentences/seed1/attention.npz",
+        "results/runs/some-documents@within-128/reluformer+recipe=from-sentences/seed1/attention.npz",
     ]
 
 

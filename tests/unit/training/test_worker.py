@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 
 import pytest
 from safetensors.numpy import load_file
 
+from reluformer.model.transformer import Transformer
 from reluformer.run import RunConfig
 from reluformer.settings import SettingsError
+from reluformer.training.data import load_start, open_data
 from reluformer.training.worker import with_vocabulary
 
 GOLDEN = [4.27833, 3.77306, 3.57506, 3.57723, 3.54986, 3.54817, 3.45534, 3.56183]
@@ -109,3 +113,44 @@ def test_mistakes_are_one_line(training, toy_run, tmp_path):
     assert lost.messages().startswith("error: ") and len(lost.messages().splitlines()) == 1
     with pytest.raises(SettingsError, match="the corpus has 7 subwords"):
         with_vocabulary(with_vocabulary(toy_run, 40), 7)
+
+
+def test_a_training_starts_from_the_weights_of_another(training, corpora):
+    first = training("first", dropout=0.0).finish()
+    runs = corpora.parent / "runs"
+    start = runs / "toy" / "start" / "seed1"
+    shutil.copytree(first.output, start)
+    second = training("second", dropout=0.0, start_from="toy/start/seed1", learning_rate=1e-9, log_every=1, updates=2)
+    second.finish()
+    assert second.log("train")[0]["loss"] < GOLDEN[-1] + 0.2 < GOLDEN[0]
+    assert second.summary()["data"]["runs/toy/start/seed1/model.safetensors"]
+    learnt = load_file(start / "model.safetensors")
+    assert all(
+        abs(learnt[name] - kept).max() < 1e-6 for name, kept in load_file(second.output / "model.safetensors").items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"status": "diverged"}, "its status is diverged; a training cannot start from it"),
+        ({"data": {"toy/subword.model": "another"}}, "trained with another toy/subword.model"),
+        ({}, "a training starts from a model of the same systems and sizes"),
+        (None, "starts from this run, which has not been trained"),
+    ],
+)
+def test_a_run_that_does_not_fit_is_no_start(training, corpora, tmp_path, change, message):
+    run = training("second", start_from="toy/other/seed1").run
+    other = tmp_path / "runs" / "toy" / "other" / "seed1"
+    (tmp_path / "corpora").symlink_to(corpora)
+    if change is not None:
+        first = training("first", updates=1, average_last=1).finish()
+        shutil.copytree(first.output, other)
+        summary = other / "summary.json"
+        summary.write_text(json.dumps({**json.loads(summary.read_text()), **change}))
+    if change == {}:
+        run = run.model_copy(update={"model": run.model.model_copy(update={"slots": 32})})
+    with pytest.raises(SettingsError, match=message):
+        data = open_data(tmp_path / "corpora", run)
+        run = with_vocabulary(run, data.train.vocabulary)
+        load_start(Transformer(run.model), run, data, other)
