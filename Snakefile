@@ -6,7 +6,11 @@
 #   snakemake -n                                                       what would be done
 
 
-configfile: "config/config.yaml"
+# That of the working folder, if it has one of its own (`-d`, a module), else the one beside this file.
+CONFIG = "config" if os.path.isfile("config/systems.yaml") else os.path.join(workflow.current_basedir, "config")
+
+
+configfile: os.path.join(CONFIG, "config.yaml")
 
 
 include: "workflow/rules/common.smk"

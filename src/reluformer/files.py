@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -48,3 +49,12 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, data: Any) -> None:
     """`data` as JSON, whole or not at all. Raises `ValueError` for NaN and infinity."""
     write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_by_content(folder: Path, data: Any, write: bool = True) -> Path:
+    """Writes `data` as JSON into a file that is named by its content; without `write`, only returns the path."""
+    text = json.dumps(data, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    if write and not path.is_file():
+        write_text(path, text)
+    return path

@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from reluformer.files import replace, write_json, write_text
+from reluformer.files import replace, write_by_content, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -42,3 +42,11 @@ def test_a_file_is_as_readable_as_the_umask_says(tmp_path):
     finally:
         os.umask(before)
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_file_by_content_is_named_by_nothing_else(tmp_path):
+    path = write_by_content(tmp_path, {"b": 1, "a": "ä"}, write=False)
+    assert not path.exists() and not any(tmp_path.iterdir())
+    assert write_by_content(tmp_path, {"a": "ä", "b": 1}) == path
+    assert json.loads(path.read_text(encoding="utf-8")) == {"a": "ä", "b": 1}
+    assert write_by_content(tmp_path, {"a": "ä", "b": 2}) != path

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 from reluformer.watching.snakelog import last_line, newest_log, read_log
 
-STEP = "#!/bin/sh\necho starting >&2\necho 'reluformer: numbers.fi: no route to host' >&2\nexit 2\n"
+SAID = "reluformer: numbers.fi: not fetched; it has no URL; put the file numbers.fi into a folder"
 
 
-def test_a_failed_job_is_seen_with_its_log_and_what_it_said(smoke_project, tmp_path):
+def test_a_failed_job_is_seen_with_its_log_and_what_it_said(smoke_project):
     project = smoke_project()
-    step = tmp_path / "reluformer"
-    step.write_text(STEP)
-    step.chmod(0o755)
-    path = f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    command = ["timeout", "-k", "5", "60", "snakemake", "--cores", "2", "--retries", "0"]
-    command += ["--configfile", "smoke/smoke.yaml", "--", "resources/numbers.fi", "resources/numbers.pt"]
-    ended = subprocess.run(
-        command, cwd=project.folder, env={**os.environ, "PATH": path}, capture_output=True, text=True
-    )
+    wanted = ("resources/numbers.fi", "resources/numbers.pt")
+    ended = project.snakemake("--retries", "0", "--configfile", "smoke/smoke.yaml", "--", *wanted, timeout=60)
     assert ended.returncode == 1
+    assert f"fetch numbers.fi failed; the end of logs/fetch/numbers.fi.log:\n  | {SAID}" in ended.stdout
+    assert "start the same command again" in ended.stdout and "{" not in ended.stdout  # no settings
 
     log = read_log(newest_log(project.folder))
     assert log.running == {}
     failed = {(job.rule, job.about, job.log): again for job, again in log.failed.values()}
     assert failed == {("fetch", name, f"logs/fetch/{name}.log"): False for name in ("numbers.fi", "numbers.pt")}
-    assert last_line(project.folder / "logs/fetch/numbers.fi.log") == "reluformer: numbers.fi: no route to host"
+    assert last_line(project.folder / "logs/fetch/numbers.fi.log").startswith(SAID)
 
     command = [sys.executable, "-m", "reluformer.cli", "watch", "--once", "--config", "smoke/smoke.yaml"]
     seen = subprocess.run(command, cwd=project.folder, capture_output=True, text=True, timeout=60)
     lines = [" ".join(line.split()) for line in seen.stdout.splitlines()]
-    assert "fetch numbers.fi logs/fetch/numbers.fi.log reluformer: numbers.fi: no route to host" in lines, seen
+    assert any(line.startswith(f"fetch numbers.fi logs/fetch/numbers.fi.log {SAID[:40]}") for line in lines), seen

@@ -15,7 +15,7 @@ rule analyse:
         gpu=1,
         nodes=1,
     shell:
-        "reluformer analyse results/runs/{wildcards.dataset}/{wildcards.system}/seed{wildcards.seed} > {log:q} 2>&1"
+        step("analyse results/runs/{wildcards.dataset:q}/{wildcards.system:q}/seed{wildcards.seed} > {log:q} 2>&1")
 
 
 rule variance_law:
@@ -24,4 +24,4 @@ rule variance_law:
     log:
         "logs/variance_law.log",
     shell:
-        "reluformer variance-law --output {output:q} > {log:q} 2>&1"
+        step("variance-law --output {output:q} > {log:q} 2>&1")

@@ -3,22 +3,29 @@
 import json
 import os
 import shlex
-import shutil
 import signal
 import sys
 
-from filelock import FileLock, Timeout
-
 from reluformer.experiment import Experiment
+from reluformer.files import write_by_content
 from reluformer.measuring.plan import measuring_plan
 from reluformer.guard import refusal
 from reluformer.paper.comparisons import compared_runs
 from reluformer.paper.outputs import claims_inputs, claims_outputs, significance_inputs, study_inputs, study_outputs
 from reluformer.run import Run
-from reluformer.settings import SettingsError
+from reluformer.settings import SettingsError, merge, read_yaml
+from reluformer.watching.failures import explain_failures
+
+CONFIG = os.path.relpath(CONFIG)
+CONFIG_NAME = os.path.relpath([*workflow.configfiles, "config"][0])  # a module's may come from no file
+
+STEP = ["reluformer.cli"]
+SNAKEMAKE = ["snakemake", "--snakefile", os.path.relpath(os.path.join(workflow.current_basedir, "../../Snakefile"))]
 
 try:
-    EXPERIMENT = Experiment(config, folder="config", name=os.path.relpath(workflow.configfiles[0]))
+    if workflow.modifier.skip_configfile:  # a module's `config:`, which goes over the file as a --configfile does
+        config = merge(read_yaml(Path(CONFIG, "config.yaml")), config)
+    EXPERIMENT = Experiment(config, folder=CONFIG, name=CONFIG_NAME)
     STUDY_INPUTS = {study: study_inputs(EXPERIMENT, study) for study in EXPERIMENT.studies}
     CLAIMS_INPUTS = claims_inputs(EXPERIMENT)
 except SettingsError as error:
@@ -30,21 +37,14 @@ PARTIAL = EXPERIMENT.config.partial
 if config.get("archives"):
     os.environ.update(RELUFORMER_ARCHIVES=os.path.abspath(config["archives"]))
 
+if workflow.modifier.is_main_snakefile():
+    os.environ.update(PYTHONSAFEPATH="1")  # of jobs, which a cluster starts by `python -m snakemake`: see `step`
+
 # SLURM's warning before the time limit is for the training; Snakemake, beside it in the job, would die of it.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 if workflow.is_main_process:
     print(EXPERIMENT.summary(), file=sys.stderr)
-
-# Snakemake's lock on this folder outlives a Snakemake that was killed; this one does not, so it tells the two apart.
-RUNNING = FileLock(".snakemake/running.lock", timeout=0)
-if workflow.is_main_process and not workflow.dryrun:
-    try:
-        os.makedirs(".snakemake", exist_ok=True)
-        RUNNING.acquire()
-        shutil.rmtree(".snakemake/locks", ignore_errors=True)
-    except Timeout:
-        pass  # another Snakemake runs here: it is for Snakemake's lock to say whether they are in each other's way
 
 
 onstart:
@@ -53,6 +53,10 @@ onstart:
         trainings = [resolve(job.wildcards) for job in workflow.dag.needrun_jobs() if job.rule.name == "train"]
         if reason := refusal(EXPERIMENT, trainings, Path("results/corpora")):
             sys.exit(f"\n{reason}")
+
+
+onerror:
+    print(explain_failures(Path(log[0]), Path(".")), file=sys.stderr)
 
 
 wildcard_constraints:
@@ -70,9 +74,29 @@ def there(paths):
     return [path for path in paths if not PARTIAL or path.startswith(made) or os.path.exists(path)]
 
 
-def as_json(model):
-    """A configuration as one line: what a rule hands to its step, and what triggers a rerun when it changes."""
-    return json.dumps(model.model_dump(mode="json"), sort_keys=True)
+def step(arguments, before="", program=STEP):
+    """A shell command for a Python program, run by the Python that runs Snakemake: nothing needs to be activated.
+
+    -P keeps the working folder off Python's path: a random.py in it would otherwise shadow the standard library's.
+    """
+    start = shlex.join([sys.executable, "-P", "-m", *program]).replace("{", "{{").replace("}", "}}")
+    return " ".join([*([before] if before else []), start, arguments])
+
+
+def settings_file(settings):
+    """The file with a step's settings, named by its content: a parameter that triggers a rerun when they change.
+
+    Snakemake evaluates parameters for whoever only looks (-n, --dag, --summary), too: nothing is written then.
+    """
+    if not isinstance(settings, dict):
+        settings = settings.model_dump(mode="json")
+    writes = workflow.executor_plugin is not None and not workflow.dryrun and not workflow.touch
+    return str(write_by_content(Path(".snakemake/settings"), settings, writes))
+
+
+def experiment_file(settings):
+    """`settings_file` of a whole configuration, with the folder that it is read from."""
+    return settings_file({"config": settings, "folder": CONFIG, "name": CONFIG_NAME})
 
 
 def resolve(wildcards):
@@ -127,7 +151,7 @@ def compared_settings(study):
     """What decides a study's paired tests, and nothing more of the configuration."""
     chosen = {"title": study, "only": [study], "studies": {study: EXPERIMENT.config.studies.get(study, {})}}
     kept = {key: getattr(EXPERIMENT.config, key) for key in ("datasets", "seeds")}
-    return json.dumps({**chosen, **kept, "significance": EXPERIMENT.config.significance.model_dump()}, sort_keys=True)
+    return {**chosen, **kept, "significance": EXPERIMENT.config.significance.model_dump()}
 
 
 def in_report(study, path):

@@ -11,9 +11,9 @@ rule fetch:
     wildcard_constraints:
         archive="|".join(re.escape(name) for name in ARCHIVES),
     params:
-        settings=lambda wildcards: as_json(ARCHIVES[wildcards.archive]),
+        settings=lambda wildcards: settings_file(ARCHIVES[wildcards.archive]),
     shell:
-        "reluformer fetch --settings {params.settings:q} --output {output:q} > {log:q} 2>&1"
+        step("fetch --settings {params.settings:q} --output {output:q} > {log:q} 2>&1")
 
 
 rule prepare:
@@ -30,10 +30,12 @@ rule prepare:
         "logs/prepare/{corpus}.log",
     threads: 16  # or as many as there are
     params:
-        settings=lambda wildcards: as_json(EXPERIMENT.datasets[wildcards.corpus].preparation()),
+        settings=lambda wildcards: settings_file(EXPERIMENT.datasets[wildcards.corpus].preparation()),
     shell:
-        "reluformer prepare {input:q} --settings {params.settings:q} --output results/corpora/{wildcards.corpus:q}"
-        " --workers {threads} 2>&1 | tee {log:q}"
+        step(
+            "prepare {input:q} --settings {params.settings:q} --output results/corpora/{wildcards.corpus:q}"
+            " --workers {threads} 2>&1 | tee {log:q}"
+        )
 
 
 rule pack:
@@ -45,7 +47,9 @@ rule pack:
     log:
         "logs/pack/{corpus}/{packing}-{length}.log",
     params:
-        settings=lambda wildcards: as_json(EXPERIMENT.datasets[wildcards.corpus].preparation()),
+        settings=lambda wildcards: settings_file(EXPERIMENT.datasets[wildcards.corpus].preparation()),
     shell:
-        "reluformer pack --settings {params.settings:q} --corpus results/corpora/{wildcards.corpus:q}"
-        " --packing {wildcards.packing} --length {wildcards.length} 2>&1 | tee {log:q}"
+        step(
+            "pack --settings {params.settings:q} --corpus results/corpora/{wildcards.corpus:q}"
+            " --packing {wildcards.packing} --length {wildcards.length} 2>&1 | tee {log:q}"
+        )

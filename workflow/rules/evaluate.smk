@@ -11,4 +11,4 @@ rule score:
     log:
         "logs/score/{dataset}/{system}/seed{seed}.log",
     shell:
-        "reluformer score results/runs/{wildcards.dataset}/{wildcards.system}/seed{wildcards.seed} > {log:q} 2>&1"
+        step("score results/runs/{wildcards.dataset:q}/{wildcards.system:q}/seed{wildcards.seed} > {log:q} 2>&1")

@@ -13,6 +13,6 @@ rule measure:
         gpu=1,
         nodes=1,
     params:
-        settings=as_json(MEASURING) if MEASURING else "",
+        settings=lambda wildcards: settings_file(MEASURING) if MEASURING else "",
     shell:
-        "reluformer measure --settings {params.settings:q} --output {output:q} --threads 1 > {log:q} 2>&1"
+        step("measure --settings {params.settings:q} --output {output:q} --threads 1 > {log:q} 2>&1")

@@ -2,10 +2,7 @@
 
 # What the tables and figures say beside the runs: a change of these builds them anew, and trains nothing.
 SETTINGS = {key: value for key, value in config.items() if key not in ("archives", "force", "partial")}
-SHOWN = json.dumps(SETTINGS, sort_keys=True)
-# What `make report` builds the report of anew: partial where this is. No parameter: that alone makes no report older.
-KEPT = shlex.quote(json.dumps({**SETTINGS, "partial": PARTIAL}, sort_keys=True)).replace("{", "{{").replace("}", "}}")
-CLAIMS = Path("config/claims.yaml").read_text(encoding="utf-8")
+CLAIMS = Path(CONFIG, "claims.yaml").read_text(encoding="utf-8")
 
 
 for study in EXPERIMENT.studies:
@@ -23,11 +20,11 @@ for study in EXPERIMENT.studies:
         params:
             study=study,
             question=lambda wildcards, study=study: EXPERIMENT.studies[study].question,
-            definition=lambda wildcards, study=study: as_json(EXPERIMENT.studies[study]),
+            definition=lambda wildcards, study=study: EXPERIMENT.studies[study].model_dump_json(),
             claims=lambda wildcards: CLAIMS,
-            settings=lambda wildcards: SHOWN,
+            settings=lambda wildcards: experiment_file(SETTINGS),
         shell:
-            "reluformer study {params.study} --config {params.settings:q} > {log:q} 2>&1"
+            step("study --config {params.settings:q} -- {params.study:q} > {log:q} 2>&1")
 
 
 rule significance:
@@ -39,9 +36,9 @@ rule significance:
         "logs/significance/{study}.log",
     params:
         pairs=lambda wildcards: [(ours.path, other.path) for ours, other in compared_runs(EXPERIMENT, wildcards.study)],
-        settings=lambda wildcards: compared_settings(wildcards.study),
+        settings=lambda wildcards: experiment_file(compared_settings(wildcards.study)),
     shell:
-        "reluformer significance {wildcards.study:q} --config {params.settings:q} > {log:q} 2>&1"
+        step("significance --config {params.settings:q} -- {wildcards.study:q} > {log:q} 2>&1")
 
 
 rule corpus_page:
@@ -59,12 +56,14 @@ rule corpus_page:
         "logs/corpus_page/{corpus}.log",
     params:
         views=lambda wildcards: [
-            f"--view {dataset.partition('@')[2]}" for dataset in datasets_of(wildcards.corpus) if "@" in dataset
+            f"--view={dataset.partition('@')[2]}" for dataset in datasets_of(wildcards.corpus) if "@" in dataset
         ],
         note="Toy configuration." if EXPERIMENT.config.toy else "",
     shell:
-        "reluformer corpus-page results/corpora/{wildcards.corpus:q} --output {output:q} {params.views}"
-        " --note {params.note:q} > {log:q} 2>&1"
+        step(
+            "corpus-page results/corpora/{wildcards.corpus:q} --output {output:q} {params.views:q}"
+            " --note {params.note:q} > {log:q} 2>&1"
+        )
 
 
 rule claims:
@@ -76,9 +75,9 @@ rule claims:
         "logs/claims.log",
     params:
         claims=lambda wildcards: CLAIMS,
-        settings=lambda wildcards: SHOWN,
+        settings=lambda wildcards: experiment_file(SETTINGS),
     shell:
-        "reluformer claims --config {params.settings:q} > {log:q} 2>&1"
+        step("claims --config {params.settings:q} > {log:q} 2>&1")
 
 
 rule paper:
@@ -108,9 +107,9 @@ rule index:
     log:
         "logs/index.log",
     params:
-        settings=lambda wildcards: SHOWN,
+        settings=lambda wildcards: experiment_file(SETTINGS),
     shell:
-        "reluformer index --config {params.settings:q} > {log:q} 2>&1"
+        step("index --config {params.settings:q} > {log:q} 2>&1")
 
 
 rule archive:
@@ -122,9 +121,9 @@ rule archive:
     log:
         "logs/archive.log",
     params:
-        settings=lambda wildcards: SHOWN,
+        settings=lambda wildcards: experiment_file(SETTINGS),
     shell:
-        "reluformer archive --config {params.settings:q} > {log:q} 2>&1"
+        step("archive --config {params.settings:q} > {log:q} 2>&1")
 
 
 rule report:
@@ -135,7 +134,12 @@ rule report:
     log:
         "logs/report.log",
     params:
-        settings=lambda wildcards: SHOWN,
+        settings=lambda wildcards: experiment_file(SETTINGS),
+        # What `make report` builds the report of anew: partial where this is. As it takes `output`, no trigger.
+        kept=lambda wildcards, output: settings_file({**SETTINGS, "partial": PARTIAL}),
     shell:
-        f"printf '%s' {KEPT} > results/paper/config.json && "
-        "snakemake index --cores 1 --nolock --configfile results/paper/config.json --report {output:q} > {log:q} 2>&1"
+        step(
+            "index --cores 1 --nolock --configfile results/paper/config.json --report {output:q} > {log:q} 2>&1",
+            before="cp {params.kept:q} results/paper/config.json &&",
+            program=SNAKEMAKE,
+        )

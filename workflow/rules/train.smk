@@ -21,8 +21,10 @@ rule train:
         tasks_per_gpu=of_several_nodes(lambda nodes: 0),  # the plugin would ask for `tasks` on each GPU
         mpi=of_several_nodes(lambda nodes: f"srun --nodes={nodes} --ntasks-per-node=1"),
     params:
-        settings=lambda wildcards: as_json(resolve(wildcards)),
+        settings=lambda wildcards: settings_file(resolve(wildcards)),
         start=lambda wildcards, resources: resources.get("mpi", ""),
     shell:
-        "export SRUN_CPUS_PER_TASK={threads}; exec ${{SLURM_JOB_ID:+{params.start}}} reluformer train"
-        " --settings {params.settings:q} --threads {threads} > {log:q} 2>&1"
+        step(
+            "train --settings {params.settings:q} --threads {threads} > {log:q} 2>&1",
+            before="export SRUN_CPUS_PER_TASK={threads}; exec ${{SLURM_JOB_ID:+{params.start}}}",
+        )

@@ -15,5 +15,7 @@ rule translate:
         gpu=1,
         nodes=1,
     shell:
-        "reluformer translate-run results/runs/{wildcards.dataset}/{wildcards.system}/seed{wildcards.seed}"
-        " > {log:q} 2>&1"
+        step(
+            "translate-run results/runs/{wildcards.dataset:q}/{wildcards.system:q}/seed{wildcards.seed}"
+            " > {log:q} 2>&1"
+        )

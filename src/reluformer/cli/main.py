@@ -16,6 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     (a file that cannot be written) end as one line and exit code 2, Ctrl-C with 130 as the shell has it, and a closed
     pipe quietly with 1, as typer has it.
     """
+    if arguments is None:
+        os.environ["PYTHONSAFEPATH"] = "1"  # what it starts shall not take a user's tokenize.py for Python's own
     try:
         sys.exit(run(arguments))
     except KeyboardInterrupt:

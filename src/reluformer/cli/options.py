@@ -11,7 +11,9 @@ import typer
 from reluformer.experiment import Experiment, Preparation
 from reluformer.settings import SettingsError, parse
 
-Settings = Annotated[str | None, typer.Option(help="The resolved settings as JSON, instead of --config.")]
+Settings = Annotated[
+    str | None, typer.Option(help="The resolved settings, a JSON file or JSON itself, instead of --config.")
+]
 Config = Annotated[list[str] | None, typer.Option(help="A configuration file; repeat to lay one over another.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all that torch finds otherwise.")]
 RunFolder = Annotated[Path, typer.Argument(help="A run's folder, results/runs/DATASET/SYSTEM/seedN.")]
@@ -45,18 +47,29 @@ def chosen_device(name: str | None, threads: int | None) -> str:
 
 
 def experiment_of(config: list[str] | None) -> Experiment:
-    """The experiment of --config files; a value that starts with '{' is a whole configuration as JSON."""
+    """The experiment of --config files, or of the one .json file with a whole configuration that the workflow wrote.
+
+    Raises `SettingsError`.
+    """
     files = config or [DEFAULT_CONFIG]
-    if files[0].startswith("{"):
-        return Experiment(parse_json(files[0], "--config"))
+    if len(files) == 1 and files[0].endswith(".json"):
+        whole = parse_json(files[0], "--config")
+        if whole.keys() == {"config", "folder", "name"}:
+            return Experiment(whole["config"], whole["folder"], whole["name"])
     return Experiment.from_files(DEFAULT_CONFIG, *[file for file in files if file != DEFAULT_CONFIG])
 
 
 def parse_json(text: str, where: str) -> dict[str, Any]:
-    """A JSON object given on the command line. Raises `SettingsError`."""
+    """A JSON object given on the command line, itself or the path of its file. Raises `SettingsError`."""
+    if not text.lstrip().startswith(("{", "[")):
+        where = f"{where} {text}"
+        try:
+            text = Path(text).read_text(encoding="utf-8")
+        except OSError as error:
+            raise SettingsError(f"{where}: {(error.strerror or str(error)).lower()}") from None
     try:
         data = json.loads(text)
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise SettingsError(f"{where}: not valid JSON: {error}") from None
     if not isinstance(data, dict):
         raise SettingsError(f"{where}: expected a JSON object, found {type(data).__name__}")

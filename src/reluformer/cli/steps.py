@@ -1,6 +1,6 @@
 """The steps of the DAG that work on a corpus or a run.
 
-Each takes its settings either as `--settings JSON` (what Snakemake hands over, fully resolved) or from the
+Each takes its settings either as `--settings FILE` (what Snakemake hands over, fully resolved) or from the
 configuration files (`--config`, later ones laid over earlier ones).
 """
 
@@ -35,7 +35,7 @@ from reluformer.settings import SettingsError, parse
 )
 def fetch(
     output: Annotated[Path, typer.Option(help="Where the file goes; its name is its published name.")],
-    settings: Annotated[str, typer.Option(help="The archive's settings as JSON: name, urls, sha256.")],
+    settings: Annotated[str, typer.Option(help="The archive's settings, a JSON file or JSON: name, urls, sha256.")],
     archives: Annotated[
         Path | None, typer.Option(envvar="RELUFORMER_ARCHIVES", help="A folder searched before the network.")
     ] = None,

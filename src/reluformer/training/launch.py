@@ -146,6 +146,7 @@ def worker_environment(
         # What torchrun handles it passes on and kills after 30 s; what asks to save is the launcher's to pass on.
         "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGHUP",
         "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",  # `python -m` would take a tokenize.py in the working folder for Python's own
     }
     if is_alone(run.training.processes, run.training.nodes):  # what torchrun would set; the store takes any free port
         changed |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}

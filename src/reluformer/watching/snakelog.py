@@ -57,7 +57,7 @@ def read_log(path: Path | None) -> SnakeLog:
             if key == "log":
                 job.log = value.partition(" (check log")[0]
             elif key == "wildcards":
-                job.about = ", ".join(part.partition("=")[2] for part in value.split(", "))
+                job.about = _about(dict(part.partition("=")[::2] for part in value.split(", ")))
             elif job.rule:
                 _enter(state, int(value), job, failing)
         elif found := FINISHED.match(line):
@@ -66,6 +66,13 @@ def read_log(path: Path | None) -> SnakeLog:
         elif found := STEPS.match(line):
             state.done, state.all = int(found[1]), int(found[2])
     return state
+
+
+def _about(wildcards: dict[str, str]) -> str:
+    """What a job is about: a run by its name, anything else by the values of its wildcards."""
+    if wildcards.keys() == {"dataset", "system", "seed"}:
+        return f"{wildcards['dataset']}/{wildcards['system']}/seed{wildcards['seed']}"
+    return ", ".join(wildcards.values())
 
 
 def _enter(state: SnakeLog, number: int, job: SnakeJob, failing: bool) -> None:
@@ -79,12 +86,17 @@ def _enter(state: SnakeLog, number: int, job: SnakeJob, failing: bool) -> None:
         state.failed[number] = (state.failed[number][0], True)
 
 
-def last_line(path: Path, tail: int = 1 << 13) -> str:
+def last_line(path: Path) -> str:
     """The last line of a log that says something."""
+    return last_lines(path, 1)[0].strip()
+
+
+def last_lines(path: Path, count: int, tail: int = 1 << 13) -> list[str]:
+    """The last lines of a log that say something, at least one; `tail` bytes of it are read."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - tail))
             lines = file.read().decode("utf-8", errors="replace").splitlines()
     except OSError as error:
-        return f"({(error.strerror or 'not readable').lower()})"
-    return next((line.strip() for line in reversed(lines) if line.strip()), "(empty)")
+        return [f"({(error.strerror or 'not readable').lower()})"]
+    return [line.rstrip() for line in lines if line.strip()][-count:] or ["(empty)"]

@@ -5,8 +5,8 @@ from reluformer.watching.snakelog import SnakeJob, last_line, newest_log, read_l
 
 def test_jobs_that_run_and_jobs_that_failed(said, again):
     state = read_log(said())
-    analyse = SnakeJob("analyse", "numbers, rela, 1", "logs/analyse/numbers/rela/seed1.log")
-    train = SnakeJob("train", "numbers, transformer, 1", "logs/train/numbers/transformer/seed1.log")
+    analyse = SnakeJob("analyse", "numbers/rela/seed1", "logs/analyse/numbers/rela/seed1.log")
+    train = SnakeJob("train", "numbers/transformer/seed1", "logs/train/numbers/transformer/seed1.log")
     assert state.running == {3: analyse} and state.failed == {0: (train, False)}
     assert (state.done, state.all) == (1, 4)
     state = read_log(said(again))

@@ -43,8 +43,8 @@ def test_steps_trainings_jobs_and_failures(look, tmp_path, said):
     training = next(line for line in lines if line.startswith("demo-sentences/reluformer/seed1"))
     assert training.endswith("300 of 1,500 4.250 12,346 2 min 0 s")
     assert any(line.startswith("analyse 0 of") and " 1 " in line for line in lines)
-    assert "analyse numbers, rela, 1 logs/analyse/numbers/rela/seed1.log" in lines
-    failed = next(line for line in lines if line.startswith("train numbers, transformer, 1"))
+    assert "analyse numbers/rela/seed1 logs/analyse/numbers/rela/seed1.log" in lines
+    failed = next(line for line in lines if line.startswith("train numbers/transformer/seed1"))
     assert failed.endswith("logs/train/numbers/transformer/seed1.log error: out of memory at update 12")
 
 
