@@ -64,11 +64,13 @@ def parse_json(text: str, where: str) -> dict[str, Any]:
     if not text.lstrip().startswith(("{", "[")):
         where = f"{where} {text}"
         try:
-            text = Path(text).read_text(encoding="utf-8")
+            content = Path(text).read_bytes()
         except OSError as error:
             raise SettingsError(f"{where}: {(error.strerror or str(error)).lower()}") from None
+    else:
+        content = text.encode()
     try:
-        data = json.loads(text)
+        data = json.loads(content)
     except ValueError as error:
         raise SettingsError(f"{where}: not valid JSON: {error}") from None
     if not isinstance(data, dict):

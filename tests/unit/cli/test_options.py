@@ -6,21 +6,8 @@ import json
 
 import pytest
 
-from reluformer.cli import options
 from reluformer.cli.options import experiment_of, parse_json
 from reluformer.settings import SettingsError, merge, read_yaml
-
-
-def test_an_experiment_may_come_as_json(monkeypatch):
-    seen = {}
-    monkeypatch.setattr(options, "Experiment", lambda config: seen.update(config))
-    options.experiment_of([json.dumps({"title": "t"})])
-    assert seen == {"title": "t"}
-
-
-def test_json_that_is_no_object_is_refused():
-    with pytest.raises(SettingsError, match=r"--config: expected a JSON object, found int"):
-        options.parse_json("1", "--config")
 
 
 def test_settings_come_from_a_file_or_as_json(tmp_path):
@@ -33,6 +20,7 @@ def test_settings_come_from_a_file_or_as_json(tmp_path):
     ("content", "said"),
     [
         (None, "no such file or directory"),
+        (b"1", "expected a JSON object, found int"),
         (b"{", "not valid JSON"),
         (b"\xff\xfe", "not valid JSON"),
         (b"[1]", "expected a JSON object, found list"),
