@@ -44,11 +44,8 @@ def machine(smoke_project, edit, tmp_path):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        return ended, sorted(
-            path.name
-            for path in (project.folder / "logs").glob("*")
-            if any(log.stat().st_size for log in path.iterdir())
-        )
+        logs = [log for log in (project.folder / "logs").rglob("*.log") if "reluformer: " in log.read_text()]
+        return ended, sorted({log.relative_to(project.folder / "logs").parts[0] for log in logs})
 
     return start
 
