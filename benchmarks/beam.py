@@ -31,8 +31,8 @@ from torch import Tensor
 
 from benchmarks.peer import Peer
 from benchmarks.rows import ROOT, Row, interleaved, table, threads
+from reluformer.config import SystemConfig
 from reluformer.corpus.subword import EOS
-from reluformer.experiment import SystemConfig
 from reluformer.memory.packed import pack
 from reluformer.model.config import ModelConfig
 from reluformer.model.embedding import sinusoids

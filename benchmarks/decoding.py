@@ -22,8 +22,8 @@ import yaml
 from torch import Tensor
 
 from benchmarks.rows import Row, table, threads
+from reluformer.config import SystemConfig
 from reluformer.corpus.subword import BOS, EOS, PAD
-from reluformer.experiment import SystemConfig
 from reluformer.model.config import ModelConfig
 from reluformer.model.state import State
 from reluformer.model.transformer import Transformer

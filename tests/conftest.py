@@ -164,12 +164,12 @@ def train_numbers(folder: Path) -> None:
     import numpy as np
     import torch
 
+    from reluformer.config import SystemConfig
     from reluformer.corpus.batches import collate
     from reluformer.corpus.config import ArchiveConfig, CorpusConfig
     from reluformer.corpus.prepare import prepare
     from reluformer.corpus.store import Store
     from reluformer.evaluation.score import score_run
-    from reluformer.experiment import SystemConfig
     from reluformer.model.config import ModelConfig
     from reluformer.model.files import save_model
     from reluformer.model.objective import Objective

@@ -15,105 +15,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import Field
 from tabulate import tabulate
 
 from reluformer.changes import RECIPE_PARTS, apply_changes, canonical_changes, join_system, split_system
-from reluformer.corpus.config import CorpusConfig, SizesConfig
-from reluformer.evaluation.config import SignificanceConfig
+from reluformer.config import DatasetConfig, ExperimentConfig, SystemConfig
 from reluformer.memory.config import MemoryConfig
-from reluformer.model.config import ATTENTIONS
 from reluformer.paper.config import StudyConfig
 from reluformer.run import Run, RunConfig, split_dataset
 from reluformer.settings import SettingsError, Strict, load, merge, nearest, parse, read_yaml
-
-
-class SystemConfig(Strict):
-    """A system by name: the memory in each place. `attention` stands for all three attentions.
-
-    What is not said is the Transformer's: ReLU in the FFN, Softmax in the attentions.
-    """
-
-    title: str
-    ffn: dict[str, Any] = Field(default_factory=dict)
-    attention: dict[str, Any] = Field(default_factory=dict)
-    encoder_attention: dict[str, Any] = Field(default_factory=dict)
-    decoder_attention: dict[str, Any] = Field(default_factory=dict)
-    cross_attention: dict[str, Any] = Field(default_factory=dict)
-    layers: dict[str, dict[str, Any]] = Field(default_factory=dict)
-
-    def memories(self) -> dict[str, Any]:
-        """The part of a model's configuration that this system decides."""
-        attentions: dict[str, Any] = {place: merge(self.attention, getattr(self, place)) for place in ATTENTIONS}
-        return {"ffn": merge({"activation": "relu"}, self.ffn), **attentions, "layers": self.layers}
-
-
-class Preparation(Strict):
-    """What decides the text and the token ids of a dataset; its recipe does not."""
-
-    src: str
-    tgt: str
-    corpus: CorpusConfig
-
-
-class DatasetConfig(Strict):
-    """A corpus and the recipe that trains on it."""
-
-    title: str
-    src: str = Field(description="language code of the source")
-    tgt: str = Field(description="language code of the target")
-    corpus: CorpusConfig
-    redistribute: bool = Field(False, description="whether the text's licence lets an archive of results pass it on")
-    sizes: SizesConfig | None = Field(None, description="what to plan with until the corpus is prepared")
-    model: dict[str, Any] = Field(default_factory=dict, description="keys of the model configuration")
-    training: dict[str, Any] = Field(default_factory=dict, description="keys of the training configuration")
-    translation: dict[str, Any] = Field(default_factory=dict, description="keys of the translation configuration")
-    recipes: dict[str, dict[str, dict[str, Any]]] = Field(
-        default_factory=dict, description="named changes to model, training and translation"
-    )
-
-    def preparation(self) -> Preparation:
-        """The part that a change of the recipe leaves alone."""
-        return Preparation(src=self.src, tgt=self.tgt, corpus=self.corpus)
-
-
-class RunOverride(Strict):
-    """Changes to the runs whose names match."""
-
-    dataset: str = Field("*", description="a pattern of dataset names")
-    system: str = Field("*", description="a pattern of system names")
-    model: dict[str, Any] = Field(default_factory=dict)
-    training: dict[str, Any] = Field(default_factory=dict)
-    translation: dict[str, Any] = Field(default_factory=dict)
-
-
-class ExperimentConfig(Strict):
-    """config.yaml: which datasets, seeds and studies, and what to change in their recipes."""
-
-    title: str
-    toy: bool = Field(False, description="stamp every page as the toy configuration")
-    datasets: dict[str, str] = Field(
-        description="role in studies.yaml -> a name in config/datasets/, or a path of a .yaml"
-    )
-    seeds: list[int] = Field([1, 2, 3], min_length=1)
-    only: list[str] = Field(default=[], description="studies to build; empty is all of studies.yaml")
-    stages: dict[str, list[str]] = Field(
-        default_factory=dict, description="studies in the order in which they are worth having, by the name of a stage"
-    )
-    stage: str | None = Field(None, description="build the studies up to and including this stage")
-    studies: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="changes to studies of studies.yaml, e.g. fewer lengths"
-    )
-    model: dict[str, Any] = Field(default_factory=dict, description="changes to every run's model")
-    training: dict[str, Any] = Field(default_factory=dict, description="changes to every run's training")
-    translation: dict[str, Any] = Field(default_factory=dict, description="changes to every run's translation")
-    overrides: list[RunOverride] = Field(default=[], description="changes to the runs whose names match")
-    significance: SignificanceConfig = Field(
-        default_factory=SignificanceConfig, description="samples of the tests between systems on one test set"
-    )
-    partial: bool = Field(False, description="tables and report from the runs that are there; nothing is trained")
-    archives: str | None = Field(None, description="a folder searched for archives before the network")
-    force: bool = Field(False, description="start even where it would take very long")
 
 
 class Point(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
-from reluformer.experiment import DatasetConfig, ExperimentConfig, SystemConfig
+from reluformer.config import DatasetConfig, ExperimentConfig, SystemConfig
 from reluformer.files import write_text
 from reluformer.paper.config import ClaimConfig, StudyConfig
 from reluformer.run import RunConfig

@@ -12,8 +12,8 @@ import pytest
 import torch
 import yaml
 
+from reluformer.config import SystemConfig
 from reluformer.corpus.subword import EOS, PAD
-from reluformer.experiment import SystemConfig
 from reluformer.memory.config import MemoryConfig
 from reluformer.model.config import ModelConfig
 from reluformer.model.transformer import Transformer

@@ -8,9 +8,9 @@ import pytest
 import torch
 import yaml
 
+from reluformer.config import SystemConfig
 from reluformer.corpus.batches import BatchSampler
 from reluformer.corpus.store import Sequences, Store, StoreWriter
-from reluformer.experiment import SystemConfig
 from reluformer.model.config import ModelConfig
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer

@@ -29,6 +29,7 @@ FLOOR = {
     "corpus": 1,
     "evaluation": 1,
     "experiment": 0,
+    "config": 0,
     "run": 0,
     "settings": 0,
     "changes": 0,

@@ -27,8 +27,9 @@ from tensorboard.plugins.core.core_plugin import CorePluginLoader
 
 from reluformer.cli import main as command_line
 from reluformer.cli.app import app
+from reluformer.config import DatasetConfig, SystemConfig
 from reluformer.corpus.config import CorpusConfig
-from reluformer.experiment import DatasetConfig, Experiment, SystemConfig
+from reluformer.experiment import Experiment
 from reluformer.run import Run
 from reluformer.settings import merge, parse, read_yaml
 

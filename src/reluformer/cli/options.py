@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from reluformer.experiment import Experiment, Preparation
+from reluformer.config import Preparation
+from reluformer.experiment import Experiment
 from reluformer.settings import SettingsError, parse
 
 Settings = Annotated[

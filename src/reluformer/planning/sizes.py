@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from reluformer.config import DatasetConfig
 from reluformer.corpus.config import SizesConfig
 from reluformer.corpus.store import Store, view_folder
-from reluformer.experiment import DatasetConfig
 from reluformer.run import split_dataset
 from reluformer.settings import SettingsError
 

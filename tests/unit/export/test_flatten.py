@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from reluformer.experiment import SystemConfig
+from reluformer.config import SystemConfig
 from reluformer.export import flatten as flattening
 from reluformer.export.flatten import FlattenError, Module, flatten
 from reluformer.export.folder import plain_memory

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from reluformer.experiment import SystemConfig
+from reluformer.config import SystemConfig
 from reluformer.model.config import ModelConfig
 from reluformer.model.transformer import Transformer
 from reluformer.settings import merge

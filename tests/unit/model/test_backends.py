@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from reluformer.experiment import SystemConfig
+from reluformer.config import SystemConfig
 from reluformer.memory.kernels.build import library
 from reluformer.memory.kernels.cpu import SOURCE
 from reluformer.model.config import ModelConfig

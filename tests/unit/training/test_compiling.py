@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from reluformer.experiment import SystemConfig
+from reluformer.config import SystemConfig
 from reluformer.memory import dropout, heads, linear, memories
 from reluformer.model.config import ModelConfig
 from reluformer.model.transformer import Transformer

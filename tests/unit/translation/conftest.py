@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from reluformer.config import SystemConfig
 from reluformer.corpus.config import ArchiveConfig, CorpusConfig
 from reluformer.corpus.pack import pack
 from reluformer.corpus.prepare import prepare
 from reluformer.corpus.subword import Subword
-from reluformer.experiment import SystemConfig
 from reluformer.model.config import ModelConfig
 from reluformer.model.files import save_model
 from reluformer.model.transformer import Transformer
