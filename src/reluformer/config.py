@@ -86,7 +86,7 @@ class ExperimentConfig(Strict):
     )
     stage: str | None = Field(None, description="build the studies up to and including this stage")
     studies: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="changes to studies of studies.yaml, e.g. fewer lengths"
+        default_factory=dict, description="changes to studies of studies.yaml, or a study more"
     )
     model: dict[str, Any] = Field(default_factory=dict, description="changes to every run's model")
     training: dict[str, Any] = Field(default_factory=dict, description="changes to every run's training")

@@ -49,6 +49,7 @@ class Experiment:
         self.datasets = {Path(file).stem: self._read_dataset(role, file) for role, file in self.config.datasets.items()}
         self.studies = self._read_studies()
         self._names: dict[tuple[str, str], str] = {}
+        self._parts: dict[tuple[str, str], dict[str, Any]] = {}
         self._points = {study: self._expand(study) for study in self.studies}
         self._resolved: dict[Run, RunConfig] = {}
         for run in itertools.chain.from_iterable(self._points.values()):
@@ -189,8 +190,10 @@ class Experiment:
         """The parts of a run, checked: the dataset's recipe, the system, config.yaml, the named recipe, the overrides,
         and the changes in the name, each laid over those before it. Raises `SettingsError`.
         """
-        config = self.dataset(dataset)
         name = join_system(base, changes)
+        if (dataset, name) in self._parts:
+            return self._parts[dataset, name]
+        config = self.dataset(dataset)
         where = f"run {dataset}/{name}"
         parts: dict[str, Any] = {part: getattr(config, part) for part in RECIPE_PARTS}
         parts["model"] = merge(parts["model"], self.systems[base].memories())
@@ -203,7 +206,8 @@ class Experiment:
             if fnmatchcase(dataset, override.dataset) and fnmatchcase(name, override.system):
                 parts = merge(parts, {part: getattr(override, part) for part in RECIPE_PARTS})
         parts = apply_changes(parts, {key: value for key, value in changes.items() if key != "recipe"}, where)
-        return {part: parse(model, parts[part], f"{where}: {part}") for part, model in RECIPE_PARTS.items()}
+        parsed = {part: parse(model, parts[part], f"{where}: {part}") for part, model in RECIPE_PARTS.items()}
+        return self._parts.setdefault((dataset, name), parsed)
 
     def _read_systems(self) -> dict[str, SystemConfig]:
         path = self.folder / "systems.yaml"
@@ -233,6 +237,7 @@ class Experiment:
     def _read_studies(self) -> dict[str, StudyConfig]:
         path = self.folder / "studies.yaml"
         data = read_yaml(path)
+        data |= {name: study for name, study in self.config.studies.items() if name not in data and "title" in study}
         staged = itertools.chain.from_iterable(self.config.stages.values())
         for chosen in (*self.config.only, *self.config.studies, *staged):
             if chosen not in data:

@@ -5,6 +5,7 @@ To add an activation, write its class in `reluformer.memory.activations` and one
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
@@ -29,6 +30,11 @@ ACTIVATIONS: dict[str, Activation] = {
     "sparsemax": Activation("reluformer.memory.activations:Sparsemax", {"temperature": Positive}),
     "entmax15": Activation("reluformer.memory.activations:Entmax15", {"temperature": Positive}),
 }
+
+
+@functools.cache
+def _adapter(option: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(option)
 
 
 class PenaltyConfig(Strict):
@@ -75,7 +81,7 @@ class MemoryConfig(Strict):
             if key not in known:
                 raise ValueError(f"{info.data['activation']} has no option {key!r}{nearest(key, known)}")
             try:
-                checked[key] = TypeAdapter(known[key]).validate_python(value, strict=False)
+                checked[key] = _adapter(known[key]).validate_python(value, strict=False)
             except ValidationError as error:
                 message = " or ".join(e["msg"][0].lower() + e["msg"][1:] for e in error.errors())
                 raise ValueError(f"option {key}: {value!r}: {message}") from None

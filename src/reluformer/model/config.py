@@ -87,8 +87,8 @@ class ModelConfig(Strict):
     @field_validator("layers")
     @classmethod
     def _layers_exist(cls, layers: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
-        if not {"encoder_layers", "decoder_layers", *KINDS} <= set(info.data):
-            return layers  # one of those keys is wrong, which is reported already
+        if not layers or not {"encoder_layers", "decoder_layers", *KINDS} <= set(info.data):
+            return layers  # or one of those keys is wrong, which is reported already
         places = places_of(info.data["encoder_layers"], info.data["decoder_layers"])
         for pattern in layers:
             if not any(fnmatchcase(place, pattern) for place in places):
