@@ -35,6 +35,7 @@ FLOOR = {
     "changes": 0,
     "files": 0,
     "malloc": 0,
+    "orphans": 0,
     "page": 0,
 }
 

@@ -4,12 +4,14 @@ import json
 import os
 import shlex
 import signal
+import socket
 import sys
 
 from reluformer.experiment import Experiment
 from reluformer.files import write_by_content
 from reluformer.measuring.plan import measuring_plan
 from reluformer.guard import refusal
+from reluformer.orphans import STARTER
 from reluformer.paper.comparisons import compared_runs
 from reluformer.paper.outputs import claims_inputs, claims_outputs, significance_inputs, study_inputs, study_outputs
 from reluformer.run import Run
@@ -39,6 +41,9 @@ if config.get("archives"):
 
 if workflow.modifier.is_main_snakefile():
     os.environ.update(PYTHONSAFEPATH="1")  # of jobs, which a cluster starts by `python -m snakemake`: see `step`
+
+# A step ends, and a training saves first, when the Snakemake that started it is gone.
+os.environ[STARTER] = f"{os.getpid()}@{socket.gethostname()}"
 
 # SLURM's warning before the time limit is for the training; Snakemake, beside it in the job, would die of it.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)

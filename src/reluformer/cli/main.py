@@ -19,6 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if arguments is None:
         os.environ["PYTHONSAFEPATH"] = "1"  # what it starts shall not take a user's tokenize.py for Python's own
     try:
+        if arguments is None:
+            from reluformer.orphans import end_with_starter
+
+            end_with_starter()
         sys.exit(run(arguments))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -9,6 +9,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from types import TracebackType
 from typing import TypeVar
 
+from reluformer.orphans import die_with_parent
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -18,7 +20,7 @@ class Workers:
 
     def __init__(self, count: int) -> None:
         self._count = max(count, 1)
-        self._pool = ProcessPoolExecutor(self._count) if self._count > 1 else None
+        self._pool = ProcessPoolExecutor(self._count, initializer=die_with_parent) if self._count > 1 else None
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """`function` of each item, in order. Items are read only as fast as results are taken."""

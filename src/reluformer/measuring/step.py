@@ -17,6 +17,7 @@ import psutil  # type: ignore[import-untyped]
 
 from reluformer.measuring.config import MeasuringConfig
 from reluformer.measuring.plan import MeasuringPlan
+from reluformer.orphans import die_with_main_process
 from reluformer.run import RunConfig
 from reluformer.training.devices import visible_devices
 from reluformer.training.summary import machine, versions
@@ -30,7 +31,7 @@ RATIOS = {
 }
 PRELOAD = ["reluformer.measuring.point", "torch._dynamo"]
 """What every point would import for itself: the second by its first optimizer, in over a second."""
-START = 60.0
+START = 600.0
 """Seconds that a process may take to have its model, beside the point's limit."""
 
 
@@ -152,6 +153,7 @@ def _work(
 
     from reluformer.measuring.point import Point
 
+    die_with_main_process()
     device = _device(threads)
     if device.type == "cpu":  # an allocation that does not fit fails here, instead of something elsewhere
         available = psutil.virtual_memory().available

@@ -27,6 +27,7 @@ import numpy as np
 
 from reluformer.corpus.store import Sequences, StoreWriter, view_folder
 from reluformer.malloc import keep_freed_memory
+from reluformer.orphans import die_with_main_process
 from reluformer.planning.cards import START, Rates, decode_flops, update_flops
 from reluformer.planning.kinds import Kind
 from reluformer.planning.scoring import Scoring, time_scoring
@@ -92,7 +93,9 @@ def measure(
             write_corpus(folder / "corpora", dataset, sizes[dataset], most)
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOAD)
-        with ProcessPoolExecutor(slots, mp_context=context, max_tasks_per_child=1) as pool:
+        with ProcessPoolExecutor(
+            slots, mp_context=context, initializer=die_with_main_process, max_tasks_per_child=1
+        ) as pool:
             tell("probing the speed of this machine")
             speed = _probe(pool, kinds, sizes, folder)
             alone = {key: kind for key, kind in kinds.items() if kind.config.training.processes == 1}

@@ -28,10 +28,11 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 from filelock import FileLock, Timeout
 
+from reluformer.orphans import die_with_parent
 from reluformer.run import RunConfig
 from reluformer.settings import SettingsError
 from reluformer.training.devices import claim_devices
-from reluformer.training.signals import ASKING, die_with_parent
+from reluformer.training.signals import ASKING
 from reluformer.training.slurm import first_node, requeue
 
 INTERRUPTED = 75

@@ -8,7 +8,8 @@ How it ended goes to OUTCOME.json, because torchrun turns every failure into exi
 
 from __future__ import annotations
 
-from reluformer.training.signals import Signals, die_with_parent
+from reluformer.orphans import die_with_parent
+from reluformer.training.signals import Signals
 
 if __name__ == "__main__":  # before the seconds that the imports below take
     die_with_parent()
