@@ -7,20 +7,41 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
 from filelock import FileLock
+from tests import leftovers
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parents[1]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Whatever ends this process ends what it started; `timeout` and CI end it by SIGTERM, which is to be as Ctrl-C."""
+    leftovers.watch()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores; threads that wait for others take them
+    if not hasattr(config, "workerinput"):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, leave)
+
+
+def leave(number: int, _: object) -> None:
+    """Ends the run with its summary, or without it where tests take long to clear up: leftovers.py does it for them."""
+    end = threading.Timer(30, os._exit, (128 + number,))
+    end.daemon = True
+    end.start()
+    raise KeyboardInterrupt
 
 
 @dataclass
@@ -29,7 +50,7 @@ class Project:
 
     folder: Path
 
-    def snakemake(self, *arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    def snakemake(self, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         """Runs snakemake here, bounded in time; its streams come back as one text."""
         environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         return subprocess.run(
@@ -110,7 +131,7 @@ class Smoke(Project):
     output: str
     seconds: float
 
-    def again(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def again(self, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         """Snakemake once more, on the same configuration; configuration files given come on top."""
         archives = ("--config", f"archives={self.folder / 'archives'}")
         return self.snakemake(*arguments, "--configfile", str(self.config), *archives, timeout=timeout)
@@ -129,7 +150,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Smoke:
         folder.mkdir()
         smoke = Smoke(copy_workflow(folder).folder, write_smoke(folder), returncode=-1, output="", seconds=0.0)
         started = time.monotonic()
-        first = smoke.again(timeout=840)
+        first = smoke.again(timeout=1000)
         told = {"returncode": first.returncode, "output": first.stdout, "seconds": time.monotonic() - started}
         record.write_text(json.dumps(told), encoding="utf-8")
         return Smoke(folder, smoke.config, **told)
@@ -265,7 +286,32 @@ def edit() -> Callable[..., None]:
     return set_key
 
 
+APART = re.compile(r"tests/(workflow/test_(?!smoke)|unit/training/test_(launch|resume|worker))")
+"""Files whose tests share nothing, and take long: they are handed to the workers one by one."""
+
+
+class LongestFirst(LoadScopeScheduling):  # type: ignore[misc]
+    """Hands the tests to the workers in their order, file by file, those of `APART` one by one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if APART.match(nodeid) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LongestFirst:
+    """What `--dist` would choose, but for the unit in which tests are handed out."""
+    return LongestFirst(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The file that runs the whole DAG starts first and the one that looks at its report last, the rest beside it."""
-    order = {"test_smoke.py": 0, "test_index.py": 2, "test_report.py": 2}
-    items.sort(key=lambda item: order.get(item.path.name, 1))
+    """The DAG and the cluster start first, then what takes long; what reads the DAG's results comes later."""
+
+    def place(item: pytest.Item) -> int:
+        if item.path.name == "test_smoke.py":
+            return 0
+        if item.get_closest_marker("slurm"):
+            return 1
+        if item.get_closest_marker("browser"):
+            return 3
+        return 2 if item.get_closest_marker("slow") else 4
+
+    items.sort(key=place)

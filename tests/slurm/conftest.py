@@ -1,6 +1,8 @@
 """A SLURM of two nodes on this machine (the real daemons, stand-ins for two GPUs on each node), and workflows on it.
 
-It is started only where SLURM and munge are installed, by root, and where /etc/slurm has no configuration of its own.
+It is started only where SLURM and munge are installed, and by root. SLURM's commands look for the configuration in
+/etc/slurm: it is there in the mounts of this process alone (tests/leftovers.py). Where this machine allows no such
+mounts, the folder itself is used, by one run at a time, unless it holds a configuration of the machine's own.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -21,7 +24,8 @@ from typing import Any
 
 import pytest
 import yaml
-from filelock import FileLock
+from filelock import FileLock, Timeout
+from tests import leftovers
 
 MARK = "# Written by tests/slurm, and removed by it."
 FOLDER = Path("/etc/slurm")  # SLURM_CONF does not reach the srun inside a job
@@ -31,10 +35,10 @@ LOCK = Path(tempfile.gettempdir()) / "reluformer-slurm-test.lock"
 SLURM_CONF = """{mark}
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort=17000
+SlurmctldPort={ports[0]}
 SlurmUser=root
 AuthType=auth/munge
-AuthInfo=cred_expire=5
+AuthInfo=socket={state}/munge/socket,cred_expire=5
 StateSaveLocation={state}/controller
 SlurmdSpoolDir={state}/%n
 SlurmctldPidFile={state}/slurmctld.pid
@@ -53,8 +57,8 @@ ReturnToService=2
 KillWait=20
 MinJobAge=3600
 MessageTimeout=60
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port=17001 {node}
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port=17002 {node}
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} {node}
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} {node}
 PartitionName=main Nodes=n1,n2 Default=YES State=UP MaxTime=INFINITE
 """
 NODE = "CPUs=8 Sockets=1 CoresPerSocket=8 ThreadsPerCore=1 RealMemory=40000 Gres=gpu:2"  # whatever the machine has
@@ -70,48 +74,70 @@ def obstacle() -> str | None:
         return "only root can start SLURM's daemons"
     for name in ("slurm.conf", "gres.conf"):
         path = FOLDER / name
-        if path.exists() and not path.read_text(encoding="utf-8").startswith(MARK):
+        if not leftovers.private_mounts and path.exists() and not path.read_text(encoding="utf-8").startswith(MARK):
             return f"{path} is this machine's own and stays as it is"
     return None
 
 
 @contextlib.contextmanager
+def configured(files: dict[str, str], state: Path) -> Iterator[None]:
+    """Puts files into /etc/slurm, as this process and what it starts see it."""
+    FOLDER.mkdir(exist_ok=True)
+    if leftovers.private_mounts:
+        own = state / "etc"
+        own.mkdir()
+        leftovers.bind(own, FOLDER)
+    with contextlib.ExitStack() as stack:
+        if not leftovers.private_mounts:
+            try:
+                stack.enter_context(FileLock(LOCK, timeout=600))
+            except Timeout:
+                pytest.skip("no SLURM cluster: another run of the tests uses /etc/slurm")
+        for name, text in files.items():
+            (FOLDER / name).write_text(text, encoding="utf-8")
+            stack.callback((FOLDER / name).unlink, missing_ok=True)
+        yield
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@contextlib.contextmanager
 def running_cluster() -> Iterator[Path]:
-    """Starts the cluster, one at a time on a machine, and stops it; yields the folder of its logs."""
-    with FileLock(LOCK, timeout=600), tempfile.TemporaryDirectory(prefix="slurm-") as temporary:
+    """Starts the cluster and stops it; yields the folder of its logs."""
+    with tempfile.TemporaryDirectory(prefix="slurm-") as temporary:
         state = Path(temporary)
         state.chmod(0o755)
         host = socket.gethostname().partition(".")[0]
-        FOLDER.mkdir(exist_ok=True)
-        files = {
-            FOLDER / "slurm.conf": SLURM_CONF.format(mark=MARK, host=host, state=state, node=NODE),
-            FOLDER / "gres.conf": GRES_CONF,
-        }
+        told = {"mark": MARK, "host": host, "state": state, "node": NODE, "ports": free_ports(3)}
         daemons: list[subprocess.Popen[bytes]] = []
-        try:
-            for path, text in files.items():
-                path.write_text(text, encoding="utf-8")
-            _start_munge(daemons)
-            for command in (["slurmctld", "-D", "-c"], ["slurmd", "-D", "-N", "n1"], ["slurmd", "-D", "-N", "n2"]):
-                daemons.append(_start(command, state))
-            idle = ["idle", "2"]
-            wait_until(lambda: run("sinfo", "-h", "-o", "%T %D").stdout.split() == idle, 60, lambda: tail(state))
-            yield state
-        finally:
-            run("scancel", "--user=root")
-            for daemon in reversed(daemons):
-                daemon.terminate()
-            for daemon in daemons:
-                try:
-                    daemon.wait(15)
-                except subprocess.TimeoutExpired:
-                    daemon.kill()
-                    daemon.wait()
-            for path in files:
-                path.unlink(missing_ok=True)
+        with configured({"slurm.conf": SLURM_CONF.format(**told), "gres.conf": GRES_CONF}, state):
+            try:
+                _start_munge(state, daemons)
+                daemons.append(_start("slurmctld", ["slurmctld", "-D", "-c"], state))
+                daemons += [_start(f"slurmd-{node}", ["slurmd", "-D", "-N", node], state) for node in ("n1", "n2")]
+                idle = ["idle", "2"]
+                wait_until(lambda: run("sinfo", "-h", "-o", "%T %D").stdout.split() == idle, 240, lambda: tail(state))
+                yield state
+            finally:
+                run("scancel", "--user=root")
+                for daemon in reversed(daemons):
+                    daemon.terminate()
+                for daemon in daemons:
+                    try:
+                        daemon.wait(60)
+                    except subprocess.TimeoutExpired:
+                        daemon.kill()
+                        daemon.wait()
 
 
-def run(*command: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+def run(*command: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     """A command of SLURM, bounded in time."""
     return subprocess.run(["timeout", "-k", "5", str(timeout), *command], capture_output=True, text=True, check=False)
 
@@ -129,28 +155,22 @@ def tail(folder: Path) -> str:
     return "\n".join(f"{path}: {path.read_text(errors='replace')[-1500:]}" for path in sorted(folder.glob("*.log")))
 
 
-def _start(command: list[str], state: Path) -> subprocess.Popen[bytes]:
-    with (state / f"{'-'.join(command)}.out.log").open("wb") as log:
+def _start(name: str, command: list[str], state: Path) -> subprocess.Popen[bytes]:
+    with (state / f"{name}.out.log").open("wb") as log:
         return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
 
-def _start_munge(daemons: list[subprocess.Popen[bytes]]) -> None:
-    """munged, unless the machine has one that answers."""
-    if run("munge", "-n").returncode == 0:
-        return
-    if not Path("/etc/munge/munge.key").exists():
-        run("runuser", "-u", "munge", "--", "mungekey", "--create")
-    Path("/run/munge").mkdir(exist_ok=True)
-    shutil.chown("/run/munge", "munge", "munge")
-    daemons.append(
-        subprocess.Popen(
-            ["runuser", "-u", "munge", "--", "munged", "--foreground"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    )
-    wait_until(lambda: run("munge", "-n").returncode == 0, 20, lambda: "munged does not answer")
+def _start_munge(state: Path, daemons: list[subprocess.Popen[bytes]]) -> None:
+    """A munged of the cluster's own, with a key that only this cluster has."""
+    folder = state / "munge"
+    folder.mkdir(mode=0o755)
+    (folder / "key").write_bytes(secrets.token_bytes(64))
+    (folder / "key").chmod(0o600)
+    command = ["munged", "--foreground", "--force", f"--key-file={folder / 'key'}", f"--socket={folder / 'socket'}"]
+    command += [f"--{name}-file={folder / name}" for name in ("log", "pid", "seed")]
+    daemons.append(_start("munged", command, state))
+    socket = f"--socket={folder / 'socket'}"
+    wait_until(lambda: run("munge", "-n", socket).returncode == 0, 120, lambda: tail(state))
 
 
 class Workflow:
@@ -172,7 +192,7 @@ class Workflow:
         archives = ("--config", f"archives={self.folder / 'archives'}")
         return self.project.snakemake("--configfile", "smoke/smoke.yaml", *archives, "--", *targets)
 
-    def start(self, *targets: str, options: tuple[str, ...] = (), timeout: float = 240) -> None:
+    def start(self, *targets: str, options: tuple[str, ...] = (), timeout: float = 900) -> None:
         """Starts snakemake with the profile; what it says goes to a file."""
         python = Path(sys.executable).parent
         environment = {**os.environ, "PATH": f"{python}:{os.environ['PATH']}", "GLOO_SOCKET_IFNAME": "lo"}
@@ -188,7 +208,7 @@ class Workflow:
                 command, cwd=self.folder, env=environment, stdout=says, stderr=says, start_new_session=True
             )
 
-    def until(self, true: Callable[[], object], seconds: float = 120) -> None:
+    def until(self, true: Callable[[], object], seconds: float = 600) -> None:
         """Waits until `true()` is, while snakemake runs."""
         wait_until(lambda: true() or self._ended(), seconds, self.said)
         assert true(), self.said()
@@ -210,7 +230,7 @@ class Workflow:
             self.wait()
         for job in self.submitted(""):
             run("scancel", "--quiet", job)
-        wait_until(lambda: not self.submitted("", states="PD,R,CG"), 60, lambda: run("squeue").stdout)
+        wait_until(lambda: not self.submitted("", states="PD,R,CG"), 240, lambda: run("squeue").stdout)
 
     def said(self) -> str:
         """What snakemake said, its streams as one text."""

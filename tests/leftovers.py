@@ -1,0 +1,114 @@
+"""Ends what a process of the tests leaves behind, however it ended: by itself, by Ctrl-C, a timeout or `kill -9`.
+
+    pytest (and each of its xdist workers)
+      └─ this file, in a session of its own: waits for the end of that process, then kills and removes what is left
+
+What belongs to a process of the tests carries a variable of its own in its environment, or runs in its mount namespace
+(SLURM's step daemons overwrite their environment), or was started by such a process. Linux only; the namespace needs
+root and leaves /etc/slurm and mounts of the tests to this process alone: they go with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+CLONE_NEWNS, MS_REC, MS_SLAVE = 0x20000, 1 << 14, 1 << 19
+SECONDS = 60
+"""After which the rest is given up."""
+
+private_mounts = False
+"""Whether mounts of this process are its own."""
+
+
+def watch() -> None:
+    """Gives this process temporary files and, if it is root, mounts of its own; starts what clears up after it."""
+    global private_mounts
+    if not hasattr(os, "pidfd_open"):
+        return
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("RELUFORMER_TESTS_")}
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # pytest's own folders outlive the run
+    folder = tempfile.mkdtemp(prefix="reluformer-tests-", dir=os.environ["PYTEST_DEBUG_TEMPROOT"])
+    os.environ["TMPDIR"], tempfile.tempdir = folder, None
+    mark = f"RELUFORMER_TESTS_{Path(folder).name.rpartition('-')[2]}"
+    os.environ[mark] = str(os.getpid())
+    private_mounts = _unshare_mounts()
+    namespace = str(Path("/proc/self/ns/mnt").readlink()) if private_mounts else ""
+    subprocess.Popen(
+        [sys.executable, "-I", "-S", __file__, str(os.getpid()), mark, namespace, folder],
+        env=bare,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd="/",
+    )
+
+
+def _unshare_mounts() -> bool:
+    """Whether this thread, and what it starts, has mounts of its own from now on."""
+    libc = ctypes.CDLL(None)
+    return libc.unshare(CLONE_NEWNS) == 0 and libc.mount(b"none", b"/", None, MS_REC | MS_SLAVE, None) == 0
+
+
+def bind(folder: Path, place: Path) -> None:
+    """Shows `folder` at `place` in mounts that are this process's own."""
+    assert private_mounts
+    subprocess.run(["mount", "--bind", str(folder), str(place)], check=True)
+
+
+def main(pid: int, mark: str, namespace: str, folder: str) -> None:
+    """Waits for the end of `pid`, then kills what carries `mark` or runs in `namespace`, and removes `folder`."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    with contextlib.suppress(ProcessLookupError):
+        gone = select.poll()
+        gone.register(os.pidfd_open(pid), select.POLLIN)
+        gone.poll()
+    end = time.monotonic() + SECONDS
+    while (left := belonging(mark, namespace)) and time.monotonic() < end:
+        for each in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+        time.sleep(0.05)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def belonging(mark: str, namespace: str) -> set[int]:
+    """The processes that carry `mark` or run in `namespace`, and all that they started, but for this one."""
+    parents = dict(_parents())
+    found = {pid for pid in parents if _carries(pid, mark, namespace)}
+    more = found
+    while more:
+        more = {pid for pid, parent in parents.items() if parent in more} - found
+        found |= more
+    return found - {os.getpid()}
+
+
+def _parents() -> Iterator[tuple[int, int]]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                state, parent = (entry / "stat").read_bytes().rpartition(b") ")[2].split()[:2]
+                if state != b"Z":
+                    yield int(entry.name), int(parent)
+
+
+def _carries(pid: int, mark: str, namespace: str) -> bool:
+    with contextlib.suppress(OSError):
+        if f"{mark}=".encode() in Path(f"/proc/{pid}/environ").read_bytes():
+            return True
+        return bool(namespace) and str(Path(f"/proc/{pid}/ns/mnt").readlink()) == namespace
+    return False
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), *sys.argv[2:5])
