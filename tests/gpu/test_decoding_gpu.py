@@ -24,10 +24,7 @@ from reluformer.translation.fixed import Rooms, fixed_search
 from reluformer.translation.graphs import CudaRecorder
 from reluformer.translation.search import n_best_search
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and torch sees none"),
-]
+pytestmark = pytest.mark.gpu
 
 SYSTEMS = yaml.safe_load((Path(__file__).parents[2] / "config" / "systems.yaml").read_text(encoding="utf-8"))
 STATIC = [name for name in SYSTEMS if name not in ("attention-sparsemax", "attention-entmax15")]

@@ -14,10 +14,7 @@ from reluformer.model.config import ModelConfig
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and torch sees none"),
-]
+pytestmark = pytest.mark.gpu
 
 ACTIVATIONS = {
     "softmax": {},

@@ -16,10 +16,7 @@ from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
 from reluformer.training.feed import Feed
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and torch sees none"),
-]
+pytestmark = pytest.mark.gpu
 
 SYSTEMS = yaml.safe_load((Path(__file__).parents[2] / "config" / "systems.yaml").read_text(encoding="utf-8"))
 SHAPE = {"encoder_layers": 2, "decoder_layers": 2, "width": 64, "heads": 2, "slots": 64, "vocabulary": 50}
