@@ -6,7 +6,7 @@ import pytest
 
 from reluformer.run import RunConfig
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 
 def test_transformers_reads_the_configuration_of_the_run(trained, elsewhere):

@@ -6,7 +6,7 @@ import pytest
 
 from reluformer.translation.translator import Translator
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from reluformer.corpus.subword import EOS
 from reluformer.corpus.text import Preprocessor, text_of_corpus
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 
 def test_odd_lines_become_the_same_ids(trained, elsewhere, odd):
