@@ -17,7 +17,7 @@ demo: $(VENV)/.runtime ## the whole paper in small, on real text, on a CPU (18 m
 	@reluformer overview --config config/demo.yaml
 
 test: $(VENV)/.dev ## the tests (services that are not installed are skipped, and said so)
-	@timeout -k 30 1500 pytest -n $(CORES) $(PYTEST_ARGS)
+	@timeout -k 30 3600 pytest -n $(CORES) $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## ruff, mypy, snakefmt, snakemake --lint
 	@ruff check .

@@ -13,7 +13,6 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 MARKS = (
     pytest.mark.browser,
     pytest.mark.slow,
-    pytest.mark.timeout(900),
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install chromium)"),
 )
 

@@ -71,4 +71,4 @@ def test_in_words(hours, words):
 
 def test_a_snakemake_that_asks_it_does_not_load_torch():
     code = "import sys, reluformer.guard; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

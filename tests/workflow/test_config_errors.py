@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("file", "keys", "value", "message"),
@@ -24,7 +26,7 @@ import pytest
 def test_one_line_names_file_key_value_and_the_nearest_valid_name(project, edit, file, keys, value, message):
     edit(project.folder / "config" / file, *keys, value=value)
 
-    result = project.snakemake("-n", timeout=60)
+    result = project.snakemake("-n")
 
     assert result.returncode != 0
     line = next(line for line in result.stdout.splitlines() if line.startswith("Configuration error: "))

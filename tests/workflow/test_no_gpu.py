@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HUGE = {"updates": 10**10}
 SIZES = {"train": 240, "valid": 30, "test": 30, "src_tokens": 12.0, "tgt_tokens": 12.0}
 
@@ -37,7 +39,18 @@ def machine(smoke_project, edit, tmp_path):
         environment = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
         environment["PATH"] = f"{bin}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         ended = subprocess.run(
-            ["timeout", "-k", "5", "90", "snakemake", "--retries", "0", "--configfile", "smoke/smoke.yaml", *arguments],
+            [
+                "timeout",
+                "-k",
+                "5",
+                "600",
+                "snakemake",
+                "--retries",
+                "0",
+                "--configfile",
+                "smoke/smoke.yaml",
+                *arguments,
+            ],
             cwd=project.folder,
             env=environment,
             text=True,

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_readmes_commands_end_in_a_translation(home):
     assert commands.count("\nreluformer ") == 3 and "| reluformer translate" in commands
     environment = {**os.environ, "COLUMNS": "100", "PYTHONPATH": str(ROOT / "src"), "HOME": str(home)}
     shell = ["sh", "-e", "-c", commands]
-    result = subprocess.run(shell, cwd=home, env=environment, capture_output=True, text=True, timeout=250)
+    result = subprocess.run(shell, cwd=home, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     translated, *rest = result.stdout.splitlines()
     assert translated.endswith(".") and rest[0].endswith(".")  # nonsense, of a model of other languages
@@ -49,6 +49,5 @@ def test_readmes_commands_end_in_a_translation(home):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
     )
     assert again.returncode == 0 and again.stdout.count("\n") == 1

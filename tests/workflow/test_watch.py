@@ -5,7 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from reluformer.watching.snakelog import last_line, newest_log, read_log
+
+pytestmark = pytest.mark.slow
 
 SAID = "reluformer: numbers.fi: not fetched; it has no URL; put the file numbers.fi into a folder"
 
@@ -13,7 +17,7 @@ SAID = "reluformer: numbers.fi: not fetched; it has no URL; put the file numbers
 def test_a_failed_job_is_seen_with_its_log_and_what_it_said(smoke_project):
     project = smoke_project()
     wanted = ("resources/numbers.fi", "resources/numbers.pt")
-    ended = project.snakemake("--retries", "0", "--configfile", "smoke/smoke.yaml", "--", *wanted, timeout=60)
+    ended = project.snakemake("--retries", "0", "--configfile", "smoke/smoke.yaml", "--", *wanted)
     assert ended.returncode == 1
     assert f"fetch numbers.fi failed; the end of logs/fetch/numbers.fi.log:\n  | {SAID}" in ended.stdout
     assert "start the same command again" in ended.stdout and "{" not in ended.stdout  # no settings
@@ -25,6 +29,6 @@ def test_a_failed_job_is_seen_with_its_log_and_what_it_said(smoke_project):
     assert last_line(project.folder / "logs/fetch/numbers.fi.log").startswith(SAID)
 
     command = [sys.executable, "-m", "reluformer.cli", "watch", "--once", "--config", "smoke/smoke.yaml"]
-    seen = subprocess.run(command, cwd=project.folder, capture_output=True, text=True, timeout=60)
+    seen = subprocess.run(command, cwd=project.folder, capture_output=True, text=True)
     lines = [" ".join(line.split()) for line in seen.stdout.splitlines()]
     assert any(line.startswith(f"fetch numbers.fi logs/fetch/numbers.fi.log {SAID[:40]}") for line in lines), seen

@@ -16,7 +16,7 @@ def run():
 
     def run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "reluformer.cli", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+        return subprocess.run(command, capture_output=True, text=True, **options)
 
     return run
 

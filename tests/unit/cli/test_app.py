@@ -43,7 +43,7 @@ def test_completion_knows_commands_and_options():
         environment = {**os.environ, "_RELUFORMER_COMPLETE": "complete_bash", "COMP_WORDS": words}
         environment["COMP_CWORD"] = str(words.count(" "))
         command = [sys.executable, "-m", "reluformer.cli"]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60).stdout
+        return subprocess.run(command, env=environment, capture_output=True, text=True).stdout
 
     assert {"translate", "translate-run"} <= set(completed("reluformer trans").split())
     assert "--n-best" in completed("reluformer translate --n").split()

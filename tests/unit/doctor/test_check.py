@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sys
-import time
 
 from reluformer.doctor.check import last_line, run
 
@@ -12,9 +11,7 @@ def test_a_command_that_is_not_there():
 
 
 def test_a_command_that_hangs_is_killed_with_its_children():
-    started = time.monotonic()
-    ended = run(["sh", "-c", "sleep 60 & sleep 60"], 0.3)
-    assert time.monotonic() - started < 5
+    ended = run(["sh", "-c", "sleep 3600 & sleep 3600"], 0.3)
     assert ended.code is None and "no answer within" in last_line(ended)
 
 

@@ -73,7 +73,7 @@ def test_scores_equal_the_sacrebleu_command_line(tmp_path):
         (tmp_path / "reference").write_text("\n".join(references) + "\n", encoding="utf-8")
         text = "\n".join(hypotheses) + "\n"
         command = [sys.executable, "-m", "sacrebleu", str(tmp_path / "reference"), "-lc", "-b", "-w", "6", *arguments]
-        return float(subprocess.run(command, input=text, capture_output=True, text=True, check=True, timeout=60).stdout)
+        return float(subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout)
 
     metrics = found["metrics"]
     assert metrics["bleu"]["score"] == pytest.approx(command_line(RAW, written), abs=1e-6)
@@ -168,4 +168,4 @@ def test_odd_line_ends_inside_a_sentence_do_not_shift_the_lines(tmp_path):
 
 def test_scoring_needs_no_torch():
     code = "import sys, reluformer.evaluation.score; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env=os.environ.copy())
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ.copy())

@@ -12,9 +12,11 @@ from reluformer.measuring.config import MeasuringConfig
 from reluformer.measuring.plan import MeasuringPlan
 from reluformer.measuring.step import OUT_OF_MEMORY, TOO_SLOW, PointError, measure
 
+pytestmark = pytest.mark.slow
+
 
 def plan_of(runs, **changes):
-    settings = {"lengths": [4, 8], "rounds": 2, "batch_tokens": 16, "seconds": 0.001, "limit": 60, **changes}
+    settings = {"lengths": [4, 8], "rounds": 2, "batch_tokens": 16, "seconds": 0.001, "limit": 600, **changes}
     return MeasuringPlan(study="speed", measured=MeasuringConfig(**settings), runs=runs)
 
 
@@ -130,5 +132,5 @@ def test_a_point_imports_little_that_was_not_there_before():
         "torch.optim.AdamW([torch.zeros(2, requires_grad=True)], lr=1e-12, fused=True)\n"
         "assert len(set(sys.modules) - before) < 20, len(set(sys.modules) - before)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -86,10 +86,10 @@ def test_an_unknown_study_is_refused(make):
 def test_asking_what_a_study_makes_is_cheap():
     heavy = "{'torch', 'pandas', 'matplotlib', 'numpy'}"
     code = f"import sys, reluformer.paper.build; sys.exit(bool({heavy} & set(sys.modules)))"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_building_needs_no_torch():
     modules = "reluformer.paper.figures, reluformer.paper.study, reluformer.paper.claims"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -103,4 +103,4 @@ def test_mistakes_in_claims_are_named(make, change, message):
 def test_planning_needs_no_heavy_package():
     heavy = "{'torch', 'pandas', 'matplotlib', 'sacrebleu'}"
     code = f"import sys, reluformer.paper.outputs; sys.exit(bool({heavy} & set(sys.modules)))"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -111,7 +111,7 @@ class Training:
             self.processes.append(process)
         return self
 
-    def wait(self, timeout: float = 60) -> int:
+    def wait(self, timeout: float = 600) -> int:
         """The code that the launcher would end with."""
         for process in self.processes:
             process.join(timeout)

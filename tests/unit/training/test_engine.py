@@ -28,7 +28,7 @@ sys.exit(f"a start must not import {heavy}" if heavy else 0)
 
 
 def test_a_start_imports_nothing_heavy():
-    assert subprocess.run([sys.executable, "-c", START], check=False, timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", START], check=False).returncode == 0
 
 
 def test_light_adamw_is_adamw():

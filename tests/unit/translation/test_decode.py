@@ -83,7 +83,7 @@ def test_several_threads_translate_batches_of_their_own_and_find_the_same(make_m
 
 
 def test_batches_are_searched_at_once_with_a_thread_each_and_a_failure_gives_the_threads_back():
-    barrier = threading.Barrier(2, timeout=20)
+    barrier = threading.Barrier(2, timeout=600)
 
     def search(batch):
         if len(batch) == 1:

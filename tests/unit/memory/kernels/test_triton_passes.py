@@ -56,6 +56,7 @@ def spilled(binary, capability, tmp_path):
     return int(re.search(r"(\d+) bytes spill stores", told)[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("capability", "multiply"), [(80, "mma.sync"), (90, "wgmma.mma_async")])
 @pytest.mark.parametrize("name", KERNELS)
 def test_compiles_to_tensor_cores_without_spilling(name, capability, multiply, monkeypatch, tmp_path):
@@ -68,6 +69,7 @@ def test_compiles_to_tensor_cores_without_spilling(name, capability, multiply, m
     assert spilled(binary, capability, tmp_path) <= 512
 
 
+@pytest.mark.slow
 def test_a_form_that_skips_has_a_branch_around_the_values(monkeypatch, tmp_path):
     form = next(f for f in triton_tune.forms(64, 3, 2) if f.skip)
     assert "scf.if" in compiled("forward", 90, form, monkeypatch, tmp_path).asm["ttgir"]
