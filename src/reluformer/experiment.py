@@ -248,6 +248,10 @@ class Experiment:
             if not isinstance(data[name], dict):
                 raise SettingsError(f"{where}: expected a mapping of keys to values")
             study = parse(StudyConfig, data[name], where)
+            for system in study.titles:
+                if system not in study.systems:
+                    hint = nearest(system, study.systems)
+                    raise SettingsError(f"{where}: titles: {system!r}: not a system of the study{hint}")
             if change := self.config.studies.get(name):
                 study = parse(StudyConfig, {**data[name], **change}, f"{self.name}: studies.{name}")
             self._check_study(study, where)

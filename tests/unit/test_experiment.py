@@ -179,6 +179,12 @@ def test_a_mistake_in_the_config_is_one_line(folder, change, message):
             ["transfomer"],
             "ffn: systems: 'transfomer': unknown system; did you mean",
         ),
+        (
+            "studies.yaml",
+            ("ffn", "titles"),
+            {"ffn-sofmax": "S"},
+            "ffn: titles: 'ffn-sofmax': not a system of the study; did",
+        ),
         ("studies.yaml", ("ffn", "dataset"), "sentnces", "ffn: dataset: 'sentnces': unknown dataset; did you mean"),
         ("studies.yaml", ("ffn", "sytems"), [], "ffn: sytems: unknown key; did you mean 'systems'?"),
         ("studies.yaml", ("length", "lengths"), [65], "length: lengths: 65: the dataset has [64, 128]"),

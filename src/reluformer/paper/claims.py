@@ -77,7 +77,7 @@ def judge(experiment: Experiment, name: str, claim: ClaimConfig, results: Path) 
     frame = records(experiment, claim.study, [metric(one) for one in names], results)
     study = experiment.studies[claim.study]
     keys = [key for key in key_columns(study, frame) if key != "system"]
-    titles = {system: system_title(experiment, system) for system in study.systems}
+    titles = {system: system_title(experiment, system, study) for system in study.systems}
     tests = PairedTests.read(claim.study, results)
     decided = decide([one for rule in claim.rule for one in compare(rule, frame, keys)])
     outcomes = []

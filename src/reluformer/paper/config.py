@@ -11,9 +11,18 @@ from reluformer.paper.metrics import metric
 from reluformer.settings import SettingsError, Strict
 
 FigureKind = Literal[
-    "lines", "bars", "layers", "buckets", "top-share", "training-curves", "variance-law", "attention-maps"
+    "lines",
+    "heat-map",
+    "bars",
+    "layers",
+    "buckets",
+    "top-share",
+    "training-curves",
+    "learning-curves",
+    "variance-law",
+    "attention-maps",
 ]
-NEEDS_Y = ("lines", "bars", "layers", "top-share")
+NEEDS_Y = ("lines", "heat-map", "bars", "layers", "top-share")
 
 
 class FigureConfig(Strict):
@@ -22,7 +31,8 @@ class FigureConfig(Strict):
     kind: FigureKind
     title: str
     y: list[str] = Field(default=[], description="metrics, a panel each; top-share: e.g. ffn.top_share")
-    x: str | None = Field(None, description="lines: a varied key, or length")
+    x: str | None = Field(None, description="lines, heat-map: a varied key, or length")
+    rows: str | None = Field(None, description="heat-map: another varied key, down the map")
     log: bool = Field(False, description="lines: a logarithmic y axis")
     systems: list[str] = Field(default=[], description="systems to show; none: all of the study's")
     layer: int = Field(-1, description="attention-maps: the layer; -1 is the last")
@@ -33,8 +43,10 @@ class FigureConfig(Strict):
     def _complete(self) -> FigureConfig:
         if self.kind in NEEDS_Y and not self.y:
             raise ValueError(f"a figure of kind {self.kind} needs y")
-        if self.kind == "lines" and self.x is None:
-            raise ValueError("a figure of kind lines needs x")
+        if self.kind in ("lines", "heat-map") and self.x is None:
+            raise ValueError(f"a figure of kind {self.kind} needs x")
+        if self.kind == "heat-map" and self.rows in (None, self.x):
+            raise ValueError("a figure of kind heat-map needs rows, a key other than x")
         for name in self.y:
             _known_metric(f"{name}.100" if self.kind == "top-share" else name)
         return self
@@ -61,7 +73,10 @@ class StudyConfig(Strict):
     title: str
     question: str = Field(description="one sentence: what the study asks; its caption in the report")
     dataset: str = Field(description="a role of config.yaml's `datasets`, or a dataset's name")
-    systems: list[str]
+    systems: list[str] = Field(description="systems by name, a row each; a name may carry changes: reluformer+gamma=1")
+    titles: dict[str, str] = Field(
+        default_factory=dict, description="titles of rows by their entry in `systems`; else that of systems.yaml"
+    )
     vary: dict[str, list[Any]] = Field(
         default_factory=dict,
         description="a grid of changes, e.g. {gamma: [0.5, 1]}; each point is a run of its own",
@@ -94,7 +109,8 @@ class StudyConfig(Strict):
     def _keys(self) -> StudyConfig:
         keys = ["system", "length", "packing", *self.vary]
         named = {"across": self.across, "answer.key": self.answer.key if self.answer else None}
-        named |= {f"figures.{name}.x": figure.x for name, figure in self.figures.items()}
+        for name, figure in self.figures.items():
+            named |= {f"figures.{name}.x": figure.x, f"figures.{name}.rows": figure.rows}
         for where, key in named.items():
             if key is not None and key not in keys:
                 raise ValueError(f"{where}: {key!r} is none of {', '.join(keys)}")

@@ -83,7 +83,9 @@ def baseline_title(experiment: Experiment, study: StudyConfig) -> str:
     """What a table's rows are tested against, as people read it."""
     parts = []
     for key, value in baseline(study).items():
-        parts.append(system_title(experiment, value) if key == "system" else f"{KEY_TITLES.get(key, key)} = {value}")
+        parts.append(
+            system_title(experiment, value, study) if key == "system" else f"{KEY_TITLES.get(key, key)} = {value}"
+        )
     return ", ".join(parts)
 
 
@@ -128,7 +130,7 @@ def shown(
         if not pd.isna(row["low"]):
             text += f" {metric.show_interval((row['low'], row['high']))}"
         keys = {KEY_TITLES.get(key, key): row[key] for key in table.columns[: -len(COLUMNS)] if not pd.isna(row[key])}
-        keys |= {"system": system_title(experiment, row["system"])}
+        keys |= {"system": system_title(experiment, row["system"], experiment.studies[study])}
         cells = {"metric": metric.title, "difference": text, "significant": row["marks"] or "no"}
         for kind in ("seeds", *TESTS):
             p = row[f"holm_{kind}"]

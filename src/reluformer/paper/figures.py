@@ -12,6 +12,7 @@ from reluformer.paper.plots import (
     attention_maps,
     bars,
     buckets,
+    heat_map,
     layers,
     lines,
     top_share,
@@ -28,6 +29,8 @@ KINDS: dict[str, Callable[[Plot], Drawing]] = {
     "buckets": buckets.draw,
     "top-share": top_share.draw,
     "training-curves": training_curves.draw,
+    "learning-curves": training_curves.draw,
+    "heat-map": heat_map.draw,
     "variance-law": variance_law.draw,
     "attention-maps": attention_maps.draw,
 }

@@ -22,6 +22,8 @@ TEX = {
     "†": r"$\dagger$",
     "α": r"$\alpha$",
     "×": r"$\times$",
+    "|": r"$|$",
+    "Σ": r"$\Sigma$",
     "γ": r"$\gamma$",
     "λ": r"$\lambda$",
     "∈": r"$\in$",

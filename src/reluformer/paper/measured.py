@@ -39,7 +39,7 @@ def measured_records(experiment: Experiment, study: str, metrics: Sequence[Metri
                     "packing": None,
                     "length": length,
                     "system": system,
-                    "title": system_title(experiment, system),
+                    "title": system_title(experiment, system, config),
                     "seed": number,
                     "status": "finished" if point else NOT_RUN,
                     "diverged_at": None,

@@ -19,6 +19,7 @@ FIGURE_FILES = {
     "top-share": ANALYSIS,
     "layers": ANALYSIS,
     "training-curves": LOG,
+    "learning-curves": LOG,
     "attention-maps": ATTENTION,
     "variance-law": ANALYSIS,
 }

@@ -11,6 +11,7 @@ import pandas as pd
 
 from reluformer.changes import split_system
 from reluformer.experiment import Experiment
+from reluformer.paper.config import StudyConfig
 from reluformer.paper.metrics import MEASURED, MISSING, SUMMARY, Metric
 from reluformer.paper.outputs import segment_length
 from reluformer.run import Run, split_dataset
@@ -43,8 +44,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def system_title(experiment: Experiment, system: str) -> str:
-    """How tables and legends call a system: its title, with the changes in its name."""
+def system_title(experiment: Experiment, system: str, study: StudyConfig | None = None) -> str:
+    """How tables and legends call a system: its title in the study, else its own with the changes in its name."""
+    if study is not None and system in study.titles:
+        return study.titles[system]
     base, changes = split_system(system)
     extra = ", ".join(f"{key} {value}" for key, value in changes.items() if key != "recipe")
     return experiment.systems[base].title + (f" ({extra})" if extra else "")
@@ -82,7 +85,7 @@ def _record(experiment: Experiment, study: str, run: Run, metrics: Iterable[Metr
         "packing": view.rpartition("-")[0] if view else None,
         "length": segment_length(run.dataset),
         "system": system,
-        "title": system_title(experiment, system),
+        "title": system_title(experiment, system, config),
         **dict(zip(config.vary, values, strict=True)),
         "seed": run.seed,
         "status": summary["status"] if summary else NOT_RUN,

@@ -12,7 +12,14 @@ from reluformer.paper.inference import Effect, centre_effect, sample
 from reluformer.paper.metrics import Metric
 from reluformer.paper.records import DIVERGED, NOT_RUN
 
-KEY_TITLES = {"dataset": "dataset", "packing": "packing", "length": "L", "system": "system", "gamma": "γ"}
+KEY_TITLES = {
+    "dataset": "dataset",
+    "packing": "packing",
+    "length": "L",
+    "system": "system",
+    "gamma": "γ",
+    "penalty.weight": "λ",
+}
 
 
 def key_columns(study: StudyConfig, frame: pd.DataFrame) -> list[str]:

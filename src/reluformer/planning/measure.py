@@ -198,6 +198,7 @@ def changed(config: RunConfig, **training: Any) -> RunConfig:
         "average_last": 1,
         "patience": 0,
         "stop_on": "loss",
+        "validate_bleu": False,
         "tensorboard": False,
     }
     return config.model_copy(update={"training": config.training.model_copy(update={**few, **training})})

@@ -80,7 +80,8 @@ def job_seconds(job: Job, experiment: Experiment, sizes: Mapping[str, Sizes], ba
         return start + ANALYSIS_PASSES * forward * found.test.tokens("tgt")
     training = config.training
     validations = -(-training.updates // training.validate_every)
-    return start + rates.update * training.updates + validations * forward * found.valid.tokens("tgt")
+    greedy = rates.decode / config.translation.beam if training.measures_bleu else 0.0
+    return start + rates.update * training.updates + validations * (forward + greedy) * found.valid.tokens("tgt")
 
 
 def _significance_seconds(study: str, experiment: Experiment, sizes: Mapping[str, Sizes], basis: Basis) -> float:

@@ -41,6 +41,9 @@ class TrainingConfig(Strict):
     threads: int | None = Field(None, ge=1, description="CPU threads a process; none: what the job is given")
     log_every: int = Field(100, ge=1, description="updates between log lines")
     validate_every: int = Field(1000, ge=1, description="updates between validations")
+    validate_bleu: bool = Field(
+        False, description="measure BLEU of greedy decoding at each validation, too; `stop_on: bleu` does anyway"
+    )
     patience: int = Field(0, ge=0, description="validations without improvement before stopping; 0 is never")
     stop_on: Literal["loss", "bleu"] = Field("loss", description="what a validation improves")
     checkpoint_every: int = Field(1000, ge=1, description="updates between checkpoints")
@@ -52,6 +55,11 @@ class TrainingConfig(Strict):
     )
     divergence_patience: int = Field(20, ge=1, description="... once it lasted for so many updates; NaN is at once")
     tensorboard: bool = False
+
+    @property
+    def measures_bleu(self) -> bool:
+        """Whether validations decode."""
+        return self.validate_bleu or self.stop_on == "bleu"
 
     @field_validator("compile")
     @classmethod

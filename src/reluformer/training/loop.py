@@ -88,7 +88,7 @@ class Trainer:
         self.exchange_every = 1 if world.size == 1 and world.device.type == "cpu" else EXCHANGE_EVERY
         self.divergence = Divergence(config.divergence_loss, config.divergence_patience)
         self.stopping = EarlyStopping(config.patience, higher=config.stop_on == "bleu")
-        self.validation = Validation(data, world, config.batch_tokens, with_bleu=config.stop_on == "bleu")
+        self.validation = Validation(data, world, config.batch_tokens, with_bleu=config.measures_bleu)
         self.update = 0
         self.epoch = 0
         self.window = {"loss": 0.0, "nll": 0.0, "penalty": 0.0, "tokens": 0}
@@ -256,7 +256,7 @@ class Trainer:
         self._monitor({f"valid/{key}": value for key, value in {"loss": loss, "nll": nll, **bleu}.items()})
         best = self.results["best_valid_loss"]
         self.results["best_valid_loss"] = _finite(loss) if best is None else min(best, loss)
-        return self.stopping.judge(loss if found.bleu is None else found.bleu)
+        return self.stopping.judge(found.bleu if self.stopping.higher and found.bleu is not None else loss)
 
     def _save(self, interim: bool) -> None:
         """Saves the state of all processes."""

@@ -177,7 +177,8 @@ def write_log(path: Path, diverged: bool, seen: float) -> None:
         loss = 8.5 + 2 ** (update / 40) / 2 if diverged else 3 + 5.5 * math.exp(-update / 150) + seen / 4
         lines.append({"event": "train", "update": update, "loss": loss})
         if update % 100 == 0:
-            lines.append({"event": "valid", "update": update, "ppl": math.exp(min(loss, 12)), "loss": loss})
+            valid = {"ppl": math.exp(min(loss, 12)), "loss": loss, "bleu": max(0.0, 30 - 3 * loss)}
+            lines.append({"event": "valid", "update": update, **valid})
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 

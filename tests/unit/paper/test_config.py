@@ -17,6 +17,15 @@ CLAIM = {"sentence": "It is so.", "source": "S", "study": "s"}
         ({"figures": {"f": {"kind": "lines", "title": "t", "y": ["bleu"], "x": "gamma"}}}, "figures.f.x: 'gamma'"),
         ({"figures": {"f": {"kind": "bars", "title": "t"}}}, "a figure of kind bars needs y"),
         ({"figures": {"f": {"kind": "lines", "title": "t", "y": ["bleu"]}}}, "a figure of kind lines needs x"),
+        ({"figures": {"f": {"kind": "heat-map", "title": "t", "y": ["bleu"]}}}, "a figure of kind heat-map needs x"),
+        (
+            {"figures": {"f": {"kind": "heat-map", "title": "t", "y": ["bleu"], "x": "length", "rows": "length"}}},
+            "needs rows, a key other than x",
+        ),
+        (
+            {"figures": {"f": {"kind": "heat-map", "title": "t", "y": ["bleu"], "x": "length", "rows": "slots"}}},
+            "figures.f.rows: 'slots'",
+        ),
         ({"figures": {"f": {"kind": "top-share", "title": "t", "y": ["ffn.top_shares"]}}}, "unknown metric"),
         ({"figures": {"f": {"kind": "pie", "title": "t"}}}, "input should be 'lines'"),
         ({"figures": {"f": {"kind": "buckets", "title": "t", "systems": ["c"]}}}, "'c' is none of a, b"),

@@ -55,6 +55,16 @@ def test_titles_name_changes(make):
     assert system_title(experiment, "reluformer+gamma=2+recipe=sweep") == "ReLUFormer (gamma 2)"
 
 
+def test_a_study_may_title_its_rows(make):
+    made = make()
+    rows = records(made.experiment, "penalty-parts", METRICS, made.results)
+    titles = dict(zip(rows["system"], rows["title"], strict=True))
+    assert titles["reluformer+penalty.entropy=false"] == "the normalisation term alone"
+    assert titles["attention-relu-scaled"] == "no penalty"
+    untitled = make(studies={"penalty-parts": {"titles": {}}}).experiment
+    assert system_title(untitled, "attention-relu-scaled", untitled.studies["penalty-parts"]).startswith("Scaled ReLU")
+
+
 def test_files_that_are_not_whole(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"a": 1}\n{"a": 2', encoding="utf-8")
     assert read_lines(tmp_path / "log.jsonl") == [{"a": 1}]

@@ -100,9 +100,9 @@ def test_early_stopping(training):
     assert summary["stopped_early"] and summary["updates"] < 200
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_validation_bleu(training, processes):
-    done = training("a", updates=10, validate_every=5, stop_on="bleu", patience=1, processes=processes).finish()
+@pytest.mark.parametrize(("processes", "wanted"), [(1, {"validate_bleu": True}), (2, {"stop_on": "bleu"})])
+def test_validation_bleu(training, processes, wanted):
+    done = training("a", updates=10, validate_every=5, patience=1, processes=processes, **wanted).finish()
     assert all(0 <= line["bleu"] <= 100 for line in done.log("valid"))
 
 

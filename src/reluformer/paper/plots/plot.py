@@ -87,7 +87,7 @@ class Plot:
 
     def _series_keys(self, frame: pd.DataFrame) -> list[str]:
         keys = ["system", "packing", "length", *self.study_config.vary]
-        apart = [self.config.x, *PANELS.get(self.config.kind, ())]
+        apart = [self.config.x, self.config.rows, *PANELS.get(self.config.kind, ())]
         return [key for key in keys if key not in apart and frame[key].nunique(dropna=False) > 1]
 
     def _label(self, row: dict[Any, Any], keys: list[str]) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -70,6 +71,12 @@ def look(systems: Sequence[str], system: str, variant: int = 0) -> dict[str, Any
         "marker": MARKERS[at % len(MARKERS)],
         "linestyle": DASHES[dash],
     }
+
+
+def luminance(colour: Any) -> float:
+    """Relative luminance of a colour as WCAG 2 defines it, 0 (black) to 1 (white)."""
+    channels = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]
 
 
 def grid(panels: int, columns: int = 3, size: tuple[float, float] = PANEL, **keys: Any) -> tuple[Figure, list[Axes]]:

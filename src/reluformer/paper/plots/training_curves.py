@@ -1,4 +1,7 @@
-"""Training loss and validation perplexity against updates, a line a run; a diverged run ends in a cross."""
+"""Losses and scores against updates, a line a run; a diverged run ends in a cross.
+
+`training-curves`: training loss and validation perplexity. `learning-curves`: validation loss and BLEU.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,25 @@ from reluformer.paper.plots.plot import Plot
 from reluformer.paper.plots.style import Drawing, empty, grid
 from reluformer.paper.records import DIVERGED, read_lines
 
-CURVES = (("train", "loss", "training loss (nats/token)"), ("valid", "ppl", "validation perplexity"))
+CURVES = {
+    "training-curves": (("train", "loss", "training loss (nats/token)"), ("valid", "ppl", "validation perplexity")),
+    "learning-curves": (
+        ("valid", "loss", "validation loss (nats/token)"),
+        ("valid", "bleu", "validation BLEU (greedy)"),
+    ),
+}
+"""For each kind of figure: event and key of log.jsonl, and what it is called."""
 
 
 def draw(plot: Plot) -> Drawing:
     """The figure with its notes and legend."""
     frame = plot.frame()
-    figure, panels = grid(len(CURVES), size=(5.0, 3.3))
+    curves = CURVES[plot.config.kind]
+    figure, panels = grid(len(curves), size=(5.0, 3.3))
     handles: dict[str, Any] = {}
     looks = plot.looks(frame)
     logs = {run: read_lines(plot.results / "runs" / run / LOG) for run in frame["run"]}
-    for axes, (event, key, title) in zip(panels, CURVES, strict=True):
+    for axes, (event, key, title) in zip(panels, curves, strict=True):
         axes.set_title(title)
         for row in frame.to_dict("records"):
             points = [

@@ -3,10 +3,21 @@ import xml.etree.ElementTree as ET
 import matplotlib
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 
 from reluformer.paper.metrics import metric
-from reluformer.paper.plots.style import COLOURS, Drawing, empty, finish, grid, look, measure, save, style, wrap
+from reluformer.paper.plots.style import (
+    COLOURS,
+    Drawing,
+    empty,
+    finish,
+    grid,
+    look,
+    luminance,
+    measure,
+    save,
+    style,
+    wrap,
+)
 
 
 def test_systems_are_told_apart_by_colour_and_marker():
@@ -15,11 +26,6 @@ def test_systems_are_told_apart_by_colour_and_marker():
     assert len({(one["color"], one["linestyle"]) for one in looks}) == 12
     assert len({one["marker"] for one in looks[:9]}) == 9
     assert look(systems, "s1") == look(systems, "s1") != look(systems, "s1", variant=1)
-
-
-def luminance(colour):
-    channels = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
-    return 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]
 
 
 def test_colours_are_seen_on_white():

@@ -21,6 +21,26 @@ def test_a_quiet_study_keeps_a_plain_scale(make, plot_of):
     assert list(left.lines[0].get_xdata()) == list(range(20, 501, 20))
 
 
+def test_learning_curves_are_of_the_validation_split(make, plot_of):
+    made = make(seeds=[1, 2])
+    made.fill("learning-curves")
+    loss, bleu = training_curves.draw(plot_of(made, "learning-curves", "curves")).figure.axes
+    assert [axes.get_title() for axes in (loss, bleu)] == ["validation loss (nats/token)", "validation BLEU (greedy)"]
+    assert len(loss.lines) == len(bleu.lines) == 12
+    assert list(bleu.lines[0].get_xdata()) == [100, 200, 300, 400, 500]
+    assert bleu.get_yscale() == "linear"
+
+
+def test_without_bleu_in_the_logs_the_panel_says_so(make, plot_of):
+    made = make()
+    made.fill("learning-curves")
+    for run in made.experiment.study_runs("learning-curves"):
+        log = made.folder(run) / "log.jsonl"
+        log.write_text('{"event": "valid", "update": 1, "loss": 9.0}\n')
+    _, bleu = training_curves.draw(plot_of(made, "learning-curves", "curves")).figure.axes
+    assert bleu.texts[0].get_text() == "no run has it"
+
+
 def test_a_loss_that_is_no_number_is_left_out(make, plot_of):
     made = make()
     run = made.experiment.study_runs("ffn-activation")[0]
