@@ -18,7 +18,8 @@ def test_a_run_goes_through_the_steps_that_its_studies_need(demo):
     sweep = "demo-sentences/ffn-softmax+slots=32+recipe=sweep/seed1"
     assert f"score {sweep}" in names and f"analyse {sweep}" not in names
     assert names[f"score {sweep}"].after == (f"translate {sweep}",)
-    assert names["train demo-documents@within-128/transformer/seed1"].after == ("pack demo-documents@within-128",)
+    scratch = names["train demo-documents@within-128/transformer+recipe=scratch/seed1"]
+    assert scratch.after == ("pack demo-documents@within-128",)
     assert names["pack demo-documents@within-128"].after == ("prepare demo-documents",)
     assert f"score {sweep}" in names["study memory-size"].after
     assert f"score {sweep}" in names["significance memory-size"].after
