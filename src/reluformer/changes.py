@@ -8,17 +8,15 @@ it. Does not import torch.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
-
-import yaml
 
 from reluformer.memory.config import ACTIVATIONS, MemoryConfig
 from reluformer.model.config import ATTENTIONS, KINDS, ModelConfig
 from reluformer.settings import SettingsError, Strict, merge, nearest, read_path
 from reluformer.training.config import TrainingConfig
 from reluformer.translation.config import TranslationConfig
+from reluformer.yamlfile import YamlError, parse_scalar
 
 RECIPE_PARTS: dict[str, type[Strict]] = {
     "model": ModelConfig,
@@ -50,8 +48,8 @@ def split_system(name: str) -> Name:
         if key in pairs:
             raise SettingsError(f"{name!r}: {key} is changed twice")
         try:
-            pairs[key] = _read_scalar(value)
-        except yaml.YAMLError:
+            pairs[key] = parse_scalar(value)
+        except YamlError:
             raise SettingsError(f"{name!r}: {key}: {value!r} is not a value") from None
     return Name(base, pairs)
 
@@ -171,14 +169,6 @@ def _set(parts: Mapping[str, Any], path: Path, value: Any) -> dict[str, Any]:
     if isinstance(inner, Mapping) and isinstance(value, Mapping) and value:
         value = merge(inner, value)
     return {**parts, first: value}
-
-
-def _read_scalar(text: str) -> Any:
-    value = yaml.safe_load(text)
-    # YAML 1.1 takes 1e-3 for text: a number is what Python takes for one.
-    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
-        return float(value)
-    return value
 
 
 def _write_scalar(value: Any) -> str:

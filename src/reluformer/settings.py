@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from reluformer.yamlfile import YamlError, read_document
 
 
 class SettingsError(ValueError):
@@ -21,9 +22,9 @@ class SettingsError(ValueError):
 
 
 class Strict(BaseModel):
-    """A configuration model that refuses unknown keys and cannot be changed after it was read."""
+    """A configuration model that refuses unknown keys, infinity and NaN, and cannot be changed after it was read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -39,15 +40,19 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file; an empty file is an empty mapping. Raises `SettingsError`."""
+    """The mapping in a YAML or JSON file; an empty file is an empty mapping. Raises `SettingsError`."""
     path = Path(path)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = read_document(path)
     except FileNotFoundError:
         siblings = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         raise SettingsError(f"{path}: there is no such file{nearest(path.name, siblings)}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except YamlError as error:
+        raise SettingsError(f"{path}: {error}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
+    except OSError as error:
+        raise SettingsError(f"{path}: {(error.strerror or str(error)).lower()}") from None
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -56,11 +61,44 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def parse(model: type[Model], data: Mapping[str, Any], where: str) -> Model:
-    """`data` as a `model`; `where` names the file (and key) in the error. Raises `SettingsError`."""
+    """`data` as a `model`; `where` names the file (and key) in the error. Raises `SettingsError`.
+
+    A whole number where text belongs (`title: 1984`) is that text.
+    """
     try:
         return model.model_validate(data)
     except ValidationError as error:
+        if (worded := _with_text(data, error)) is not None:
+            return parse(model, worded, where)
         raise SettingsError(explain(error, model, data, where)) from None
+
+
+def _with_text(data: Any, error: ValidationError) -> Any:
+    """`data` with text in place of the whole numbers that were refused for not being text; None if there are none."""
+    changed = None
+    for one in error.errors():
+        number = one.get("input")
+        if one["type"] == "string_type" and isinstance(number, int) and not isinstance(number, bool):
+            replaced = _replaced(data if changed is None else changed, one["loc"], number, str(number))
+            changed = changed if replaced is None else replaced
+    return changed
+
+
+def _replaced(data: Any, path: tuple[Any, ...], old: Any, new: Any) -> Any:
+    """`data` with `new` for the `old` at a path; None if it is not there."""
+    if not path:
+        return new if data is old or data == old else None
+    if not isinstance(data, Mapping | list):
+        return None
+    try:
+        inner = _replaced(data[path[0]], path[1:], old, new)
+    except (KeyError, IndexError, TypeError):
+        return None
+    if inner is None:
+        return None
+    if isinstance(data, list):
+        return [*data[: path[0]], inner, *data[path[0] + 1 :]]
+    return {**data, path[0]: inner}
 
 
 def load(model: type[Model], path: str | Path) -> Model:
@@ -96,6 +134,10 @@ def explain(error: ValidationError, model: type[BaseModel], data: Any, where: st
     if first["type"] == "missing":
         return f"{where}: {key}: this key is required"
     value = first.get("input")
+    if first["type"] == "string_type" and isinstance(value, bool | float):
+        return f"{where}: {key}: {str(value).lower()} is not text for YAML; quote it as you mean it, '...'"
+    if first["type"] == "string_type" and value is None:
+        return f"{where}: {key}: text is expected, nothing is there"
     message = first["msg"].removeprefix("Value error, ")
     return f"{where}: {key + ': ' if key else ''}{value!r}: {message[0].lower() + message[1:]}"
 

@@ -32,6 +32,7 @@ FLOOR = {
     "config": 0,
     "run": 0,
     "settings": 0,
+    "yamlfile": 0,
     "changes": 0,
     "files": 0,
     "malloc": 0,

@@ -69,8 +69,8 @@ def test_an_exported_model_is_told_by_its_configuration(tmp_path: Path):
         (tmp_path / "config.json").write_text(wrong)
         with pytest.raises(SettingsError, match="not the configuration of an exported model"):
             read_export(tmp_path)
-    (tmp_path / "config.json").write_text('{"run": {"dataset": 1}, "text": {}}')
-    with pytest.raises(SettingsError, match=r"config\.json: run: dataset: 1: input should be a valid string"):
+    (tmp_path / "config.json").write_text('{"run": {"dataset": []}, "text": {}}')
+    with pytest.raises(SettingsError, match=r"config\.json: run: dataset: \[\]: input should be a valid string"):
         RunConfig.load(tmp_path)
 
 
