@@ -28,7 +28,7 @@ class YamlError(ValueError):
     """A text that is not YAML, or repeats a key, as one line."""
 
 
-class _Loader(_Base):  # type: ignore[misc]
+class _Loader(_Base):
     """PyYAML's safe loader with YAML 1.2's core types and without repeated keys."""
 
     yaml_implicit_resolvers: dict[str, list[Any]] = {}
@@ -44,7 +44,6 @@ class _Loader(_Base):  # type: ignore[misc]
             lines[key.value] = line
         self.flatten_mapping(node)
         return {key.value: self.construct_object(value, deep=deep) for key, value in node.value}
-
 
 
 for _tag, _pattern, _first in (

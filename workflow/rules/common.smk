@@ -24,9 +24,19 @@ CONFIG_NAME = os.path.relpath([*workflow.configfiles, "config"][0])  # a module'
 STEP = ["reluformer.cli"]
 SNAKEMAKE = ["snakemake", "--snakefile", os.path.relpath(os.path.join(workflow.current_basedir, "../../Snakefile"))]
 
+
+def read_config():
+    """`config`, read again: for Snakemake `no` is false and `1e-3` text, and the second of two equal keys wins."""
+    given = config if workflow.modifier.skip_configfile else workflow.config_settings.config  # a module's, --config's
+    files = [] if workflow.modifier.skip_configfile else workflow.overwrite_configfiles
+    data = {}
+    for file in [os.path.join(CONFIG, "config.yaml"), *files]:
+        data = merge(data, read_yaml(os.path.relpath(file)))
+    return merge(data, given)
+
+
 try:
-    if workflow.modifier.skip_configfile:  # a module's `config:`, which goes over the file as a --configfile does
-        config = merge(read_yaml(Path(CONFIG, "config.yaml")), config)
+    config = read_config()
     EXPERIMENT = Experiment(config, folder=CONFIG, name=CONFIG_NAME)
     STUDY_INPUTS = {study: study_inputs(EXPERIMENT, study) for study in EXPERIMENT.studies}
     CLAIMS_INPUTS = claims_inputs(EXPERIMENT)
@@ -36,8 +46,8 @@ except SettingsError as error:
 # With `partial`, the rules that make runs are left out: what is there of them is all there is.
 PARTIAL = EXPERIMENT.config.partial
 
-if config.get("archives"):
-    os.environ.update(RELUFORMER_ARCHIVES=os.path.abspath(config["archives"]))
+if EXPERIMENT.config.archives:
+    os.environ.update(RELUFORMER_ARCHIVES=os.path.abspath(os.path.expanduser(EXPERIMENT.config.archives)))
 
 if workflow.modifier.is_main_snakefile():
     os.environ.update(PYTHONSAFEPATH="1")  # of jobs, which a cluster starts by `python -m snakemake`: see `step`

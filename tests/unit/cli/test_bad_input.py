@@ -41,7 +41,7 @@ CASES = [
     ("an unknown key", "translate {runs}/key", TEXT, 2, "model.hedas: unknown key; did you mean 'heads'"),
     ("a wrong value", "translate {runs}/value", TEXT, 2, "model.norm: 'middle'"),
     ("a configuration that is no YAML", "translate {runs}/yaml", TEXT, 2, "not valid YAML"),
-    ("a binary configuration", "translate {runs}/binary", TEXT, 2, "not valid YAML"),
+    ("a binary configuration", "translate {runs}/binary", TEXT, 2, "not UTF-8 text"),
     ("another tokenizer", f"translate {RUN} --corpora {{out}}/other", TEXT, 2, "they do not belong together"),
     ("a broken tokenizer", f"translate {RUN} --corpora {{out}}/broken", TEXT, 2, "not a subword model"),
     ("a broken truecaser", f"translate {RUN} --corpora {{out}}/uncased", TEXT, 2, "not a truecasing model"),
