@@ -81,6 +81,11 @@ class Experiment:
         """Every run that some study needs, each once; a run that another starts from comes before it."""
         return self._resolved
 
+    def beginnings(self, run: Run) -> list[Run]:
+        """A run of the experiment after the runs that it begins with, the first of all first."""
+        start = self._resolved[run].training.start_from
+        return [*(self.beginnings(Run.parse(start)) if start else []), run]
+
     def _add(self, run: Run) -> None:
         if run not in self._resolved:
             config = self.resolve(run)
@@ -138,11 +143,12 @@ class Experiment:
         )
         if config.training.start_from is None:
             return config
-        start = self._start_of(run, config.training.start_from, (*before, run))
+        start = self._start_of(run, config, (*before, run))
         return config.model_copy(update={"training": config.training.model_copy(update={"start_from": start.path})})
 
-    def _start_of(self, run: Run, start_from: str, before: tuple[Run, ...]) -> Run:
+    def _start_of(self, run: Run, config: RunConfig, before: tuple[Run, ...]) -> Run:
         """The run whose weights `run` begins with, checked. Raises `SettingsError`."""
+        start_from = config.training.start_from or ""
         where = f"run {run.path}: training.start_from: {start_from!r}"
         corpus, _ = split_dataset(run.dataset)
         base, changes = split_system(run.system)
@@ -158,7 +164,11 @@ class Experiment:
         start = start._replace(system=self.canonical(start.dataset, start.system))
         if start in before:
             raise SettingsError(f"{where}: {' starts from '.join(step.path for step in (*before, start))}")
-        self._resolve(start, before)
+        theirs, ours = self._resolve(start, before).model.shape(), config.model.shape()
+        for key in (*ours, *theirs):
+            if theirs.get(key) != ours.get(key):
+                unlike = f"{key} is {theirs.get(key)} there and {ours.get(key)} here"
+                raise SettingsError(f"{where}: the weights of {start.path} do not fit: {unlike}")
         return start
 
     def canonical(self, dataset: str, system: str) -> str:
@@ -180,6 +190,9 @@ class Experiment:
         recipe = {key: value for key, value in changes.items() if key == "recipe"}
         plain = _plain(self._parsed(dataset, base, recipe))
         where = f"run {dataset}/{join_system(base, changes)}"
+        for key, value in changes.items():
+            if "/" in str(value):
+                raise SettingsError(f"{where}: {key}: a run's name holds no '/': make it a recipe of the dataset")
         own = {key: value for key, value in changes.items() if key != "recipe"}
         spelled = canonical_changes(own, plain, changed, where)
         if recipe and _plain(self._parsed(dataset, base, spelled)) != changed:
@@ -280,7 +293,7 @@ class Experiment:
         added: dict[Run, str] = {}
         for stage, studies in stages.items():
             for study in studies:
-                for run in self._points.get(study, ()):
+                for run in itertools.chain.from_iterable(map(self.beginnings, self._points.get(study, ()))):
                     added.setdefault(run, stage)
         return {stage: [run for run, first in added.items() if first == stage] for stage in stages}
 

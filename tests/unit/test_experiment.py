@@ -243,12 +243,31 @@ def test_a_run_starts_from_another_which_becomes_a_run_of_the_experiment(folder,
         ("pairs/{system}/seed{seed}", "a run starts from one of its own corpus, papers"),
         ("{dataset}@across-64/{system}+recipe=from-sentences/seed{seed}", "starts from"),
         ("{dataset}/transfomer/seed1", "unknown system; did you mean 'transformer'"),
+        ("{dataset}/rela/seed1", "encoder.0.attention.after is gated-rmsnorm there and nothing here"),
+        ("{dataset}/reluformer+slots=32/seed1", "slots is 32 there and 1024 here"),
+        ("{dataset}/reluformer+recipe=from-sentences/seed{seed}", "seed1 starts from papers/reluformer+recipe="),
     ],
 )
 def test_a_run_to_start_from_is_checked_before_anything_runs(folder, edit, value, message):
     with pytest.raises(SettingsError) as caught:
         starting(folder, edit, value)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_stage_counts_what_its_runs_start_from(folder, edit):
+    starting(folder, edit)
+    experiment = Experiment({**CONFIG, "stages": {"first": ["ffn"], "second": ["length"]}}, folder)
+    second = experiment.stage_runs()["second"]
+    assert second.index(Run("papers", "reluformer", 1)) < second.index(
+        Run("papers@across-64", "reluformer+recipe=from-sentences", 1)
+    )
+    assert sum(map(len, experiment.stage_runs().values())) == len(experiment.runs)
+
+
+def test_a_name_cannot_hold_the_name_of_a_run(folder, edit):
+    edit(folder / "studies.yaml", "length", "vary", value={"start_from": ["papers/transformer/seed1"]})
+    with pytest.raises(SettingsError, match="start_from: a run's name holds no '/': make it a recipe of the dataset"):
+        Experiment(CONFIG, folder)
 
 
 def test_a_study_of_documents_without_lengths_is_of_their_sentences(folder, edit):

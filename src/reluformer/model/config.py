@@ -101,6 +101,16 @@ class ModelConfig(Strict):
         """The name of every memory, first the encoder's, in the order in which they are read."""
         return places_of(self.encoder_layers, self.decoder_layers)
 
+    def shape(self) -> dict[str, Any]:
+        """What decides which parameters there are: only models of one shape can begin with each other's weights."""
+        keys = ("encoder_layers", "decoder_layers", "width", "heads", "slots", "norm", "share_embeddings")
+        shape = {key: getattr(self, key) for key in (*keys, "ffn_bias", "attention_bias")}
+        for place in self.places():
+            memory = self.memory(place)
+            shape[f"{place}.after"] = memory.after
+            shape |= {f"{place}.{option}": value for option, value in memory.options.items() if value == "learned"}
+        return shape
+
     def memory(self, place: str) -> MemoryConfig:
         """The memory in one place: its kind's, with the changes in `layers` that match."""
         return changed(getattr(self, kind_of(place)), self.layers, place)

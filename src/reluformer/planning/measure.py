@@ -200,6 +200,7 @@ def changed(config: RunConfig, **training: Any) -> RunConfig:
         "stop_on": "loss",
         "validate_bleu": False,
         "tensorboard": False,
+        "start_from": None,
     }
     return config.model_copy(update={"training": config.training.model_copy(update={**few, **training})})
 

@@ -14,8 +14,10 @@ class TrainingConfig(Strict):
 
     start_from: str | None = Field(
         None,
-        description="begin with the weights of another run, DATASET/SYSTEM/seedN; {dataset}, {system} and {seed} are "
-        "the run's own, without segmentation and recipe. The optimiser and the schedule begin anew",
+        description="begin with the weights of another run of the same corpus, DATASET/SYSTEM/seedN; {dataset}, "
+        "{system} and {seed} are the run's own, without segmentation and recipe. The models must have the same "
+        "parameters (an activation, a constant γ, dropout may differ); optimiser and schedule begin anew. A run that "
+        "starts from one that diverged counts as diverged",
     )
     updates: int = Field(50_000, ge=1, description="optimizer updates")
     batch_tokens: int = Field(4096, ge=1, description="target tokens an update sees, over all processes")

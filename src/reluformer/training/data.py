@@ -9,7 +9,7 @@ from typing import NamedTuple
 from reluformer.corpus.store import Store, view_folder
 from reluformer.model.files import MODEL_FILE, load_model
 from reluformer.model.transformer import Transformer
-from reluformer.run import RunConfig, run_status, split_dataset
+from reluformer.run import RunConfig, split_dataset
 from reluformer.settings import SettingsError
 from reluformer.training.checkpoints import fingerprint
 
@@ -41,11 +41,9 @@ def load_start(model: Transformer, run: RunConfig, data: TrainingData, folder: P
         folder: the other run's folder.
 
     Raises:
-        SettingsError: where the other run has not ended or has diverged, where it was trained with another subword
-            model, or where its model has other parameters.
+        SettingsError: where the other run has not ended, where it was trained with another subword model, or where its
+            model has other parameters.
     """
-    if (status := run_status(folder)) != "finished":
-        raise SettingsError(f"{folder}: its status is {status}; a training cannot start from it")
     start, _ = load_model(folder)
     subword = f"{split_dataset(run.dataset)[0]}/{data.subword.name}"
     if json.loads((folder / "summary.json").read_text(encoding="utf-8"))["data"].get(subword) != data.files[subword]:

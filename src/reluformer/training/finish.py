@@ -47,7 +47,7 @@ def summarise(trainer: Trainer, run: RunConfig, ending: Ending) -> dict[str, Any
         "startup_seconds": trainer.startup_seconds,
         "parameters": sum(parameter.numel() for parameter in trainer.engine.module.parameters()),
         "processes": trainer.world.size,
-        "batch_padding": 1 - totals["filled"] / totals["positions"],
+        "batch_padding": 1 - totals["filled"] / totals["positions"] if totals["positions"] else None,
         "machine": machine(),
         "versions": versions(),
         "code_version": code_version(),

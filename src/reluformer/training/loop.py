@@ -141,6 +141,12 @@ class Trainer:
         finally:
             self.feed.close()
 
+    def give_up(self, reason: str) -> Ending:
+        """Counts the training as diverged before its first update; the log says why."""
+        self.log.message(f"not trained, counts as diverged: {reason}")
+        self.divergence.at = self.update
+        return "diverged"
+
     def _train(self) -> Ending:
         config = self.config
         self.engine.train()

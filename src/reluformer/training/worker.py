@@ -29,7 +29,7 @@ from reluformer.files import write_json
 from reluformer.malloc import keep_freed_memory
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
-from reluformer.run import RunConfig
+from reluformer.run import RunConfig, run_status
 from reluformer.settings import SettingsError
 from reluformer.training.checkpoints import Checkpoints, open_folder
 from reluformer.training.data import TrainingData, load_start, open_data, start_folder
@@ -101,7 +101,10 @@ def work(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, signals
     )
     trainer.resume()
     try:
-        ending = trainer.train()
+        if start is not None and run_status(start) == "diverged":
+            ending = trainer.give_up(f"{config.start_from}, which it starts from, has diverged")
+        else:
+            ending = trainer.train()
     finally:
         log.close()
     if world.first:

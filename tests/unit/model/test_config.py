@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from reluformer.model.config import ModelConfig, kind_of
+from reluformer.model.transformer import Transformer
 from reluformer.settings import SettingsError, parse
 
 
@@ -33,6 +34,31 @@ def test_mistakes_are_one_clear_line(data, message):
 def test_a_mistake_elsewhere_is_reported_for_itself():
     with pytest.raises(SettingsError, match="encoder_layers"):
         parse(ModelConfig, {"encoder_layers": 0, "layers": {"encoder.0.ffn": {}}}, "x")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"slots": 8},
+        {"norm": "pre"},
+        {"ffn_bias": True},
+        {"attention_bias": False},
+        {"share_embeddings": "all"},
+        {"decoder_layers": 2},
+        {"cross_attention": {"activation": "relu-scaled", "options": {"gamma": "learned"}}},
+        {"layers": {"encoder.0.ffn": {"after": "layernorm"}}},
+        {"dropout": 0.0},
+        {"attention_dropout": 0.1},
+        {"encoder_attention": {"activation": "relu-scaled", "options": {"gamma": 2}, "penalty": {"weight": 1}}},
+    ],
+)
+def test_models_of_one_shape_have_the_same_parameters(change):
+    sizes = {"encoder_layers": 1, "decoder_layers": 1, "width": 8, "heads": 2, "slots": 4, "vocabulary": 9}
+    one, other = ModelConfig(**sizes), ModelConfig.model_validate(sizes | change)
+    shapes = [
+        {name: tensor.shape for name, tensor in Transformer(config).state_dict().items()} for config in (one, other)
+    ]
+    assert (one.shape() == other.shape()) == (shapes[0] == shapes[1])
 
 
 def test_places():

@@ -3,7 +3,7 @@ import pytest
 
 from reluformer.corpus.store import Store
 from reluformer.experiment import Experiment
-from reluformer.planning.measure import decoding_batch, measure, write_corpus
+from reluformer.planning.measure import changed, decoding_batch, measure, write_corpus
 from reluformer.planning.plan import collect
 from reluformer.planning.sizes import Split
 
@@ -31,6 +31,12 @@ def test_every_kind_and_step_is_timed(tiny):
     assert all(seconds > 0.05 for seconds in found.starts.values())
     assert 0 < found.scoring.line < 0.1 and 0 < found.scoring.sample < 1e-5
     assert sum("ms an update" in line for line in told) == 3
+
+
+def test_a_measured_training_starts_from_nothing(demo):
+    config = next(config for config in demo.runs.values() if config.training.start_from)
+    short = changed(config, updates=5).training
+    assert (short.updates, short.start_from) == (5, None)
 
 
 def test_made_up_text_has_the_lengths_of_the_corpus(tiny, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -60,6 +61,18 @@ def test_killed_at_random_moments(training, processes):
 def test_resume_of_other_states(training, split):
     straight = training("straight", updates=30, **split).finish()
     killed = training("killed", updates=30, **split).start()
+    wait_for(killed, "update-00000016")
+    killed.kill()
+    killed.finish()
+    assert "going on from update" in killed.messages()
+    same(straight, killed)
+
+
+def test_a_training_that_goes_on_does_not_start_from_the_other_again(training, corpora):
+    first = training("first", updates=10, average_last=1).finish()
+    shutil.copytree(first.output, corpora.parent / "runs" / "toy" / "resumed" / "seed1")
+    straight = training("straight", updates=30, start_from="toy/resumed/seed1").finish()
+    killed = training("killed", updates=30, start_from="toy/resumed/seed1").start()
     wait_for(killed, "update-00000016")
     killed.kill()
     killed.finish()

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 from reluformer.model.transformer import Transformer
 from reluformer.run import RunConfig
 from reluformer.settings import SettingsError
+from reluformer.training.checkpoints import fingerprint
 from reluformer.training.data import load_start, open_data
 from reluformer.training.worker import with_vocabulary
 
@@ -115,25 +116,45 @@ def test_mistakes_are_one_line(training, toy_run, tmp_path):
         with_vocabulary(with_vocabulary(toy_run, 40), 7)
 
 
-def test_a_training_starts_from_the_weights_of_another(training, corpora):
-    first = training("first", dropout=0.0).finish()
-    runs = corpora.parent / "runs"
-    start = runs / "toy" / "start" / "seed1"
-    shutil.copytree(first.output, start)
-    second = training("second", dropout=0.0, start_from="toy/start/seed1", learning_rate=1e-9, log_every=1, updates=2)
-    second.finish()
-    assert second.log("train")[0]["loss"] < GOLDEN[-1] + 0.2 < GOLDEN[0]
-    assert second.summary()["data"]["runs/toy/start/seed1/model.safetensors"]
-    learnt = load_file(start / "model.safetensors")
+def finished_start(training, corpora, name):
+    """A finished run that others can start from, and its name among the runs beside the corpora."""
+    start = f"toy/{name}/seed1"
+    first = training("first", dropout=0.0, average_last=1).finish()
+    shutil.copytree(first.output, corpora.parent / "runs" / start, dirs_exist_ok=True)
+    return first, start
+
+
+@pytest.mark.parametrize("split", [{}, {"processes": 2, "zero_stage": 1}])
+def test_a_training_starts_from_the_weights_of_another(training, corpora, split):
+    first, start = finished_start(training, corpora, "start")
+    still = {"learning_rate": 1e-9, "updates": 2, "average_last": 1}
+    second = training("second", dropout=0.0, start_from=start, **still, **split).finish()
+    assert second.log("valid")[0]["loss"] == pytest.approx(first.log("valid")[-1]["loss"], abs=1e-5)
+    assert second.summary()["first_loss"] < GOLDEN[-1] + 0.2 < GOLDEN[0]
+    assert second.summary()["data"][f"runs/{start}/model.safetensors"] == fingerprint(
+        first.output / "model.safetensors"
+    )
+    assert RunConfig.load(second.output).training.start_from == start
+    learnt = load_file(first.output / "model.safetensors")
     assert all(
         abs(learnt[name] - kept).max() < 1e-6 for name, kept in load_file(second.output / "model.safetensors").items()
     )
 
 
+def test_what_starts_from_a_diverged_run_counts_as_diverged(training, corpora):
+    _, start = finished_start(training, corpora, "diverged")
+    summary = corpora.parent / "runs" / start / "summary.json"
+    summary.write_text(json.dumps({**json.loads(summary.read_text()), "status": "diverged"}))
+    second = training("second", start_from=start).finish()
+    found = second.summary()
+    assert (found["status"], found["diverged_at"], found["updates"]) == ("diverged", 0, 0)
+    assert f"counts as diverged: {start}, which it starts from, has diverged" in second.messages()
+    assert second.log() == [] and second.weights()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"status": "diverged"}, "its status is diverged; a training cannot start from it"),
         ({"data": {"toy/subword.model": "another"}}, "trained with another toy/subword.model"),
         ({}, "a training starts from a model of the same systems and sizes"),
         (None, "starts from this run, which has not been trained"),
