@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,8 +95,12 @@ def read_export(folder: Path) -> dict[str, Any] | None:
 
 def corpora_of(run_folder: Path) -> Path:
     """The prepared corpora of a run by its place: results/runs/DATASET/SYSTEM/seedN -> results/corpora."""
-    folder = run_folder.resolve()
-    return (folder.parents[3] if len(folder.parents) > 3 else folder) / "corpora"
+    # As the run is named first, then where links lead: results/runs may be a link to another disk.
+    for folder in (Path(os.path.abspath(run_folder)), run_folder.resolve()):  # noqa: PTH100  (keeps links)
+        corpora = (folder.parents[3] if len(folder.parents) > 3 else folder) / "corpora"
+        if corpora.is_dir():
+            break
+    return corpora
 
 
 def split_dataset(name: str) -> tuple[str, str | None]:

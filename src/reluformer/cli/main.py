@@ -2,30 +2,74 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import os
+import pwd
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
 
-CLOSED_PIPE, MISTAKE, INTERRUPTED = 1, 2, 130
+CLOSED_PIPE, LOST_OUTPUT, MISTAKE, INTERRUPTED = 1, 1, 2, 130
+STREAM_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EIO, errno.EFBIG)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits.
 
     arguments: without the program's name; none: those of the process. A person's mistake and what the system refuses
-    (a file that cannot be written) end as one line and exit code 2, Ctrl-C with 130 as the shell has it, and a closed
-    pipe quietly with 1, as typer has it.
+    (a file that cannot be written) end as one line and exit code 2, output that standard output does not take as one
+    line and 1, Ctrl-C with 130 as the shell has it, and a closed pipe quietly with 1, as typer has it.
     """
     if arguments is None:
-        os.environ["PYTHONSAFEPATH"] = "1"  # what it starts shall not take a user's tokenize.py for Python's own
+        prepare_process()
     try:
         if arguments is None:
             from reluformer.orphans import end_with_starter
 
             end_with_starter()
-        sys.exit(run(arguments))
+        code = run(arguments)
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        code = INTERRUPTED
+    for stream in (sys.stdout, sys.stderr):
+        discard(stream)
+    sys.exit(code)
+
+
+def prepare_process() -> None:
+    """Makes this process, and what it starts, independent of how it was started: streams, encoding, path, user."""
+    # A stream that is closed would be the first file that is opened. Reading or writing these fails, as it did.
+    closed = {0: os.O_WRONLY, 1: os.O_RDONLY, 2: os.O_WRONLY}
+    for descriptor, mode in closed.items():
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, mode)  # the lowest free descriptor: this one
+    sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # UTF-8 whatever the locale; half a character of a path is escaped
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    os.environ["PYTHONSAFEPATH"] = "1"  # what it starts shall not take a user's tokenize.py for Python's own
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:  # of a container, say: libraries ask for a name to call a folder by
+        os.environ.setdefault("LOGNAME", f"user{os.getuid()}")
+        os.environ.setdefault("HOME", str(Path(tempfile.gettempdir()) / f"reluformer-{os.getuid()}"))
+
+
+def discard(stream: TextIO | None) -> None:
+    """What a stream that takes no more still buffers goes nowhere, instead of failing when Python ends."""
+    try:
+        if stream is not None:
+            stream.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # type: ignore[union-attr]
 
 
 def run(arguments: Sequence[str] | None) -> int:
@@ -41,7 +85,6 @@ def run(arguments: Sequence[str] | None) -> int:
         code = app(chosen, prog_name="reluformer", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
         return CLOSED_PIPE
     except TyperException as error:
         return mistake(error.format_message(), getattr(error, "ctx", None))
@@ -49,6 +92,9 @@ def run(arguments: Sequence[str] | None) -> int:
         return mistake(str(error))
     except OSError as error:
         reason = error.strerror or str(error)
+        if error.filename is None and error.errno in STREAM_FAULTS:  # every file is named by its error
+            mistake(f"standard input or output: {reason.lower()}")
+            return LOST_OUTPUT
         return mistake(reason if error.filename is None else f"{error.filename}: {reason.lower()}")
     return code if isinstance(code, int) else 0
 
@@ -58,5 +104,6 @@ def mistake(message: str, context: object = None) -> int:
     line = " ".join(message.split())
     if context is not None:
         line = f"{line.rstrip('.')}; see {getattr(context, 'command_path', 'reluformer')} --help"
-    print(f"reluformer: {line}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(f"reluformer: {line}", file=sys.stderr, flush=True)
     return MISTAKE

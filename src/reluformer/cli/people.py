@@ -52,23 +52,25 @@ def translate(
 
     A line far longer than what the model was trained on is translated in parts, and a warning says so.
     """
-    from reluformer.files import replace
+    from reluformer.files import descriptor_of, destination, replace
     from reluformer.translation.lines import json_form, read_lines, text_form, translate_lines
     from reluformer.translation.translator import Translator
 
     with ExitStack() as stack:
-        source: IO[bytes] = sys.stdin.buffer if input is None else stack.enter_context(input.open("rb"))
+        typed = input is None or str(input) == "-"
+        source: IO[bytes] = sys.stdin.buffer if typed else stack.enter_context(input.open("rb"))  # type: ignore[union-attr]
         changes = {"beam": beam, "length_penalty": length_penalty, "batch_tokens": batch_tokens}
         changes = {key: value for key, value in changes.items() if value is not None}
         translator = Translator(model, corpora, chosen_device(device, threads), **changes)
         form = json_form if json else text_form(n_best, scores)
-        lines = read_lines(source, "standard input" if input is None else str(input))
+        lines = read_lines(source, "standard input" if typed else str(input))
         size = chunk or (1 if source.isatty() else CHUNK)
         written = translate_lines(translator, lines, size, n_best, form, warn)
-        if output is None:
+        if output is None or descriptor_of(output) == 1:
             write_all(sys.stdout.buffer, written)
         else:
-            replace(output, lambda path: write_file(path, written))
+            destination(output)  # refused now, not when all is translated
+            replace(output, lambda path: write_file(path, written), streams=True)
 
 
 def warn(message: str) -> None:

@@ -63,9 +63,10 @@ def prepare(
 ) -> None:
     """Clean, tokenise, segment and store one corpus."""
     from reluformer.corpus.prepare import prepare as prepare_corpus
+    from reluformer.files import require_own_folder
 
     chosen = preparation_of(settings, dataset, config)
-    prepare_corpus(chosen.corpus, chosen.src, chosen.tgt, archives, output, workers)
+    prepare_corpus(chosen.corpus, chosen.src, chosen.tgt, archives, require_own_folder(output), workers)
 
 
 @app.command(
@@ -123,6 +124,7 @@ def train(
     threads: Threads = None,
 ) -> None:
     """Train one run, from its last checkpoint where there is one."""
+    from reluformer.files import require_own_folder
     from reluformer.training.launch import launch
 
     if settings is not None:
@@ -132,7 +134,8 @@ def train(
     else:
         raise SettingsError("name a run (DATASET/SYSTEM/seedN), or give --settings")
     path = Run(resolved.dataset, resolved.system, resolved.seed).path
-    code = launch(resolved, corpora, output or Path("results/runs") / path, checkpoints / path, threads)
+    folder = require_own_folder(output or Path("results/runs") / path)
+    code = launch(resolved, corpora, folder, checkpoints / path, threads)
     raise typer.Exit(code)
 
 

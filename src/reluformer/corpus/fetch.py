@@ -19,7 +19,7 @@ from reluformer.corpus.download import DownloadError, download
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.extract import TAR_SUFFIXES, verify_members
 from reluformer.corpus.statistics import sha256
-from reluformer.files import write_text
+from reluformer.files import find_files, write_text
 
 
 def fetch(archive: ArchiveConfig, folder: Path, archives: Path | None) -> Path:
@@ -84,7 +84,7 @@ def _find(folder: Path, name: str, expected: str | None) -> Path | None:
     """The file called `name` anywhere under `folder`; of several, the one with the expected checksum."""
     if not folder.is_dir():
         raise CorpusError(f"archives: {folder}: there is no such folder")
-    found = sorted(path for path in folder.rglob(name) if path.is_file())
+    found = find_files(folder, name)
     if len(found) < 2:
         return found[0] if found else None
     sums = {path: sha256(path) for path in found}

@@ -11,6 +11,7 @@ import requests
 
 from reluformer.corpus.config import ArchiveConfig
 from reluformer.doctor.check import Check, last_line, run
+from reluformer.files import find_files
 
 SECONDS, PIP_SECONDS = 5.0, 25.0
 
@@ -67,7 +68,7 @@ def judge(
 
 def at_hand(archive: ArchiveConfig, folders: Sequence[Path]) -> Path | None:
     """The archive's file under one of the folders."""
-    found = (path for folder in folders for path in folder.rglob(archive.name) if path.is_file())
+    found = (path for folder in folders for path in find_files(folder, archive.name))
     return next(found, None)
 
 

@@ -39,7 +39,9 @@ def export_model(run_folder: Path, output: Path, corpora: Path | None = None, fo
         )
     model, _ = load_model(run_folder)
     _make_way(output, force)
-    partial = output.with_name(f".{output.name}.{os.getpid()}")
+    output = Path(os.path.realpath(output))  # `.` has no name, and a link stays one
+    there = output.exists()
+    partial = (output if there else output.parent) / f".{output.name[:100]}.{os.getpid()}"
     try:
         partial.mkdir(parents=True)
         save_model(model, partial / MODEL_FILE)
@@ -53,9 +55,10 @@ def export_model(run_folder: Path, output: Path, corpora: Path | None = None, fo
         for name, source in code(config).items():
             write_text(partial / f"{name}.py", source)
         write_text(partial / "README.md", model_card(run_folder, config, files, output.name))
-        if output.exists():
-            shutil.rmtree(output)
-        partial.rename(output)
+        if there:  # the folder itself stays: it may be the working folder, or a disk of its own
+            _fill(output, partial)
+        else:
+            partial.rename(output)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -165,6 +168,18 @@ def build_activation(config, heads=1):
         (f"{kernels}.beam", "path_scores"): "path_scores = None  # no kernel is here",
         (f"{kernels}.beam", "path_mix"): "path_mix = None  # no kernel is here",
     }
+
+
+def _fill(output: Path, partial: Path) -> None:
+    """Replaces all that is in `output` by what is in `partial`; EXPORT_FILE, which tells an export, comes last."""
+    for old in output.iterdir():
+        if old.is_dir() and not old.is_symlink():
+            if old != partial:
+                shutil.rmtree(old)
+        else:
+            old.unlink()
+    for new in sorted(partial.iterdir(), key=lambda path: path.name == EXPORT_FILE):
+        new.rename(output / new.name)
 
 
 def _make_way(output: Path, force: bool) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from reluformer.corpus.statistics import sha256
 from reluformer.experiment import Experiment
-from reluformer.files import replace, write_text
+from reluformer.files import descriptor_of, destination, replace, write_text
 from reluformer.paper.notes import toy_stamp
 from reluformer.paper.provenance import provenance
 from reluformer.settings import SettingsError
@@ -63,8 +63,10 @@ def pack_archive(
         references: whether the test text goes in where its licence does not say that it may (`redistribute`).
 
     Raises:
-        SettingsError: where no run is there.
+        SettingsError: where no run is there, or the output is no plain file.
     """
+    if descriptor_of(output) is not None or (destination(output).exists() and not output.is_file()):
+        raise SettingsError(f"{output}: an archive and its checksum need a plain file; name a .zip")
     files, left_out = collect(experiment, results, logs, models, references)
     if not any(name.startswith("results/runs/") for name in files):
         raise SettingsError(f"{results}: no run of this configuration is there, so there is nothing to archive")

@@ -18,18 +18,28 @@ def versions() -> dict[str, str]:
 
 
 def code_version() -> str:
-    """The commit of the code, with `-dirty` where files were changed; the package's version without a repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    """The commit of the code, with `-dirty` where files were changed; the package's version without a repository.
+
+    A repository around this one, of somebody's dotfiles or of the project that a copy lies in, says nothing.
+    """
+    root = Path(__file__).resolve().parents[3]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        found = ""
-    if found:
-        return found
+        if Path(_git(root, "rev-parse", "--show-toplevel")).resolve() == root:
+            return _git(root, "describe", "--always", "--dirty", "--abbrev=12")
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        pass
     try:
         return importlib.metadata.version("reluformer")
     except importlib.metadata.PackageNotFoundError:
         return "unknown"
+
+
+def _git(folder: Path, *command: str) -> str:
+    """What git says of the repository that `folder` is in, whatever GIT_DIR is set for."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    words = ["git", "-C", str(folder), *command]
+    ended = subprocess.run(words, capture_output=True, encoding="utf-8", timeout=10, check=True, env=environment)
+    return ended.stdout.strip()
 
 
 def machine() -> dict[str, Any]:

@@ -62,6 +62,8 @@ def main(arguments: list[str], signals: Signals) -> int:
         code = MISTAKEN
     except TrainingError as error:
         warn_of(f"error: {error}")
+    except OSError as error:  # a full disk, a file that may not be read
+        warn_of(f"error: {f'{error.filename}: ' if error.filename else ''}{(error.strerror or str(error)).lower()}")
     except Exception:
         traceback.print_exc()
     if os.environ["LOCAL_RANK"] == "0":

@@ -72,7 +72,7 @@ CASES = [
     ("an unknown option", f"translate {RUN} --bean 3", TEXT, 2, "No such option: --bean.*--beam"),
     ("output under a file", f"translate {RUN} -o {{out}}/text/new", TEXT, 2, "out/text: (file exists|not a directory)"),
     ("output that is read-only", f"translate {RUN} -o /proc/none", TEXT, 2, "/proc/.*"),
-    ("output that is a folder", f"translate {RUN} -o {{out}}", TEXT, 2, "is a directory"),
+    ("output that is a folder", f"translate {RUN} -o {{out}}", TEXT, 2, "this is a folder; name a file"),
     ("a broken text to a file", f"translate {RUN} -o {{out}}/new", b"Yksi\n\xff\n", 2, "line 2: not UTF-8"),
     # attend
     ("an empty sentence", ["attend", RUN, " "], b"", 2, "the sentence is empty"),

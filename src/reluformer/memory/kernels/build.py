@@ -51,8 +51,11 @@ def cache_folder() -> Path:
     """Where compiled kernels are kept. Raises `OSError` where the last resort is not this user's own."""
     if named := os.environ.get("RELUFORMER_CACHE"):
         return Path(named)
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "reluformer"
+    home = os.path.expanduser("~")  # noqa: PTH111  (a Path's raises RuntimeError where there is no home)
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or f"{home}/.cache") / "reluformer"
     try:
+        if not folder.is_absolute():
+            raise FileNotFoundError("there is no home")
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK)
     except OSError:
