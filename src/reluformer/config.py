@@ -9,7 +9,7 @@ from pydantic import Field
 from reluformer.corpus.config import CorpusConfig, SizesConfig
 from reluformer.evaluation.config import SignificanceConfig
 from reluformer.model.config import ATTENTIONS
-from reluformer.settings import Strict, merge
+from reluformer.settings import Seed, Strict, merge
 
 
 class SystemConfig(Strict):
@@ -79,7 +79,7 @@ class ExperimentConfig(Strict):
     datasets: dict[str, str] = Field(
         description="role in studies.yaml -> a name in config/datasets/, or a path of a .yaml"
     )
-    seeds: list[int] = Field([1, 2, 3], min_length=1)
+    seeds: list[Seed] = Field([1, 2, 3], min_length=1)
     only: list[str] = Field(default=[], description="studies to build; empty is all of studies.yaml")
     stages: dict[str, list[str]] = Field(
         default_factory=dict, description="studies in the order in which they are worth having, by the name of a stage"

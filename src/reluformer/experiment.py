@@ -22,7 +22,7 @@ from reluformer.config import DatasetConfig, ExperimentConfig, SystemConfig
 from reluformer.memory.config import MemoryConfig
 from reluformer.paper.config import StudyConfig
 from reluformer.run import Run, RunConfig, split_dataset
-from reluformer.settings import SettingsError, Strict, load, merge, nearest, parse, read_yaml
+from reluformer.settings import SettingsError, Strict, load, merge, nearest, parse, read_yaml, require_name
 
 
 class Point(NamedTuple):
@@ -226,6 +226,7 @@ class Experiment:
         path = self.folder / "systems.yaml"
         systems = {}
         for name, data in read_yaml(path).items():
+            require_name(name, f"{path}: systems")
             systems[name] = parse(SystemConfig, data, f"{path}: {name}")
             for place, memory in systems[name].memories().items():
                 if place != "layers":
@@ -237,10 +238,12 @@ class Experiment:
         if not path.is_file():
             known = sorted(p.stem for p in path.parent.glob("*.yaml"))
             raise SettingsError(f"{self.name}: datasets.{role}: {file!r}: unknown dataset{nearest(file, known)}")
+        require_name(path.stem, f"{self.name}: datasets.{role}")
         dataset = load(DatasetConfig, path)
         for part, model in RECIPE_PARTS.items():
             parse(model, getattr(dataset, part), f"{path}: {part}")
             for recipe, changes in dataset.recipes.items():
+                require_name(recipe, f"{path}: recipes")
                 if unknown := set(changes) - set(RECIPE_PARTS):
                     key = sorted(unknown)[0]
                     raise SettingsError(f"{path}: recipes.{recipe}: {key}: unknown key{nearest(key, RECIPE_PARTS)}")
@@ -257,7 +260,7 @@ class Experiment:
                 raise SettingsError(f"{self.name}: studies: {chosen!r}: unknown study{nearest(chosen, data)}")
         studies = {}
         for name in self._chosen(list(data)):
-            where = f"{path}: {name}"
+            where = f"{path}: {require_name(name, f'{path}: studies')}"
             if not isinstance(data[name], dict):
                 raise SettingsError(f"{where}: expected a mapping of keys to values")
             study = parse(StudyConfig, data[name], where)

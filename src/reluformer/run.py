@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import yaml
 
 from reluformer.files import write_text
 from reluformer.model.config import ModelConfig
-from reluformer.settings import SettingsError, Strict, load, nearest, parse
+from reluformer.settings import Seed, SettingsError, Strict, load, nearest, parse
 from reluformer.training.config import TrainingConfig
 from reluformer.translation.config import TranslationConfig
 
@@ -24,7 +25,7 @@ class RunConfig(Strict):
 
     dataset: str
     system: str
-    seed: int
+    seed: Seed
     src: str
     tgt: str
     model: ModelConfig
@@ -63,7 +64,7 @@ class Run(NamedTuple):
     def parse(cls, path: str) -> Run:
         """The run of `DATASET/SYSTEM/seedN`. Raises `SettingsError`."""
         match path.strip("/").split("/"):
-            case [dataset, system, seed] if seed.removeprefix("seed").isdigit():
+            case [dataset, system, seed] if re.fullmatch("(seed)?[0-9]+", seed):
                 return cls(dataset, system, int(seed.removeprefix("seed")))
         raise SettingsError(f"{path!r}: a run is named DATASET/SYSTEM/seedN, e.g. iwslt14/reluformer/seed1")
 

@@ -8,11 +8,12 @@ valid name.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reluformer.yamlfile import YamlError, read_document
 
@@ -25,6 +26,20 @@ class Strict(BaseModel):
     """A configuration model that refuses unknown keys, infinity and NaN, and cannot be changed after it was read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
+"""A seed that every generator of random numbers takes."""
+
+
+def require_name(name: object, where: str) -> str:
+    """`name` if it can stand in paths, targets of the workflow and options. Raises `SettingsError`."""
+    if isinstance(name, str) and re.fullmatch(r"[^\W_][\w.-]*", name):
+        return name
+    raise SettingsError(
+        f"{where}: {name!r}: a name has letters, digits, '-', '_' and '.' only and starts with a letter or digit, "
+        "as it becomes a folder and a target"
+    )
 
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -78,7 +78,7 @@ wildcard_constraints:
     corpus=r"[^/@]+",
     dataset=r"[^/]+",
     system=r"[^/]+",
-    seed=r"\d+",
+    seed=r"0|[1-9][0-9]*",
     packing="within|across",
     length=r"\d+",
 

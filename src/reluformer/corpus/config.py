@@ -23,8 +23,10 @@ class ArchiveConfig(Strict):
 
     @model_validator(mode="after")
     def _one_source(self) -> ArchiveConfig:
-        if "/" in self.name or self.name in ("", ".", ".."):
+        if "/" in self.name or self.name.startswith(".") or not self.name.isprintable() or not self.name.strip():
             raise ValueError("an archive's name is a plain file name")
+        if set(self.name) & set("{}"):
+            raise ValueError("an archive's name may not have braces, which Snakemake takes for wildcards")
         if self.pip and self.urls:
             raise ValueError("an archive has either urls or pip, not both")
         return self

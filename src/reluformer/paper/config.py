@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from reluformer.measuring.config import MeasuringConfig
 from reluformer.paper.metrics import metric
-from reluformer.settings import SettingsError, Strict
+from reluformer.settings import Seed, SettingsError, Strict
 
 FigureKind = Literal[
     "lines",
@@ -86,7 +86,7 @@ class StudyConfig(Strict):
     )
     lengths: list[int] = Field(default=[], description="document datasets: segment lengths L to use")
     recipe: str | None = Field(None, description="a named recipe of the dataset; one without it trains plainly")
-    seeds: list[int] | None = Field(None, description="none: config.yaml's seeds")
+    seeds: list[Seed] | None = Field(None, description="none: config.yaml's seeds")
     baseline: dict[str, Any] | None = Field(
         None,
         description="what the other rows are tested against, e.g. {gamma: 1}, all else equal; none: the first system",
