@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
-from sacrebleu.significance import _bootstrap_resample, estimate_ci
+
+from reluformer.evaluation import resampling
 
 Counts = NDArray[np.float64]
 """Segments × 10: hypothesis and reference length, matched n-grams (n = 1..4), hypothesis n-grams (n = 1..4)."""
@@ -52,8 +53,7 @@ def half_width(counts: Counts, samples: int = SAMPLES) -> float | None:
     """Half the width of the 95 % bootstrap interval over segments, as `sacrebleu --confidence` prints; None of one."""
     if len(counts) < 2:
         return None
-    scores = [one.score for one in _bootstrap_resample(counts, BLEU(), samples)[1]]  # type: ignore[arg-type]
-    return float(estimate_ci(np.array(scores))[1])
+    return resampling.half_width(counts, samples)
 
 
 def bleu(hypotheses: Sequence[str], references: Sequence[str], lowercase: bool = False) -> dict[str, Any] | None:
@@ -70,16 +70,31 @@ def summarise(metric: BLEU, counts: Counts) -> dict[str, Any] | None:
     """`{"score", "ci", "signature"}` of segments that the metric counted; None of none."""
     if not len(counts):
         return None
+    metric.num_refs = 1  # else there is no signature
     return {"score": score_counts(counts), "ci": half_width(counts), "signature": str(metric.get_signature())}
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str], lowercase: bool = False) -> dict[str, Any] | None:
     """`{"score": 0..100, "signature"}` of detokenised lines by character n-grams; None of no lines."""
+    return summarise_chrf(count_chrf(hypotheses, references, lowercase), lowercase)
+
+
+def count_chrf(hypotheses: Sequence[str], references: Sequence[str], lowercase: bool = False) -> Counts:
+    """What chrF counts in each segment: [segments, 18], for n = 1..6 n-grams of the hypothesis, the reference, both."""
     _check(hypotheses, references)
     if not hypotheses:
+        return np.zeros((0, 18))
+    found = CHRF(lowercase=lowercase)._extract_corpus_statistics(list(hypotheses), [list(references)])
+    return np.array(found, dtype=np.float64)
+
+
+def summarise_chrf(counts: Counts, lowercase: bool = False) -> dict[str, Any] | None:
+    """`{"score": 0..100, "signature"}` of segments that chrF counted; None of none."""
+    if not len(counts):
         return None
     metric = CHRF(lowercase=lowercase)
-    score = metric.corpus_score(list(hypotheses), [list(references)])
+    metric.num_refs = 1  # else there is no signature
+    score = metric._compute_score_from_stats([int(total) for total in counts.sum(0)])
     return {"score": score.score, "signature": str(metric.get_signature())}
 
 

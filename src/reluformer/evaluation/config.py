@@ -7,7 +7,7 @@ from pydantic import Field
 from reluformer.settings import Strict
 
 COUNTS = "counts.npz"
-"""What each kind of BLEU counts in each segment (d-BLEU: document) of a translation, by which runs are compared."""
+"""What each metric counts in each segment (d-BLEU: document) of a translation: scores and paired tests rest on it."""
 
 
 class SignificanceConfig(Strict):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reluformer.evaluation.bleu import Counts, bleu, count, summarise, written
+import numpy as np
+from numpy.typing import NDArray
+
+from reluformer.evaluation.bleu import count, summarise, written
 
 
 class Segment(NamedTuple):
@@ -46,28 +49,41 @@ def join_documents(segments: Sequence[Segment], lines: Sequence[str]) -> list[st
     return [" ".join(part for part in parts if part) for parts in documents.values()]
 
 
-def score_documents(
+def count_documents(
     segments: Sequence[Segment], hypotheses: Sequence[Sequence[str]], references: Sequence[str], lowercase: bool = False
-) -> tuple[dict[str, Any], Counts]:
-    """`{d_bleu, s_bleu, sentence_count_agreement}` of detokenised sentences, and what d-BLEU counts in each document.
+) -> dict[str, NDArray[Any]]:
+    """What `summarise_documents` needs of detokenised sentences.
 
-    `hypotheses` holds the sentences of each segment, `references` every sentence of the split. d-BLEU scores each
-    document as one line. s-BLEU scores sentences, over the segments translated into as many sentences as they have;
-    their share of all segments is `sentence_count_agreement`, and s-BLEU is None where there is none.
+    `hypotheses` holds the sentences of each segment, `references` every sentence of the split. d_bleu: what BLEU counts
+    in each document, as one line. s_bleu: in each sentence of the segments translated into as many sentences as they
+    have. agreeing: bool, which segments these are.
     """
     expected = [references[segment.sentences] for segment in segments]
-    agreeing = [
-        i for i, (ours, theirs) in enumerate(zip(hypotheses, expected, strict=True)) if len(ours) == len(theirs)
-    ]
+    agreeing = [len(ours) == len(theirs) for ours, theirs in zip(hypotheses, expected, strict=True)]
     documents = [
         join_documents(segments, [" ".join(sentences) for sentences in side]) for side in (hypotheses, expected)
     ]
-    sentences = [[sentence for i in agreeing for sentence in side[i]] for side in (hypotheses, expected)]
+    sentences = [
+        [sentence for i, agrees in enumerate(agreeing) if agrees for sentence in side[i]]
+        for side in (hypotheses, expected)
+    ]
     metric = written(lowercase)
-    counts = count(metric, documents[0], documents[1])
-    metrics = {
-        "d_bleu": summarise(metric, counts),
-        "s_bleu": bleu(sentences[0], sentences[1], lowercase),
-        "sentence_count_agreement": len(agreeing) / len(segments) if segments else None,
+    return {
+        "d_bleu": count(metric, documents[0], documents[1]),
+        "s_bleu": count(metric, sentences[0], sentences[1]),
+        "agreeing": np.array(agreeing, dtype=bool),
     }
-    return metrics, counts
+
+
+def summarise_documents(counts: Mapping[str, NDArray[Any]], lowercase: bool = False) -> dict[str, Any]:
+    """`{d_bleu, s_bleu, sentence_count_agreement}` from what `count_documents` counted.
+
+    d-BLEU scores each document as one line, s-BLEU sentences; `sentence_count_agreement` is the share of segments whose
+    sentences are scored, and s-BLEU is None where there is none.
+    """
+    metric, agreeing = written(lowercase), counts["agreeing"]
+    return {
+        "d_bleu": summarise(metric, counts["d_bleu"]),
+        "s_bleu": summarise(metric, counts["s_bleu"]),
+        "sentence_count_agreement": float(agreeing.mean()) if len(agreeing) else None,
+    }

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from reluformer.evaluation.bleu import Counts, chrf, count, summarise, tokenized, written
+from reluformer.evaluation.bleu import count, count_chrf, summarise, summarise_chrf, tokenized, written
 from reluformer.evaluation.buckets import TOKENS, WORDS, describe_lengths, score_buckets
 from reluformer.evaluation.config import COUNTS
+from reluformer.evaluation.counts import read_counts, write_counts
 from reluformer.evaluation.detokenise import detokenise_all
-from reluformer.evaluation.documents import Segment, read_segments, score_documents, sentence_segments
-from reluformer.files import replace, write_json
-from reluformer.run import RunConfig, split_dataset
+from reluformer.evaluation.documents import (
+    Segment,
+    count_documents,
+    read_segments,
+    sentence_segments,
+    summarise_documents,
+)
+from reluformer.files import write_json
+from reluformer.run import RunConfig, run_status, split_dataset
 from reluformer.settings import SettingsError
 
 SPLIT = "test"
+NO_SCORES: dict[str, Any] = {"metrics": {}, "buckets": [], "lengths": None}
+"""What a run that diverged has in place of scores."""
 
 
 class References(NamedTuple):
@@ -41,17 +52,29 @@ def score_run(run_folder: Path, corpora: Path) -> None:
     """
     translation = _json(run_folder / "translation.json")
     if translation["status"] == "diverged":
-        scores: dict[str, Any] = {"status": "diverged", "metrics": {}, "buckets": [], "lengths": None}
-        counts: dict[str, Counts] = {}
+        scores: dict[str, Any] = {"status": "diverged", **NO_SCORES}
+        counts: dict[str, NDArray[Any]] = {}
     else:
         config = RunConfig.load(run_folder)
         references = read_references(corpora, config.dataset, config.src, config.tgt)
         hypotheses = read_hypotheses(run_folder, references, config.dataset)
-        found, counts = score(hypotheses, references, config)
-        scores = {"status": translation["status"], **found}
-    arrays: dict[str, Any] = {kind: rows.astype(np.int32) for kind, rows in counts.items()}
-    replace(run_folder / COUNTS, lambda temporary: np.savez_compressed(temporary, **arrays))
+        counts = count_run(hypotheses, references, config)
+        scores = {"status": translation["status"], **score_run_counts(counts, config.dataset)}
+    write_counts(run_folder / COUNTS, counts)
     write_json(run_folder / "scores.json", scores)
+
+
+def rescore_run(run_folder: Path) -> dict[str, Any]:
+    """The content of a run's scores.json from its counts.npz alone. Raises `SettingsError` where that is missing."""
+    path = run_folder / COUNTS
+    if not path.is_file():
+        raise SettingsError(f"{path}: there is no such file; score the run again")
+    counts, status = read_counts(path), run_status(run_folder)
+    if status == "diverged":
+        return {"status": status, **NO_SCORES}
+    if missing := {"bleu", "tokenized_bleu", "chrf", "lengths", "lowercase"} - counts.keys():
+        raise SettingsError(f"{path}: it has no {sorted(missing)[0]}: an earlier version wrote it; score the run again")
+    return {"status": status, **score_run_counts(counts, RunConfig.load(run_folder).dataset)}
 
 
 def read_hypotheses(run_folder: Path, references: References, dataset: str) -> list[dict[str, Any]]:
@@ -83,35 +106,48 @@ def source_lengths(hypotheses: list[dict[str, Any]], references: References) -> 
     return [entry["source_tokens"] for entry in hypotheses]
 
 
-def score(
-    hypotheses: list[dict[str, Any]], references: References, config: RunConfig
-) -> tuple[dict[str, Any], dict[str, Counts]]:
-    """The content of scores.json, `{metrics, buckets, lengths, unit}`, scores 0..100, and of counts.npz."""
+def count_run(hypotheses: list[dict[str, Any]], references: References, config: RunConfig) -> dict[str, NDArray[Any]]:
+    """The content of counts.npz: all that `score_run_counts` needs.
+
+    bleu, tokenized_bleu, chrf: what each counts in a segment. lengths: of the sources, in words or in subword tokens.
+    lowercase: [1]. Of document corpora also what `count_documents` counts.
+    """
     lowercase, segments = references.lowercase, references.segments
     texts = [detokenise_all(entry["sentences"], config.tgt, references.truecase) for entry in hypotheses]
     split = [" ".join(entry["sentences"]) for entry in hypotheses]
     lines = [" ".join(sentences) for sentences in texts]
     raw, tokenised = segment_texts(references.raw, segments), segment_texts(references.tokenised, segments)
-    lengths = source_lengths(hypotheses, references)
-    limit = None if segments is None else int((split_dataset(config.dataset)[1] or "").rpartition("-")[2])
-    bounds = WORDS if segments is None else TOKENS
-    detokenised, lowered = written(lowercase), tokenized()
-    counts = {"bleu": count(detokenised, lines, raw), "tokenized_bleu": count(lowered, split, tokenised)}
-    metrics: dict[str, Any] = {
-        "bleu": summarise(detokenised, counts["bleu"]),
-        "tokenized_bleu": summarise(lowered, counts["tokenized_bleu"]),
-        "chrf": chrf(lines, raw, lowercase),
-    }
-    scores = {
-        "metrics": metrics,
-        "buckets": score_buckets(lengths, bounds, counts),
-        "lengths": describe_lengths(lengths, limit),
-        "unit": "words" if segments is None else "subword tokens",
+    counts: dict[str, NDArray[Any]] = {
+        "bleu": count(written(lowercase), lines, raw),
+        "tokenized_bleu": count(tokenized(), split, tokenised),
+        "chrf": count_chrf(lines, raw, lowercase),
+        "lengths": np.array(source_lengths(hypotheses, references)),
+        "lowercase": np.array([lowercase]),
     }
     if references.documents is not None:
-        documents, counts["d_bleu"] = score_documents(references.documents, texts, references.raw, lowercase)
-        metrics |= documents
-    return scores, counts
+        counts |= count_documents(references.documents, texts, references.raw, lowercase)
+    return counts
+
+
+def score_run_counts(counts: Mapping[str, NDArray[Any]], dataset: str) -> dict[str, Any]:
+    """The content of scores.json, `{metrics, buckets, lengths, unit}`, scores 0..100, from that of counts.npz."""
+    lowercase, lengths = bool(counts["lowercase"][0]), [int(length) for length in counts["lengths"]]
+    view = split_dataset(dataset)[1]
+    limit = int(view.rpartition("-")[2]) if view else None
+    kinds = {kind: counts[kind] for kind in ("bleu", "tokenized_bleu")}
+    metrics: dict[str, Any] = {
+        "bleu": summarise(written(lowercase), kinds["bleu"]),
+        "tokenized_bleu": summarise(tokenized(), kinds["tokenized_bleu"]),
+        "chrf": summarise_chrf(counts["chrf"], lowercase),
+    }
+    if "d_bleu" in counts:
+        metrics |= summarise_documents(counts, lowercase)
+    return {
+        "metrics": metrics,
+        "buckets": score_buckets(lengths, TOKENS if view else WORDS, kinds),
+        "lengths": describe_lengths(lengths, limit),
+        "unit": "subword tokens" if view else "words",
+    }
 
 
 def read_references(corpora: Path, dataset: str, src: str, tgt: str) -> References:

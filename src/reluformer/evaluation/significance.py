@@ -1,9 +1,9 @@
 """Whether two systems differ on one test set: sacreBLEU's paired bootstrap and paired approximate randomisation.
 
-Both are sacreBLEU's own tests (its seed, its numbers of samples), run on the counts that scoring keeps in place of the
-text. sacreBLEU counts samples that differ by *more* than the systems do, so that two equal systems get its smallest
-p-value; here a p-value is never below what the number of differing segments allows (`least_p`), and that of equal
-systems is 1.
+Both are sacreBLEU's own tests (its seed, its numbers of samples, its p-values), computed by
+`reluformer.evaluation.resampling` from the counts that scoring keeps in place of the text. sacreBLEU counts samples
+that differ by *more* than the systems do, so that two equal systems get its smallest p-value; here a p-value is never
+below what the number of differing segments allows (`least_p`), and that of equal systems is 1.
 """
 
 from __future__ import annotations
@@ -12,22 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from sacrebleu.metrics.bleu import BLEU
-from sacrebleu.significance import PairedTest
-
-from reluformer.evaluation.bleu import Counts
+from reluformer.evaluation.bleu import Counts, score_counts
 from reluformer.evaluation.config import COUNTS, SignificanceConfig
+from reluformer.evaluation.counts import read_counts as read_all_counts
+from reluformer.evaluation.resampling import bootstrap, randomisation
 from reluformer.settings import SettingsError
 
-TESTS = {"bootstrap": "bs", "randomisation": "ar"}
-
-
-class _Counted(BLEU):
-    """sacreBLEU's BLEU, given counts where it expects text."""
-
-    def _extract_corpus_statistics(self, hypotheses: Any, references: Any) -> Any:
-        return hypotheses
+TESTS = ("bootstrap", "randomisation")
 
 
 def least_p(ours: Counts, baseline: Counts) -> float:
@@ -44,19 +35,28 @@ def paired_tests(ours: Counts, baseline: Counts, config: SignificanceConfig) -> 
 
     Counts are aligned, a row a segment. Raises `ValueError` where they are not.
     """
-    if ours.shape != baseline.shape:
-        raise ValueError(f"{len(ours)} segments against {len(baseline)}")
-    least, found = least_p(ours, baseline), {}
-    for name, kind in TESTS.items():
-        metric = _Counted()
-        metric.num_refs = 1  # else there is no signature
-        systems: Any = [("baseline", baseline), ("ours", ours)]
-        samples = getattr(config, name)
-        _, results = PairedTest(systems, {"BLEU": metric}, None, kind, samples)()
-        theirs, mine = results["BLEU"]
-        found[name] = max(least, float(mine.p_value))  # type: ignore[union-attr, arg-type]
-    score, against = float(mine.score), float(theirs.score)  # type: ignore[union-attr]
-    return {"score": score, "baseline_score": against, "difference": score - against, **found}
+    return paired_tests_of([(ours, baseline)], config)[0]
+
+
+def paired_tests_of(pairs: Sequence[tuple[Counts, Counts]], config: SignificanceConfig) -> list[dict[str, float]]:
+    """`paired_tests` of several pairs (ours, baseline): those with equally many segments share their random numbers."""
+    for ours, baseline in pairs:
+        if ours.shape != baseline.shape:
+            raise ValueError(f"{len(ours)} segments against {len(baseline)}")
+    randomised: dict[int, float] = {}
+    for size in dict.fromkeys(len(ours) for ours, _ in pairs):
+        same = [index for index, (ours, _) in enumerate(pairs) if len(ours) == size]
+        found = randomisation([pairs[index] for index in same], config.randomisation)
+        randomised |= dict(zip(same, found, strict=True))
+    rows = []
+    for index, (ours, baseline) in enumerate(pairs):
+        least, scores = least_p(ours, baseline), [score_counts(side) or 0.0 for side in (ours, baseline)]
+        tests = {
+            "bootstrap": max(least, bootstrap(ours, baseline, config.bootstrap)),
+            "randomisation": max(least, randomised[index]),
+        }
+        rows.append({"score": scores[0], "baseline_score": scores[1], "difference": scores[0] - scores[1], **tests})
+    return rows
 
 
 def compare_runs(folder: Path, pairs: Sequence[Mapping[str, str]], config: SignificanceConfig) -> list[dict[str, Any]]:
@@ -65,23 +65,25 @@ def compare_runs(folder: Path, pairs: Sequence[Mapping[str, str]], config: Signi
     A pair is `{run, baseline, metric}`, runs as paths below `folder`. Pairs of which a run is not there, or diverged,
     are left out. Raises `SettingsError` where two runs were not scored on the same segments.
     """
-    rows = []
-    for pair in pairs:
-        ours, baseline = (read_counts(folder / pair[side], pair["metric"]) for side in ("run", "baseline"))
-        if ours is None or baseline is None:
-            continue
-        try:
-            tests = paired_tests(ours, baseline, config)
-        except ValueError as error:
-            raise SettingsError(f"{pair['run']} and {pair['baseline']}: {error}; score both again") from None
-        rows.append({**pair, "segments": len(ours), **tests})
-    return rows
+    counts = {key: read_counts(folder / key[0], key[1]) for pair in pairs for key in _sides(pair)}
+    there = [pair for pair in pairs if all(counts[key] is not None for key in _sides(pair))]
+    sides: list[Any] = [tuple(counts[key] for key in _sides(pair)) for pair in there]
+    for pair, (ours, baseline) in zip(there, sides, strict=True):
+        if len(ours) != len(baseline):
+            raise SettingsError(
+                f"{pair['run']} and {pair['baseline']}: {len(ours)} segments against {len(baseline)}; score both again"
+            )
+    found = paired_tests_of(sides, config)
+    return [
+        {**pair, "segments": len(ours), **tests} for pair, (ours, _), tests in zip(there, sides, found, strict=True)
+    ]
+
+
+def _sides(pair: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(pair[side], pair["metric"]) for side in ("run", "baseline")]
 
 
 def read_counts(run_folder: Path, kind: str) -> Counts | None:
     """What one kind of BLEU counts in each segment of a run's translation; None where it has none."""
     path = run_folder / COUNTS
-    if not path.is_file():
-        return None
-    with np.load(path) as arrays:
-        return arrays[kind].astype(np.float64) if kind in arrays else None
+    return read_all_counts(path).get(kind) if path.is_file() else None

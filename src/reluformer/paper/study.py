@@ -16,6 +16,9 @@ from reluformer.paper.outputs import differences_file, read_claims
 from reluformer.paper.records import records
 from reluformer.paper.tables import cells, raw_table, shown_table
 
+DIGITS = "%.12g"
+"""Of numbers in CSV files: the last bits of a double differ from processor to processor, and say nothing."""
+
 
 def write_tables(experiment: Experiment, study: str, results: Path) -> None:
     """Writes `results/paper/tables/STUDY.{csv,md,tex,html}`: raw numbers as CSV, the others for people.
@@ -39,11 +42,11 @@ def write_tables(experiment: Experiment, study: str, results: Path) -> None:
     sections = [("", shown), *against.items()]
     html = table_page.render(config.title, config.question, sections, notes, stamp=stamp, answer=reply)
     files = {
-        "csv": raw_table(table, metrics).to_csv(index=False),
+        "csv": raw_table(table, metrics).to_csv(index=False, float_format=DIGITS),
         "md": markdown(config.title, shown, lines, against),
         "tex": latex(study, config.title, shown_table(table, config, metrics, "short"), lines),
         "html": html,
     }
-    write_text(Path(differences_file(study, str(results))), tested.to_csv(index=False))
+    write_text(Path(differences_file(study, str(results))), tested.to_csv(index=False, float_format=DIGITS))
     for form, text in files.items():
         write_text(results / "paper" / "tables" / f"{study}.{form}", text)

@@ -1,7 +1,7 @@
 import pytest
 
 from reluformer.evaluation.bleu import bleu
-from reluformer.evaluation.documents import Segment, join_documents, read_segments, score_documents
+from reluformer.evaluation.documents import Segment, count_documents, join_documents, read_segments, summarise_documents
 
 SEGMENTS = [Segment("7", 0, 2), Segment("7", 2, 1), Segment("8", 3, 2)]
 REFERENCES = [
@@ -11,6 +11,10 @@ REFERENCES = [
     "All is well today.",
     "So it ends here.",
 ]
+
+
+def scored(hypotheses):
+    return summarise_documents(count_documents(SEGMENTS, hypotheses, REFERENCES))
 
 
 def test_segments_are_read(tmp_path):
@@ -25,15 +29,16 @@ def test_documents_are_joined_across_their_segments():
 
 def test_perfect_translations_score_100():
     hypotheses = [REFERENCES[:2], REFERENCES[2:3], REFERENCES[3:]]
-    found, counts = score_documents(SEGMENTS, hypotheses, REFERENCES)
-    assert found["d_bleu"]["score"] == pytest.approx(100) and len(counts) == 2
+    found = scored(hypotheses)
+    assert found["d_bleu"]["score"] == pytest.approx(100)
+    assert len(count_documents(SEGMENTS, hypotheses, REFERENCES)["d_bleu"]) == 2
     assert found["s_bleu"]["score"] == pytest.approx(100)
     assert found["sentence_count_agreement"] == 1.0
 
 
 def test_sentences_are_scored_where_their_numbers_agree():
     hypotheses = [["One two three four five. Six seven eight nine."], ["Ten apples fell up."], REFERENCES[3:]]
-    found, _ = score_documents(SEGMENTS, hypotheses, REFERENCES)
+    found = scored(hypotheses)
     assert found["sentence_count_agreement"] == pytest.approx(2 / 3)
     expected = bleu(["Ten apples fell up.", *REFERENCES[3:]], REFERENCES[2:])
     assert found["s_bleu"] == expected
@@ -42,5 +47,5 @@ def test_sentences_are_scored_where_their_numbers_agree():
 
 
 def test_no_agreement_gives_no_sentence_score():
-    found, _ = score_documents(SEGMENTS, [["a"], ["b", "c"], ["d"]], REFERENCES)
+    found = scored([["a"], ["b", "c"], ["d"]])
     assert found["s_bleu"] is None and found["sentence_count_agreement"] == 0.0

@@ -9,7 +9,8 @@ import pytest
 import sacrebleu
 
 from reluformer.evaluation.bleu import score_counts
-from reluformer.evaluation.score import score_run
+from reluformer.evaluation.counts import read_counts, write_counts
+from reluformer.evaluation.score import rescore_run, score_run
 from reluformer.model.config import ModelConfig
 from reluformer.run import RunConfig
 from reluformer.settings import SettingsError
@@ -58,6 +59,12 @@ def run(folder: Path, dataset: str, sentences: list[list[str]], status: str = "f
     return folder
 
 
+def finished(folder: Path, status: str = "finished") -> Path:
+    """The folder of a run whose training has ended."""
+    (folder / "summary.json").write_text(json.dumps({"status": status}), encoding="utf-8")
+    return folder
+
+
 def scores_of(folder: Path) -> dict:
     return json.loads((folder / "scores.json").read_text(encoding="utf-8"))
 
@@ -87,9 +94,7 @@ def test_scores_equal_the_sacrebleu_command_line(tmp_path):
     assert [(row["low"], row["high"], row["segments"]) for row in found["buckets"]] == [(1, 10, 2), (11, 20, 1)]
     assert found["unit"] == "words" and found["lengths"]["max"] == 17
     assert "d_bleu" not in metrics
-    with np.load(folder / "counts.npz") as counts:
-        assert set(counts) == {"bleu", "tokenized_bleu"}
-        assert score_counts(counts["bleu"]) == metrics["bleu"]["score"]
+    assert score_counts(read_counts(folder / "counts.npz")["bleu"]) == metrics["bleu"]["score"]
 
 
 def test_a_cased_corpus_is_scored_cased_and_truecasing_undone(tmp_path):
@@ -115,8 +120,12 @@ def test_a_document_view_has_document_scores(tmp_path):
     assert found["metrics"]["s_bleu"]["score"] == pytest.approx(100)
     assert found["metrics"]["sentence_count_agreement"] == 1.0
     assert found["unit"] == "subword tokens"
-    with np.load(folder / "counts.npz") as counts:
-        assert {kind: len(rows) for kind, rows in counts.items()} == {"bleu": 2, "tokenized_bleu": 2, "d_bleu": 2}
+    counts = {kind: len(rows) for kind, rows in read_counts(folder / "counts.npz").items()}
+    assert counts == dict.fromkeys(("bleu", "tokenized_bleu", "chrf", "lengths", "d_bleu", "agreeing"), 2) | {
+        "lowercase": 1,
+        "s_bleu": 3,
+    }
+    assert rescore_run(finished(folder)) == found
     assert found["lengths"] == {"mean": 30.5, "median": 30.5, "p90": 31, "max": 31, "share_half": 0.0}
 
 
@@ -129,16 +138,40 @@ def test_single_sentences_of_a_document_corpus_have_document_scores(tmp_path):
     score_run(folder, corpora)
     found = scores_of(folder)
     assert found["unit"] == "words" and found["metrics"]["d_bleu"]["score"] == pytest.approx(100)
-    with np.load(folder / "counts.npz") as counts:
-        assert {kind: len(rows) for kind, rows in counts.items()} == {"bleu": 3, "tokenized_bleu": 3, "d_bleu": 2}
+    counts = read_counts(folder / "counts.npz")
+    assert {kind: len(counts[kind]) for kind in ("bleu", "chrf", "d_bleu")} == {"bleu": 3, "chrf": 3, "d_bleu": 2}
+    assert rescore_run(finished(folder)) == found
 
 
 def test_a_diverged_run_has_scores_without_content(tmp_path):
     folder = run(tmp_path / "run", "D", [], status="diverged")
     score_run(folder, tmp_path / "no corpora needed")
     assert scores_of(folder) == {"status": "diverged", "metrics": {}, "buckets": [], "lengths": None}
-    with np.load(folder / "counts.npz") as counts:
-        assert not counts.files
+    assert read_counts(folder / "counts.npz") == {}
+    assert rescore_run(finished(folder, "diverged")) == scores_of(folder)
+
+
+def test_every_score_comes_out_of_the_counts_alone_and_a_changed_segment_changes_it(tmp_path):
+    folder = run(tmp_path / "run", "D", [[line] for line in TRANSLATED])
+    score_run(folder, corpus(tmp_path / "corpora"))
+    (folder / "hypotheses.jsonl").unlink()
+    assert rescore_run(finished(folder)) == scores_of(folder)
+    counts = read_counts(folder / "counts.npz")
+    for kind in ("bleu", "tokenized_bleu", "chrf"):
+        changed = {name: rows.copy() for name, rows in counts.items()}
+        changed[kind][0, 2] -= 1  # a match fewer
+        write_counts(folder / "counts.npz", changed)
+        found = rescore_run(folder)["metrics"]
+        assert {name for name in found if found[name]["score"] < scores_of(folder)["metrics"][name]["score"]} == {kind}
+
+
+def test_counts_of_an_earlier_version_are_told_from_damage(tmp_path):
+    folder = run(tmp_path / "run", "D", [])
+    with pytest.raises(SettingsError, match=r"counts\.npz: there is no such file; score the run again"):
+        rescore_run(finished(folder))
+    np.savez(folder / "counts.npz", bleu=np.ones((3, 10)), tokenized_bleu=np.ones((3, 10)))
+    with pytest.raises(SettingsError, match="it has no chrf: an earlier version wrote it; score the run again"):
+        rescore_run(folder)
 
 
 def test_translations_of_another_corpus_are_refused(tmp_path):

@@ -1,0 +1,59 @@
+import io
+
+import numpy as np
+import pytest
+
+from reluformer.evaluation.bleu import count, count_chrf, written
+from reluformer.evaluation.counts import COMPACT, read_counts, write_counts
+
+LINES = [f"there are {n} green houses on the hill, and number {n % 7} is not there" for n in range(500)]
+WORDS = [a + b + c for a in "bdfgklmnprst" for b in "aeiou" for c in ("", "n", "rt")]
+TRANSLATED = [line.replace("green", "red") if n % 3 else line[: len(line) // 2] for n, line in enumerate(LINES)]
+
+
+@pytest.fixture(scope="module")
+def counts():
+    return {
+        "bleu": count(written(), TRANSLATED, LINES),
+        "chrf": count_chrf(TRANSLATED, LINES),
+        "lengths": np.arange(500) * 3,
+        "agreeing": np.arange(500) % 2 == 0,
+    }
+
+
+def test_what_was_written_is_read(tmp_path, counts):
+    write_counts(tmp_path / "counts.npz", counts)
+    found = read_counts(tmp_path / "counts.npz")
+    assert found.keys() == counts.keys()
+    for name, rows in counts.items():
+        np.testing.assert_array_equal(found[name], rows)
+
+
+def test_columns_that_follow_from_each_other_take_little_room(tmp_path):
+    random = np.random.default_rng(1)
+    references = [" ".join(random.choice(WORDS, random.integers(3, 40))) for _ in range(300)]
+    lines = [
+        " ".join(w if random.random() < 0.6 else random.choice(WORDS) for w in line.split()) for line in references
+    ]
+    counts = {"bleu": count(written(), lines, references), "chrf": count_chrf(lines, references)}
+    plain = io.BytesIO()
+    np.savez_compressed(plain, **{name: rows.astype(np.int32) for name, rows in counts.items()})
+    write_counts(tmp_path / "counts.npz", counts)
+    assert (tmp_path / "counts.npz").stat().st_size < 0.6 * len(plain.getvalue())
+
+
+def test_large_counts_and_none_at_all(tmp_path):
+    large = np.array([[70_000, 80_000, 9, 8, 7, 6, 70_000, 69_999, 69_998, 69_997]])
+    write_counts(tmp_path / "a.npz", {"bleu": large, "s_bleu": np.zeros((0, 10))})
+    found = read_counts(tmp_path / "a.npz")
+    np.testing.assert_array_equal(found["bleu"], large)
+    assert found["s_bleu"].shape == (0, 10)
+    write_counts(tmp_path / "b.npz", {})
+    assert read_counts(tmp_path / "b.npz") == {}
+
+
+def test_counts_kept_as_they_are_are_read_too(tmp_path, counts):
+    np.savez(tmp_path / "counts.npz", bleu=counts["bleu"].astype(np.int32))
+    found = read_counts(tmp_path / "counts.npz")
+    assert COMPACT not in found
+    np.testing.assert_array_equal(found["bleu"], counts["bleu"])

@@ -1,0 +1,73 @@
+"""Against sacreBLEU's own tests, sample by sample; test_significance.py compares with its command line."""
+
+import time
+
+import numpy as np
+import pytest
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.significance import PairedTest, _bootstrap_resample
+
+from reluformer.evaluation.resampling import bleu_of_sums, bootstrap, bootstrap_scores, randomisation
+
+
+class Counted(BLEU):
+    """sacreBLEU's BLEU, given counts in place of text."""
+
+    def _extract_corpus_statistics(self, hypotheses, references):
+        return hypotheses
+
+
+def made_up(segments, seed, quality=0.6):
+    """Counts as a translation of so many segments has them."""
+    random = np.random.default_rng(seed)
+    length = random.integers(1, 40, segments)
+    written = np.maximum(0, length[:, None] - np.arange(4))
+    matched = random.binomial(written, quality ** np.arange(1, 5))
+    return np.column_stack([length, random.integers(1, 40, segments), matched, written]).astype(np.float64)
+
+
+def sacrebleus(ours, baseline, kind, samples):
+    metric = Counted()
+    metric.num_refs = 1
+    systems = [("baseline", baseline), ("ours", ours)]
+    return PairedTest(systems, {"BLEU": metric}, None, kind, samples)()[1]["BLEU"][1].p_value
+
+
+@pytest.mark.parametrize(
+    "sums",
+    [
+        [100, 90, 60, 40, 20, 10, 100, 95, 90, 85],
+        [90, 100, 60, 40, 20, 10, 90, 85, 80, 75],
+        [90, 100, 60, 40, 0, 0, 90, 85, 80, 75],  # smoothed twice
+        [90, 100, 0, 0, 0, 0, 90, 85, 80, 75],
+        [3, 5, 3, 2, 1, 0, 3, 2, 1, 0],  # no 4-gram
+        [0, 5, 0, 0, 0, 0, 0, 0, 0, 0],
+    ],
+)
+def test_the_formula_is_sacrebleus(sums):
+    assert bleu_of_sums(np.array([sums], float))[0] == pytest.approx(BLEU()._compute_score_from_stats(sums).score)
+
+
+@pytest.mark.parametrize("segments", [7, 33, 500])
+def test_samples_of_the_bootstrap_are_sacrebleus(segments):
+    counts = made_up(segments, seed=1)
+    expected = [one.score for one in _bootstrap_resample(counts, BLEU(), 300)[1]]
+    np.testing.assert_allclose(bootstrap_scores(counts, 300), expected, rtol=1e-6)  # sacreBLEU divides float32
+
+
+@pytest.mark.parametrize("segments", [7, 33, 500])
+@pytest.mark.parametrize("samples", [100, 1001])
+def test_p_values_are_sacrebleus(segments, samples):
+    pairs = [(made_up(segments, seed, 0.63), made_up(segments, seed + 9)) for seed in range(4)]
+    for (ours, baseline), found in zip(pairs, randomisation(pairs, samples), strict=True):
+        assert found == pytest.approx(sacrebleus(ours, baseline, "ar", samples), abs=1e-12)
+        assert bootstrap(ours, baseline, samples) == pytest.approx(sacrebleus(ours, baseline, "bs", samples), abs=1e-12)
+
+
+def test_a_paired_test_of_a_large_test_set_takes_a_fraction_of_sacrebleus_time():
+    ours, baseline = made_up(2000, 1), made_up(2000, 2)
+    begin = time.process_time()
+    theirs = sacrebleus(ours, baseline, "ar", 2000)
+    between = time.process_time()
+    (mine,) = randomisation([(ours, baseline)], 2000)
+    assert mine == theirs and time.process_time() - between < (between - begin) / 2
