@@ -83,14 +83,17 @@ def main(pid: int, mark: str, namespace: str, folder: str) -> None:
 
 
 def belonging(mark: str, namespace: str) -> set[int]:
-    """The processes that carry `mark` or run in `namespace`, and all that they started, but for this one."""
+    """The processes that carry `mark` or run in `namespace`, and all that they started.
+
+    Not those that clear up, this one and those of xdist's workers: they have work to do when the workers are killed.
+    """
     parents = dict(_parents())
     found = {pid for pid in parents if _carries(pid, mark, namespace)}
     more = found
     while more:
         more = {pid for pid, parent in parents.items() if parent in more} - found
         found |= more
-    return found - {os.getpid()}
+    return {pid for pid in found if not _clears_up(pid)}
 
 
 def _parents() -> Iterator[tuple[int, int]]:
@@ -100,6 +103,12 @@ def _parents() -> Iterator[tuple[int, int]]:
                 state, parent = (entry / "stat").read_bytes().rpartition(b") ")[2].split()[:2]
                 if state != b"Z":
                     yield int(entry.name), int(parent)
+
+
+def _clears_up(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return __file__.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return False
 
 
 def _carries(pid: int, mark: str, namespace: str) -> bool:

@@ -67,6 +67,27 @@ def test_what_was_started_ends_and_the_folder_goes(start, number):
     assert gone(folder)
 
 
+def test_the_processes_of_a_worker_end_with_the_run(start):
+    """A worker is killed with the run, and what only the worker's own clearing up knows ends as well."""
+    worker = [sys.executable, "-c", START, str(ROOT), "stay", "env", "-i", "setsid", "sleep", "600"]
+    starter, process, folder, private = start(True, *worker)
+    if not private:
+        pytest.skip("needs the right to have mounts of its own")
+    (sleep,) = started_by(process, "sleep")
+    starter.kill()
+    for each in (process, sleep):
+        each.wait(60)
+    assert gone(folder)
+
+
+def started_by(process: psutil.Process, name: str) -> list[psutil.Process]:
+    """The children of a process that have this name, once there are any."""
+    end = time.monotonic() + 60
+    while not (found := [child for child in process.children() if child.name() == name]) and time.monotonic() < end:
+        time.sleep(0.02)
+    return found
+
+
 def test_processes_that_forgot_their_environment_are_known_by_their_mounts(start):
     starter, process, folder, private = start(True, "env", "-i", "setsid", "sleep", "600")
     if not private:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory):
-    """What `reluformer doctor --json` says on a machine that has Python and nothing else; and how long it took."""
+    """What `reluformer doctor --json` says on a machine that has Python and nothing else."""
     closed = "http://127.0.0.1:9"
     environment = {
         **{key: value for key, value in os.environ.items() if "proxy" not in key.lower()},
@@ -26,14 +25,12 @@ def bare(tmp_path_factory):
         "CUDA_VISIBLE_DEVICES": "",
     }
     environment.pop("RELUFORMER_ARCHIVES", None)
-    started = time.monotonic()
     command = [sys.executable, "-m", "reluformer.cli", "doctor", "--json", "--config", "config/config.yaml"]
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    return ended, time.monotonic() - started
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
 def test_it_says_what_is_missing_and_how_to_mend_it(bare):
-    told = {check["name"]: check for check in json.loads(bare[0].stdout)["checks"]}
+    told = {check["name"]: check for check in json.loads(bare.stdout)["checks"]}
     for name, words in {
         "compiler": "apt install g++",
         "SLURM": "login node",
@@ -45,20 +42,18 @@ def test_it_says_what_is_missing_and_how_to_mend_it(bare):
 
 
 def test_it_tells_what_works_by_training_on_two_processes(bare):
-    told = {check["name"]: check for check in json.loads(bare[0].stdout)["checks"]}
+    told = {check["name"]: check for check in json.loads(bare.stdout)["checks"]}
     assert told["two processes"]["state"] == "ok", told["two processes"]
     assert "gloo" in told["two processes"]["found"] and "equal" in told["two processes"]["means"]
     assert told["ReLU kernel"]["state"] in ("ok", "warn") and "right to" in told["ReLU kernel"]["found"]
 
 
 def test_the_exit_code_is_whether_the_demo_can_run(bare):
-    ended, seconds = bare
-    told = json.loads(ended.stdout)
+    told = json.loads(bare.stdout)
     wheel = next(check for check in told["checks"] if check["name"] == "corpus demo-sentences")
     at_hand = any((ROOT / "resources").glob("homeassistant-*.whl"))
     assert wheel["state"] == ("ok" if at_hand else "missing")
-    assert ended.returncode == (0 if told["demo"] else 1) and told["demo"] == (at_hand and _rest_is_there(told))
-    assert seconds < 60
+    assert bare.returncode == (0 if told["demo"] else 1) and told["demo"] == (at_hand and _rest_is_there(told))
 
 
 def _rest_is_there(told) -> bool:

@@ -54,8 +54,8 @@ def test_nothing_yet(look):
     assert not any(line.startswith(("training", "failed", "running")) for line in lines)
 
 
-def test_a_look_is_quick(look):
+def test_a_look_takes_little_of_the_processor(look):
     look()
-    begin = time.perf_counter()
+    begin = time.process_time()
     look()
-    assert time.perf_counter() - begin < 2
+    assert time.process_time() - begin < 2
