@@ -72,7 +72,7 @@ class CorpusConfig(Strict):
     reader: Literal["homeassistant", "iwslt14", "lines"]
     archives: list[ArchiveConfig] = Field(min_length=1)
     files: dict[Literal["train", "valid", "test"], SidesConfig] = Field(
-        default_factory=dict, description="reader lines: the files of each split (.gz too), by archive name"
+        default_factory=dict, description="reader lines: the files of each split, compressed or not, by archive name"
     )
     document_mark: str | None = Field(None, description="reader lines: the line before each document, e.g. <d>")
     held_out: HeldOutConfig = Field(

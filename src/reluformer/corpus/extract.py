@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import tarfile
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
+from reluformer.corpus.content import TAR, open_data
 from reluformer.corpus.errors import CorpusError
 
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
 def verify_members(archive: Path, checksums: Mapping[str, str], source: str | None = None) -> None:
@@ -44,20 +46,30 @@ class _open:
         self._archive, self._source = archive, source
 
     def __enter__(self) -> tarfile.TarFile:
-        try:
-            self._tar = tarfile.open(self._archive)
-        except (tarfile.TarError, EOFError, OSError) as error:
-            raise CorpusError(f"{self._source}: not a readable tar archive: {error}") from None
+        self._stack = ExitStack()
+        with ExitStack() as stack:
+            data, kind = stack.enter_context(open_data(self._archive, self._source))
+            if kind != TAR:
+                raise CorpusError(f"{self._source}: {kind}, where a tar archive is expected")
+            try:
+                self._tar = stack.enter_context(tarfile.open(fileobj=data, mode="r:"))
+            except (tarfile.TarError, EOFError, OSError) as error:
+                raise CorpusError(f"{self._source}: not a readable tar archive: {error}") from None
+            self._stack = stack.pop_all()
         return self._tar
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._tar.close()
+        self._stack.close()
         if isinstance(error, tarfile.TarError | EOFError | OSError):
             raise CorpusError(f"{self._source}: broken tar archive: {error}") from None
 
 
 def _safe(tar: tarfile.TarFile, source: str) -> Iterator[tarfile.TarInfo]:
+    files: set[str] = set()
     for member in tar:
+        if member.isreg() and member.name in files:
+            raise CorpusError(f"{source}: {member.name!r} is in the archive twice")
+        files.add(member.name)
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts or "\\" in member.name:
             raise CorpusError(f"{source}: refused: {member.name!r} lies outside the archive's folder")

@@ -76,7 +76,7 @@ def _check(archive: ArchiveConfig, path: Path, expected: str | None, source: str
     if expected is not None and (found := sha256(path)) != expected:
         hint = "" if archive.sha256 else f"; delete {archive.name}.sha256 beside it to accept another file"
         raise CorpusError(f"{source}: sha256 is {found}, expected {expected}{hint}")
-    if archive.name.endswith(TAR_SUFFIXES):
+    if archive.members or archive.name.endswith(TAR_SUFFIXES):
         verify_members(path, archive.members, source)
 
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO
 
+from reluformer.corpus.content import opened_text
 from reluformer.settings import SettingsError
 from reluformer.translation.translator import Line, Translator
 
@@ -15,8 +16,11 @@ Form = Callable[[int, str, Line], str]
 
 
 def read_lines(file: IO[bytes], name: str) -> Iterator[str]:
-    """The lines of a UTF-8 text without their ends, as they come. Raises `SettingsError` where it is not text."""
-    for number, line in enumerate(file, start=1):
+    """The lines of a UTF-8 text, compressed or not, without their ends, as they come.
+
+    Raises `SettingsError` where it is not text.
+    """
+    for number, line in enumerate(opened_text(file, name), start=1):  # type: ignore[arg-type]
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:

@@ -81,10 +81,10 @@ def test_members_have_their_checksums(tmp_path: Path) -> None:
         verify_members(good, {"absent": ABC})
 
 
-@pytest.mark.parametrize("keep", [0, 10, 100])
-def test_broken_archives(tmp_path: Path, keep: int) -> None:
+@pytest.mark.parametrize(("keep", "message"), [(0, "an empty file"), (10, "broken gzip"), (100, "broken gzip")])
+def test_broken_archives(tmp_path: Path, keep: int, message: str) -> None:
     whole = archive(tmp_path / "whole.tgz", ("big", bytes(range(256)) * 200)).read_bytes()
     broken = tmp_path / "broken.tgz"
     broken.write_bytes(whole[:keep])
-    with pytest.raises(CorpusError, match=r"broken\.tgz: (not a readable|broken) tar archive"):
+    with pytest.raises(CorpusError, match=rf"broken\.tgz: {message}"):
         extract(broken, tmp_path / "out")

@@ -34,7 +34,11 @@ def test_lines_end_at_line_feeds_alone():
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [(b"a\nb\xff\n", "x: line 2: not UTF-8 text"), (b"\x7fELF\0\0\n", "x: line 1: not text but a binary file")],
+    [
+        (b"a\nb\xff\n", "x: line 2: not UTF-8 text"),
+        (b"\x7fELF\0\0\n", "x: a program, where text is"),
+        (b"a\nb\0c\n", "x: line 2: not text but"),
+    ],
 )
 def test_what_is_not_text_is_refused_with_its_line(text, message):
     with pytest.raises(SettingsError, match=message):

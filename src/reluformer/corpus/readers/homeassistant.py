@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from reluformer.corpus.config import CorpusConfig
+from reluformer.corpus.content import content_of
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.pairs import Pair, split_of
 
@@ -26,7 +27,7 @@ def read(config: CorpusConfig, src: str, tgt: str, files: dict[str, Path]) -> It
     try:
         wheel = zipfile.ZipFile(path)
     except zipfile.BadZipFile:
-        raise CorpusError(f"{path}: not a wheel (zip) file") from None
+        raise CorpusError(f"{path}: {content_of(path)}, where a wheel (a zip archive) is expected") from None
     with wheel:
         found: dict[str, set[str]] = {}
         for name in wheel.namelist():

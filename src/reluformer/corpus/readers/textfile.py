@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from pathlib import Path
 
+from reluformer.corpus.content import open_text
 from reluformer.corpus.errors import CorpusError
 
 
@@ -18,7 +17,7 @@ def decode(raw: bytes, name: str, number: int) -> str:
     except UnicodeDecodeError as error:
         raise CorpusError(f"{name}:{number}: invalid UTF-8 at byte {error.start + 1} of the line") from None
     if "\0" in text:
-        raise CorpusError(f"{name}:{number}: a NUL byte; is the file UTF-16 or binary?")
+        raise CorpusError(f"{name}:{number}: a NUL byte: the file is not text")
     if number == 1:
         text = text.removeprefix("\ufeff")
     return text.removesuffix("\n").removesuffix("\r")
@@ -27,22 +26,16 @@ def decode(raw: bytes, name: str, number: int) -> str:
 def stream_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
     """The lines of an open file; only LF ends a line. Raises `CorpusError` naming `name` and the line."""
     number = 0
-    try:
-        for number, raw in enumerate(stream, start=1):
-            yield decode(raw, name, number)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise CorpusError(f"{name}:{number + 1}: broken gzip data: {error}") from None
+    for number, raw in enumerate(stream, start=1):
+        yield decode(raw, name, number)
     if number == 0:
         raise CorpusError(f"{name}: the file is empty")
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a text file, gzipped or not."""
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
-            yield from stream_lines(stream, str(path))
-    except FileNotFoundError:
-        raise CorpusError(f"{path}: there is no such file") from None
+    """The lines of a text file, compressed or not. Raises `CorpusError`."""
+    with open_text(path) as stream:
+        yield from stream_lines(stream, str(path))
 
 
 def aligned(src: Iterator[str], tgt: Iterator[str], src_name: str, tgt_name: str) -> Iterator[tuple[int, str, str]]:

@@ -60,7 +60,7 @@ def test_a_document_is_in_one_split(tmp_path: Path) -> None:
 
 def test_not_a_wheel(tmp_path: Path) -> None:
     (tmp_path / "w").write_text("text")
-    with pytest.raises(CorpusError, match=r"w: not a wheel"):
+    with pytest.raises(CorpusError, match=r"w: text, where a wheel \(a zip archive\) is expected"):
         list(read(CONFIG, "de", "en", {"w": tmp_path / "w"}))
 
 

@@ -37,7 +37,7 @@ def test_only_lf_and_crlf_end_a_line(tmp_path: Path, content: bytes, expected: l
     [
         (b"ok\nk\xe4se\n", r"f:2: invalid UTF-8 at byte 2"),
         (b"ok\nok\n\x00\n", r"f:3: a NUL byte"),
-        ("text\n".encode("utf-16"), r"f:1: invalid UTF-8"),
+        ("text\n".encode("utf-16"), r"f: UTF-16 text, where text is expected"),
         (b"", r"f: the file is empty"),
     ],
     ids=["latin-1", "nul", "utf-16", "empty"],
@@ -51,10 +51,9 @@ def test_gzip(tmp_path: Path) -> None:
     assert lines(tmp_path / "f.gz", gzip.compress("ä\nb\n".encode())) == ["ä", "b"]
 
 
-@pytest.mark.parametrize("content", [b"not gzip at all\n", gzip.compress(b"a\n" * 50_000)[:-20]])
-def test_broken_gzip(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(CorpusError, match=r"f\.gz:\d+: broken gzip data"):
-        lines(tmp_path / "f.gz", content)
+def test_broken_gzip(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"f\.gz: broken gzip data: it is cut short"):
+        lines(tmp_path / "f.gz", gzip.compress(b"a\n" * 50_000)[:-20])
 
 
 def test_missing_file(tmp_path: Path) -> None:
