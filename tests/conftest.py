@@ -50,7 +50,7 @@ class Project:
 
     folder: Path
 
-    def snakemake(self, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    def snakemake(self, *arguments: str, timeout: float = 1200) -> subprocess.CompletedProcess[str]:
         """Runs snakemake here, bounded in time; its streams come back as one text."""
         environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         return subprocess.run(
@@ -131,7 +131,7 @@ class Smoke(Project):
     output: str
     seconds: float
 
-    def again(self, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    def again(self, *arguments: str, timeout: float = 1200) -> subprocess.CompletedProcess[str]:
         """Snakemake once more, on the same configuration; configuration files given come on top."""
         archives = ("--config", f"archives={self.folder / 'archives'}")
         return self.snakemake(*arguments, "--configfile", str(self.config), *archives, timeout=timeout)
@@ -150,7 +150,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Smoke:
         folder.mkdir()
         smoke = Smoke(copy_workflow(folder).folder, write_smoke(folder), returncode=-1, output="", seconds=0.0)
         started = time.monotonic()
-        first = smoke.again(timeout=1000)
+        first = smoke.again(timeout=2000)
         told = {"returncode": first.returncode, "output": first.stdout, "seconds": time.monotonic() - started}
         record.write_text(json.dumps(told), encoding="utf-8")
         return Smoke(folder, smoke.config, **told)

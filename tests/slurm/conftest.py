@@ -192,7 +192,7 @@ class Workflow:
         archives = ("--config", f"archives={self.folder / 'archives'}")
         return self.project.snakemake("--configfile", "smoke/smoke.yaml", *archives, "--", *targets)
 
-    def start(self, *targets: str, options: tuple[str, ...] = (), timeout: float = 900) -> None:
+    def start(self, *targets: str, options: tuple[str, ...] = (), timeout: float = 2000) -> None:
         """Starts snakemake with the profile; what it says goes to a file."""
         python = Path(sys.executable).parent
         environment = {**os.environ, "PATH": f"{python}:{os.environ['PATH']}", "GLOO_SOCKET_IFNAME": "lo"}

@@ -8,6 +8,7 @@ from benchmarks import attention
 from benchmarks.attention import Problem, forced, memory, rows
 
 
+@pytest.mark.slow
 def test_every_length_has_its_rows(monkeypatch):
     monkeypatch.setattr(attention, "memory", lambda name, backend: {"reference": 900.0}.get(backend, 30.0))
     kept = []
@@ -42,6 +43,7 @@ def test_a_backend_is_forced_for_a_while(before, monkeypatch):
     assert os.environ.get("RELUFORMER_KERNEL") == before
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_the_read():
     """The weights of 1,024 tokens are 4 MiB, of which the read that stores them needs several; a tile is 0.5."""
     assert memory("relu-scaled", "tiled", 1024) + 4 < memory("relu-scaled", "reference", 1024) < 100

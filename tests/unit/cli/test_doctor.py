@@ -29,6 +29,7 @@ def bare(tmp_path_factory):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_it_says_what_is_missing_and_how_to_mend_it(bare):
     told = {check["name"]: check for check in json.loads(bare.stdout)["checks"]}
     for name, words in {
@@ -41,6 +42,7 @@ def test_it_says_what_is_missing_and_how_to_mend_it(bare):
         assert told[name]["state"] == "missing" and words in told[name]["mend"], name
 
 
+@pytest.mark.slow
 def test_it_tells_what_works_by_training_on_two_processes(bare):
     told = {check["name"]: check for check in json.loads(bare.stdout)["checks"]}
     assert told["two processes"]["state"] == "ok", told["two processes"]
@@ -48,6 +50,7 @@ def test_it_tells_what_works_by_training_on_two_processes(bare):
     assert told["ReLU kernel"]["state"] in ("ok", "warn") and "right to" in told["ReLU kernel"]["found"]
 
 
+@pytest.mark.slow
 def test_the_exit_code_is_whether_the_demo_can_run(bare):
     told = json.loads(bare.stdout)
     wheel = next(check for check in told["checks"] if check["name"] == "corpus demo-sentences")

@@ -47,6 +47,7 @@ def test_golden_loss_curve(training):
     assert valid[0]["ppl"] == pytest.approx(math.exp(valid[0]["nll"]))
 
 
+@pytest.mark.slow
 def test_split_does_not_matter(training):
     """One process with two steps, two processes, ZeRO 1 and 2: one loss curve."""
     recipe = {"dropout": 0.0, "updates": 50, "log_every": 1, "clip_norm": 1.0}
@@ -79,6 +80,7 @@ def test_divergence_is_a_result(training):
     assert done.log("train")[-1]["update"] == summary["updates"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["relu", "sparsemax", "entmax15"])
 def test_undefined_scores_are_divergence_and_no_crash(training, name):
     memory = {key: {"activation": name} for key in ("encoder_attention", "decoder_attention", "cross_attention")}
@@ -86,6 +88,7 @@ def test_undefined_scores_are_divergence_and_no_crash(training, name):
     assert done.summary()["status"] == "diverged" and done.summary()["updates"] < 30
 
 
+@pytest.mark.slow
 def test_average_of_the_last_checkpoints(training):
     plain = training("plain", average_last=1, updates=24).finish()
     averaged = training("averaged", average_last=2, updates=24).finish()
@@ -95,12 +98,14 @@ def test_average_of_the_last_checkpoints(training):
         assert mean[name] == pytest.approx((last[name].astype(float) + first[name]) / 2, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_early_stopping(training):
     done = training("a", updates=200, learning_rate=1e-9, validate_every=5, patience=2).finish()
     summary = done.summary()
     assert summary["stopped_early"] and summary["updates"] < 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("processes", "wanted"), [(1, {"validate_bleu": True}), (2, {"stop_on": "bleu"})])
 def test_validation_bleu(training, processes, wanted):
     done = training("a", updates=10, validate_every=5, patience=1, processes=processes, **wanted).finish()
