@@ -19,6 +19,7 @@ include: "workflow/rules/common.smk"
 if not PARTIAL:
 
     include: "workflow/rules/corpus.smk"
+    include: "workflow/rules/tune.smk"
     include: "workflow/rules/train.smk"
     include: "workflow/rules/translate.smk"
     include: "workflow/rules/evaluate.smk"
@@ -36,6 +37,8 @@ report: "workflow/report/workflow.rst"
 localrules:
     all,
     fetch,
+    tuning_round,
+    tune,
     score,
     corpus_page,
     significance,

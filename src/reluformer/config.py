@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -10,6 +10,7 @@ from reluformer.corpus.config import CorpusConfig, SizesConfig
 from reluformer.evaluation.config import SignificanceConfig
 from reluformer.model.config import ATTENTIONS
 from reluformer.settings import Seed, Strict, merge
+from reluformer.tuning.config import ChoiceConfig, TuningConfig
 
 
 class SystemConfig(Strict):
@@ -55,6 +56,9 @@ class DatasetConfig(Strict):
     recipes: dict[str, dict[str, dict[str, Any]]] = Field(
         default_factory=dict, description="named changes to model, training and translation"
     )
+    choices: dict[str, ChoiceConfig] = Field(
+        default_factory=dict, description="system -> tuned values chosen before; it is not tuned again on this dataset"
+    )
 
     def preparation(self) -> Preparation:
         """The part that a change of the recipe leaves alone."""
@@ -92,6 +96,7 @@ class ExperimentConfig(Strict):
     training: dict[str, Any] = Field(default_factory=dict, description="changes to every run's training")
     translation: dict[str, Any] = Field(default_factory=dict, description="changes to every run's translation")
     overrides: list[RunOverride] = Field(default=[], description="changes to the runs whose names match")
+    tuning: Literal[False] | TuningConfig = Field(False, description="the tuning of every system; false: none")
     significance: SignificanceConfig = Field(
         default_factory=SignificanceConfig, description="samples of the tests between systems on one test set"
     )

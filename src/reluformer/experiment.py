@@ -23,6 +23,8 @@ from reluformer.memory.config import MemoryConfig
 from reluformer.paper.config import StudyConfig
 from reluformer.run import Run, RunConfig, split_dataset
 from reluformer.settings import SettingsError, Strict, load, merge, nearest, parse, read_yaml, require_name
+from reluformer.tuning.choice import in_effect, lay
+from reluformer.tuning.searches import Tuning
 
 
 class Point(NamedTuple):
@@ -47,6 +49,7 @@ class Experiment:
         self.systems = self._read_systems()
         self.roles = {role: Path(file).stem for role, file in self.config.datasets.items()}
         self.datasets = {Path(file).stem: self._read_dataset(role, file) for role, file in self.config.datasets.items()}
+        self.tuning = Tuning(self)
         self.studies = self._read_studies()
         self._names: dict[tuple[str, str], str] = {}
         self._parts: dict[tuple[str, str], dict[str, Any]] = {}
@@ -54,6 +57,7 @@ class Experiment:
         self._resolved: dict[Run, RunConfig] = {}
         for run in itertools.chain.from_iterable(self._points.values()):
             self._add(run)
+        self.tuning.check_runs()
 
     @classmethod
     def from_files(cls, *files: str | Path, folder: str | Path | None = None) -> Experiment:
@@ -119,7 +123,12 @@ class Experiment:
         total = ["all systems", *(sum(counts[dataset].values()) for dataset in datasets)]
         seeds = ", ".join(map(str, self.config.seeds))
         table = tabulate([*rows, total], headers=[f"{len(self.runs)} runs (seeds {seeds})", *datasets])
-        return f"{self.config.title}\n{table}\n"
+        tuning = ""
+        if searches := self.tuning.searches:
+            runs = sum(search.budget for search in searches)
+            seed = searches[0].run.seed
+            tuning = f"{runs} tuning runs (seed {seed}) come first, more where a best value is at an edge\n"
+        return f"{self.config.title}\n{table}\n{tuning}"
 
     def resolve(self, run: Run) -> RunConfig:
         """The full configuration of a run from its three names. Raises `SettingsError`."""
@@ -141,6 +150,8 @@ class Experiment:
             tgt=dataset.tgt,
             **self._parsed(run.dataset, base, changes),
         )
+        if pinned := self.tuning.pinned(run.dataset, base):
+            config = config.model_copy(update={"tuned": in_effect(pinned, config.parts(), f"run {run.path}")})
         if config.training.start_from is None:
             return config
         start = self._start_of(run, config, (*before, run))
@@ -188,7 +199,7 @@ class Experiment:
             return {}
         changed = _plain(self._parsed(dataset, base, changes))
         recipe = {key: value for key, value in changes.items() if key == "recipe"}
-        plain = _plain(self._parsed(dataset, base, recipe))
+        plain = self.tuning.hide(_plain(self._parsed(dataset, base, recipe)), dataset, base)
         where = f"run {dataset}/{join_system(base, changes)}"
         for key, value in changes.items():
             if "/" in str(value):
@@ -201,7 +212,7 @@ class Experiment:
 
     def _parsed(self, dataset: str, base: str, changes: Mapping[str, Any]) -> dict[str, Any]:
         """The parts of a run, checked: the dataset's recipe, the system, config.yaml, the named recipe, the overrides,
-        and the changes in the name, each laid over those before it. Raises `SettingsError`.
+        a pinned choice, and the changes in the name, each laid over those before it. Raises `SettingsError`.
         """
         name = join_system(base, changes)
         if (dataset, name) in self._parts:
@@ -218,7 +229,9 @@ class Experiment:
         for override in self.config.overrides:
             if fnmatchcase(dataset, override.dataset) and fnmatchcase(name, override.system):
                 parts = merge(parts, {part: getattr(override, part) for part in RECIPE_PARTS})
-        parts = apply_changes(parts, {key: value for key, value in changes.items() if key != "recipe"}, where)
+        own = {key: value for key, value in changes.items() if key != "recipe"}
+        pinned = self.tuning.pinned(dataset, base)
+        parts = lay(parts, pinned, own, where) if pinned else apply_changes(parts, own, where)
         parsed = {part: parse(model, parts[part], f"{where}: {part}") for part, model in RECIPE_PARTS.items()}
         return self._parts.setdefault((dataset, name), parsed)
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from pydantic import Field
 
+from reluformer.changes import RECIPE_PARTS
 from reluformer.files import write_text
 from reluformer.model.config import ModelConfig
 from reluformer.settings import Seed, SettingsError, Strict, load, nearest, parse
 from reluformer.training.config import TrainingConfig
 from reluformer.translation.config import TranslationConfig
+from reluformer.tuning.config import ChoiceConfig
 
 EXPORT_FILE = "config.json"
 """The configuration of an exported model: Hugging Face's name for it."""
@@ -31,6 +35,17 @@ class RunConfig(Strict):
     model: ModelConfig
     training: TrainingConfig
     translation: TranslationConfig
+    tuned: ChoiceConfig | None = Field(None, description="the tuned values that the run took; none: it took none")
+
+    def parts(self) -> dict[str, Any]:
+        """Model, training and translation as plain mappings, see `reluformer.changes`."""
+        return {part: getattr(self, part).model_dump() for part in RECIPE_PARTS}
+
+    def with_parts(self, parts: Mapping[str, Any], where: str) -> RunConfig:
+        """The same run with other parts. Raises `SettingsError`; `where` begins its message."""
+        return self.model_copy(
+            update={part: parse(model, parts[part], f"{where}: {part}") for part, model in RECIPE_PARTS.items()}
+        )
 
     def save(self, path: Path) -> None:
         """Writes the configuration as YAML."""

@@ -33,6 +33,7 @@ FLOOR = {
     "run": 0,
     "settings": 0,
     "yamlfile": 0,
+    "tuning": 0,
     "changes": 0,
     "files": 0,
     "malloc": 0,

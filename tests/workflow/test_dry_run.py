@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections import Counter
 
 import pytest
 import yaml
+
+from reluformer.experiment import Experiment
+from reluformer.settings import read_yaml
 
 pytestmark = pytest.mark.slow
 
@@ -15,23 +19,35 @@ def test_the_papers_own_configuration_is_planned_and_counted(project, jobs):
     result = project.snakemake("-n")
     assert result.returncode == 0, result.stdout
     lines = result.stdout.splitlines()
-    assert "306 runs (seeds 1, 2, 3)" in result.stdout
+    paper = Experiment.from_files(project.folder / "config" / "config.yaml")
+    assert f"{len(paper.runs)} runs (seeds 1, 2, 3)" in result.stdout
     row = next(line.split() for line in lines if line.startswith("reluformer "))
-    assert row == ["reluformer", "21", "30"]
-    assert jobs(result.stdout)["train"] == 306
+    counts = Counter(run.dataset.split("@")[0] for run in paper.runs if run.system.split("+")[0] == "reluformer")
+    assert row == ["reluformer", str(counts["iwslt14"]), str(counts["europarl7"])]
+    assert "54 tuning runs (seed 1000)" in result.stdout
+    planned = jobs(result.stdout)
+    assert planned["tune"] == planned["tuning_round"] == 9, "rounds after the first hang on its scores"
+    assert planned["train"] == len(paper.runs) + 7 * 6 + 4 + 2
     assert not (project.folder / "results").exists()
 
 
 def test_changes_ride_on_the_command_line(project, jobs):
-    result = project.snakemake("-n", "--config", "seeds=[7]")
-    assert jobs(result.stdout)["train"] == 102
+    result = project.snakemake("-n", "--config", "seeds=[7]", "tuning=false")
+    config = read_yaml(project.folder / "config" / "config.yaml")
+    planned = jobs(result.stdout)
+    assert planned["train"] == len(
+        Experiment({**config, "seeds": [7], "tuning": False}, project.folder / "config").runs
+    )
+    assert "tune" not in planned
 
 
 def test_a_run_of_ones_own_is_a_target(project, jobs):
     target = "results/runs/iwslt14/reluformer+gamma=3/seed9/scores.json"
     result = project.snakemake("-n", "--", target)
     assert result.returncode == 0, result.stdout
-    assert jobs(result.stdout)["train"] == jobs(result.stdout)["score"] == 1
+    planned = jobs(result.stdout)
+    assert planned["tune"] == planned["score"] == 1
+    assert planned["train"] == 1 + 2, "the run waits for the tuning of its system, whose first round is two runs"
 
 
 def test_the_report_of_a_partial_result_stays_partial(project, jobs):

@@ -125,6 +125,12 @@ def start_of(wildcards):
     return [f"results/runs/{start}/{file}" for file in files] if start else []
 
 
+def choice_of(wildcards):
+    """The tuned values that a run takes: a file, or [] for a run that takes none."""
+    search = EXPERIMENT.tuning.search_for(Run(wildcards.dataset, wildcards.system, int(wildcards.seed)))
+    return f"results/{search.path}" if search else []
+
+
 def view(dataset):
     """The folder with a dataset's token store: the corpus's own, or that of one segmentation."""
     return f"results/corpora/{dataset.replace('@', '/')}"

@@ -6,6 +6,7 @@ rule train:
     input:
         lambda wildcards: f"{view(wildcards.dataset)}/statistics.json",
         start_of,
+        choice=choice_of,
     output:
         "results/runs/{dataset}/{system}/seed{seed}/model.safetensors",
         "results/runs/{dataset}/{system}/seed{seed}/config.yaml",
@@ -22,9 +23,10 @@ rule train:
         mpi=of_several_nodes(lambda nodes: f"srun --nodes={nodes} --ntasks-per-node=1"),
     params:
         settings=lambda wildcards: settings_file(resolve(wildcards)),
+        choice=lambda wildcards, input: f"--choice {shlex.quote(input.choice)}" if input.get("choice") else "",
         start=lambda wildcards, resources: resources.get("mpi", ""),
     shell:
         step(
-            "train --settings {params.settings:q} --threads {threads} > {log:q} 2>&1",
+            "train --settings {params.settings:q} {params.choice} --threads {threads} > {log:q} 2>&1",
             before="export SRUN_CPUS_PER_TASK={threads}; exec ${{SLURM_JOB_ID:+{params.start}}}",
         )

@@ -11,6 +11,7 @@ import typer
 from reluformer.config import Preparation
 from reluformer.experiment import Experiment
 from reluformer.settings import SettingsError, parse
+from reluformer.tuning.rounds import Search
 
 Settings = Annotated[
     str | None, typer.Option(help="The resolved settings, a JSON file or JSON itself, instead of --config.")
@@ -58,6 +59,17 @@ def experiment_of(config: list[str] | None) -> Experiment:
         if whole.keys() == {"config", "folder", "name"}:
             return Experiment(whole["config"], whole["folder"], whole["name"])
     return Experiment.from_files(DEFAULT_CONFIG, *[file for file in files if file != DEFAULT_CONFIG])
+
+
+def search_of(name: str, config: list[str] | None) -> Search:
+    """The search of DATASET/SYSTEM from the configuration files. Raises `SettingsError` where it is not tuned."""
+    dataset, slash, system = name.partition("/")
+    if not slash or "/" in system:
+        raise SettingsError(f"{name!r}: a tuned system is named DATASET/SYSTEM, e.g. iwslt14/reluformer")
+    search = experiment_of(config).tuning.search(dataset, system)
+    if search is None:
+        raise SettingsError(f"{name}: it is not tuned: its choice is pinned, or `tuning` does not name it")
+    return search
 
 
 def parse_json(text: str, where: str) -> dict[str, Any]:

@@ -15,12 +15,14 @@ from reluformer.cli.app import STEPS, app, examples
 from reluformer.cli.options import (
     Config,
     Corpora,
+    Results,
     RunFolder,
     Settings,
     Threads,
     experiment_of,
     parse_json,
     preparation_of,
+    search_of,
 )
 from reluformer.corpus.config import ArchiveConfig
 from reluformer.run import Run, RunConfig
@@ -121,22 +123,59 @@ def train(
     corpora: Corpora = Path("results/corpora"),
     output: Annotated[Path | None, typer.Option(help="The run's folder; by default results/runs/RUN.")] = None,
     checkpoints: Annotated[Path, typer.Option(help="Where training state is kept.")] = Path("checkpoints"),
+    choice: Annotated[
+        Path | None, typer.Option(help="The tuned values, as `tune` wrote them; by default those of the run's system.")
+    ] = None,
     threads: Threads = None,
 ) -> None:
     """Train one run, from its last checkpoint where there is one."""
     from reluformer.files import require_own_folder
     from reluformer.training.launch import launch
+    from reluformer.tuning.choice import apply_choice, read_choice
 
     if settings is not None:
         resolved = parse(RunConfig, parse_json(settings, "--settings"), "--settings")
     elif run is not None:
-        resolved = experiment_of(config).resolve(Run.parse(run))
+        experiment = experiment_of(config)
+        resolved = experiment.resolve(Run.parse(run))
+        if choice is None and (search := experiment.tuning.search_for(Run.parse(run))):
+            choice = Path("results") / search.path
     else:
         raise SettingsError("name a run (DATASET/SYSTEM/seedN), or give --settings")
+    if choice is not None:
+        resolved = apply_choice(resolved, read_choice(choice))
     path = Run(resolved.dataset, resolved.system, resolved.seed).path
     folder = require_own_folder(output or Path("results/runs") / path)
     code = launch(resolved, corpora, folder, checkpoints / path, threads)
     raise typer.Exit(code)
+
+
+@app.command(
+    rich_help_panel=STEPS,
+    epilog=examples("reluformer tune iwslt14/reluformer", "reluformer tune iwslt14/reluformer --rounds 1"),
+)
+def tune(
+    system: Annotated[str | None, typer.Argument(help="DATASET/SYSTEM, e.g. iwslt14/reluformer.")] = None,
+    settings: Settings = None,
+    config: Config = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=0, help="Look at this many rounds of runs; by default at all of them.")
+    ] = None,
+    results: Results = Path("results"),
+    output: Annotated[
+        Path | None, typer.Option(help="The file to write; by default results/tuning/DATASET/SYSTEM.json.")
+    ] = None,
+) -> None:
+    """Rank a system's tuning runs by validation BLEU: write the choice, or with --rounds what to train next."""
+    from reluformer.tuning.rounds import Search, write_round
+
+    if settings is not None:
+        search = parse(Search, parse_json(settings, "--settings"), "--settings")
+    elif system is not None:
+        search = search_of(system, config)
+    else:
+        raise SettingsError("name a system (DATASET/SYSTEM), or give --settings")
+    write_round(search, results, rounds, output or results / search.path)
 
 
 @app.command(

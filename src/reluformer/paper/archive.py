@@ -119,6 +119,11 @@ def collect(
         left_out.append(f"{missing} of {len(experiment.runs)} runs are not there yet.")
     if not models:
         left_out.append("The trained models are left out (--models takes them in).")
+    for path in _under(results / "tuning"):
+        take(f"results/tuning/{path.relative_to(results / 'tuning').as_posix()}", path)
+    for run in experiment.tuning.runs(results):
+        for file in ("config.yaml", "log.jsonl", "summary.json"):
+            take(f"results/runs/{run.path}/{file}", results / "runs" / run.path / file)
     paper = results / "paper"
     for path in _under(paper):
         if path.name != "report.html" and not path.name.startswith("archive.zip"):

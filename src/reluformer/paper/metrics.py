@@ -125,6 +125,17 @@ METRICS: dict[str, Metric] = {
         Metric("first_loss", "first training loss", SUMMARY, ("first_loss",), ".2f", survives=True),
         Metric("final_loss", "last training loss", SUMMARY, ("final_loss",), ".2f", "lower"),
         Metric("best_valid_loss", "best validation loss", SUMMARY, ("best_valid_loss",), ".2f", "lower"),
+        Metric("best_valid_bleu", "best validation BLEU (greedy)", SUMMARY, ("best_valid_bleu",), ".2f", "higher"),
+        Metric(
+            "tuned.validation_bleu",
+            "validation BLEU of its tuning",
+            SUMMARY,
+            ("tuned", "validation_bleu"),
+            ".2f",
+            "higher",
+            survives=True,
+            tested=False,
+        ),
         Metric(
             "training_speed", "training (tokens/s)", SUMMARY, ("tokens_per_second",), ",.0f", "higher", survives=True
         ),

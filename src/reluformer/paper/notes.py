@@ -8,11 +8,13 @@ from typing import Any
 
 import pandas as pd
 
+from reluformer.changes import split_system
 from reluformer.experiment import Experiment
 from reluformer.paper.config import AnswerConfig, ClaimConfig
 from reluformer.paper.measured import measured_note
 from reluformer.paper.metrics import SCORES, metric
 from reluformer.paper.records import DIVERGED, NOT_RUN, read_json
+from reluformer.run import Run
 
 LENGTHS = ("mean", "median", "p90", "max", "share_half")
 
@@ -34,6 +36,8 @@ def footer(experiment: Experiment, study: str, frame: pd.DataFrame, results: Pat
         return [f"Dimensions of {', '.join(titles.values())}. Cells: median ± sd over rounds.", *measured_note(results)]
     lines = [f"Dataset: {', '.join(titles.values())}. {updates_line(experiment, study)} Cells: {spread}."]
     lines += length_lines(frame, results)
+    if "tuned.validation_bleu" in config.columns and is_tuned(experiment, study):
+        lines += tuning_lines(experiment, study, results)
     if any(name.startswith("measured.") for name in config.columns):
         lines += measured_note(results)
     missing = int((frame["status"] == NOT_RUN).sum())
@@ -74,6 +78,48 @@ def updates_line(experiment: Experiment, study: str) -> str:
     updates = sorted({experiment.resolve(run).training.updates for run in experiment.study_runs(study)})
     shown = f"{updates[0]:,}" if len(updates) == 1 else f"{updates[0]:,} to {updates[-1]:,}, depending on the run"
     return f"Updates: {shown}."
+
+
+def is_tuned(experiment: Experiment, study: str) -> bool:
+    """Whether a study has a run that takes tuned values, pinned ones included."""
+    return any(
+        experiment.tuning.search_for(run) or experiment.tuning.pinned(run.dataset, split_system(run.system).base)
+        for run in experiment.study_runs(study)
+    )
+
+
+def tuning_lines(experiment: Experiment, study: str, results: Path) -> list[str]:
+    """How each system of a study was tuned: its grid, what widened it, and the choice."""
+    told = {
+        (run.dataset, split_system(run.system).base): _tuning(experiment, run, results)
+        for run in experiment.study_runs(study)
+    }
+    shown: dict[str, list[str]] = {}
+    for (_, system), text in told.items():
+        shown.setdefault(text, []).append(experiment.systems[system].title)
+    return [f"Tuning of {'; '.join(dict.fromkeys(titles))}: {text}" for text, titles in shown.items()]
+
+
+def _tuning(experiment: Experiment, run: Run, results: Path) -> str:
+    pinned = experiment.tuning.pinned(run.dataset, split_system(run.system).base)
+    if pinned is not None:
+        return f"{_values(pinned.changes)}, chosen before ({pinned.source})."
+    search = experiment.tuning.search_for(run)
+    if search is None:
+        return "none, the recipe is as it is."
+    grid = "; ".join(f"{key} ∈ {{{', '.join(map(str, values))}}}" for key, values in search.grid.items())
+    found = read_json(results / search.path)
+    if found is None:
+        return f"{grid}; not tuned yet."
+    added = "".join(f", {key} widened by {', '.join(map(str, values))}" for key, values in found["widened"].items())
+    edges = "".join(f", {key} still best at the edge" for key in found["edges"])
+    chosen = found["choice"]
+    choice = _values(chosen["changes"]) if chosen else "nothing, as every run diverged"
+    return f"{grid}{added}; {len(found['runs'])} runs of seed {found['seed']}; chosen: {choice}{edges}."
+
+
+def _values(changes: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in changes.items()) or "nothing"
 
 
 def length_lines(frame: pd.DataFrame, results: Path) -> list[str]:

@@ -11,7 +11,7 @@ from reluformer.paper.differences import differences, legend, marks
 from reluformer.paper.differences import shown as differences_shown
 from reluformer.paper.formats import latex, markdown
 from reluformer.paper.metrics import metric
-from reluformer.paper.notes import answer, footer, reported_lines, toy_stamp
+from reluformer.paper.notes import answer, footer, is_tuned, reported_lines, toy_stamp
 from reluformer.paper.outputs import differences_file, read_claims
 from reluformer.paper.records import records
 from reluformer.paper.tables import cells, raw_table, shown_table
@@ -26,7 +26,7 @@ def write_tables(experiment: Experiment, study: str, results: Path) -> None:
     `STUDY-differences.csv` has every row against the baseline, with intervals and p-values.
     """
     config = experiment.studies[study]
-    metrics = [metric(name) for name in config.columns]
+    metrics = [metric(name) for name in config.columns if is_tuned(experiment, study) or not name.startswith("tuned.")]
     wanted = [*metrics, *([metric(config.answer.metric)] if config.answer else [])]
     frame = records(experiment, study, list(dict.fromkeys(wanted)), results)
     tested = differences(experiment, study, frame, metrics, results)

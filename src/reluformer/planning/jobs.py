@@ -7,12 +7,13 @@ needs the measures of is not analysed.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from reluformer.experiment import Experiment
 from reluformer.paper.metrics import MEASURED
 from reluformer.paper.outputs import VARIANCE_LAW, claims_inputs, significance_file, significance_inputs, study_inputs
 from reluformer.run import Run, split_dataset
+from reluformer.tuning.rounds import Search, expected_rounds
 
 STEP_OF_FILE = {
     "model.safetensors": "train",
@@ -42,8 +43,11 @@ class Job:
     after: tuple[str, ...] = field(default=())
 
 
-def list_jobs(experiment: Experiment) -> list[Job]:
-    """Every job of the experiment, each after those that it waits for."""
+def list_jobs(experiment: Experiment, results: Path | None = None) -> list[Job]:
+    """Every job of the experiment, each after those that it waits for.
+
+    Which tuning runs there are is guessed as far as it hangs on the scores of others; `results` has those known.
+    """
     jobs: dict[str, Job] = {}
 
     def add(step: str, name: str, run: Run | None = None, after: tuple[str, ...] = ()) -> str:
@@ -59,9 +63,18 @@ def list_jobs(experiment: Experiment) -> list[Job]:
     def of_run(step: str, run: Run) -> str:
         if step in BEFORE:
             return add(step, run.path, run, (of_run(BEFORE[step], run),))
-        start = experiment.resolve(run).training.start_from
+        start, search = experiment.resolve(run).training.start_from, experiment.tuning.search_for(run)
         after = (dataset(run.dataset), *([of_run("train", Run.parse(start))] if start else []))
-        return add(step, run.path, run, after)
+        return add(step, run.path, run, (*after, *([tuned(search)] if search else [])))
+
+    def tuned(search: Search) -> str:
+        name = f"{search.run.dataset}/{search.system}"
+        last: tuple[str, ...] = ()
+        if f"tune {name}" not in jobs:
+            for number, runs in enumerate(expected_rounds(search, results)):
+                trained = [add("train", run.path, run, (dataset(run.dataset), *last)) for run in runs]
+                last = (add("tuning_round", f"{name}/round{number}", after=tuple(trained)),)
+        return add("tune", name, after=last)
 
     def of_files(paths: list[str]) -> tuple[str, ...]:
         found: dict[str, None] = {}

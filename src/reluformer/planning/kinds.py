@@ -40,10 +40,15 @@ def key_of(config: RunConfig) -> str:
     return json.dumps(parts, sort_keys=True, default=str)
 
 
+def all_runs(experiment: Experiment) -> dict[Run, RunConfig]:
+    """The runs of all studies, and those that tune their systems."""
+    return {**experiment.runs, **experiment.tuning.runs()}
+
+
 def list_kinds(experiment: Experiment, sizes: dict[str, Sizes]) -> dict[str, Kind]:
     """The kinds of an experiment's runs by key; `sizes` by a run's dataset."""
     kinds: dict[str, Kind] = {}
-    for run, config in experiment.runs.items():
+    for run, config in all_runs(experiment).items():
         key = key_of(config)
         if key in kinds:
             kinds[key] = kinds[key]._replace(runs=kinds[key].runs + 1)

@@ -13,13 +13,13 @@ from reluformer.paper.comparisons import compared_runs
 from reluformer.paper.outputs import paired_kinds
 from reluformer.planning.cards import PREPARED_PAIRS, START, Card, Rates, assumptions, modelled
 from reluformer.planning.jobs import ON_A_DEVICE, Job, list_jobs
-from reluformer.planning.kinds import Kind, key_of, list_kinds, with_vocabulary
+from reluformer.planning.kinds import Kind, all_runs, key_of, list_kinds, with_vocabulary
 from reluformer.planning.points import points_seconds
 from reluformer.planning.schedule import Task, critical_path, makespan
 from reluformer.planning.scoring import STATED, Scoring, paired_seconds
 from reluformer.planning.shape import parameters
 from reluformer.planning.sizes import Sizes, read_sizes
-from reluformer.run import RunConfig, split_dataset
+from reluformer.run import Run, RunConfig, split_dataset
 
 ANALYSIS_PASSES = 2
 """Forward passes over the test split that an analysis takes, about."""
@@ -42,7 +42,7 @@ class Basis(NamedTuple):
 
 def collect(experiment: Experiment, corpora: Path) -> tuple[dict[str, Sizes], dict[str, Kind]]:
     """The sizes of each corpus and of each run's dataset, and the kinds of runs. Raises `SettingsError`."""
-    names = dict.fromkeys([*experiment.datasets, *(run.dataset for run in experiment.runs)])
+    names = dict.fromkeys([*experiment.datasets, *(run.dataset for run in all_runs(experiment))])
     sizes = {name: read_sizes(name, experiment.dataset(name), corpora) for name in names}
     return sizes, list_kinds(experiment, sizes)
 
@@ -116,7 +116,7 @@ def make_plan(
     seconds = {task.name: task.seconds for task in tasks}
     held = {task.name: task.seconds * min(task.slots, devices) for task in tasks}
     device_seconds = sum(held[job.name] for job in jobs if not basis.on_gpus or job.step in ON_A_DEVICE)
-    runs = [_run_row(experiment, run.path, config, sizes, seconds) for run, config in experiment.runs.items()]
+    runs = [_run_row(experiment, run.path, config, sizes, seconds) for run, config in all_runs(experiment).items()]
     chain = critical_path(tasks)
     counts = Counter(job.step for job in jobs)
     by_step: dict[str, float] = defaultdict(float)
@@ -161,6 +161,7 @@ def _run_row(
         "dataset": config.dataset,
         "system": config.system,
         "seed": config.seed,
+        "tuning": not experiment.tuning.takes(Run.parse(path)),
         "parameters": parameters(with_vocabulary(config, sizes[config.dataset].vocabulary).model),
         "updates": config.training.updates,
         "target_tokens": config.training.updates * config.training.batch_tokens,
@@ -172,7 +173,8 @@ def _groups(experiment: Experiment, runs: Sequence[dict[str, Any]]) -> list[dict
     """The runs added up by dataset view and system."""
     groups: dict[tuple[str, str], dict[str, Any]] = {}
     for row in runs:
-        key = (row["dataset"], split_system(row["system"])[0])
+        system = split_system(row["system"]).base
+        key = (row["dataset"], f"{system} (tuning)" if row["tuning"] else system)
         group = groups.setdefault(
             key, {"dataset": key[0], "system": key[1], "runs": 0, "updates": 0, "target_tokens": 0, "seconds": 0.0}
         )
@@ -186,13 +188,12 @@ def _groups(experiment: Experiment, runs: Sequence[dict[str, Any]]) -> list[dict
 def _stages(experiment: Experiment, runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """What each stage adds to those before it."""
     rows = {row["run"]: row for row in runs}
+    stages = {stage: [rows[run.path] for run in added] for stage, added in experiment.stage_runs().items()}
+    if tuning := [row for row in runs if row["tuning"]]:
+        stages = {"tuning": tuning, **stages}
     return [
-        {
-            "stage": stage,
-            "runs": len(added),
-            "seconds": sum(sum(rows[run.path]["seconds"].values()) for run in added),
-        }
-        for stage, added in experiment.stage_runs().items()
+        {"stage": stage, "runs": len(added), "seconds": sum(sum(row["seconds"].values()) for row in added)}
+        for stage, added in stages.items()
     ]
 
 
@@ -214,7 +215,7 @@ def _disk(
 ) -> dict[str, int]:
     """Bytes: final models, the checkpoints of as many trainings as go on at once, token stores and text."""
     models, states = 0, []
-    for config in experiment.runs.values():
+    for config in all_runs(experiment).values():
         count = parameters(kinds[key_of(config)].config.model)
         models += 4 * count
         kept = max(config.training.keep, config.training.average_last)

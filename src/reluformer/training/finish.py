@@ -52,4 +52,5 @@ def summarise(trainer: Trainer, run: RunConfig, ending: Ending) -> dict[str, Any
         "versions": versions(),
         "code_version": code_version(),
         "data": trainer.data.files,
+        "tuned": run.tuned.model_dump() if run.tuned else None,
     }

@@ -93,7 +93,7 @@ class Trainer:
         self.epoch = 0
         self.window = {"loss": 0.0, "nll": 0.0, "penalty": 0.0, "tokens": 0}
         self.totals = {"target_tokens": 0, "positions": 0, "filled": 0}
-        self.results: dict[str, Any] = {"first_loss": None, "final_loss": None, "best_valid_loss": None}
+        self.results: dict[str, Any] = dict.fromkeys(("first_loss", "final_loss", "best_valid_loss", "best_valid_bleu"))
         self.seconds = 0.0
         self.startup_seconds: float | None = None
         self._clock = self._window_clock = self._saved = time.monotonic()
@@ -262,6 +262,8 @@ class Trainer:
         self._monitor({f"valid/{key}": value for key, value in {"loss": loss, "nll": nll, **bleu}.items()})
         best = self.results["best_valid_loss"]
         self.results["best_valid_loss"] = _finite(loss) if best is None else min(best, loss)
+        if found.bleu is not None:
+            self.results["best_valid_bleu"] = max(found.bleu, self.results["best_valid_bleu"] or 0.0)
         return self.stopping.judge(found.bleu if self.stopping.higher and found.bleu is not None else loss)
 
     def _save(self, interim: bool) -> None:

@@ -128,7 +128,9 @@ def with_vocabulary(run: RunConfig, size: int) -> RunConfig:
 
 def own_folder(run: RunConfig, data: TrainingData, checkpoints: Path, world: World) -> Path:
     """The folder for the checkpoints of this configuration and corpus, the same in every process."""
-    decisive = run.model_dump(mode="json", exclude={"translation": True, "training": {"threads", "tensorboard"}})
+    decisive = run.model_dump(
+        mode="json", exclude={"translation": True, "tuned": True, "training": {"threads", "tensorboard"}}
+    )
     own = open_folder(checkpoints, decisive, data.files, warn_of) if world.first else None
     world.barrier()
     return own or open_folder(checkpoints, decisive, data.files, lambda _: None)

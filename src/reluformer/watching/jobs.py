@@ -36,6 +36,8 @@ def output(job: Job, results: Path) -> Path:
         return results / "corpora" / about.replace("@", "/") / "statistics.json"
     paper = results / "paper"
     known = {
+        "tuning_round": results / "tuning" / f"{about}.json",
+        "tune": results / "tuning" / f"{about}.json",
         "study": paper / "tables" / f"{about}.csv",
         "corpus_page": paper / "corpora" / f"{about}.html",
         "measure": paper / MEASURED,
@@ -52,7 +54,7 @@ def output(job: Job, results: Path) -> Path:
 def progress(experiment: Experiment, results: Path) -> list[Step]:
     """Each step of the experiment, in the order of its jobs."""
     counts: dict[str, list[int]] = {}
-    for job in list_jobs(experiment):
+    for job in list_jobs(experiment, results):
         path = output(job, results)
         found = counts.setdefault(job.step, [0, 0])
         found[0] += path.is_file()

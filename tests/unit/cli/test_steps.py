@@ -2,9 +2,40 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+
 
 def test_help_lists_every_step_of_the_dag(run):
     result = run("--help")
     assert result.returncode == 0
-    steps = "fetch prepare pack corpus-page train translate-run score analyse"
+    steps = "fetch prepare pack corpus-page train tune translate-run score analyse"
     assert all(f" {step} " in result.stdout for step in steps.split())
+
+
+def test_a_tuned_run_needs_the_choice_of_its_system(command, monkeypatch, tmp_path):
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    monkeypatch.chdir(tmp_path)
+    result = command("train", "iwslt14/reluformer/seed1")
+    assert result.code == 2 and result.err.splitlines() == [
+        "reluformer: results/tuning/iwslt14/reluformer.json: there is no such file; "
+        "`snakemake --cores all results/tuning/iwslt14/reluformer.json` makes it"
+    ]
+
+
+def test_tune_says_what_to_train_next_and_which_run_is_missing(command, monkeypatch, tmp_path):
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    monkeypatch.chdir(tmp_path)
+    assert command("tune", "iwslt14/reluformer", "--rounds", "0", "--output", "round.json").code == 0
+    found = json.loads((tmp_path / "round.json").read_text(encoding="utf-8"))
+    assert [run.split("/")[1] for run in found["next"]] == [
+        f"reluformer+gamma=2+learning_rate={rate}+penalty.weight=0.1+recipe=tuning" for rate in ("0.0005", "0.001")
+    ]
+    missing = command("tune", "iwslt14/reluformer")
+    assert missing.code == 2 and missing.err.endswith("seed1000 has not been trained\n")
+    assert command("tune", "iwslt14").err.startswith("reluformer: 'iwslt14': a tuned system is named DATASET/SYSTEM")
+    untuned = command("tune", "iwslt14/reluformer", "--config", "config/demo.yaml")
+    assert untuned.code == 2

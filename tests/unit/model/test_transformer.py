@@ -105,6 +105,16 @@ def test_checkpointed_activations_give_identical_gradients(make_model, sentences
         assert gradient is None or torch.equal(gradient, recomputed[name]), name
 
 
+def test_attention_dropout_acts_in_every_system_and_in_training_alone(make_model, sentences, system):
+    model = make_model(system, dropout=0.0, attention_dropout=0.5)
+    with torch.no_grad():
+        outputs = {}
+        for training in (True, False):
+            model.train(training)
+            outputs[training] = [model(*sentences.inputs) for _ in range(2)]
+    assert torch.equal(*outputs[False]) and not torch.allclose(*outputs[True])
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_penalty_is_lambda_times_equation_7_meaned_or_summed_over_all_memories(make_model, sentences, reduction):
     model = make_model("reluformer", penalty_reduction=reduction)

@@ -52,6 +52,19 @@ def test_everything_that_the_results_rest_on_is_in(scored, pack):
     assert set(wanted) <= set(names)
 
 
+def test_the_tuning_goes_in_with_the_short_files_of_its_runs(make, pack):
+    tuning = {"seed": 9, "datasets": {"sentences": "sentences"}, "grid": {"transformer": {"learning_rate": [0.001]}}}
+    made = make(only=["ffn-activation"], training={"validate_bleu": True}, tuning=tuning)
+    for run in (*made.experiment.runs, *made.experiment.tuning.runs()):
+        made.write(run)
+    (made.results / "tuning" / "some-sentences").mkdir(parents=True)
+    (made.results / "tuning" / "some-sentences" / "transformer.json").write_text("{}")
+    names = graph_of(pack(made)[0])
+    run = "results/runs/some-sentences/transformer+learning_rate=0.001/seed9"
+    assert {"results/tuning/some-sentences/transformer.json", f"{run}/summary.json", f"{run}/log.jsonl"} <= set(names)
+    assert f"{run}/scores.json" not in names
+
+
 def test_the_same_results_give_the_same_bytes(scored, pack):
     made = scored()
     first, _ = pack(made)

@@ -1,8 +1,10 @@
+from reluformer.files import write_json
 from reluformer.paper.config import AnswerConfig
 from reluformer.paper.metrics import metric
 from reluformer.paper.notes import answer, footer, reported, reported_lines, source_note, toy_stamp, updates_line
 from reluformer.paper.outputs import read_claims
-from reluformer.paper.records import records
+from reluformer.paper.records import read_json, records
+from reluformer.paper.study import write_tables
 
 
 def frame_of(made, study, *names):
@@ -28,6 +30,54 @@ def test_updates_follow_the_recipe(make):
     experiment = make(overrides=[override]).experiment
     assert updates_line(experiment, "gamma") == "Updates: 200."
     assert updates_line(experiment, "ffn-activation") == "Updates: 500 to 900, depending on the run."
+
+
+TUNING = {
+    "seed": 9,
+    "datasets": {"sentences": "sentences"},
+    "grid": {"*": {"learning_rate": [0.001, 0.002]}, "ffn-softmax": {"slots": [32, 64]}},
+}
+
+
+def tuned(make, **config):
+    return make(only=["ffn-activation"], training={"validate_bleu": True}, tuning=TUNING, **config)
+
+
+def test_the_footer_says_how_each_system_was_tuned(make):
+    made = tuned(make)
+    content = {
+        "widened": {"learning_rate": [0.004]},
+        "edges": ["learning_rate"],
+        "runs": [{}] * 3,
+        "seed": 9,
+        "choice": {"changes": {"learning_rate": 0.004}},
+    }
+    write_json(made.results / "tuning" / "some-sentences" / "transformer.json", content)
+    content = {**content, "widened": {}, "edges": [], "choice": None}
+    write_json(made.results / "tuning" / "some-sentences" / "ffn-softmax.json", content)
+    lines = footer(made.experiment, "ffn-activation", frame_of(made, "ffn-activation"), made.results)
+    titles = {name: made.experiment.systems[name].title for name in made.experiment.studies["ffn-activation"].systems}
+    assert lines[1:4] == [
+        f"Tuning of {titles['transformer']}: learning_rate ∈ {{0.001, 0.002}}, learning_rate widened by 0.004; "
+        "3 runs of seed 9; chosen: learning_rate 0.004, learning_rate still best at the edge.",
+        f"Tuning of {titles['ffn-softmax']}: slots ∈ {{32, 64}}; 3 runs of seed 9; "
+        "chosen: nothing, as every run diverged.",
+        f"Tuning of {titles['ffn-softmax-layernorm']}: learning_rate ∈ {{0.001, 0.002}}; not tuned yet.",
+    ]
+
+
+def test_the_score_of_the_tuning_stands_beside_each_test_score_where_there_is_tuning(make):
+    made = tuned(make)
+    run = made.experiment.study_runs("ffn-activation")[0]
+    made.write(run)
+    summary = made.folder(run) / "summary.json"
+    write_json(summary, {**read_json(summary), "tuned": {"changes": {}, "source": "x", "validation_bleu": 31.25}})
+    write_tables(made.experiment, "ffn-activation", made.results)
+    table = made.results / "paper" / "tables" / "ffn-activation.md"
+    assert "validation BLEU of its tuning" in table.read_text() and "31.25" in table.read_text()
+    plain = make(only=["ffn-activation"])
+    write_tables(plain.experiment, "ffn-activation", plain.results)
+    assert "tuning" not in table.read_text().lower()
 
 
 def test_real_lengths_stand_beside_each_l(make):

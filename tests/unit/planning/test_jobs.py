@@ -5,12 +5,24 @@ from reluformer.planning.jobs import list_jobs
 
 def test_every_run_is_trained_once_and_jobs_come_after_what_they_wait_for(paper):
     jobs = list_jobs(paper)
-    assert Counter(job.step for job in jobs)["train"] == len(paper.runs)
+    steps = Counter(job.step for job in jobs)
+    assert steps["train"] == len(paper.runs) + 54 and steps["tune"] == 9
     seen = set()
     for job in jobs:
         assert set(job.after) <= seen
         seen.add(job.name)
     assert jobs[-1].step == "report" and len(seen) == len(jobs)
+
+
+def test_a_run_waits_for_the_tuning_of_its_system_and_that_for_its_rounds(paper):
+    jobs = {job.name: job for job in list_jobs(paper)}
+    assert jobs["train iwslt14/reluformer/seed1"].after == ("prepare iwslt14", "tune iwslt14/reluformer")
+    assert "tune iwslt14/reluformer" in jobs["train europarl7@within-128/reluformer/seed1"].after
+    assert jobs["tune iwslt14/reluformer"].after == ("tuning_round iwslt14/reluformer/round2",)
+    last = jobs["tuning_round iwslt14/reluformer/round2"].after
+    assert len(last) == 2
+    for name in last:
+        assert jobs[name].after == ("prepare iwslt14", "tuning_round iwslt14/reluformer/round1")
 
 
 def test_a_run_goes_through_the_steps_that_its_studies_need(demo):

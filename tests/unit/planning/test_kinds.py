@@ -13,7 +13,7 @@ def test_numbers_of_a_system_do_not_make_a_kind_but_learned_does(paper):
 def test_every_run_is_of_a_kind_and_seeds_share_it(paper):
     sizes = {name: read_sizes(name, paper.dataset(name), Path("none")) for name in {r.dataset for r in paper.runs}}
     kinds = list_kinds(paper, sizes)
-    assert sum(kind.runs for kind in kinds.values()) == len(paper.runs)
+    assert sum(kind.runs for kind in kinds.values()) == len(paper.runs) + len(paper.tuning.runs())
     assert all(kind.runs % len(paper.config.seeds) == 0 for kind in kinds.values())
     assert all(kind.config.model.vocabulary for kind in kinds.values())
 

@@ -8,6 +8,7 @@ from reluformer.experiment import Experiment
 from reluformer.paper.comparisons import compared_runs
 from reluformer.paper.outputs import paired_kinds
 from reluformer.planning.cards import CARDS, START, Rates
+from reluformer.planning.kinds import all_runs
 from reluformer.planning.plan import Basis, collect, make_plan, stated
 from reluformer.planning.scoring import STATED
 
@@ -30,22 +31,25 @@ def test_the_papers_configuration_is_complete(paper):
             assert found == attentions, (packing, length)
     assert len({run.system for run in paper.study_runs("memory-size")}) == 3 * 9
     assert len({run.system for run in paper.study_runs("gamma")}) == 6
-    # Of the 27 sizes three, and of the values of γ one, are what the systems have anyway: those runs are shared.
-    # So are 3 of the 12 cells of `penalty`, with the study `gamma`.
+    # Of the 27 sizes three are what the systems have anyway: those runs are shared. γ and λ are tuned: theirs are not.
     assert {run.seed for run in paper.runs} == {1, 2, 3} and len(paper.runs) == 3 * (
-        9 + 24 + 5 + 9 + 3 + 4 + 4 + 6 + 6 + 2 * 60
+        9 + 24 + 6 + 12 + 3 + 4 + 4 + 6 + 6 + 2 * 60
     )
 
 
 def test_totals_are_the_sums_of_the_runs(planned, paper):
     plan = planned(8)
-    assert plan["totals"]["runs"] == len(plan["runs"]) == len(paper.runs)
-    assert plan["totals"]["updates"] == sum(config.training.updates for config in paper.runs.values())
+    runs = all_runs(paper)
+    assert plan["totals"]["runs"] == len(plan["runs"]) == len(runs) == len(paper.runs) + 6 * 9
+    assert plan["totals"]["updates"] == sum(config.training.updates for config in runs.values())
+    assert sum(row["tuning"] for row in plan["runs"]) == 6 * 9
+    tuning = next(group for group in plan["groups"] if group["system"] == "reluformer (tuning)")
+    assert (tuning["dataset"], tuning["runs"], tuning["updates"]) == ("iwslt14", 6, 6 * 12_500)
     on_gpus = sum(sum(seconds for step, seconds in row["seconds"].items() if step != "score") for row in plan["runs"])
     measured = plan["steps"]["measure"]
     assert measured["jobs"] == 1 and measured["seconds"] > 60
     assert plan["totals"]["device_hours"] == pytest.approx((on_gpus + measured["seconds"]) / 3600)
-    assert sum(group["runs"] for group in plan["groups"]) == len(paper.runs)
+    assert sum(group["runs"] for group in plan["groups"]) == len(runs)
     json.dumps(plan, allow_nan=False)
 
 
@@ -53,7 +57,9 @@ def test_more_devices_take_less_but_never_less_than_the_critical_path(planned):
     one, eight, many = (planned(devices)["time"] for devices in (1, 8, 10_000))
     assert one["seconds"] > eight["seconds"] > many["seconds"] == pytest.approx(many["critical_path_seconds"])
     assert one["seconds"] == pytest.approx(3600 * planned(1)["totals"]["device_hours"], rel=0.01)
-    assert [part["job"].split(" ")[0] for part in one["critical_path"]][:3] == ["prepare", "pack", "train"]
+    assert [part["job"].split(" ")[0] for part in one["critical_path"]][:7] == [
+        *("prepare", *3 * ("train", "tuning_round"))
+    ]
 
 
 def test_the_basis_is_said(planned):

@@ -3,9 +3,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from reluformer.experiment import Experiment
+from reluformer.files import write_json
 from reluformer.watching.jobs import progress
 
 ROOT = Path(__file__).parents[3]
+
+
+def test_tuning_runs_are_counted_as_their_scores_ask_for_them(tmp_path):
+    experiment = Experiment.from_files(ROOT / "config" / "config.yaml")
+    steps = {step.name: step for step in progress(experiment, tmp_path / "results")}
+    assert steps["tune"].all == 9 and steps["train"].all == len(experiment.runs) + 54
+    first = experiment.tuning.search("iwslt14", "rela").first_runs()
+    for run in first:  # the smallest learning rate is best, so one more run follows
+        rate = float(run.system.partition("learning_rate=")[2].partition("+")[0])
+        summary = {"status": "finished", "best_valid_bleu": 30 - 1000 * rate, "best_valid_loss": 3.0}
+        write_json(tmp_path / "results" / "runs" / run.path / "summary.json", summary)
+    after = {step.name: step for step in progress(experiment, tmp_path / "results")}
+    assert (after["train"].done, after["train"].all) == (6, steps["train"].all + 1)
 
 
 def test_a_job_is_done_when_its_last_file_is_there(tmp_path):

@@ -1,0 +1,1 @@
+"""Equal tuning: every system gets the same number of short runs to choose its constants by validation BLEU."""
