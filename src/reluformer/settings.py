@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from reluformer.yamlfile import YamlError, read_document
 
@@ -28,8 +28,12 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
-"""A seed that every generator of random numbers takes."""
+def _number_of(value: object) -> object:
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+Seed = Annotated[int, BeforeValidator(_number_of), Field(ge=0, lt=2**32, strict=True)]
+"""A seed that every generator of random numbers takes; in a list of Snakemake's `--config`, numbers are text."""
 
 
 def require_name(name: object, where: str) -> str:
