@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 SNAKEMAKE := snakemake --cores $(CORES)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench report clean
+.PHONY: help demo small test lint format bench report clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,6 +15,11 @@ help: ## this list
 demo: $(VENV)/.runtime ## the whole paper in small, on real text, on a CPU (18 minutes on two cores)
 	@$(SNAKEMAKE) --configfile config/demo.yaml
 	@reluformer overview --config config/demo.yaml
+
+small: $(VENV)/.runtime ## real IWSLT14 and Europarl7 at a size for two cores, in stages (about twenty hours; ARCHIVES=DIR)
+	@for stage in main constants documents sizes; do \
+	  $(SNAKEMAKE) --configfile config/small.yaml --config stage=$$stage $(if $(ARCHIVES),archives=$(ARCHIVES)) || exit; \
+	done
 
 test: $(VENV)/.dev ## the tests (services that are not installed are skipped, and said so)
 	@timeout -k 30 3600 pytest -n $(CORES) $(PYTEST_ARGS)

@@ -51,8 +51,6 @@ class Tuning:
                     raise SettingsError(f"{where}: {one!r}: unknown role{nearest(one, self.roles)}")
             if self.config.datasets.get(source) != source:
                 raise SettingsError(f"{where}: {source!r} is not tuned itself: add `{source}: {source}`")
-            if self.datasets[self.roles[source]].corpus.segments is not None:
-                raise SettingsError(f"{where}: {source!r}: a document dataset takes the choices of a sentence dataset")
         for pattern, entry in self.config.grid.items():
             where = f"{self.where}: tuning.grid"
             if not any(fnmatchcase(system, pattern) for system in self.systems):
