@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from reluformer.corpus.config import CorpusConfig, SizesConfig
 from reluformer.evaluation.config import SignificanceConfig
@@ -75,6 +75,11 @@ class RunOverride(Strict):
     translation: dict[str, Any] = Field(default_factory=dict)
 
 
+def _none_of(value: object) -> object:
+    """None for what says so on the command line, where Snakemake hands over text."""
+    return None if value in (False, "false", "null") else value
+
+
 class ExperimentConfig(Strict):
     """config.yaml: which datasets, seeds and studies, and what to change in their recipes."""
 
@@ -96,7 +101,9 @@ class ExperimentConfig(Strict):
     training: dict[str, Any] = Field(default_factory=dict, description="changes to every run's training")
     translation: dict[str, Any] = Field(default_factory=dict, description="changes to every run's translation")
     overrides: list[RunOverride] = Field(default=[], description="changes to the runs whose names match")
-    tuning: Literal[False] | TuningConfig = Field(False, description="the tuning of every system; false: none")
+    tuning: Annotated[TuningConfig | None, BeforeValidator(_none_of)] = Field(
+        None, description="the tuning of every system; null, or false on the command line: none"
+    )
     significance: SignificanceConfig = Field(
         default_factory=SignificanceConfig, description="samples of the tests between systems on one test set"
     )

@@ -32,7 +32,7 @@ class Tuning:
     """
 
     def __init__(self, experiment: Experiment) -> None:
-        self.experiment, self.config = experiment, experiment.config.tuning or None
+        self.experiment, self.config = experiment, experiment.config.tuning
         self.roles, self.datasets, self.systems = experiment.roles, experiment.datasets, experiment.systems
         self.where = experiment.name
         self._searches: dict[tuple[str, str], Search] = {}

@@ -43,8 +43,9 @@ def test_a_system_may_take_the_choice_of_another_and_the_longest_pattern_counts(
         made.experiment(tuning={"grid": {"rela": "reluforner"}})
 
 
-def test_without_the_part_nothing_is_tuned(made):
-    experiment = made.experiment(tuning=False)
+@pytest.mark.parametrize("off", [None, False, "false", "null"])
+def test_without_the_part_nothing_is_tuned(made, off):
+    experiment = made.experiment(tuning=off)
     assert experiment.tuning.runs() == {} and not any(experiment.tuning.search_for(run) for run in experiment.runs)
 
 
@@ -96,6 +97,8 @@ def test_a_pin_that_its_source_does_not_bear_out_is_refused(made, tmp_path):
 @pytest.mark.parametrize(
     ("tuning", "message"),
     [
+        ({"seed": -1}, r"config.yaml: tuning.seed: -1: input should be greater than or equal to 0"),
+        ({"sead": 1}, r"config.yaml: tuning.sead: unknown key; did you mean 'seed'"),
         ({"seed": 1}, r"tuning.seed: 1: pairs/transformer/seed1 has this seed, too"),
         ({"datasets": {"sentence": "sentences"}}, r"tuning.datasets.sentence: 'sentence': unknown role; did you mean"),
         ({"datasets": {"sentences": "words"}}, r"tuning.datasets.sentences: 'words': unknown role"),
