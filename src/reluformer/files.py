@@ -11,9 +11,11 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 
 def sync(path: Path) -> None:
@@ -119,6 +121,26 @@ def find_files(folder: Path, name: str) -> list[Path]:
         if name in names and (path := Path(parent, name)).is_file():
             found.append(path)
     return sorted(found)
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, wait: bool = False) -> Iterator[None]:
+    """Keeps other processes that ask for the same `path`, a file or a folder, away from it; ends with this process.
+
+    Raises `BlockingIOError` where another process has it, unless `wait`. A file system without locks has none.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(Path(os.path.realpath(path.parent)) / f".{path.name[:100]}.lock", timeout=-1 if wait else 0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise BlockingIOError(errno.EAGAIN, "another process is writing this; wait for its end", str(path)) from None
+    except NotImplementedError:
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def require_own_folder(folder: Path) -> Path:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from reluformer.cli.app import PEOPLE, app, examples
-from reluformer.cli.options import Device, Model, OwnCorpora, RunFolder, Threads, chosen_device
+from reluformer.cli.options import Device, Model, OwnCorpora, RunFolder, Threads, chosen_device, typed_text
 from reluformer.settings import SettingsError
 
 MAP_TOKENS = 512
@@ -70,7 +70,7 @@ def attend(
     if svg is not None and svg.suffix != ".svg":
         raise SettingsError(f"{svg}: the file's name must end in .svg")
     translator = Translator(model, corpora, chosen_device(device, threads))
-    source = translator.text.ids([sentence])
+    source = translator.text.ids([typed_text(sentence)])
     if not source:
         raise SettingsError("the sentence is empty")
     if target is None:
@@ -78,7 +78,8 @@ def attend(
         written, ids = translator.written(best), best.tokens.tolist()
     else:
         files = find_text(model, translator.config, corpora, "tgt")
-        written, ids = target, Preprocessor(files, translator.config.tgt).ids([target])
+        written = typed_text(target)
+        ids = Preprocessor(files, translator.config.tgt).ids([written])
     pair = TensorBatch.of_pair(source, ids, next(translator.model.parameters()).device)
     arrays = maps_of(translator.model, pair, translator.text.subword.pieces, MAP_TOKENS)
     chosen = choose_map(arrays, attention.value, layer, head)

@@ -55,9 +55,14 @@ def prepare_process() -> None:
         if isinstance(stream, io.TextIOWrapper):  # UTF-8 whatever the locale; half a character of a path is escaped
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     os.environ["PYTHONSAFEPATH"] = "1"  # what it starts shall not take a user's tokenize.py for Python's own
+    name_user()
+
+
+def name_user() -> None:
+    """Gives a user without an entry, of a container say, a name and a home: libraries call folders by them."""
     try:
         pwd.getpwuid(os.getuid())
-    except KeyError:  # of a container, say: libraries ask for a name to call a folder by
+    except KeyError:
         os.environ.setdefault("LOGNAME", f"user{os.getuid()}")
         os.environ.setdefault("HOME", str(Path(tempfile.gettempdir()) / f"reluformer-{os.getuid()}"))
 

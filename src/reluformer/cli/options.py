@@ -98,3 +98,11 @@ def preparation_of(settings: str | None, dataset: str | None, config: list[str] 
     if dataset is None:
         raise SettingsError("name a dataset, or give --settings")
     return experiment_of(config).dataset(dataset).preparation()
+
+
+def typed_text(text: str) -> str:
+    """Text of the command line, of which the locale may have made bytes. Raises `SettingsError` if it is not UTF-8."""
+    try:
+        return text.encode("utf-8", errors="surrogateescape").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{text!r}: not UTF-8 text ({error.reason})") from None

@@ -44,9 +44,11 @@ def fetch(
 ) -> None:
     """Fetch one archive: from a folder, or from its mirrors; verified, resumed, never half-written."""
     from reluformer.corpus.fetch import fetch as fetch_archive
+    from reluformer.files import exclusive
 
     archive = parse(ArchiveConfig, parse_json(settings, "--settings"), "--settings")
-    print(fetch_archive(archive, output.parent, archives))
+    with exclusive(output.parent / archive.name, wait=True):
+        print(fetch_archive(archive, output.parent, archives))
 
 
 @app.command(
@@ -65,10 +67,11 @@ def prepare(
 ) -> None:
     """Clean, tokenise, segment and store one corpus."""
     from reluformer.corpus.prepare import prepare as prepare_corpus
-    from reluformer.files import require_own_folder
+    from reluformer.files import exclusive, require_own_folder
 
     chosen = preparation_of(settings, dataset, config)
-    prepare_corpus(chosen.corpus, chosen.src, chosen.tgt, archives, require_own_folder(output), workers)
+    with exclusive(require_own_folder(output)):
+        prepare_corpus(chosen.corpus, chosen.src, chosen.tgt, archives, output, workers)
 
 
 @app.command(
@@ -87,9 +90,11 @@ def pack(
 ) -> None:
     """Pack a prepared document corpus into segments of at most L tokens."""
     from reluformer.corpus.pack import pack as pack_corpus
+    from reluformer.files import exclusive
 
     chosen = preparation_of(settings, dataset, config)
-    pack_corpus(chosen.corpus, chosen.src, chosen.tgt, corpus, packing, length)
+    with exclusive(corpus / f"{packing}-{length}"):
+        pack_corpus(chosen.corpus, chosen.src, chosen.tgt, corpus, packing, length)
 
 
 @app.command(

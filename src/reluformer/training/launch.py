@@ -62,13 +62,14 @@ def launch(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, threa
             or a folder that cannot be written to.
     """
     started = time.time()
-    require_writable(checkpoints)
+    for folder in (checkpoints, output):  # found out now, not after hours of training
+        require_writable(folder)
     with (
-        _only_trainer(checkpoints, run.training.nodes),
+        _only_trainer(checkpoints / "trainer.lock", run.training.nodes),
+        _only_trainer(output.parent / f".{output.name}.lock", run.training.nodes),  # results may be shared
         claim_devices(run.training.processes) as devices,
         tempfile.TemporaryDirectory(prefix="reluformer-") as temporary,
     ):
-        require_writable(output)  # found out now, not after hours of training
         job = Path(temporary) / "run.json"
         job.write_text(run.model_dump_json(), encoding="utf-8")
         outcome = Path(temporary) / "outcome.json"
@@ -160,15 +161,15 @@ def worker_environment(
 
 
 @contextlib.contextmanager
-def _only_trainer(checkpoints: Path, nodes: int) -> Iterator[None]:
+def _only_trainer(path: Path, nodes: int) -> Iterator[None]:
     if nodes > 1 and os.environ.get("SLURM_NODEID", "0") != "0":
         yield  # the launcher on the first node holds the lock for all nodes
         return
-    lock = FileLock(checkpoints / "trainer.lock", timeout=0)
+    lock = FileLock(path, timeout=0)
     try:
         lock.acquire()
     except Timeout:
-        raise SettingsError(f"{checkpoints}: another process is training this run") from None
+        raise SettingsError(f"{path.parent}: another process is training this run") from None
     try:
         yield
     finally:
