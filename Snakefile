@@ -37,6 +37,7 @@ report: "workflow/report/workflow.rst"
 localrules:
     all,
     fetch,
+    archive_by_name,
     tuning_round,
     tune,
     score,

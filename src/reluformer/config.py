@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from reluformer.corpus.config import CorpusConfig, SizesConfig
 from reluformer.evaluation.config import SignificanceConfig
+from reluformer.fields import Distinct, Language
 from reluformer.model.config import ATTENTIONS
 from reluformer.settings import Seed, Strict, merge
 from reluformer.tuning.config import ChoiceConfig, TuningConfig
@@ -36,17 +37,23 @@ class SystemConfig(Strict):
 class Preparation(Strict):
     """What decides the text and the token ids of a dataset; its recipe does not."""
 
-    src: str
-    tgt: str
+    src: Language
+    tgt: Language
     corpus: CorpusConfig
+
+    @model_validator(mode="after")
+    def _two_sides(self) -> Preparation:
+        if self.src.casefold() == self.tgt.casefold() and self.corpus.reader != "lines":
+            raise ValueError(f"src and tgt are one language, and reader {self.corpus.reader} tells the sides by it")
+        return self
 
 
 class DatasetConfig(Strict):
     """A corpus and the recipe that trains on it."""
 
     title: str
-    src: str = Field(description="language code of the source")
-    tgt: str = Field(description="language code of the target")
+    src: Language = Field(description="language code of the source")
+    tgt: Language = Field(description="language code of the target")
     corpus: CorpusConfig
     redistribute: bool = Field(False, description="whether the text's licence lets an archive of results pass it on")
     sizes: SizesConfig | None = Field(None, description="what to plan with until the corpus is prepared")
@@ -86,11 +93,11 @@ class ExperimentConfig(Strict):
     title: str
     toy: bool = Field(False, description="stamp every page as the toy configuration")
     datasets: dict[str, str] = Field(
-        description="role in studies.yaml -> a name in config/datasets/, or a path of a .yaml"
+        description="role in studies.yaml -> a name in config/datasets/, or the path of a .yaml file"
     )
-    seeds: list[Seed] = Field([1, 2, 3], min_length=1)
-    only: list[str] = Field(default=[], description="studies to build; empty is all of studies.yaml")
-    stages: dict[str, list[str]] = Field(
+    seeds: Distinct[Seed] = Field([1, 2, 3], min_length=1)
+    only: Distinct[str] = Field(default=[], description="studies to build; empty is all of studies.yaml")
+    stages: dict[str, Distinct[str]] = Field(
         default_factory=dict, description="studies in the order in which they are worth having, by the name of a stage"
     )
     stage: str | None = Field(None, description="build the studies up to and including this stage")

@@ -9,6 +9,7 @@ import torch or Snakemake.
 from __future__ import annotations
 
 import itertools
+import os
 from collections import Counter
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -22,7 +23,17 @@ from reluformer.config import DatasetConfig, ExperimentConfig, SystemConfig
 from reluformer.memory.config import MemoryConfig
 from reluformer.paper.config import StudyConfig
 from reluformer.run import Run, RunConfig, split_dataset
-from reluformer.settings import SettingsError, Strict, load, merge, nearest, parse, read_yaml, require_name
+from reluformer.settings import (
+    SettingsError,
+    Strict,
+    load,
+    merge,
+    nearest,
+    parse,
+    read_yaml,
+    refuse_clash,
+    require_name,
+)
 from reluformer.tuning.choice import in_effect, lay
 from reluformer.tuning.searches import Tuning
 
@@ -37,6 +48,12 @@ class Point(NamedTuple):
     """Of the varied keys, in the study's order."""
 
 
+def dataset_file(name: str, folder: Path) -> Path:
+    """The file of a dataset: the path of a .yaml file, or a name in `folder`/datasets."""
+    path = Path(os.path.expanduser(name))  # noqa: PTH111  (works without a home, too)
+    return path if path.suffix in (".yaml", ".yml") else folder / "datasets" / f"{name}.yaml"
+
+
 class Experiment:
     """An experiment's configuration, read and checked: every mistake in it is a `SettingsError` at construction."""
 
@@ -47,8 +64,10 @@ class Experiment:
         for part, model in RECIPE_PARTS.items():
             parse(model, getattr(self.config, part), f"{name}: {part}")
         self.systems = self._read_systems()
-        self.roles = {role: Path(file).stem for role, file in self.config.datasets.items()}
-        self.datasets = {Path(file).stem: self._read_dataset(role, file) for role, file in self.config.datasets.items()}
+        files = {role: dataset_file(file, self.folder) for role, file in self.config.datasets.items()}
+        self.roles = {role: file.stem for role, file in files.items()}
+        self._check_roles(files)
+        self.datasets = {file.stem: self._read_dataset(role, file) for role, file in files.items()}
         self.tuning = Tuning(self)
         self.studies = self._read_studies()
         self._names: dict[tuple[str, str], str] = {}
@@ -244,11 +263,24 @@ class Experiment:
             for place, memory in systems[name].memories().items():
                 if place != "layers":
                     parse(MemoryConfig, memory, f"{path}: {name}: {place}")
+        refuse_clash(systems, str(path))
         return systems
 
-    def _read_dataset(self, role: str, file: str) -> DatasetConfig:
-        path = Path(file) if file.endswith(".yaml") else self.folder / "datasets" / f"{file}.yaml"
+    def _check_roles(self, files: Mapping[str, Path]) -> None:
+        """A dataset's name is its folder's, so no two files may share one. Raises `SettingsError`."""
+        where = f"{self.name}: datasets"
+        by_name: dict[str, Path] = {}
+        for role, file in files.items():
+            other = by_name.setdefault(file.stem, file)
+            if other.resolve() != file.resolve():
+                raise SettingsError(f"{where}: {other} and {file} are both the dataset {file.stem!r}; rename one file")
+            if role in self.roles.values() and self.roles[role] != role:
+                raise SettingsError(f"{where}: {role!r} is both a role, of {self.roles[role]!r}, and a dataset's name")
+        refuse_clash(self.roles.values(), where)
+
+    def _read_dataset(self, role: str, path: Path) -> DatasetConfig:
         if not path.is_file():
+            file = self.config.datasets[role]
             known = sorted(p.stem for p in path.parent.glob("*.yaml"))
             raise SettingsError(f"{self.name}: datasets.{role}: {file!r}: unknown dataset{nearest(file, known)}")
         require_name(path.stem, f"{self.name}: datasets.{role}")
@@ -285,6 +317,7 @@ class Experiment:
                 study = parse(StudyConfig, {**data[name], **change}, f"{self.name}: studies.{name}")
             self._check_study(study, where)
             studies[name] = study
+        refuse_clash(studies, str(path))
         return studies
 
     def _chosen(self, studies: list[str]) -> list[str]:

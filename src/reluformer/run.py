@@ -13,6 +13,7 @@ import yaml
 from pydantic import Field
 
 from reluformer.changes import RECIPE_PARTS
+from reluformer.fields import Language
 from reluformer.files import write_text
 from reluformer.model.config import ModelConfig
 from reluformer.settings import Seed, SettingsError, Strict, load, nearest, parse
@@ -30,8 +31,8 @@ class RunConfig(Strict):
     dataset: str
     system: str
     seed: Seed
-    src: str
-    tgt: str
+    src: Language
+    tgt: Language
     model: ModelConfig
     training: TrainingConfig
     translation: TranslationConfig
@@ -107,6 +108,14 @@ def read_export(folder: Path) -> dict[str, Any] | None:
     if not isinstance(exported, dict) or not all(isinstance(exported.get(key), dict) for key in ("run", "text")):
         raise SettingsError(f"{path}: not the configuration of an exported model")
     return exported
+
+
+def side_names(src: str, tgt: str) -> tuple[str, str]:
+    """What the files of a corpus's two sides end in: `raw/test.de`, `raw/test.en`.
+
+    That is their language; of one language, as in simplification, the source's files end in `source.LANGUAGE`.
+    """
+    return (f"source.{src}" if src.casefold() == tgt.casefold() else src), tgt
 
 
 def corpora_of(run_folder: Path) -> Path:

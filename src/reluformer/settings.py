@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from reluformer.fields import clash
 from reluformer.yamlfile import YamlError, read_document
 
 
@@ -44,6 +45,12 @@ def require_name(name: object, where: str) -> str:
         f"{where}: {name!r}: a name has letters, digits, '-', '_' and '.' only and starts with a letter or digit, "
         "as it becomes a folder and a target"
     )
+
+
+def refuse_clash(names: Iterable[str], where: str) -> None:
+    """Raises `SettingsError` if two of the names would be one file on disks that ignore case."""
+    if pair := clash(names):
+        raise SettingsError(f"{where}: {pair[0]!r} and {pair[1]!r} are one name on disks that ignore case; rename one")
 
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -35,6 +35,7 @@ FLOOR = {
     "yamlfile": 0,
     "tuning": 0,
     "changes": 0,
+    "fields": 0,
     "files": 0,
     "malloc": 0,
     "orphans": 0,

@@ -7,22 +7,40 @@ import signal
 import socket
 import sys
 
+from reluformer.corpus.places import Checksums, archive_places, edited_state, fetched_state, places_of, sole_places
 from reluformer.experiment import Experiment
 from reluformer.files import write_by_content
 from reluformer.measuring.plan import measuring_plan
 from reluformer.guard import refusal
 from reluformer.orphans import STARTER
 from reluformer.paper.comparisons import compared_runs
-from reluformer.paper.outputs import claims_inputs, claims_outputs, significance_inputs, study_inputs, study_outputs
+from reluformer.paper.outputs import (
+    claims_inputs,
+    claims_outputs,
+    refuse_shared_outputs,
+    significance_inputs,
+    study_inputs,
+    study_outputs,
+)
 from reluformer.run import Run
 from reluformer.settings import SettingsError, merge, read_yaml
 from reluformer.watching.failures import explain_failures
+from reluformer.yamlfile import YamlError, parse_scalar
 
 CONFIG = os.path.relpath(CONFIG)
 CONFIG_NAME = os.path.relpath([*workflow.configfiles, "config"][0])  # a module's may come from no file
 
 STEP = ["reluformer.cli"]
 SNAKEMAKE = ["snakemake", "--snakefile", os.path.relpath(os.path.join(workflow.current_basedir, "../../Snakefile"))]
+
+
+def as_yaml(value):
+    """A value of --config, of which Snakemake leaves the numbers in lists as text."""
+    if isinstance(value, dict):
+        return {key: as_yaml(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [as_yaml(inner) for inner in value]
+    return parse_scalar(value) if isinstance(value, str) else value
 
 
 def read_config():
@@ -32,15 +50,16 @@ def read_config():
     data = {}
     for file in [os.path.join(CONFIG, "config.yaml"), *files]:
         data = merge(data, read_yaml(os.path.relpath(file)))
-    return merge(data, given)
+    return merge(data, as_yaml(given))
 
 
 try:
     config = read_config()
     EXPERIMENT = Experiment(config, folder=CONFIG, name=CONFIG_NAME)
+    refuse_shared_outputs(EXPERIMENT)
     STUDY_INPUTS = {study: study_inputs(EXPERIMENT, study) for study in EXPERIMENT.studies}
     CLAIMS_INPUTS = claims_inputs(EXPERIMENT)
-except SettingsError as error:
+except (SettingsError, YamlError) as error:
     sys.exit(f"Configuration error: {error}")
 
 # With `partial`, the rules that make runs are left out: what is there of them is all there is.

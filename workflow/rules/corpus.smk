@@ -1,26 +1,57 @@
 # From the published archives to token ids.
 
-ARCHIVES = {archive.name: archive for dataset in EXPERIMENT.datasets.values() for archive in dataset.corpus.archives}
+PLACES = archive_places(EXPERIMENT.datasets)
+NAMED = sole_places(PLACES)
+CHECKSUMS = Checksums(Path(".snakemake/checksums.json"))
+SEARCHED = Path(os.environ["RELUFORMER_ARCHIVES"]) if "RELUFORMER_ARCHIVES" in os.environ else None
+
+
+def resources_of(corpus):
+    return [f"resources/{place}" for place in places_of(corpus, PLACES, EXPERIMENT.datasets[corpus].corpus.archives)]
+
+
+def edited(corpus):
+    archives = EXPERIMENT.datasets[corpus].corpus.archives
+    return edited_state(list(zip(archives, map(Path, resources_of(corpus)))), CHECKSUMS)
 
 
 rule fetch:
     output:
+        "resources/{place}",
+    log:
+        "logs/fetch/{place}.log",
+    wildcard_constraints:
+        place="|".join(map(re.escape, PLACES)),
+    params:
+        settings=lambda wildcards: settings_file(PLACES[wildcards.place].archive),
+        dataset=lambda wildcards: PLACES[wildcards.place].dataset,
+        # Another file under archives=DIR than the one that was fetched is fetched anew, older or newer.
+        content=lambda wildcards: fetched_state(
+            PLACES[wildcards.place], Path("resources", wildcards.place), SEARCHED, CHECKSUMS
+        ),
+    shell:
+        step("fetch --settings {params.settings:q} --dataset {params.dataset:q} --output {output:q} > {log:q} 2>&1")
+
+
+rule archive_by_name:
+    # `resources/NAME` for who asks for an archive by its published name alone, if just one dataset has it.
+    input:
+        lambda wildcards: f"resources/{NAMED[wildcards.archive]}",
+    output:
         "resources/{archive}",
     log:
-        "logs/fetch/{archive}.log",
+        "logs/archive_by_name/{archive}.log",
     wildcard_constraints:
-        archive="|".join(re.escape(name) for name in ARCHIVES),
+        archive="|".join(re.escape(name) for name in NAMED) or "(?!)",
     params:
-        settings=lambda wildcards: settings_file(ARCHIVES[wildcards.archive]),
+        place=lambda wildcards: NAMED[wildcards.archive],
     shell:
-        step("fetch --settings {params.settings:q} --output {output:q} > {log:q} 2>&1")
+        "ln -sf -- {params.place:q} {output:q} > {log:q} 2>&1"
 
 
 rule prepare:
     input:
-        lambda wildcards: [
-            f"resources/{archive.name}" for archive in EXPERIMENT.datasets[wildcards.corpus].corpus.archives
-        ],
+        lambda wildcards: resources_of(wildcards.corpus),
     output:
         "results/corpora/{corpus}/statistics.json",
         "results/corpora/{corpus}/provenance.json",
@@ -31,6 +62,7 @@ rule prepare:
     threads: 16  # or as many as there are
     params:
         settings=lambda wildcards: settings_file(EXPERIMENT.datasets[wildcards.corpus].preparation()),
+        edited=lambda wildcards: edited(wildcards.corpus),  # files in resources/, in place, to an older date as well
     shell:
         step(
             "prepare {input:q} --settings {params.settings:q} --output results/corpora/{wildcards.corpus:q}"

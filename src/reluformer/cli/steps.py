@@ -41,6 +41,9 @@ def fetch(
     archives: Annotated[
         Path | None, typer.Option(envvar="RELUFORMER_ARCHIVES", help="A folder searched before the network.")
     ] = None,
+    dataset: Annotated[
+        str, typer.Option(help="Whose it is: of several files of its name, that in a folder called so.")
+    ] = "",
 ) -> None:
     """Fetch one archive: from a folder, or from its mirrors; verified, resumed, never half-written."""
     from reluformer.corpus.fetch import fetch as fetch_archive
@@ -48,7 +51,7 @@ def fetch(
 
     archive = parse(ArchiveConfig, parse_json(settings, "--settings"), "--settings")
     with exclusive(output.parent / archive.name, wait=True):
-        print(fetch_archive(archive, output.parent, archives))
+        print(fetch_archive(archive, output.parent, archives and archives.expanduser(), dataset))
 
 
 @app.command(

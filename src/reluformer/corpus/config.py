@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from reluformer.fields import Distinct, clash
 from reluformer.settings import Strict
 
 
@@ -25,6 +26,8 @@ class ArchiveConfig(Strict):
     def _one_source(self) -> ArchiveConfig:
         if "/" in self.name or self.name.startswith(".") or not self.name.isprintable() or not self.name.strip():
             raise ValueError("an archive's name is a plain file name")
+        if self.name.endswith(".sha256"):
+            raise ValueError("an archive's name does not end in .sha256, as the record beside it does")
         if set(self.name) & set("{}"):
             raise ValueError("an archive's name may not have braces, which Snakemake takes for wildcards")
         if self.pip and self.urls:
@@ -49,10 +52,10 @@ class HeldOutConfig(Strict):
 class SegmentsConfig(Strict):
     """Document corpora: whole sentences packed into segments of at most L tokens."""
 
-    packing: list[Literal["within", "across"]] = Field(
+    packing: Distinct[Literal["within", "across"]] = Field(
         default=["within"], description="within documents, or across consecutive ones so that every segment is filled"
     )
-    lengths: list[int] = Field(description="L, in subword tokens of the longer side, <sent> marks included")
+    lengths: Distinct[int] = Field(description="L, in subword tokens of the longer side, <sent> marks included")
 
 
 class SizesConfig(Strict):
@@ -105,6 +108,11 @@ class CorpusConfig(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> CorpusConfig:
+        names = [archive.name for archive in self.archives]
+        if repeated := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"archives: {repeated!r} is there twice: one corpus has one file of a name")
+        if pair := clash(names):
+            raise ValueError(f"archives: {pair[0]!r} and {pair[1]!r} are one file on disks that ignore case")
         if self.segments is not None and not self.documents:
             raise ValueError("segments need documents: true")
         if self.lowercase and self.truecase:
@@ -112,7 +120,6 @@ class CorpusConfig(Strict):
         if self.reader == "lines":
             if "train" not in self.files:
                 raise ValueError("reader lines needs files.train")
-            names = {archive.name for archive in self.archives}
             for split, sides in self.files.items():
                 for side in (sides.src, sides.tgt):
                     if side not in names:

@@ -2,7 +2,8 @@
 
 Nothing is ever under an archive's name that was not complete and verified: downloads go to `.NAME.part` (kept over a
 broken connection, so that the next attempt goes on from there) and are renamed at the end. A checksum that is not
-known is recorded in `NAME.sha256` at the first download and enforced from then on.
+known is recorded in `NAME.sha256` at the first download and enforced on later ones; a person's own folder of archives
+may change, and is recorded anew.
 """
 
 from __future__ import annotations
@@ -18,30 +19,35 @@ from reluformer.corpus.config import ArchiveConfig
 from reluformer.corpus.download import DownloadError, download
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.extract import TAR_SUFFIXES, verify_members
+from reluformer.corpus.places import find_archive, record_of, write_record
 from reluformer.corpus.statistics import sha256
-from reluformer.files import find_files, write_text
 
 
-def fetch(archive: ArchiveConfig, folder: Path, archives: Path | None) -> Path:
+def fetch(archive: ArchiveConfig, folder: Path, archives: Path | None, dataset: str = "") -> Path:
     """`folder/archive.name`, taken from under `archives` if it is there, otherwise from the network.
+
+    dataset: of several files of the name under `archives`, that in a folder of this name is meant.
 
     Raises `CorpusError` where no source has the file, or only with another checksum.
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / archive.name
-    expected = archive.sha256 or _recorded(target)
-    if target.is_file():
+    record = record_of(target)
+    expected = archive.sha256 or (record.sha256 if record else None)
+    found = find_archive(archives, archive, dataset) if archives is not None else None
+    corrected = found is not None and archive.sha256 is None and record is not None and sha256(found) != record.sha256
+    if target.is_file() and not corrected:
         _check(archive, target, expected, str(target))
         return target
-    if archives is not None and (found := _find(archives, archive.name, expected)) is not None:
-        print(f"{archive.name}: from {found}", flush=True)
-        _install(archive, target, expected, str(found), lambda part: shutil.copyfile(found, part))
+    if found is not None:
+        print(f"{archive.name}: {'another than before, ' if corrected else ''}from {found}", flush=True)
+        _install(archive, target, archive.sha256, str(found), lambda part: shutil.copyfile(found, part))
     elif archive.pip is not None:
         _install(archive, target, expected, f"pip download {archive.pip}", lambda part: _pip(archive, part))
     else:
         _from_mirrors(archive, target, expected)
     if archive.sha256 is None:
-        _record(target)
+        write_record(target, local=found is not None)
     return target
 
 
@@ -80,22 +86,6 @@ def _check(archive: ArchiveConfig, path: Path, expected: str | None, source: str
         verify_members(path, archive.members, source)
 
 
-def _find(folder: Path, name: str, expected: str | None) -> Path | None:
-    """The file called `name` anywhere under `folder`; of several, the one with the expected checksum."""
-    if not folder.is_dir():
-        raise CorpusError(f"archives: {folder}: there is no such folder")
-    found = find_files(folder, name)
-    if len(found) < 2:
-        return found[0] if found else None
-    sums = {path: sha256(path) for path in found}
-    right = [path for path in found if sums[path] == expected]
-    if not right and len(set(sums.values())) > 1:
-        raise CorpusError(
-            f"archives: {folder}: several different files are called {name}: {', '.join(map(str, found))}"
-        )
-    return (right or found)[0]
-
-
 def _pip(archive: ArchiveConfig, part: Path) -> None:
     """Lets pip choose and download a wheel, from whatever index it is set up for."""
     command = [
@@ -121,15 +111,3 @@ def _pip(archive: ArchiveConfig, part: Path) -> None:
             got = ", ".join(sorted(path.name for path in Path(folder).iterdir())) or "nothing"
             raise CorpusError(f"{archive.name}: pip download {archive.pip} gave {got}")
         wheel.replace(part)
-
-
-def _recorded(target: Path) -> str | None:
-    record = target.with_name(f"{target.name}.sha256")
-    return record.read_text(encoding="ascii").split()[0] if record.is_file() else None
-
-
-def _record(target: Path) -> None:
-    """Writes NAME.sha256 in the format of sha256sum."""
-    record = target.with_name(f"{target.name}.sha256")
-    if not record.is_file():
-        write_text(record, f"{sha256(target)}  {target.name}\n")

@@ -24,10 +24,11 @@ from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.pairs import SPLITS, Pair, one_line
 from reluformer.corpus.parallel import Workers, chunks
 from reluformer.corpus.readers.registry import read
-from reluformer.corpus.statistics import Lengths, length_distribution, sources, versions
+from reluformer.corpus.statistics import Lengths, length_distribution, sha256, sources, versions
 from reluformer.corpus.store import SIDES, Sequences, Store, StoreWriter
 from reluformer.corpus.subword import UNK, Subword
 from reluformer.files import write_json
+from reluformer.run import side_names
 
 _CHUNK = 2000
 
@@ -38,6 +39,10 @@ def prepare(config: CorpusConfig, src: str, tgt: str, archives: list[Path], outp
     `archives` are the fetched files in the order of `config.archives`. Raises `CorpusError` with file and line where
     the corpus is not what it should be.
     """
+    for archive, path in zip(config.archives, archives, strict=True):
+        if archive.sha256 is not None and (found := sha256(path)) != archive.sha256:
+            raise CorpusError(f"{path}: sha256 is {found}, expected {archive.sha256}; delete it to fetch it anew")
+    names = side_names(src, tgt)
     partial_folder = output / ".partial"
     shutil.rmtree(partial_folder, ignore_errors=True)
     (partial_folder / "raw").mkdir(parents=True)
@@ -45,12 +50,12 @@ def prepare(config: CorpusConfig, src: str, tgt: str, archives: list[Path], outp
         with Workers(workers) as pool:
             cleaning = _write_text(config, src, tgt, archives, partial_folder, pool)
             if config.truecase:
-                for language in (src, tgt):
-                    truecase.truecase_corpus(partial_folder, language, pool)
-            counts = _count_words([partial_folder / f"train.tok.{language}" for language in (src, tgt)], pool)
+                for name in names:
+                    truecase.truecase_corpus(partial_folder, name, pool)
+            counts = _count_words([partial_folder / f"train.tok.{name}" for name in names], pool)
             size = subword.train(counts, config.vocabulary, partial_folder / "subword.model")
             print(f"subwords: {size} pieces from {len(counts)} distinct words", flush=True)
-            splits = {split: _encode(config, src, tgt, split, partial_folder, size, pool) for split in SPLITS}
+            splits = {split: _encode(config, names, split, partial_folder, size, pool) for split in SPLITS}
         statistics = {
             "languages": {"src": src, "tgt": tgt},
             "vocabulary": size,
@@ -87,7 +92,7 @@ def _write_text(
     with ExitStack() as stack:
         files: dict[str, list[Any]] = {}
         for split in SPLITS:
-            names = [f"raw/{split}.{src}", f"raw/{split}.{tgt}", f"{split}.tok.{src}", f"{split}.tok.{tgt}"]
+            names = [f"{form}.{side}" for form in (f"raw/{split}", f"{split}.tok") for side in side_names(src, tgt)]
             names += [f"{split}.documents.txt"] if config.documents else []
             files[split] = [
                 stack.enter_context((folder / name).open("w", encoding="utf-8", newline="\n")) for name in names
@@ -151,13 +156,13 @@ def _ids(chunk: list[tuple[str, str]], *, model: Path, written: int) -> tuple[Se
 
 
 def _encode(
-    config: CorpusConfig, src: str, tgt: str, split: str, folder: Path, vocabulary: int, pool: Workers
+    config: CorpusConfig, names: tuple[str, str], split: str, folder: Path, vocabulary: int, pool: Workers
 ) -> dict[str, Any]:
     """store/SPLIT; returns the split's statistics."""
     model = folder / "subword.model"
     encode = partial(_ids, model=model, written=model.stat().st_mtime_ns)
     unknown, lengths = dict.fromkeys(SIDES, 0), {side: Lengths() for side in SIDES}
-    pairs = zip(_lines(folder / f"{split}.tok.{src}"), _lines(folder / f"{split}.tok.{tgt}"), strict=True)
+    pairs = zip(*(_lines(folder / f"{split}.tok.{name}") for name in names), strict=True)
     documents = chunks(_lines(folder / f"{split}.documents.txt"), _CHUNK) if config.documents else None
     with StoreWriter(folder / "store" / split, vocabulary, documents=config.documents) as writer:
         for sides in pool.map(encode, chunks(pairs, _CHUNK)):

@@ -13,7 +13,7 @@ from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.moses import lowercase, tokenizer
 from reluformer.corpus.subword import SENT, Subword
 from reluformer.corpus.truecase import Truecaser
-from reluformer.run import EXPORT_FILE, RunConfig, corpora_of, read_export, run_status, split_dataset
+from reluformer.run import EXPORT_FILE, RunConfig, corpora_of, read_export, run_status, side_names, split_dataset
 from reluformer.settings import SettingsError, Strict, parse
 
 Side = Literal["src", "tgt"]
@@ -66,9 +66,9 @@ class TextFiles(NamedTuple):
     config: TextConfig
 
 
-def text_of_corpus(corpus: Path, language: str) -> TextFiles:
-    """What a prepared corpus has of it for one of its languages. Raises `CorpusError`."""
-    return TextFiles(corpus / SUBWORD_FILE, corpus / f"truecase.{language}", TextConfig.of_corpus(corpus))
+def text_of_corpus(corpus: Path, side: str) -> TextFiles:
+    """What a prepared corpus has of it for one of its sides, by `side_names`. Raises `CorpusError`."""
+    return TextFiles(corpus / SUBWORD_FILE, corpus / f"truecase.{side}", TextConfig.of_corpus(corpus))
 
 
 def find_text(folder: Path, run: RunConfig, corpora: Path | None, side: Side = "src") -> TextFiles:
@@ -83,8 +83,8 @@ def find_text(folder: Path, run: RunConfig, corpora: Path | None, side: Side = "
         return TextFiles(folder / SUBWORD_FILE, folder / TRUECASER_FILES[side], config)
     if run_status(folder) == "diverged":
         raise SettingsError(f"{folder}: the training diverged: there is no model that could translate")
-    language = run.src if side == "src" else run.tgt
-    return text_of_corpus((corpora or corpora_of(folder)) / split_dataset(run.dataset)[0], language)
+    name = side_names(run.src, run.tgt)[side == "tgt"]
+    return text_of_corpus((corpora or corpora_of(folder)) / split_dataset(run.dataset)[0], name)
 
 
 class Preprocessor:

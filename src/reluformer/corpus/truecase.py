@@ -79,17 +79,17 @@ def write_model(counts: Mapping[str, int], path: Path) -> None:
             file.write(" ".join([best, f"({-n}/{total})", *(f"{form} ({-m})" for m, form in others)]) + "\n")
 
 
-def truecase_corpus(folder: Path, language: str, pool: Workers) -> None:
-    """Learns from `train.tok.LANGUAGE`, writes `truecase.LANGUAGE` and truecases the three splits in place."""
+def truecase_corpus(folder: Path, side: str, pool: Workers) -> None:
+    """Learns from `train.tok.SIDE`, writes `truecase.SIDE` and truecases the three splits in place."""
     counts: Counter[str] = Counter()
-    with (folder / f"train.tok.{language}").open(encoding="utf-8", newline="\n") as file:
+    with (folder / f"train.tok.{side}").open(encoding="utf-8", newline="\n") as file:
         for found in pool.map(_learn, chunks(file, _CHUNK)):
             counts.update(found)
-    model = folder / f"truecase.{language}"
+    model = folder / f"truecase.{side}"
     write_model(counts, model)
     apply = partial(_apply, model=model, written=model.stat().st_mtime_ns)
     for split in SPLITS:
-        cased, truecased = folder / f"{split}.tok.{language}", folder / f"{split}.truecased.{language}"
+        cased, truecased = folder / f"{split}.tok.{side}", folder / f"{split}.truecased.{side}"
         with (
             cased.open(encoding="utf-8", newline="\n") as file,
             truecased.open("w", encoding="utf-8", newline="\n") as out,

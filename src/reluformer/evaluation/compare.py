@@ -22,7 +22,7 @@ from reluformer.evaluation.score import (
     segment_texts,
     source_lengths,
 )
-from reluformer.run import RunConfig
+from reluformer.run import RunConfig, side_names
 from reluformer.settings import SettingsError
 
 
@@ -115,7 +115,9 @@ def compare_runs(run_a: Path, run_b: Path, corpora: Path) -> Comparison:
     config = configs[0]
     references = read_references(corpora, config.dataset, config.src, config.tgt)
     found = [read_hypotheses(run, references, config.dataset) for run in (run_a, run_b)]
-    raw = read_lines(corpora / config.dataset.partition("@")[0] / "raw" / f"{SPLIT}.{config.src}")
+    raw = read_lines(
+        corpora / config.dataset.partition("@")[0] / "raw" / f"{SPLIT}.{side_names(config.src, config.tgt)[0]}"
+    )
     source, reference = segment_texts(raw, references.segments), segment_texts(references.raw, references.segments)
     texts = [
         [" ".join(detokenise_all(entry["sentences"], config.tgt, references.truecase)) for entry in hypotheses]

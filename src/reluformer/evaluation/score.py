@@ -23,7 +23,7 @@ from reluformer.evaluation.documents import (
     summarise_documents,
 )
 from reluformer.files import write_json
-from reluformer.run import RunConfig, run_status, split_dataset
+from reluformer.run import RunConfig, run_status, side_names, split_dataset
 from reluformer.settings import SettingsError
 
 SPLIT = "test"
@@ -153,6 +153,7 @@ def score_run_counts(counts: Mapping[str, NDArray[Any]], dataset: str) -> dict[s
 def read_references(corpora: Path, dataset: str, src: str, tgt: str) -> References:
     """The references of a dataset's test split. Raises `SettingsError` where a file is missing."""
     base, view = split_dataset(dataset)
+    src_name, tgt_name = side_names(src, tgt)
     folder = corpora / base
     prepared = _json(folder / "provenance.json")["configuration"]
     segments = read_segments(folder / view / f"{SPLIT}.segments.tsv") if view else None
@@ -160,9 +161,9 @@ def read_references(corpora: Path, dataset: str, src: str, tgt: str) -> Referenc
     if documents is None and prepared.get("documents"):
         documents = sentence_segments(read_lines(folder / f"{SPLIT}.documents.txt"))
     references = References(
-        raw=read_lines(folder / "raw" / f"{SPLIT}.{tgt}"),
-        tokenised=read_lines(folder / f"{SPLIT}.tok.{tgt}"),
-        source=read_lines(folder / f"{SPLIT}.tok.{src}"),
+        raw=read_lines(folder / "raw" / f"{SPLIT}.{tgt_name}"),
+        tokenised=read_lines(folder / f"{SPLIT}.tok.{tgt_name}"),
+        source=read_lines(folder / f"{SPLIT}.tok.{src_name}"),
         segments=segments,
         documents=documents,
         lowercase=prepared["lowercase"],

@@ -18,6 +18,7 @@ from reluformer.experiment import Experiment
 from reluformer.files import descriptor_of, destination, replace, write_text
 from reluformer.paper.notes import toy_stamp
 from reluformer.paper.provenance import provenance
+from reluformer.run import side_names
 from reluformer.settings import SettingsError
 
 MANIFEST = "ro-crate-metadata.json"
@@ -136,8 +137,9 @@ def collect(
         for path in sorted(folder.glob("*/test.segments.tsv")):
             take(f"results/corpora/{name}/{path.parent.name}/{path.name}", path)
         if dataset.redistribute or references:
+            src, tgt = side_names(dataset.src, dataset.tgt)
             for pattern in REFERENCES:
-                file = pattern.format(src=dataset.src, tgt=dataset.tgt)
+                file = pattern.format(src=src, tgt=tgt)
                 take(f"results/corpora/{name}/{file}", folder / file)
         else:
             left_out.append(
@@ -148,7 +150,7 @@ def collect(
         if path.suffix == ".yaml":
             take(f"config/{path.relative_to(experiment.folder).as_posix()}", path)
     for file in experiment.config.datasets.values():
-        if file.endswith(".yaml"):
+        if file.endswith((".yaml", ".yml")):
             take(f"config/datasets/{Path(file).name}", Path(file))
     return files, left_out
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from reluformer.fields import Distinct
 from reluformer.measuring.config import MeasuringConfig
 from reluformer.paper.metrics import metric
 from reluformer.settings import Seed, SettingsError, Strict
@@ -73,20 +74,22 @@ class StudyConfig(Strict):
     title: str
     question: str = Field(description="one sentence: what the study asks; its caption in the report")
     dataset: str = Field(description="a role of config.yaml's `datasets`, or a dataset's name")
-    systems: list[str] = Field(description="systems by name, a row each; a name may carry changes: reluformer+gamma=1")
+    systems: Distinct[str] = Field(
+        description="systems by name, a row each; a name may carry changes: reluformer+gamma=1"
+    )
     titles: dict[str, str] = Field(
         default_factory=dict, description="titles of rows by their entry in `systems`; else that of systems.yaml"
     )
-    vary: dict[str, list[Any]] = Field(
+    vary: dict[str, Distinct[Any]] = Field(
         default_factory=dict,
         description="a grid of changes, e.g. {gamma: [0.5, 1]}; each point is a run of its own",
     )
-    packing: list[Literal["within", "across"]] = Field(
+    packing: Distinct[Literal["within", "across"]] = Field(
         default=[], description="document datasets: packings to use; with neither packing nor lengths, single sentences"
     )
-    lengths: list[int] = Field(default=[], description="document datasets: segment lengths L to use")
+    lengths: Distinct[int] = Field(default=[], description="document datasets: segment lengths L to use")
     recipe: str | None = Field(None, description="a named recipe of the dataset; one without it trains plainly")
-    seeds: list[Seed] | None = Field(None, description="none: config.yaml's seeds")
+    seeds: Distinct[Seed] | None = Field(None, description="none: config.yaml's seeds")
     baseline: dict[str, Any] | None = Field(
         None,
         description="what the other rows are tested against, e.g. {gamma: 1}, all else equal; none: the first system",

@@ -37,6 +37,16 @@ def study_outputs(experiment: Experiment, study: str, results: str = "results") 
     return tables + figures
 
 
+def refuse_shared_outputs(experiment: Experiment) -> None:
+    """Raises `SettingsError` if two studies would write one file: figure b-c of a, and figure c of a-b."""
+    writers: dict[str, str] = {}
+    for study in experiment.studies:
+        for path in study_outputs(experiment, study):
+            other = writers.setdefault(path.casefold(), study)
+            if other != study:
+                raise SettingsError(f"studies {other} and {study} both write {path}; rename a study or a figure")
+
+
 def study_inputs(experiment: Experiment, study: str, results: str = "results") -> list[str]:
     """The files that a study's table and figures are made from, and nothing more.
 

@@ -196,3 +196,20 @@ def test_iwslt14_test_text_is_that_of_fairseq(tmp_path: Path) -> None:
 def test_europarl7_sizes(tmp_path: Path) -> None:
     splits = json.loads((published("europarl7", tmp_path) / "statistics.json").read_text())["splits"]
     assert [(splits[s]["documents"], splits[s]["pairs"]) for s in ("valid", "test")] == [(240, 3587), (360, 5134)]
+
+
+def test_two_sides_of_one_language(tmp_path: Path) -> None:
+    """Simplification: source and target have files of their own, the truecasing models as well."""
+    lines = {"hard": [f"An Intricate utterance numbered {i} ." for i in range(40)]}
+    lines["easy"] = [f"A Simple text {i} ." for i in range(40)]
+    for name, text in lines.items():
+        (tmp_path / name).write_text("".join(f"{line}\n" for line in text))
+    corpus = {"reader": "lines", "archives": [{"name": "hard"}, {"name": "easy"}], "truecase": True, "vocabulary": 64}
+    corpus |= {"files": {"train": {"src": "hard", "tgt": "easy"}}, "held_out": {"valid": 0.2, "test": 0.2}}
+    archives = [tmp_path / "hard", tmp_path / "easy"]
+    prepare(CorpusConfig.model_validate(corpus), "en", "EN", archives, tmp_path / "out", 1)
+    for split in ("train", "valid", "test"):
+        assert set((tmp_path / "out" / "raw" / f"{split}.source.en").read_text().splitlines()) <= set(lines["hard"])
+        assert set((tmp_path / "out" / "raw" / f"{split}.EN").read_text().splitlines()) <= set(lines["easy"])
+    models = [(tmp_path / "out" / f"truecase.{side}").read_text() for side in ("source.en", "EN")]
+    assert "Intricate" in models[0] and "Intricate" not in models[1]
