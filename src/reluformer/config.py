@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -117,3 +119,9 @@ class ExperimentConfig(Strict):
     partial: bool = Field(False, description="tables and report from the runs that are there; nothing is trained")
     archives: str | None = Field(None, description="a folder searched for archives before the network")
     force: bool = Field(False, description="start even where it would take very long")
+
+
+def dataset_file(name: str, folder: Path) -> Path:
+    """The file of a dataset: the path of a .yaml file, or a name in `folder`/datasets."""
+    path = Path(os.path.expanduser(name))  # noqa: PTH111  (works without a home, too)
+    return path if path.suffix in (".yaml", ".yml") else folder / "datasets" / f"{name}.yaml"

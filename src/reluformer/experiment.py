@@ -9,7 +9,6 @@ import torch or Snakemake.
 from __future__ import annotations
 
 import itertools
-import os
 from collections import Counter
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple
 from tabulate import tabulate
 
 from reluformer.changes import RECIPE_PARTS, apply_changes, canonical_changes, join_system, split_system
-from reluformer.config import DatasetConfig, ExperimentConfig, SystemConfig
+from reluformer.config import DatasetConfig, ExperimentConfig, SystemConfig, dataset_file
 from reluformer.memory.config import MemoryConfig
 from reluformer.paper.config import StudyConfig
 from reluformer.run import Run, RunConfig, split_dataset
@@ -46,12 +45,6 @@ class Point(NamedTuple):
     """The entry of the study's `systems`."""
     values: tuple[Any, ...]
     """Of the varied keys, in the study's order."""
-
-
-def dataset_file(name: str, folder: Path) -> Path:
-    """The file of a dataset: the path of a .yaml file, or a name in `folder`/datasets."""
-    path = Path(os.path.expanduser(name))  # noqa: PTH111  (works without a home, too)
-    return path if path.suffix in (".yaml", ".yml") else folder / "datasets" / f"{name}.yaml"
 
 
 class Experiment:
