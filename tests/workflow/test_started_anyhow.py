@@ -1,0 +1,119 @@
+"""Snakemake started in other ways than README's, on names that a shell or a pattern would read, and beside others."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.timeout(300)
+
+BARE = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": os.environ.get("HOME", "/")}
+"""The environment of cron: nothing is activated."""
+SNAKEMAKE = str(Path(sys.executable).with_name("snakemake"))
+ODD = 'it\'s [1] $(touch pwned); `touch pwned` "é" & *?'
+CORPUS = {
+    "title": "Numbers",
+    "src": "fi",
+    "tgt": "pt",
+    "corpus": {
+        "reader": "lines",
+        "archives": [{"name": f"{ODD}.fi"}, {"name": "-n.pt"}],
+        "files": {"train": {"src": f"{ODD}.fi", "tgt": "-n.pt"}},
+        "held_out": {"valid": 0.1, "test": 0.1},
+        "vocabulary": 64,
+    },
+}
+STATISTICS = "results/corpora/numbers/statistics.json"
+
+
+def snakemake(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    environment = BARE | {key: os.environ[key] for key in ("PYTHONPATH",) if key in os.environ}
+    command = ["timeout", "-k", "5", "200", SNAKEMAKE, "--cores", "1", *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture
+def odd(smoke_project, tmp_path) -> Path:
+    """A project whose own path, archives and their folder have odd names; the archives lie behind a link."""
+    made = smoke_project().folder
+    project = tmp_path / f"project {ODD}"
+    shutil.move(made, project)
+    elsewhere = tmp_path / "disk"
+    elsewhere.mkdir()
+    (project / "archives" / "numbers.fi").rename(elsewhere / f"{ODD}.fi")
+    (project / "archives" / "numbers.pt").rename(elsewhere / "-n.pt")
+    (project / f"a {ODD}").mkdir()
+    (project / f"a {ODD}" / "link").symlink_to(elsewhere)
+    (project / "numbers.yaml").write_text(json.dumps(CORPUS), encoding="utf-8")
+    config = {"title": "odd", "datasets": {"sentences": str(project / "numbers.yaml")}, "seeds": [1], "tuning": None}
+    (project / "c.yaml").write_text(json.dumps({**config, "toy": True}))
+    (project / "tokenize.py").write_text("raise SystemExit('a script of my own')\n")
+    return project
+
+
+def test_odd_names_and_nothing_activated(odd):
+    archives = f"archives={odd / f'a {ODD}'}"
+    ended = snakemake(odd, "--configfile", "c.yaml", "--config", archives, "--", STATISTICS)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert (odd / STATISTICS).is_file() and (odd / "resources" / f"{ODD}.fi").is_file()
+    assert not list(odd.rglob("pwned"))
+
+
+def test_from_another_folder_a_dry_run_writes_and_locks_nothing(odd, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    arguments = ("-n", "-s", odd / "Snakefile", "--configfile", odd / "c.yaml", "--", STATISTICS)
+    ended = snakemake(data, *arguments)
+    assert ended.returncode == 0 and "prepare" in ended.stdout, ended.stdout + ended.stderr
+    assert {path.name for path in data.iterdir()} <= {".snakemake"}
+    assert not (data / ".snakemake" / "settings").exists()
+    assert not list((data / ".snakemake").glob("locks/*"))
+
+
+def test_as_a_module_with_the_locks_of_a_killed_one(odd, tmp_path):
+    mine = tmp_path / "mine"
+    locks = mine / ".snakemake" / "locks"
+    locks.mkdir(parents=True)
+    (locks / "0.output.lock").write_text(STATISTICS + "\n")
+    (mine / "Snakefile").write_text(
+        f"""
+configfile: {str(odd / "c.yaml")!r}
+module paper:
+    snakefile: {str(odd / "Snakefile")!r}
+    config: config
+use rule * from paper as paper_*
+rule mine:
+    default_target: True
+    input: {STATISTICS!r}
+"""
+    )
+    assert snakemake(mine, "-n").returncode == 0
+    refused = snakemake(mine)
+    assert refused.returncode == 1 and "cannot be locked" in refused.stderr and "--unlock" in refused.stderr
+    assert (locks / "0.output.lock").is_file()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("a b", "{}", "'a b': a name has letters"),
+        ("-rf", "{}", "'-rf': a name has letters"),
+        ("$(id)", "{}", "'$(id)': a name has letters"),
+        ("x{y}", "{}", "'x{y}': a name has letters"),
+    ],
+)
+def test_names_that_become_targets_are_refused(tmp_path, file, content, said):
+    from reluformer.experiment import Experiment
+    from reluformer.settings import SettingsError
+
+    path = tmp_path / f"{file}.yaml"
+    path.write_text(content)
+    with pytest.raises(SettingsError) as error:
+        Experiment({"title": "t", "datasets": {"sentences": str(path)}})
+    assert said in str(error.value) and "\n" not in str(error.value)
