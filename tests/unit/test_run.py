@@ -77,3 +77,30 @@ def test_an_exported_model_is_told_by_its_configuration(tmp_path: Path):
 def test_corpora_lie_beside_runs():
     assert corpora_of(Path("/x/results/runs/d/s/seed1")) == Path("/x/results/corpora")
     assert corpora_of(Path("/x")) == Path("/x/corpora")
+
+
+def test_corpora_of_runs_behind_a_link_lie_beside_the_link(tmp_path, monkeypatch):
+    disk, results = tmp_path / "disk" / "runs", tmp_path / "results"
+    run = disk / "d" / "s" / "seed1"
+    run.mkdir(parents=True)
+    (results / "corpora").mkdir(parents=True)
+    (results / "runs").symlink_to(disk)
+    assert corpora_of(results / "runs" / "d" / "s" / "seed1") == results / "corpora"
+    (tmp_path / "short").symlink_to(results / "runs" / "d" / "s" / "seed1")
+    (disk.parent / "corpora").mkdir()
+    assert corpora_of(tmp_path / "short") == disk.parent / "corpora"  # where the link leads
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 18446744073709551616, True, "x", 1.5])
+def test_a_seed_that_no_generator_takes_is_refused(seed):
+    from reluformer.config import ExperimentConfig
+    from reluformer.settings import parse
+
+    with pytest.raises(SettingsError, match="seeds"):
+        parse(ExperimentConfig, {"title": "t", "datasets": {}, "seeds": [seed]}, "c.yaml")
+
+
+@pytest.mark.parametrize("name", ["d/s/seed²", "d/s/seed-1", "d/s/seed", "d/s/seed1.0", "d/s/seed 1"])
+def test_a_run_without_a_seed_is_none(name):
+    with pytest.raises(SettingsError, match="a run is named DATASET/SYSTEM/seedN"):
+        Run.parse(name)

@@ -21,3 +21,22 @@ def test_code_version_without_a_repository(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", fails)
     assert summary.code_version()
+
+
+def test_a_repository_around_this_one_says_nothing(monkeypatch, tmp_path):
+    inner = tmp_path / "dotfiles" / "src" / "reluformer" / "training"
+    inner.mkdir(parents=True)
+
+    def git(*words):
+        identity = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+        subprocess.run(["git", "-C", tmp_path, *identity, *words], check=True, capture_output=True)
+
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "dotfiles")
+    git("tag", "-a", "-m", "t", "v7")
+    monkeypatch.setattr(summary, "__file__", str(inner / "summary.py"))
+    assert "v7" not in summary.code_version()
+    monkeypatch.setattr(summary, "__file__", str(tmp_path / "src" / "reluformer" / "training" / "summary.py"))
+    assert summary.code_version() == "v7"
+    monkeypatch.setenv("GIT_DIR", "/nonexistent")  # as in a hook of git's
+    assert summary.code_version() == "v7"

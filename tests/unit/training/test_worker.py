@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import shutil
@@ -12,6 +13,7 @@ from safetensors.numpy import load_file
 from reluformer.model.transformer import Transformer
 from reluformer.run import RunConfig
 from reluformer.settings import SettingsError
+from reluformer.training import worker
 from reluformer.training.checkpoints import fingerprint
 from reluformer.training.data import load_start, open_data
 from reluformer.training.worker import with_vocabulary
@@ -180,3 +182,30 @@ def test_a_run_that_does_not_fit_is_no_start(training, corpora, tmp_path, change
         data = open_data(tmp_path / "corpora", run)
         run = with_vocabulary(run, data.train.vocabulary)
         load_start(Transformer(run.model), run, data, other)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "run/log.jsonl"),
+            "error: run/log.jsonl: no space left on device",
+        ),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "error: disk quota exceeded"),
+        (PermissionError(errno.EACCES, "Permission denied", "store"), "error: store: permission denied"),
+        (OSError("odd"), "error: odd"),
+    ],
+)
+def test_what_the_system_refuses_in_a_run_is_one_line(tmp_path, monkeypatch, capsys, error, said):
+    def work(*_):
+        raise error
+
+    monkeypatch.setattr(worker, "work", work)
+    monkeypatch.setattr(worker, "keep_freed_memory", lambda: None)
+    for name, value in (("LOCAL_RANK", "0"), ("RANK", "0"), ("WORLD_SIZE", "1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(worker.RunConfig, "model_validate_json", lambda _: None)
+    (tmp_path / "run.json").touch()
+    worker.main([str(tmp_path / name) for name in ("run.json", "c", "o", "k", "outcome")], None)
+    assert capsys.readouterr().err == f"{said}\n"
+    assert json.loads((tmp_path / "outcome").read_text()) == {"code": worker.CRASHED}
