@@ -38,6 +38,9 @@ def write_page(corpus: Path, views: Sequence[str], output: Path, note: str = "")
     parts = [f"<h1>{escape(title)}</h1>", f"<p>{escape(note)}</p>" if note else ""]
     parts += ["<h2>Source</h2>", _sources(provenance["archives"])]
     parts += ["<h2>Cleaning: pairs at each step</h2>", _cleaning(statistics["cleaning"])]
+    if left_out := statistics.get("left_out"):
+        listed = ", ".join(f"{n:,} {what}" for what, n in left_out.items())
+        parts += [f"<p>Left out while reading: {escape(listed)}.</p>"]
     parts += [f"<h2>Splits: {statistics['vocabulary']:,} subwords</h2>", _splits(statistics["splits"])]
     if packed:
         parts += ["<h2>Segments: tokens of the longer side</h2>", _views(packed)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from typing import Literal, NamedTuple
 
 from reluformer.corpus.config import HeldOutConfig
@@ -27,6 +28,11 @@ class Pair(NamedTuple):
 def one_line(text: str) -> str:
     """`text` without a character that ends a line in some tool; every other character is kept."""
     return _VERTICAL.sub(" ", text)
+
+
+def is_blank(text: str) -> bool:
+    """Whether a reader sees nothing in it: white space, controls and marks without a width (BOM, zero-width space)."""
+    return not text.strip() or all(one.isspace() or unicodedata.category(one) in ("Cc", "Cf") for one in text)
 
 
 def share(key: str) -> float:

@@ -21,7 +21,7 @@ from reluformer.corpus import moses, subword, truecase
 from reluformer.corpus.clean import Cleaner, held_out_texts
 from reluformer.corpus.config import CorpusConfig
 from reluformer.corpus.errors import CorpusError
-from reluformer.corpus.pairs import SPLITS, Pair, one_line
+from reluformer.corpus.pairs import SPLITS, Pair, is_blank, one_line
 from reluformer.corpus.parallel import Workers, chunks
 from reluformer.corpus.readers.registry import read
 from reluformer.corpus.statistics import Lengths, length_distribution, sha256, sources, versions
@@ -47,8 +47,9 @@ def prepare(config: CorpusConfig, src: str, tgt: str, archives: list[Path], outp
     shutil.rmtree(partial_folder, ignore_errors=True)
     (partial_folder / "raw").mkdir(parents=True)
     try:
+        left_out: Counter[str] = Counter()
         with Workers(workers) as pool:
-            cleaning = _write_text(config, src, tgt, archives, partial_folder, pool)
+            cleaning = _write_text(config, src, tgt, archives, partial_folder, pool, left_out)
             if config.truecase:
                 for name in names:
                     truecase.truecase_corpus(partial_folder, name, pool)
@@ -60,6 +61,7 @@ def prepare(config: CorpusConfig, src: str, tgt: str, archives: list[Path], outp
             "languages": {"src": src, "tgt": tgt},
             "vocabulary": size,
             "distinct_words": len(counts),
+            "left_out": dict(left_out),
             "cleaning": cleaning,
             "splits": splits,
         }
@@ -81,9 +83,18 @@ def prepare(config: CorpusConfig, src: str, tgt: str, archives: list[Path], outp
 
 
 def _write_text(
-    config: CorpusConfig, src: str, tgt: str, archives: list[Path], folder: Path, pool: Workers
+    config: CorpusConfig,
+    src: str,
+    tgt: str,
+    archives: list[Path],
+    folder: Path,
+    pool: Workers,
+    left_out: Counter[str],
 ) -> dict[str, dict[str, int]]:
-    """raw/ and {split}.tok.* (and .documents.txt); returns the counts of each cleaning step."""
+    """raw/ and {split}.tok.* (and .documents.txt); returns the counts of each cleaning step.
+
+    left_out: counts what the reader leaves out.
+    """
     held_out = None
     if config.disjoint:
         held_out = held_out_texts(read(config, src, tgt, archives), config.min_words)
@@ -98,7 +109,7 @@ def _write_text(
                 stack.enter_context((folder / name).open("w", encoding="utf-8", newline="\n")) for name in names
             ]
         # tee keeps the few chunks in flight, so that the raw text need not come back from the workers.
-        given, kept = itertools.tee(chunks(filter(cleaner.admit, read(config, src, tgt, archives)), _CHUNK))
+        given, kept = itertools.tee(chunks(filter(cleaner.admit, read(config, src, tgt, archives, left_out)), _CHUNK))
         for chunk, tokens in zip(kept, pool.map(tokenise, given), strict=False):
             for pair, (src_tokens, tgt_tokens) in zip(chunk, tokens, strict=True):
                 to = cleaner.split(pair, src_tokens, tgt_tokens)
@@ -107,6 +118,8 @@ def _write_text(
                 texts = (one_line(pair.src), one_line(pair.tgt), src_tokens, tgt_tokens, pair.document)
                 for file, text in zip(files[to], texts, strict=False):
                     file.write(text + "\n")
+    if left_out:
+        print("left out while reading: " + ", ".join(f"{n} {what}" for what, n in left_out.items()), flush=True)
     for split in SPLITS:
         counts = {step: n for step, n in cleaner.counts[split].items() if n}
         print(f"{split}: " + ", ".join(f"{step} {n}" for step, n in counts.items()), flush=True)
@@ -117,6 +130,8 @@ def _write_text(
 
 def _tokenise(pairs: list[Pair], *, src: str, tgt: str, lower: bool, straighten: bool) -> list[tuple[str, str]]:
     def tokens(language: str, text: str, split: str) -> str:
+        if is_blank(text):
+            return ""
         if straighten and split == "test":
             text = text.replace("’", "'")
         text = moses.tokenizer(language)(text)

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.moses import lowercase, tokenizer
+from reluformer.corpus.pairs import is_blank
 from reluformer.corpus.subword import SENT, Subword
 from reluformer.corpus.truecase import Truecaser
 from reluformer.run import EXPORT_FILE, RunConfig, corpora_of, read_export, run_status, side_names, split_dataset
@@ -102,7 +103,9 @@ class Preprocessor:
         self.truecaser = Truecaser(files.truecaser) if files.config.truecase else None
 
     def tokenise(self, sentence: str) -> str:
-        """The tokens of a sentence, joined by spaces, cased as the corpus is."""
+        """The tokens of a sentence, joined by spaces, cased as the corpus is; "" of a blank one."""
+        if is_blank(sentence):
+            return ""
         if self.config.straighten:
             sentence = sentence.replace("’", "'")
         tokens = tokenizer(self.language)(sentence).strip()

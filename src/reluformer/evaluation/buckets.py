@@ -23,14 +23,18 @@ class Bucket(NamedTuple):
 
 
 def split_by_length(lengths: Sequence[int], bounds: Sequence[int]) -> list[Bucket]:
-    """The indices of `lengths` by bucket, shortest first; buckets without a member are left out."""
+    """The indices of `lengths` by bucket, shortest first; buckets without a member are left out.
+
+    Every index is in one: a source without a word is in the first bucket, which then begins at 0.
+    """
     edges = [0, *bounds]
     buckets = []
     for position, low in enumerate(edges):
         high = edges[position + 1] if position + 1 < len(edges) else None
-        members = [i for i, length in enumerate(lengths) if length > low and (high is None or length <= high)]
+        first = 0 if position == 0 and 0 in lengths else low + 1
+        members = [i for i, length in enumerate(lengths) if length >= first and (high is None or length <= high)]
         if members:
-            buckets.append(Bucket(low + 1, high, members))
+            buckets.append(Bucket(first, high, members))
     return buckets
 
 

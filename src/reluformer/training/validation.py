@@ -103,7 +103,10 @@ def greedy(model: Transformer, src: Tensor, src_mask: Tensor) -> list[list[int]]
         if bool(ended.all()):
             break
     rows = torch.stack(steps, dim=1).tolist()
-    return [row[: row.index(EOS)] if EOS in row else row for row in rows]
+    blank = (src_mask.sum(1) <= 1).tolist()  # nothing but EOS
+    return [
+        [] if empty else row[: row.index(EOS)] if EOS in row else row for row, empty in zip(rows, blank, strict=True)
+    ]
 
 
 def validation_batches(store: Store, tokens: int) -> list[np.ndarray]:

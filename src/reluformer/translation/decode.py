@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reluformer.corpus.subword import EOS, PAD
+from reluformer.corpus.subword import EOS, PAD, SENT
 from reluformer.memory.packed import pack
 from reluformer.translation.config import TranslationConfig
 from reluformer.translation.fixed import fixed_search, rooms_of
@@ -64,7 +64,7 @@ def translate_n_best(
     n_best: int,
     device: torch.device | str = "cpu",
 ) -> list[list[Hypothesis]]:
-    """The `n_best` best hypotheses for each source, in the order of `sources`.
+    """The `n_best` best hypotheses for each source, in the order of `sources`; of a blank one, the blank one.
 
     Args:
         model: the decoder, in evaluation mode on `device`.
@@ -85,8 +85,14 @@ def translate_n_best(
         mask = torch.from_numpy(np.arange(src.shape[1]) < lengths[batch, None])
         return found_in(torch.from_numpy(src).to(device), mask.to(device))
 
-    batches = list(length_batches(lengths, batch_tokens(int(lengths.sum()), config, device)))
-    hypotheses: dict[int, list[Hypothesis]] = {}
+    hypotheses = {
+        index: [Hypothesis(np.asarray(source, np.int64), 0.0)]
+        for index, source in enumerate(sources)
+        if all(token == SENT for token in source)
+    }
+    real = np.array([index for index in range(len(sources)) if index not in hypotheses], np.int64)
+    tokens = batch_tokens(int(lengths[real].sum()), config, device)
+    batches = [real[batch] for batch in length_batches(lengths[real], tokens)]
     for batch, found in zip(batches, each(search, batches, device), strict=True):
         hypotheses.update(zip(batch.tolist(), found, strict=True))
     return [hypotheses[index] for index in range(len(sources))]

@@ -213,3 +213,37 @@ def test_two_sides_of_one_language(tmp_path: Path) -> None:
         assert set((tmp_path / "out" / "raw" / f"{split}.EN").read_text().splitlines()) <= set(lines["easy"])
     models = [(tmp_path / "out" / f"truecase.{side}").read_text() for side in ("source.en", "EN")]
     assert "Intricate" in models[0] and "Intricate" not in models[1]
+
+
+ODD = [
+    "",
+    " ",
+    "\u200b",
+    "a\u2028b c",
+    "d\x85e",
+    "f\rg",
+    "h\x0ci \x1c j",
+    "\ufeffk",
+    "l" * 3000,
+    "m\tn",
+    "o\u3000p",
+    "\x07q",
+]
+
+
+def test_odd_lines_of_a_test_set_are_a_line_in_every_file(tmp_path: Path) -> None:
+    """Line n is line n for whatever tool reads the files, and nothing of a test set is dropped uncounted."""
+    files = {f"{split}.{side}": ODD for split in ("valid", "test") for side in "ab"}
+    files |= {f"train.{side}": [f"{i} {i * i} word" for i in range(60)] for side in "ab"}
+    for name, lines in files.items():
+        (tmp_path / name).write_bytes("\n".join(lines).encode())  # no end of the last line
+    corpus = {"reader": "lines", "archives": [{"name": name} for name in files], "vocabulary": 64}
+    corpus |= {"files": {s: {"src": f"{s}.a", "tgt": f"{s}.b"} for s in ("train", "valid", "test")}}
+    config = CorpusConfig.model_validate(corpus)
+    prepare(config, "de", "en", [tmp_path / name for name in files], tmp_path / "out", 1)
+    for name in ("raw/test.de", "raw/test.en", "test.tok.de", "test.tok.en"):
+        content = (tmp_path / "out" / name).read_bytes()
+        assert content.count(b"\n") == len(content.decode().splitlines()) == len(ODD), name
+    statistics = json.loads((tmp_path / "out" / "statistics.json").read_text())
+    assert statistics["cleaning"]["test"]["kept"] == len(ODD) == len(Store(tmp_path / "out" / "store" / "test"))
+    assert [int(n) for n in Store(tmp_path / "out" / "store" / "test").src_lengths[:3]] == [0, 0, 0]

@@ -15,6 +15,13 @@ def test_every_segment_is_in_one_bucket():
     assert sorted(members) == list(range(129))
 
 
+@pytest.mark.parametrize("lengths", [[0], [0, 0, 5, 11], [0, 500], [3, 0, 70]])
+def test_a_source_without_a_word_is_in_the_first_bucket(lengths):
+    buckets = split_by_length(lengths, (10, 60))
+    assert sorted(i for bucket in buckets for i in bucket.members) == list(range(len(lengths)))
+    assert (buckets[0].low, buckets[0].high) == (0, 10)
+
+
 def test_each_bucket_is_scored_on_its_own_segments():
     text = (["a b c d e", "g h i j k", "x y z w v u"], ["a b c d f", "g h i j l m", "x y z w v u"])
     counts = {"bleu": count(written(), *text), "tokenized_bleu": count(tokenized(), *text)}

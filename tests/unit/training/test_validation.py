@@ -31,6 +31,12 @@ class Counter:
         return torch.nn.functional.one_hot(best, 100).float()
 
 
+def test_greedy_says_nothing_of_a_blank_source():
+    src, mask = torch.ones(3, 4, dtype=torch.long), torch.ones(3, 4, dtype=torch.bool)
+    mask[2, 1:] = False  # nothing but EOS
+    assert greedy(Counter(), src, mask) == [[], [10], []]
+
+
 def test_greedy_stops_each_sentence_at_its_end():
     src = torch.ones(3, 4, dtype=torch.long)
     first, second, endless = greedy(Counter(), src, src.bool())

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from reluformer.corpus.subword import SENT
 from reluformer.translation import fixed
 from reluformer.translation.config import TranslationConfig
 from reluformer.translation.decode import each, length_batches, ready, search_on, translate
@@ -34,6 +35,18 @@ def test_translations_come_in_the_order_of_the_sources_whatever_the_batches(toy_
     large = translate(model, sources, TranslationConfig(beam=3, batch_tokens=200))
     assert [h.tokens.tolist() for h in small] == [h.tokens.tolist() for h in large]
     assert len({tuple(h.tokens) for h in large}) > 40
+
+
+def test_a_blank_source_has_a_blank_translation(toy_model):
+    """Of a document's segment with as many sentences: SENT is between them."""
+    model, random = toy_model(vocabulary=80), np.random.default_rng(1)
+    sources = [random.integers(5, 80, 4) for _ in range(3)]
+    mixed = [[], sources[0], [SENT, SENT], sources[1], np.array([], np.uint16), sources[2]]
+    found = [h.tokens.tolist() for h in translate(model, mixed, TranslationConfig(beam=3))]
+    assert [found[i] for i in (0, 2, 4)] == [[], [SENT, SENT], []]
+    alone = translate(model, sources, TranslationConfig(beam=3))
+    assert [found[i] for i in (1, 3, 5)] == [h.tokens.tolist() for h in alone]
+    assert [h.tokens.tolist() for h in translate(model, [[], []], TranslationConfig())] == [[], []]
 
 
 def test_no_sources_no_translations(toy_model):

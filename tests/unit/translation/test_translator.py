@@ -38,6 +38,24 @@ def test_blank_lines_stay_blank_and_in_their_place(experiment):
     assert translator([]) == []
 
 
+@pytest.mark.parametrize(
+    "blank", ["", " ", "\t", "\u00a0", "\u3000", "\u200b", "\ufeff", "\u2028", "\x85", "\x1c", "\r"]
+)
+def test_a_line_in_which_nothing_is_seen_is_blank(experiment, blank):
+    translator = Translator(experiment.run("toy", None), experiment.corpora)
+    assert translator([blank]) == [""]
+    assert translator.segments([[blank, blank], ["Der Hund."]])[0] == []
+
+
+@pytest.mark.parametrize(
+    "odd", ["Der\u2028Hund", "Der\x85Hund", "Der\rHund", "Der\x0cHund", "\ufeffDer Hund", "Der \u200bHund"]
+)
+def test_a_line_with_odd_characters_is_one_line(experiment, odd):
+    translator = Translator(experiment.run("toy", None), experiment.corpora)
+    (text,) = translator([odd])
+    assert text and len(text.splitlines()) == 1
+
+
 def test_a_diverged_run_cannot_translate(experiment):
     with pytest.raises(SettingsError, match="diverged"):
         Translator(experiment.run("toy", None, status="diverged"), experiment.corpora)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from reluformer.corpus.pairs import Pair, split_of
 _FILE = re.compile(r"homeassistant/components/([^/]+)/translations/([^/]+)\.json")
 
 
-def read(config: CorpusConfig, src: str, tgt: str, files: dict[str, Path]) -> Iterator[Pair]:
+def read(config: CorpusConfig, src: str, tgt: str, files: dict[str, Path], left_out: Counter[str]) -> Iterator[Pair]:
     """The pairs of one wheel, integration by integration in alphabetical order. Raises `CorpusError`."""
     (path,) = files.values()
     try:
@@ -42,6 +43,9 @@ def read(config: CorpusConfig, src: str, tgt: str, files: dict[str, Path]) -> It
             for key, text in src_texts.items():
                 if key in tgt_texts:
                     yield Pair(split, document, text, tgt_texts[key])
+            alone = len(src_texts.keys() ^ tgt_texts.keys())
+            if alone:
+                left_out["texts without a translation"] += alone
 
 
 def _texts(wheel: zipfile.ZipFile, path: Path, document: str, language: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,14 +23,14 @@ _OPEN = re.compile(r'<seg id="[0-9]*">\s*')
 _CLOSE = re.compile(r"\s*</seg>\s*")
 
 
-def read(config: CorpusConfig, src: str, tgt: str, files: dict[str, Path]) -> Iterator[Pair]:
+def read(config: CorpusConfig, src: str, tgt: str, files: dict[str, Path], left_out: Counter[str]) -> Iterator[Pair]:
     """Training pairs in file order, then the five test sets; valid is cut from train by `config.valid_every`."""
     (archive,) = files.values()
     with tempfile.TemporaryDirectory(prefix="iwslt14-") as temporary:
         extract(archive, Path(temporary))
         folder = Path(temporary) / "de-en"
         name = "train.tags.de-en"
-        train = _Text(archive, folder / f"{name}.{src}"), _Text(archive, folder / f"{name}.{tgt}")
+        train = [_Text(archive, folder / f"{name}.{side}", left_out) for side in (src, tgt)]
         for _, one, other in aligned(iter(train[0]), iter(train[1]), train[0].name, train[1].name):
             if _marked(one) != _marked(other):
                 raise CorpusError(
@@ -39,7 +40,7 @@ def read(config: CorpusConfig, src: str, tgt: str, files: dict[str, Path]) -> It
             yield Pair("train", "", _STRIPPED.sub("", one), _STRIPPED.sub("", other))
         for test in TEST_SETS:
             name = f"IWSLT14.{test}.de-en"
-            sides = _Text(archive, folder / f"{name}.{src}.xml"), _Text(archive, folder / f"{name}.{tgt}.xml")
+            sides = [_Text(archive, folder / f"{name}.{side}.xml", left_out) for side in (src, tgt)]
             for _, one, other in aligned(iter(sides[0]), iter(sides[1]), sides[0].name, sides[1].name):
                 yield Pair("test", "", one, other)
 
@@ -53,7 +54,8 @@ def _marked(line: str) -> str | None:
 class _Text:
     """The lines of one file that hold text: `<seg>` lines of an .xml file, otherwise lines without a dropped mark."""
 
-    def __init__(self, archive: Path, path: Path) -> None:
+    def __init__(self, archive: Path, path: Path, left_out: Counter[str]) -> None:
+        self._left_out = left_out
         self._path = path
         self.name = f"{archive}: de-en/{path.name}"
         self.number = 0  # of the line given out last, in the file
@@ -68,8 +70,12 @@ class _Text:
                 if segments:
                     if "<seg id" in line:
                         yield self._segment(line)
+                    else:
+                        self._left_out["lines that are no segment, of both sides"] += 1
                 elif not _DROPPED.search(line):
                     yield line
+                else:
+                    self._left_out["lines of tags, of both sides"] += 1
 
     def _segment(self, line: str) -> str:
         text, opened = _OPEN.subn("", line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,15 +12,15 @@ from reluformer.corpus.pairs import SPLITS, Pair, Split, split_of
 from reluformer.corpus.readers.textfile import aligned, read_lines
 
 
-def read(config: CorpusConfig, src: str, tgt: str, files: dict[str, Path]) -> Iterator[Pair]:
+def read(config: CorpusConfig, src: str, tgt: str, files: dict[str, Path], left_out: Counter[str]) -> Iterator[Pair]:
     """The pairs of each split's files; without files of their own, valid and test are shares of train."""
     for split in SPLITS:
         if split in config.files:
             sides = config.files[split]
-            yield from _read_split(config, split, files[sides.src], files[sides.tgt])
+            yield from _read_split(config, split, files[sides.src], files[sides.tgt], left_out)
 
 
-def _read_split(config: CorpusConfig, split: Split, src: Path, tgt: Path) -> Iterator[Pair]:
+def _read_split(config: CorpusConfig, split: Split, src: Path, tgt: Path, left_out: Counter[str]) -> Iterator[Pair]:
     document, count = "", 0
     mark = config.document_mark
     for number, one, other in aligned(read_lines(src), read_lines(tgt), str(src), str(tgt)):
@@ -27,6 +28,7 @@ def _read_split(config: CorpusConfig, split: Split, src: Path, tgt: Path) -> Ite
             marks = one.strip() == mark, other.strip() == mark
             if all(marks):
                 count += 1
+                left_out["document marks"] += 1
                 document = f"{split}-{count}"
                 continue
             if any(marks):

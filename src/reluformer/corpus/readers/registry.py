@@ -14,19 +14,24 @@ from reluformer.corpus.readers import homeassistant, iwslt14, lines
 READERS = {"homeassistant": homeassistant.read, "iwslt14": iwslt14.read, "lines": lines.read}
 
 
-def read(config: CorpusConfig, src: str, tgt: str, archives: list[Path]) -> Iterator[Pair]:
+def read(
+    config: CorpusConfig, src: str, tgt: str, archives: list[Path], left_out: Counter[str] | None = None
+) -> Iterator[Pair]:
     """Every pair of a corpus in its own order, limits applied. `archives` are in the order of `config.archives`.
+
+    left_out: counts what is not a pair, by what it is.
 
     Raises `CorpusError` at the first place where the files are not what they should be.
     """
     files = {archive.name: path for archive, path in zip(config.archives, archives, strict=True)}
-    pairs: Iterator[Pair] = READERS[config.reader](config, src, tgt, files)
+    left_out = Counter() if left_out is None else left_out
+    pairs: Iterator[Pair] = READERS[config.reader](config, src, tgt, files, left_out)
     if config.joined is not None:
         pairs = _join(pairs, config.joined, config.held_out)
     if config.limit_documents is not None:
-        pairs = _limit_documents(pairs, config.limit_documents)
+        pairs = _limit_documents(pairs, config.limit_documents, left_out)
     if config.limit is not None:
-        pairs = _limit_training(pairs, config.limit)
+        pairs = _limit_training(pairs, config.limit, left_out)
     return pairs
 
 
@@ -40,19 +45,23 @@ def _join(pairs: Iterator[Pair], size: int, held_out: HeldOutConfig) -> Iterator
         yield pair._replace(split=split, document=document)
 
 
-def _limit_documents(pairs: Iterator[Pair], limit: int) -> Iterator[Pair]:
+def _limit_documents(pairs: Iterator[Pair], limit: int, left_out: Counter[str]) -> Iterator[Pair]:
     """The first `limit` documents of each split."""
     seen: dict[str, int] = {}
     for (split, _), group in itertools.groupby(pairs, key=lambda pair: (pair.split, pair.document)):
         seen[split] = seen.get(split, 0) + 1
         if seen[split] <= limit:
             yield from group
+        else:
+            left_out["pairs of documents beyond limit_documents"] += sum(1 for _ in group)
 
 
-def _limit_training(pairs: Iterator[Pair], limit: int) -> Iterator[Pair]:
+def _limit_training(pairs: Iterator[Pair], limit: int, left_out: Counter[str]) -> Iterator[Pair]:
     """The first `limit` training pairs, and every other pair."""
     count = 0
     for pair in pairs:
         count += pair.split == "train"
         if pair.split != "train" or count <= limit:
             yield pair
+        else:
+            left_out["training pairs beyond limit"] += 1

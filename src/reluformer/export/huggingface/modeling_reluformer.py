@@ -44,10 +44,14 @@ class SourceEncoder:
 
 
 class AllowedTokens(LogitsProcessor):
-    """No padding, no start, no empty translation, and an end where a sentence is at its length limit."""
+    """No padding, no start, an end where a sentence is at its length limit; an empty translation of blank sources.
 
-    def __init__(self, limits: Tensor, config: ReLUFormerConfig) -> None:
+    limits, blank: [B], of each source.
+    """
+
+    def __init__(self, limits: Tensor, blank: Tensor, config: ReLUFormerConfig) -> None:
         self.limits = limits
+        self.blank = blank
         self.config = config
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -56,9 +60,10 @@ class AllowedTokens(LogitsProcessor):
         scores = scores.clone()
         end = scores[:, self.config.eos_token_id].clone()
         scores[:, [self.config.pad_token_id, self.config.bos_token_id]] = -torch.inf
-        limits = self.limits.repeat_interleave(len(scores) // len(self.limits))
-        scores[produced >= limits] = -torch.inf
-        scores[:, self.config.eos_token_id] = end if produced else -torch.inf
+        beams = len(scores) // len(self.limits)
+        blank = self.blank.repeat_interleave(beams)
+        scores[(produced >= self.limits.repeat_interleave(beams)) | blank] = -torch.inf
+        scores[:, self.config.eos_token_id] = end if produced else end.masked_fill(~blank, -torch.inf)
         return scores
 
 
@@ -122,8 +127,9 @@ class ReLUFormerForTranslation(PreTrainedModel, GenerationMixin):
         source = kwargs.pop("input_ids", inputs)
         if attention_mask is None:
             attention_mask = (source != self.config.pad_token_id).long()
-        limits = length_limits(attention_mask.sum(1) - 1, SimpleNamespace(**self.config.run["translation"]))
-        processors = LogitsProcessorList([*(logits_processor or []), AllowedTokens(limits, self.config)])
+        lengths = attention_mask.sum(1) - 1  # a source ends with EOS
+        limits = length_limits(lengths, SimpleNamespace(**self.config.run["translation"]))
+        processors = LogitsProcessorList([*(logits_processor or []), AllowedTokens(limits, lengths < 1, self.config)])
         if "max_length" not in kwargs:
             kwargs.setdefault("max_new_tokens", int(limits.max()) + 1)
         return super().generate(

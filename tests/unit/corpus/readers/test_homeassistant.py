@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def test_pairs_by_key_in_file_order(tmp_path: Path) -> None:
             "mqtt": {"en": {"a": "no German"}},
         },
     )
-    found = list(read(CONFIG, "de", "en", files))
+    found = list(read(CONFIG, "de", "en", files, Counter()))
     assert [(pair.document, pair.src, pair.tgt) for pair in found] == [
         ("hue", "Zweite Zeile", "Second line"),
         ("hue", "Erste", "First"),
@@ -51,26 +52,26 @@ def test_pairs_by_key_in_file_order(tmp_path: Path) -> None:
 
 def test_a_document_is_in_one_split(tmp_path: Path) -> None:
     texts = {f"i{n}": {"de": {"a": "x", "b": "y"}, "en": {"a": "x", "b": "y"}} for n in range(100)}
-    found = list(read(CONFIG, "de", "en", wheel(tmp_path, texts)))
+    found = list(read(CONFIG, "de", "en", wheel(tmp_path, texts), Counter()))
     assert len({(pair.document, pair.split) for pair in found}) == 100
     assert {pair.split for pair in found} == {"train", "valid", "test"}
-    backwards = list(read(CONFIG, "en", "de", wheel(tmp_path, texts)))
+    backwards = list(read(CONFIG, "en", "de", wheel(tmp_path, texts), Counter()))
     assert [pair.split for pair in backwards] == [pair.split for pair in found]
 
 
 def test_not_a_wheel(tmp_path: Path) -> None:
     (tmp_path / "w").write_text("text")
     with pytest.raises(CorpusError, match=r"w: text, where a wheel \(a zip archive\) is expected"):
-        list(read(CONFIG, "de", "en", {"w": tmp_path / "w"}))
+        list(read(CONFIG, "de", "en", {"w": tmp_path / "w"}, Counter()))
 
 
 def test_no_such_language(tmp_path: Path) -> None:
     files = wheel(tmp_path, {"hue": {"de": {"a": "x"}, "en": {"a": "x"}}})
     with pytest.raises(CorpusError, match="no integration has translations in both 'de' and 'xx'"):
-        list(read(CONFIG, "de", "xx", files))
+        list(read(CONFIG, "de", "xx", files, Counter()))
 
 
 def test_broken_json(tmp_path: Path) -> None:
     files = wheel(tmp_path, {"hue": {"de": "{", "en": {"a": "x"}}})
     with pytest.raises(CorpusError, match=r"w: homeassistant/components/hue/translations/de\.json: "):
-        list(read(CONFIG, "de", "en", files))
+        list(read(CONFIG, "de", "en", files, Counter()))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def archive(folder: Path, changes: dict[str, str | None] | None = None) -> dict[
 
 
 def test_training_text(tmp_path: Path) -> None:
-    found = [pair for pair in read(CONFIG, "de", "en", archive(tmp_path)) if pair.split == "train"]
+    found = [pair for pair in read(CONFIG, "de", "en", archive(tmp_path), Counter()) if pair.split == "train"]
     assert found[:4] == [
         Pair("train", "", "Title de", "Title en"),
         Pair("train", "", "TED Talk: de", "TED Talk: en"),
@@ -67,7 +68,7 @@ def test_training_text(tmp_path: Path) -> None:
 
 
 def test_test_text_in_the_order_of_fairseq(tmp_path: Path) -> None:
-    found = [pair for pair in read(CONFIG, "de", "en", archive(tmp_path)) if pair.split == "test"]
+    found = [pair for pair in read(CONFIG, "de", "en", archive(tmp_path), Counter()) if pair.split == "test"]
     assert [pair.src for pair in found[::2]] == [
         f"It’s {name} de &amp; more."
         for name in ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012")
@@ -100,4 +101,4 @@ def test_test_text_in_the_order_of_fairseq(tmp_path: Path) -> None:
 )
 def test_broken_archives_name_file_and_line(tmp_path: Path, changes: dict[str, str | None], message: str) -> None:
     with pytest.raises(CorpusError, match=message):
-        list(read(CONFIG, "de", "en", archive(tmp_path, changes)))
+        list(read(CONFIG, "de", "en", archive(tmp_path, changes), Counter()))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def pairs(folder: Path, src: str, tgt: str, **settings: Any) -> list[Pair]:
         "held_out": {"valid": 1e-9, "test": 1e-9},
     }
     config = CorpusConfig.model_validate(base | settings)
-    return list(read(config, "de", "en", {name: folder / name for name in ("a.src", "a.tgt")}))
+    return list(read(config, "de", "en", {name: folder / name for name in ("a.src", "a.tgt")}, Counter()))
 
 
 def test_plain(tmp_path: Path) -> None:
@@ -89,5 +90,5 @@ def test_own_splits_and_gzip(tmp_path: Path) -> None:
             "files": {s: {"src": f"{s}.src.gz", "tgt": f"{s}.tgt.gz"} for s in ("train", "valid", "test")},
         }
     )
-    found = list(read(config, "de", "en", {name: tmp_path / name for name in names}))
+    found = list(read(config, "de", "en", {name: tmp_path / name for name in names}, Counter()))
     assert found == [Pair(s, "", f"{s}.src.gz", f"{s}.tgt.gz") for s in ("train", "valid", "test")]  # type: ignore[arg-type]

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
+
+import pytest
 
 from reluformer.corpus.config import CorpusConfig, HeldOutConfig
 from reluformer.corpus.readers.registry import READERS, read
@@ -48,3 +51,27 @@ def test_consecutive_pairs_are_joined_and_whole_documents_held_out(write_corpus:
     assert all(len(set(splits)) == 1 for splits in documents.values())
     assert {splits[0] for splits in documents.values()} == {"train", "valid"}
     assert [pair.src for pair in pairs] == [pair.src for pair in read(config, "de", "en", archives)][:60]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, {}),
+        ({"limit": 3}, {"training pairs beyond limit": 2}),
+        ({"document_mark": "<d>", "documents": True}, {"document marks": 2}),
+        (
+            {"document_mark": "<d>", "documents": True, "limit_documents": 1},
+            {"document marks": 2, "pairs of documents beyond limit_documents": 2},
+        ),
+    ],
+)
+def test_what_is_left_out_is_counted(tmp_path: Path, changes: dict[str, Any], expected: dict[str, int]) -> None:
+    text = "<d>\na\n\nb\n<d>\nc\nd\n" if "document_mark" in changes else "a\n\nb\nc\nd\n"
+    for name in ("x", "y"):
+        (tmp_path / name).write_text(text)
+    corpus = {"reader": "lines", "archives": [{"name": "x"}, {"name": "y"}], "held_out": {"valid": 1e-9, "test": 1e-9}}
+    config = CorpusConfig.model_validate({**corpus, "files": {"train": {"src": "x", "tgt": "y"}}, **changes})
+    left_out: Counter[str] = Counter()
+    pairs = list(read(config, "de", "en", [tmp_path / "x", tmp_path / "y"], left_out))
+    assert left_out == expected
+    assert len(pairs) == 5 - sum(n for what, n in expected.items() if what != "document marks")

@@ -37,6 +37,7 @@ told = {
     "translations": [
         text for i in range(0, 100, 16) for text in translate(tokenizer, model, lines[i : min(i + 16, 100)])
     ],
+    "blank": translate(tokenizer, model, [lines[0], "", "  ", lines[1]]),
     "greedy": translate(tokenizer, model, lines[:20], num_beams=1),
     "again": translate(*load("again"), lines[:20]),
     "odd_ids": tokenizer(odd).input_ids,

@@ -21,6 +21,11 @@ def test_a_hundred_sentences_with_beam_5_are_the_same(trained, elsewhere, transl
     assert elsewhere["translations"] == expected
 
 
+def test_blank_lines_stay_blank_and_in_their_place(elsewhere):
+    first, second = elsewhere["translations"][:2]
+    assert elsewhere["blank"] == [first, "", "", second]
+
+
 def test_the_other_environment_has_nothing_of_this_package(elsewhere):
     assert {"torch", "transformers", "sentencepiece", "sacremoses"} <= set(elsewhere["packages"])
     assert not {"reluformer", "deepspeed", "entmax"} & set(elsewhere["packages"])
