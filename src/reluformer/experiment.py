@@ -20,7 +20,7 @@ from tabulate import tabulate
 from reluformer.changes import RECIPE_PARTS, apply_changes, canonical_changes, join_system, split_system
 from reluformer.config import DatasetConfig, ExperimentConfig, SystemConfig, dataset_file
 from reluformer.memory.config import MemoryConfig
-from reluformer.paper.config import StudyConfig
+from reluformer.paper.config import SENTENCE, StudyConfig
 from reluformer.run import Run, RunConfig, split_dataset
 from reluformer.settings import (
     SettingsError,
@@ -352,7 +352,7 @@ class Experiment:
         if segments is not None:
             for key, valid in (("lengths", segments.lengths), ("packing", segments.packing)):
                 for value in getattr(study, key):
-                    if value not in valid:
+                    if value not in (*valid, SENTENCE):
                         raise SettingsError(f"{where}: {key}: {value!r}: the dataset has {list(valid)}")
 
     def dataset_name(self, study: StudyConfig) -> str:
@@ -368,12 +368,17 @@ class Experiment:
         views = [dataset]
         if segments is not None and (study.packing or study.lengths):
             packings, lengths = study.packing or segments.packing[:1], study.lengths or segments.lengths
-            views = [f"{dataset}@{packing}-{length}" for packing in packings for length in lengths]
+            names = {length: f"@{{}}-{length}" if length != SENTENCE else "" for length in lengths}
+            views = [dataset + names[length].format(packing) for packing in packings for length in lengths]
         recipe = {"recipe": study.recipe} if study.recipe in self.datasets[dataset].recipes else {}
         points: dict[Run, Point] = {}
         for view, entry, values in itertools.product(views, study.systems, itertools.product(*study.vary.values())):
             base, changes = split_system(entry)
             changes = {**changes, **recipe, **dict(zip(study.vary, values, strict=True))}
+            if view == dataset and SENTENCE in study.lengths:  # once for all packings and recipes
+                changes.pop("recipe", None)
+                pairs = zip(study.vary, values, strict=True)
+                values = tuple(None if key == "recipe" else value for key, value in pairs)
             try:
                 system = self.canonical(view, join_system(base, changes))
             except SettingsError as error:

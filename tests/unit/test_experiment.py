@@ -258,6 +258,18 @@ def test_a_run_to_start_from_is_checked_before_anything_runs(folder, edit, value
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_single_sentences_beside_segments_are_trained_plainly_and_once(folder, edit):
+    starting(folder, edit)
+    edit(folder / "studies.yaml", "length", "lengths", value=["sentence", 64])
+    edit(folder / "studies.yaml", "length", "packing", value=["within", "across"])
+    points = Experiment(CONFIG, folder).study_points("length")
+    found = [(run.dataset, point.values) for run, point in points.items() if run.seed == 1]
+    recipes = [("scratch",), ("from-sentences",)]
+    views = [(f"papers@{packing}-64", values) for packing in ("within", "across") for values in recipes]
+    assert found == [("papers", (None,)), *views]
+    assert {run.system for run in points if run.dataset == "papers"} == {"reluformer"}
+
+
 def test_a_stage_counts_what_its_runs_start_from(folder, edit):
     starting(folder, edit)
     experiment = Experiment({**CONFIG, "stages": {"first": ["ffn"], "second": ["length"]}}, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -51,8 +52,17 @@ def test_a_runs_folder_says_what_it_was(smoke):
     assert summary["versions"]["torch"] and summary["data"]
     scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
     assert "version:" in scores["metrics"]["bleu"]["signature"]
-    two = smoke.folder / "results" / "runs" / "letters@within-32" / "reluformer" / "seed1" / "summary.json"
-    assert json.loads(two.read_text(encoding="utf-8"))["processes"] == 2
+
+
+def test_a_run_of_segments_starts_from_that_of_the_sentences(smoke):
+    runs = smoke.folder / "results" / "runs"
+    segments = runs / "letters@within-32" / "reluformer+recipe=from-sentences" / "seed1"
+    summary = json.loads((segments / "summary.json").read_text(encoding="utf-8"))
+    assert summary["processes"] == 2
+    weights = (runs / "letters" / "reluformer" / "seed1" / "model.safetensors").read_bytes()
+    assert summary["data"]["runs/letters/reluformer/seed1/model.safetensors"] == hashlib.sha256(weights).hexdigest()
+    table = (smoke.folder / "results" / "paper" / "tables" / "document-length.csv").read_text(encoding="utf-8")
+    assert "sentence,transformer" in table and "within,32,transformer" in table
 
 
 def test_watching_a_done_workflow_sees_all_of_it_done(smoke, monkeypatch):

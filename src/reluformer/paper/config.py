@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,6 +11,8 @@ from reluformer.measuring.config import MeasuringConfig
 from reluformer.paper.metrics import metric
 from reluformer.settings import Seed, SettingsError, Strict
 
+SENTENCE: Final = "sentence"
+"""The length of what a document dataset without a view holds, among a study's lengths."""
 FigureKind = Literal[
     "lines",
     "heat-map",
@@ -87,7 +89,11 @@ class StudyConfig(Strict):
     packing: Distinct[Literal["within", "across"]] = Field(
         default=[], description="document datasets: packings to use; with neither packing nor lengths, single sentences"
     )
-    lengths: Distinct[int] = Field(default=[], description="document datasets: segment lengths L to use")
+    lengths: Distinct[int | Literal["sentence"]] = Field(
+        default=[],
+        description="document datasets: segment lengths L to use; `sentence` adds the models of single sentences, "
+        "once for all packings and without the study's recipes",
+    )
     recipe: str | None = Field(None, description="a named recipe of the dataset; one without it trains plainly")
     seeds: Distinct[Seed] | None = Field(None, description="none: config.yaml's seeds")
     baseline: dict[str, Any] | None = Field(

@@ -139,4 +139,4 @@ def shown(
     title = (
         f"Differences from {baseline_title(experiment, experiment.studies[study])}, p-values after Holm's correction"
     )
-    return {title: pd.DataFrame(rows)}
+    return {title: pd.DataFrame(rows).fillna("–")}

@@ -11,7 +11,7 @@ import pandas as pd
 
 from reluformer.changes import split_system
 from reluformer.experiment import Experiment
-from reluformer.paper.config import StudyConfig
+from reluformer.paper.config import SENTENCE, StudyConfig
 from reluformer.paper.metrics import MEASURED, MISSING, SUMMARY, Metric
 from reluformer.paper.outputs import segment_length
 from reluformer.run import Run, split_dataset
@@ -56,9 +56,10 @@ def system_title(experiment: Experiment, system: str, study: StudyConfig | None 
 def records(experiment: Experiment, study: str, metrics: Sequence[Metric], results: Path) -> pd.DataFrame:
     """The runs of a study, in its order.
 
-    Columns: `run` (DATASET/SYSTEM/seedN), `dataset`, `packing`, `length` (None for sentences), `system`, `title`, each
-    varied key, `seed`, `status` (`not run`, `diverged`, or as its summary says), `diverged_at` (update or None), and
-    for every metric its value (NaN where there is none) and, under `missing:NAME`, why there is none.
+    Columns: `run` (DATASET/SYSTEM/seedN), `dataset`, `packing`, `length` (None for sentences; `sentence` where a study
+    of segments has them, too), `system`, `title`, each varied key, `seed`, `status` (`not run`, `diverged`, or as its
+    summary says), `diverged_at` (update or None), and for every metric its value (NaN where there is none) and, under
+    `missing:NAME`, why there is none.
     """
     if experiment.studies[study].measured:
         from reluformer.paper.measured import measured_records
@@ -83,7 +84,7 @@ def _record(experiment: Experiment, study: str, run: Run, metrics: Iterable[Metr
         "run": run.path,
         "dataset": split_dataset(run.dataset)[0],
         "packing": view.rpartition("-")[0] if view else None,
-        "length": segment_length(run.dataset),
+        "length": segment_length(run.dataset) or (SENTENCE if SENTENCE in config.lengths else None),
         "system": system,
         "title": system_title(experiment, system, config),
         **dict(zip(config.vary, values, strict=True)),

@@ -109,7 +109,7 @@ def shown_table(
     view = table.assign(system=table["title"])
     texts = {f"{metric.name}_{form}": metric.title for metric in metrics}
     if study.across is None:
-        return view[[*_telling(view, keys), *texts]].rename(columns={**KEY_TITLES, **texts})
+        return view[[*_telling(view, keys), *texts]].rename(columns={**KEY_TITLES, **texts}).fillna("–")
     rest = [key for key in _telling(view, keys) if key != study.across] or ["dataset"]
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for _, line in view.iterrows():

@@ -50,7 +50,10 @@ class Made:
         documents = segment_length(run.dataset)
         put(folder, "summary.json", summary(diverged, run))
         put(folder, "translation.json", {"status": status(diverged), "tokens_per_second": None if diverged else 900.0})
-        put(folder, "scores.json", scores(diverged, value, documents))
+        content = scores(diverged, value, documents)
+        if run.dataset == "some-documents" and not diverged:  # its single sentences
+            content["metrics"]["d_bleu"] = {"score": value + 1, "signature": "made up"}
+        put(folder, "scores.json", content)
         put(folder, "analysis.json", analysis(diverged, run, seen))
         write_log(folder / "log.jsonl", diverged, seen)
         write_maps(folder / "attention.npz", diverged, documents, seen)
@@ -237,7 +240,11 @@ def make(tmp_path: Path) -> Callable[..., Made]:
             path = folder / "datasets" / f"some-{role}.yaml"
             path.write_text(yaml.safe_dump(dataset(title, what)), encoding="utf-8")
         changes = {
-            "document-length": {"lengths": [64, 128], "packing": ["within"]},
+            "document-length": {
+                "lengths": [64, 128],
+                "packing": ["within"],
+                "vary": {"recipe": ["from-sentences"]},
+            },
             "distance": {"lengths": [128], "packing": ["within"]},
             "memory-size": {"vary": {"slots": [32, 128, 512]}},
         }

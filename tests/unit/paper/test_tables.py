@@ -107,6 +107,15 @@ def test_documents_are_told_apart_by_length(make):
     assert list(shown["s-BLEU"].unique()) == ["–"]
 
 
+def test_single_sentences_are_a_row_beside_the_segments(make):
+    made = make(studies={"document-length": {"lengths": ["sentence", 64], "packing": ["within"]}})
+    made.fill("document-length")
+    shown = shown_table(*table_of(made, "document-length"))
+    assert list(shown.columns)[:4] == ["packing", "L", "system", "recipe"]
+    assert shown.iloc[0, :2].tolist() == ["–", "sentence"] and len(shown) == 6 + 6 * 2
+    assert list(shown["recipe"])[:6] == ["–"] * 6 and set(shown["recipe"][6:]) == {"from-sentences", "scratch"}
+
+
 def test_cells_carry_the_marks_of_what_is_significant(make):
     made = make(seeds=[1, 2])
     for run in made.experiment.study_runs("ffn-activation"):

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from reluformer.evaluation.bleu import LEAST
+from reluformer.paper.config import SENTENCE
 from reluformer.paper.metrics import SCORES
 from reluformer.paper.plots.plot import Plot
 from reluformer.paper.plots.style import Drawing, empty, grid
@@ -37,6 +38,8 @@ def draw(plot: Plot) -> Drawing:
     for axes, ((_, packing, length), part) in zip(panels, views, strict=True):
         if isinstance(packing, str):
             axes.set_title(f"L = {length:.0f}, {packing} documents")
+        elif length == SENTENCE:
+            axes.set_title("Single sentences")
         handles |= draw_view(axes, plot, part, scores, measure)
     return Drawing(figure, [*notes(plot, frame), SIZES, WHISKERS], handles)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
+from reluformer.paper.config import SENTENCE
 from reluformer.paper.metrics import Metric, metric
 from reluformer.paper.plots.plot import Plot
 from reluformer.paper.plots.style import Drawing, empty, grid, measure, name_panel
@@ -23,7 +24,9 @@ def draw(plot: Plot) -> Drawing:
     assert key is not None  # FigureConfig sees to it
     frame = plot.frame(plot.config.y)
     values = list(dict.fromkeys(frame[key]))
-    packings = list(frame.groupby("packing", sort=False, dropna=False))
+    sentences = frame["length"] == SENTENCE  # of no packing and no recipe: beside every series of their system
+    packings = list(frame[~sentences].groupby("packing", sort=False, dropna=False))
+    looks = plot.looks(frame[~sentences])
     shown = [(packing, part, metric(name)) for packing, part in packings for name in plot.config.y]
     figure, panels = grid(len(shown), columns=len(plot.config.y) if len(packings) > 1 else 3)
     handles: dict[str, Any] = {}
@@ -37,8 +40,10 @@ def draw(plot: Plot) -> Drawing:
         measure(axes.yaxis, one)
         places = place(axes, values)
         axes.set_xlabel(AXIS_TITLES.get(key, key))
-        for series, look in plot.looks(frame).items():
-            if line := draw_series(axes, part[part["series"] == series], key, one, places, look):
+        for series, look in looks.items():
+            mine = part[part["series"] == series]
+            mine = pd.concat([frame[sentences & frame["system"].isin(mine["system"])], mine])
+            if line := draw_series(axes, mine, key, one, places, look):
                 handles[series] = line
     return Drawing(figure, plot.notes(frame), handles)
 

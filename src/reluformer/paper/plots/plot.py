@@ -91,7 +91,7 @@ class Plot:
         return [key for key in keys if key not in apart and frame[key].nunique(dropna=False) > 1]
 
     def _label(self, row: dict[Any, Any], keys: list[str]) -> str:
-        return ", ".join([row["title"], *(_value(key, row[key]) for key in keys)])
+        return ", ".join([row["title"], *(_value(key, row[key]) for key in keys if not pd.isna(row[key]))])
 
 
 def _value(key: str, value: Any) -> str:

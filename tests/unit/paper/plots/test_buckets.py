@@ -32,10 +32,18 @@ def test_a_panel_for_each_length_of_documents(make, plot_of):
     made = make()
     for run in made.experiment.study_runs("document-length"):
         if run.dataset.endswith("-64"):
-            made.write(run, diverged=run.system == "attention-sparsemax")
+            made.write(run, diverged=run.system.startswith("attention-sparsemax"))
     drawing = buckets.draw(plot_of(made, "document-length", "length"))
     panels = [axes for axes in drawing.figure.axes if axes.get_title()]
     assert [axes.get_title() for axes in panels] == ["L = 64, within documents", "L = 128, within documents"]
     assert panels[0].get_xlabel() == "source length (subword tokens)"
     assert panels[1].texts[0].get_text() == "no run is scored"
     assert len(drawing.handles) == 5
+
+
+def test_single_sentences_beside_documents_have_a_panel_of_their_own(make, plot_of):
+    made = make(studies={"document-length": {"lengths": ["sentence", 64], "packing": ["within"]}})
+    made.fill("document-length")
+    drawing = buckets.draw(plot_of(made, "document-length", "length"))
+    assert [axes.get_title() for axes in drawing.figure.axes][:2] == ["Single sentences", "L = 64, within documents"]
+    assert drawing.figure.axes[0].get_xlabel() == "source length (words)"

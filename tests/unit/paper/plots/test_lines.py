@@ -52,9 +52,24 @@ def test_many_values_are_turned():
 
 
 def test_each_packing_has_panels_of_its_own(make, plot_of):
-    made = make(studies={"document-length": {"lengths": [64, 128], "packing": ["within", "across"]}})
+    studies = {"document-length": {"lengths": [64, 128], "packing": ["within", "across"], "vary": {}}}
+    made = make(studies=studies)
     made.fill("document-length")
     drawing = lines.draw(plot_of(made, "document-length", "bleu"))
     titles = [axes.get_title() for axes in drawing.figure.axes]
     assert titles == [f"{name}, {how} documents" for how in ("within", "across") for name in ("d-BLEU", "s-BLEU")]
     assert len(drawing.handles) == 6 and list(drawing.figure.axes[2].lines[0].get_xdata()) == [64, 128]
+
+
+def test_single_sentences_stand_beside_every_series_of_their_system(make, plot_of):
+    lengths = {"lengths": ["sentence", 64, 128], "packing": ["within", "across"]}
+    made = make(studies={"document-length": {**lengths, "systems": ["transformer", "reluformer"]}})
+    for run in made.experiment.study_runs("document-length"):
+        made.write(run, score=30.0 if "@" not in run.dataset else 20.0)
+    drawing = lines.draw(plot_of(made, "document-length", "bleu"))
+    assert len(drawing.figure.axes) == 4 and len(drawing.handles) == 2 * 2  # systems, recipes
+    for axes in (drawing.figure.axes[0], drawing.figure.axes[2]):
+        assert [text.get_text() for text in axes.get_xticklabels()] == ["sentence", "64", "128"]
+        found = [(list(line.get_xdata()), line.get_ydata()[0]) for line in axes.lines if len(line.get_xdata())]
+        assert found.count(([1, 2], 21.0)) == 4
+        assert found.count(([0], 31.0)) == 4 * 3  # a mark with two caps
