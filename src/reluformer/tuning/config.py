@@ -14,7 +14,9 @@ class TuningConfig(Strict):
 
     seed: Seed = Field(1000, description="of every tuning run, and of no other run")
     recipe: str | None = Field(
-        None, description="a recipe of the dataset for the tuning runs (shorter; it must set validate_bleu)"
+        None,
+        description="a recipe of the dataset for the tuning runs, shorter and with validate_bleu; a dataset "
+        "without it is not tuned",
     )
     datasets: dict[str, str] = Field(
         description="role -> the role on which its systems are tuned; a role left out trains with the recipe as it is"

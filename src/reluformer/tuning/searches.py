@@ -64,7 +64,10 @@ class Tuning:
         """The dataset on which the systems of a run's dataset are tuned; None where they are not."""
         base = split_dataset(dataset)[0]
         roles = [role for role, name in self.roles.items() if name == base and role in self._roles]
-        return self.roles[self._roles[roles[0]]] if roles else None
+        source = self.roles[self._roles[roles[0]]] if roles else None
+        if source is None or self.config is None or self.config.recipe in (None, *self.datasets[source].recipes):
+            return source
+        return None  # a dataset without the tuning recipe trains with its own recipe as it is
 
     def owner(self, system: str) -> str:
         """The system whose choice a system (without changes) takes: itself, or the one that the grid names."""

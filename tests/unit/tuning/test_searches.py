@@ -119,3 +119,8 @@ def test_a_pin_of_an_unknown_system_is_refused(made):
     made.pairs = {"choices": {"reluforner": {"changes": {}, "source": "x"}}}
     with pytest.raises(SettingsError, match=r"choices.reluforner: unknown system; did you mean 'reluformer'"):
         made.experiment()
+
+
+def test_a_dataset_without_the_recipe_trains_as_it_is(made):
+    experiment = made.experiment(tuning={"recipe": "another"})
+    assert experiment.tuning.searches == [] and not any(experiment.tuning.search_for(run) for run in experiment.runs)
