@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from reluformer.corpus.config import CorpusConfig, SizesConfig
-from reluformer.evaluation.config import SignificanceConfig
+from reluformer.evaluation.config import SignificanceConfig, Tokenizer
 from reluformer.fields import Distinct, Language
 from reluformer.model.config import ATTENTIONS
 from reluformer.settings import Seed, Strict, merge
@@ -58,6 +58,7 @@ class DatasetConfig(Strict):
     tgt: Language = Field(description="language code of the target")
     corpus: CorpusConfig
     redistribute: bool = Field(False, description="whether the text's licence lets an archive of results pass it on")
+    tokenizer: Tokenizer | None = Field(None, description="sacreBLEU's; none: that of the target language")
     sizes: SizesConfig | None = Field(None, description="what to plan with until the corpus is prepared")
     model: dict[str, Any] = Field(default_factory=dict, description="keys of the model configuration")
     training: dict[str, Any] = Field(default_factory=dict, description="keys of the training configuration")

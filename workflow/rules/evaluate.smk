@@ -1,6 +1,10 @@
 # Scores of a run's translations.
 
 
+def tokenizer_option(dataset):
+    return f"--tokenizer={dataset.tokenizer}" if dataset.tokenizer else ""
+
+
 rule score:
     input:
         "results/runs/{dataset}/{system}/seed{seed}/hypotheses.jsonl",
@@ -10,5 +14,10 @@ rule score:
         "results/runs/{dataset}/{system}/seed{seed}/counts.npz",
     log:
         "logs/score/{dataset}/{system}/seed{seed}.log",
+    params:
+        tokenizer=lambda wildcards: tokenizer_option(EXPERIMENT.dataset(wildcards.dataset)),
     shell:
-        step("score results/runs/{wildcards.dataset:q}/{wildcards.system:q}/seed{wildcards.seed} > {log:q} 2>&1")
+        step(
+            "score results/runs/{wildcards.dataset:q}/{wildcards.system:q}/seed{wildcards.seed} {params.tokenizer}"
+            " > {log:q} 2>&1"
+        )

@@ -7,7 +7,7 @@ configuration files (`--config`, later ones laid over earlier ones).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -26,7 +26,7 @@ from reluformer.cli.options import (
 )
 from reluformer.corpus.config import ArchiveConfig
 from reluformer.run import Run, RunConfig
-from reluformer.settings import SettingsError, parse
+from reluformer.settings import SettingsError, nearest, parse
 
 
 @app.command(
@@ -199,11 +199,21 @@ def translate_run(run: RunFolder, corpora: Corpora = Path("results/corpora"), th
 
 
 @app.command(rich_help_panel=STEPS, epilog=examples("reluformer score results/runs/iwslt14/reluformer/seed1"))
-def score(run: RunFolder, corpora: Corpora = Path("results/corpora")) -> None:
+def score(
+    run: RunFolder,
+    corpora: Corpora = Path("results/corpora"),
+    tokenizer: Annotated[
+        str | None, typer.Option(help="sacreBLEU's tokeniser; by default that of the target language.")
+    ] = None,
+) -> None:
     """Score a run's translations: BLEU, tokenised BLEU, chrF, by length."""
+    from reluformer.cli.people import warn
+    from reluformer.evaluation.config import TOKENIZERS, Tokenizer
     from reluformer.evaluation.score import score_run
 
-    score_run(run, corpora)
+    if tokenizer is not None and tokenizer not in TOKENIZERS:
+        raise SettingsError(f"--tokenizer: {tokenizer!r}: unknown tokeniser{nearest(tokenizer, TOKENIZERS)}")
+    score_run(run, corpora, cast(Tokenizer | None, tokenizer), warn)
 
 
 @app.command(rich_help_panel=STEPS, epilog=examples("reluformer analyse results/runs/iwslt14/reluformer/seed1"))

@@ -16,6 +16,8 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from reluformer.evaluation import resampling
+from reluformer.evaluation.config import PLAIN, Tokenizer
+from reluformer.evaluation.tokenisers import SPLITTING
 
 Counts = NDArray[np.float64]
 """Segments × 10: hypothesis and reference length, matched n-grams (n = 1..4), hypothesis n-grams (n = 1..4)."""
@@ -26,14 +28,14 @@ LEAST = 100
 """Segments from which on a bootstrap interval holds the truth 93 to 97 % of the time; below, it is too narrow."""
 
 
-def written(lowercase: bool = False) -> BLEU:
-    """The BLEU of detokenised lines, by sacreBLEU's own tokeniser (13a)."""
-    return BLEU(lowercase=lowercase)
+def written(lowercase: bool = False, tokenizer: Tokenizer = PLAIN) -> BLEU:
+    """The BLEU of detokenised lines, by one of sacreBLEU's tokenisers."""
+    return BLEU(lowercase=lowercase, tokenize=tokenizer)
 
 
-def tokenized() -> BLEU:
-    """The BLEU of tokenised lines, lower-cased, as multi-bleu -lc."""
-    return BLEU(tokenize="none", lowercase=True, force=True)
+def tokenized(tokenizer: Tokenizer = PLAIN) -> BLEU:
+    """The BLEU of tokenised lines, lower-cased, as multi-bleu -lc; of a language without spaces by its tokeniser."""
+    return BLEU(tokenize=tokenizer if tokenizer in SPLITTING else "none", lowercase=True, force=True)
 
 
 def count(metric: BLEU, hypotheses: Sequence[str], references: Sequence[str]) -> Counts:
@@ -56,9 +58,11 @@ def half_width(counts: Counts, samples: int = SAMPLES) -> float | None:
     return resampling.half_width(counts, samples)
 
 
-def bleu(hypotheses: Sequence[str], references: Sequence[str], lowercase: bool = False) -> dict[str, Any] | None:
+def bleu(
+    hypotheses: Sequence[str], references: Sequence[str], lowercase: bool = False, tokenizer: Tokenizer = PLAIN
+) -> dict[str, Any] | None:
     """`{"score": 0..100, "ci", "signature"}` of detokenised lines; None of no lines. `ci` is `half_width`."""
-    return summarise(metric := written(lowercase), count(metric, hypotheses, references))
+    return summarise(metric := written(lowercase, tokenizer), count(metric, hypotheses, references))
 
 
 def tokenized_bleu(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Any] | None:
@@ -66,10 +70,15 @@ def tokenized_bleu(hypotheses: Sequence[str], references: Sequence[str]) -> dict
     return summarise(metric := tokenized(), count(metric, hypotheses, references))
 
 
-def summarise(metric: BLEU, counts: Counts) -> dict[str, Any] | None:
-    """`{"score", "ci", "signature"}` of segments that the metric counted; None of none."""
+def summarise(metric: BLEU, counts: Counts, tokenizer: str | None = None) -> dict[str, Any] | None:
+    """`{"score", "ci", "signature"}` of segments that the metric counted; None of none.
+
+    tokenizer: its part of the signature, where it need not be installed.
+    """
     if not len(counts):
         return None
+    if tokenizer is not None:
+        metric.tokenizer_signature = tokenizer
     metric.num_refs = 1  # else there is no signature
     return {"score": score_counts(counts), "ci": half_width(counts), "signature": str(metric.get_signature())}
 

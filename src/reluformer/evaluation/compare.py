@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from sacrebleu.metrics.chrf import CHRF
 
 from reluformer.evaluation.bleu import bleu, chrf
 from reluformer.evaluation.buckets import TOKENS, WORDS, split_by_length
+from reluformer.evaluation.config import PLAIN, Tokenizer
 from reluformer.evaluation.detokenise import detokenise_all
 from reluformer.evaluation.score import (
     SPLIT,
@@ -22,6 +24,7 @@ from reluformer.evaluation.score import (
     segment_texts,
     source_lengths,
 )
+from reluformer.evaluation.tokenisers import unit
 from reluformer.run import RunConfig, side_names
 from reluformer.settings import SettingsError
 
@@ -113,7 +116,7 @@ def compare_runs(run_a: Path, run_b: Path, corpora: Path) -> Comparison:
     if configs[0].dataset != configs[1].dataset:
         raise SettingsError(f"{configs[0].dataset} and {configs[1].dataset}: two datasets have no segments in common")
     config = configs[0]
-    references = read_references(corpora, config.dataset, config.src, config.tgt)
+    references = read_references(corpora, config.dataset, config.src, config.tgt, scored_with(run_a))
     found = [read_hypotheses(run, references, config.dataset) for run in (run_a, run_b)]
     raw = read_lines(
         corpora / config.dataset.partition("@")[0] / "raw" / f"{SPLIT}.{side_names(config.src, config.tgt)[0]}"
@@ -127,13 +130,13 @@ def compare_runs(run_a: Path, run_b: Path, corpora: Path) -> Comparison:
     sides = [_sides(lines, reference, references) for lines in texts]
     names = [f"{each.system}/seed{each.seed}" for each in configs]
     metrics = {
-        name: tuple(metric(lines, reference, references.lowercase) for lines in texts)
-        for name, metric in (("bleu", bleu), ("chrf", chrf))
+        "bleu": tuple(bleu(lines, reference, references.lowercase, references.tokenizer) for lines in texts),
+        "chrf": tuple(chrf(lines, reference, references.lowercase) for lines in texts),
     }
     return Comparison(
         names=(names[0], names[1]),
         dataset=config.dataset,
-        unit="words" if references.segments is None else "subword tokens",
+        unit=unit(references.source_tokenizer) if references.segments is None else "subword tokens",
         metrics=metrics,  # type: ignore[arg-type]
         segments=[
             Segment(number, *rest)
@@ -143,10 +146,18 @@ def compare_runs(run_a: Path, run_b: Path, corpora: Path) -> Comparison:
     )
 
 
+def scored_with(run_folder: Path) -> Tokenizer | None:
+    """The tokeniser by which a run was scored; None if it has not been."""
+    try:
+        return json.loads((run_folder / "scores.json").read_text(encoding="utf-8")).get("tokenizer", PLAIN)
+    except (OSError, ValueError):
+        return None
+
+
 def _sides(texts: list[str], reference: list[str], references: References) -> list[Side]:
     """Sentence BLEU counts the n-gram orders that a short sentence has (`effective_order`), as sacreBLEU advises."""
     scorers: list[Any] = [
-        BLEU(lowercase=references.lowercase, effective_order=True),
+        BLEU(lowercase=references.lowercase, effective_order=True, tokenize=references.tokenizer),
         CHRF(lowercase=references.lowercase),
     ]
     return [

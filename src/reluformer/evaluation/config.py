@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 from pydantic import Field
 
 from reluformer.settings import Strict
 
 COUNTS = "counts.npz"
 """What each metric counts in each segment (d-BLEU: document) of a translation: scores and paired tests rest on it."""
+
+
+Tokenizer = Literal["13a", "intl", "zh", "char", "ja-mecab", "ko-mecab", "none"]
+"""sacreBLEU's tokenisers that need no download."""
+TOKENIZERS: tuple[Tokenizer, ...] = get_args(Tokenizer)
+PLAIN: Tokenizer = "13a"
+"""sacreBLEU's tokeniser of languages with spaces between words."""
 
 
 class SignificanceConfig(Strict):

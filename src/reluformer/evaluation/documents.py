@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reluformer.evaluation.bleu import count, summarise, written
+from reluformer.evaluation.config import PLAIN, Tokenizer
 
 
 class Segment(NamedTuple):
@@ -50,7 +51,11 @@ def join_documents(segments: Sequence[Segment], lines: Sequence[str]) -> list[st
 
 
 def count_documents(
-    segments: Sequence[Segment], hypotheses: Sequence[Sequence[str]], references: Sequence[str], lowercase: bool = False
+    segments: Sequence[Segment],
+    hypotheses: Sequence[Sequence[str]],
+    references: Sequence[str],
+    lowercase: bool = False,
+    tokenizer: Tokenizer = PLAIN,
 ) -> dict[str, NDArray[Any]]:
     """What `summarise_documents` needs of detokenised sentences.
 
@@ -67,7 +72,7 @@ def count_documents(
         [sentence for i, agrees in enumerate(agreeing) if agrees for sentence in side[i]]
         for side in (hypotheses, expected)
     ]
-    metric = written(lowercase)
+    metric = written(lowercase, tokenizer)
     return {
         "d_bleu": count(metric, documents[0], documents[1]),
         "s_bleu": count(metric, sentences[0], sentences[1]),
@@ -75,7 +80,9 @@ def count_documents(
     }
 
 
-def summarise_documents(counts: Mapping[str, NDArray[Any]], lowercase: bool = False) -> dict[str, Any]:
+def summarise_documents(
+    counts: Mapping[str, NDArray[Any]], lowercase: bool = False, tokenizer: str | None = None
+) -> dict[str, Any]:
     """`{d_bleu, s_bleu, sentence_count_agreement}` from what `count_documents` counted.
 
     d-BLEU scores each document as one line, s-BLEU sentences; `sentence_count_agreement` is the share of segments whose
@@ -83,7 +90,7 @@ def summarise_documents(counts: Mapping[str, NDArray[Any]], lowercase: bool = Fa
     """
     metric, agreeing = written(lowercase), counts["agreeing"]
     return {
-        "d_bleu": summarise(metric, counts["d_bleu"]),
-        "s_bleu": summarise(metric, counts["s_bleu"]),
+        "d_bleu": summarise(metric, counts["d_bleu"], tokenizer),
+        "s_bleu": summarise(metric, counts["s_bleu"], tokenizer),
         "sentence_count_agreement": float(agreeing.mean()) if len(agreeing) else None,
     }

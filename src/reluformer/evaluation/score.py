@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from reluformer.evaluation.bleu import count, count_chrf, summarise, summarise_chrf, tokenized, written
 from reluformer.evaluation.buckets import TOKENS, WORDS, describe_lengths, score_buckets
-from reluformer.evaluation.config import COUNTS
+from reluformer.evaluation.config import COUNTS, PLAIN, Tokenizer
 from reluformer.evaluation.counts import read_counts, write_counts
 from reluformer.evaluation.detokenise import detokenise_all
 from reluformer.evaluation.documents import (
@@ -22,6 +22,7 @@ from reluformer.evaluation.documents import (
     sentence_segments,
     summarise_documents,
 )
+from reluformer.evaluation.tokenisers import SPLITTING, choose, count_words, plain, signature, unit
 from reluformer.files import write_json
 from reluformer.run import RunConfig, run_status, side_names, split_dataset
 from reluformer.settings import SettingsError
@@ -43,10 +44,18 @@ class References(NamedTuple):
     """The segments, or of a document corpus without a view its sentences; None: there are no documents."""
     lowercase: bool
     truecase: bool
+    tokenizer: Tokenizer = PLAIN
+    """sacreBLEU's, of the target language."""
+    source_tokenizer: Tokenizer = PLAIN
+    """What counts the words of sources."""
 
 
-def score_run(run_folder: Path, corpora: Path) -> None:
+def score_run(
+    run_folder: Path, corpora: Path, tokenizer: Tokenizer | None = None, warn: Callable[[str], None] = print
+) -> None:
     """Writes `scores.json` and `counts.npz` into a run's folder, from its hypotheses and the corpus's test split.
+
+    tokenizer: sacreBLEU's; None: that of the target language. warn: told of one that is not what it should be.
 
     A diverged run gets scores without content. Raises `SettingsError` where files are missing or do not fit together.
     """
@@ -56,7 +65,9 @@ def score_run(run_folder: Path, corpora: Path) -> None:
         counts: dict[str, NDArray[Any]] = {}
     else:
         config = RunConfig.load(run_folder)
-        references = read_references(corpora, config.dataset, config.src, config.tgt)
+        references = read_references(corpora, config.dataset, config.src, config.tgt, tokenizer)
+        if tokenizer is None and (note := choose(config.tgt).note):
+            warn(note)
         hypotheses = read_hypotheses(run_folder, references, config.dataset)
         counts = count_run(hypotheses, references, config)
         scores = {"status": translation["status"], **score_run_counts(counts, config.dataset)}
@@ -102,7 +113,7 @@ def segment_texts(sentences: list[str], segments: list[Segment] | None) -> list[
 def source_lengths(hypotheses: list[dict[str, Any]], references: References) -> list[int]:
     """The length of each source: in words, or in subword tokens where the split has segments."""
     if references.segments is None:
-        return [len(line.split()) for line in references.source]
+        return [count_words(plain(line), references.source_tokenizer) for line in references.source]
     return [entry["source_tokens"] for entry in hypotheses]
 
 
@@ -110,22 +121,29 @@ def count_run(hypotheses: list[dict[str, Any]], references: References, config: 
     """The content of counts.npz: all that `score_run_counts` needs.
 
     bleu, tokenized_bleu, chrf: what each counts in a segment. lengths: of the sources, in words or in subword tokens.
-    lowercase: [1]. Of document corpora also what `count_documents` counts.
+    lowercase: [1]. tokenizer: the bytes of its name, its signature and the unit of lengths, if it is another than 13a
+    or lengths are not in words. Of document corpora also what `count_documents` counts.
     """
-    lowercase, segments = references.lowercase, references.segments
+    lowercase, segments, tokenizer = references.lowercase, references.segments, references.tokenizer
     texts = [detokenise_all(entry["sentences"], config.tgt, references.truecase) for entry in hypotheses]
     split = [" ".join(entry["sentences"]) for entry in hypotheses]
     lines = [" ".join(sentences) for sentences in texts]
     raw, tokenised = segment_texts(references.raw, segments), segment_texts(references.tokenised, segments)
+    if tokenizer in SPLITTING:
+        split, tokenised = list(map(plain, split)), list(map(plain, tokenised))
     counts: dict[str, NDArray[Any]] = {
-        "bleu": count(written(lowercase), lines, raw),
-        "tokenized_bleu": count(tokenized(), split, tokenised),
+        "bleu": count(written(lowercase, tokenizer), lines, raw),
+        "tokenized_bleu": count(tokenized(tokenizer), split, tokenised),
         "chrf": count_chrf(lines, raw, lowercase),
         "lengths": np.array(source_lengths(hypotheses, references)),
         "lowercase": np.array([lowercase]),
     }
+    lengths_in = unit(references.source_tokenizer)
+    if (tokenizer, lengths_in) != (PLAIN, "words"):
+        text = "\n".join((tokenizer, signature(tokenizer), lengths_in))
+        counts["tokenizer"] = np.frombuffer(text.encode(), np.uint8)
     if references.documents is not None:
-        counts |= count_documents(references.documents, texts, references.raw, lowercase)
+        counts |= count_documents(references.documents, texts, references.raw, lowercase, tokenizer)
     return counts
 
 
@@ -135,23 +153,30 @@ def score_run_counts(counts: Mapping[str, NDArray[Any]], dataset: str) -> dict[s
     view = split_dataset(dataset)[1]
     limit = int(view.rpartition("-")[2]) if view else None
     kinds = {kind: counts[kind] for kind in ("bleu", "tokenized_bleu")}
+    name, signed, unit_of_lengths = str(PLAIN), "13a", "words"
+    if "tokenizer" in counts:
+        name, signed, unit_of_lengths = counts["tokenizer"].astype(np.uint8).tobytes().decode().split("\n")
     metrics: dict[str, Any] = {
-        "bleu": summarise(written(lowercase), kinds["bleu"]),
-        "tokenized_bleu": summarise(tokenized(), kinds["tokenized_bleu"]),
+        "bleu": summarise(written(lowercase), kinds["bleu"], signed),
+        "tokenized_bleu": summarise(tokenized(), kinds["tokenized_bleu"], signed if name in SPLITTING else None),
         "chrf": summarise_chrf(counts["chrf"], lowercase),
     }
     if "d_bleu" in counts:
-        metrics |= summarise_documents(counts, lowercase)
+        metrics |= summarise_documents(counts, lowercase, signed)
     return {
         "metrics": metrics,
         "buckets": score_buckets(lengths, TOKENS if view else WORDS, kinds),
         "lengths": describe_lengths(lengths, limit),
-        "unit": "subword tokens" if view else "words",
+        "unit": "subword tokens" if view else unit_of_lengths,
+        **({"tokenizer": name} if name != PLAIN else {}),
     }
 
 
-def read_references(corpora: Path, dataset: str, src: str, tgt: str) -> References:
-    """The references of a dataset's test split. Raises `SettingsError` where a file is missing."""
+def read_references(corpora: Path, dataset: str, src: str, tgt: str, tokenizer: Tokenizer | None = None) -> References:
+    """The references of a dataset's test split. Raises `SettingsError` where a file is missing.
+
+    tokenizer: sacreBLEU's; None: that of the target language.
+    """
     base, view = split_dataset(dataset)
     src_name, tgt_name = side_names(src, tgt)
     folder = corpora / base
@@ -168,6 +193,8 @@ def read_references(corpora: Path, dataset: str, src: str, tgt: str) -> Referenc
         documents=documents,
         lowercase=prepared["lowercase"],
         truecase=prepared["truecase"],
+        tokenizer=choose(tgt, tokenizer).name,
+        source_tokenizer=choose(src).name,
     )
     if not len(references.raw) == len(references.tokenised) == len(references.source):
         raise SettingsError(f"{folder}: the {SPLIT} split's raw and tokenised files differ in length; prepare it again")

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from reluformer.corpus.statistics import sha256
+from reluformer.evaluation.config import PLAIN
 from reluformer.evaluation.score import score_run
 from reluformer.paper.archive import MANIFEST, checksum_file
 from reluformer.run import split_dataset
@@ -142,7 +143,8 @@ def _score(results: Path, run: str, corpora: Path | None) -> dict[str, Any] | No
         folder = Path(name)
         for file in SCORED:
             (folder / file).write_bytes((results / "runs" / run / file).read_bytes())
-        score_run(folder, source)
+        kept = json.loads((results / "runs" / run / "scores.json").read_text(encoding="utf-8"))
+        score_run(folder, source, kept.get("tokenizer", PLAIN))
         found: dict[str, Any] = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
         return found
 

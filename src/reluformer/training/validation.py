@@ -39,13 +39,15 @@ class Validation:
         world: the processes.
         batch_tokens: padded target positions of a batch, over all processes.
         with_bleu: whether to decode, too.
+        tgt: the target language.
     """
 
-    def __init__(self, data: TrainingData, world: World, batch_tokens: int, with_bleu: bool) -> None:
+    def __init__(self, data: TrainingData, world: World, batch_tokens: int, with_bleu: bool, tgt: str = "") -> None:
         self.store, self.world = data.valid, world
         batches = validation_batches(data.valid, max(1, batch_tokens // world.size))
         self.mine = batches[world.rank :: world.size]
         self.subword = Subword(data.subword) if with_bleu else None
+        self.tgt = tgt
 
     @torch.no_grad()
     def measure(self, engine: DeepSpeedEngine) -> Measured:
@@ -77,8 +79,12 @@ class Validation:
             pairs = [pair for part in parts for pair in part]
         from sacrebleu import BLEU
 
+        from reluformer.evaluation.tokenisers import SPLITTING, choose
+
+        name = choose(self.tgt).name
         hypotheses, references = ([pair[side] for pair in pairs] for side in (0, 1))
-        return BLEU(tokenize="none", force=True).corpus_score(hypotheses, [references]).score
+        metric = BLEU(tokenize=name if name in SPLITTING else "none", force=True)
+        return metric.corpus_score(hypotheses, [references]).score
 
 
 def greedy(model: Transformer, src: Tensor, src_mask: Tensor) -> list[list[int]]:
