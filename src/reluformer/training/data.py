@@ -23,6 +23,8 @@ class TrainingData(NamedTuple):
     """The subword model's file."""
     files: dict[str, str]
     """Every file that was read, by its name under the folder of corpora (or of results), with its SHA-256."""
+    tgt: str = ""
+    """The target language."""
 
 
 def start_folder(corpora: Path, run: RunConfig) -> Path | None:
@@ -85,4 +87,4 @@ def open_data(corpora: Path, run: RunConfig) -> TrainingData:
         if not (start / MODEL_FILE).is_file():
             raise SettingsError(f"{start}: {run.dataset}/{run.system} starts from this run, which has not been trained")
         files[f"runs/{run.training.start_from}/{MODEL_FILE}"] = fingerprint(start / MODEL_FILE)
-    return TrainingData(Store(view / "store" / "train"), Store(view / "store" / "valid"), subword, files)
+    return TrainingData(Store(view / "store" / "train"), Store(view / "store" / "valid"), subword, files, run.tgt)

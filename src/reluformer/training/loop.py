@@ -88,7 +88,7 @@ class Trainer:
         self.exchange_every = 1 if world.size == 1 and world.device.type == "cpu" else EXCHANGE_EVERY
         self.divergence = Divergence(config.divergence_loss, config.divergence_patience)
         self.stopping = EarlyStopping(config.patience, higher=config.stop_on == "bleu")
-        self.validation = Validation(data, world, config.batch_tokens, with_bleu=config.measures_bleu, tgt=run.tgt)
+        self.validation = Validation(data, world, config.batch_tokens, with_bleu=config.measures_bleu)
         self.update = 0
         self.epoch = 0
         self.window = {"loss": 0.0, "nll": 0.0, "penalty": 0.0, "tokens": 0}

@@ -39,15 +39,14 @@ class Validation:
         world: the processes.
         batch_tokens: padded target positions of a batch, over all processes.
         with_bleu: whether to decode, too.
-        tgt: the target language.
     """
 
-    def __init__(self, data: TrainingData, world: World, batch_tokens: int, with_bleu: bool, tgt: str = "") -> None:
+    def __init__(self, data: TrainingData, world: World, batch_tokens: int, with_bleu: bool) -> None:
         self.store, self.world = data.valid, world
         batches = validation_batches(data.valid, max(1, batch_tokens // world.size))
         self.mine = batches[world.rank :: world.size]
         self.subword = Subword(data.subword) if with_bleu else None
-        self.tgt = tgt
+        self.tgt = data.tgt
 
     @torch.no_grad()
     def measure(self, engine: DeepSpeedEngine) -> Measured:
