@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from reluformer.corpus.config import CorpusConfig, SizesConfig
 from reluformer.evaluation.config import SignificanceConfig, Tokenizer
 from reluformer.fields import Distinct, Language
 from reluformer.model.config import ATTENTIONS
-from reluformer.settings import Seed, Strict, merge
+from reluformer.settings import Seed, SettingsError, Strict, merge, refuse_clash
 from reluformer.tuning.config import ChoiceConfig, TuningConfig
 
 
@@ -126,3 +127,16 @@ def dataset_file(name: str, folder: Path) -> Path:
     """The file of a dataset: the path of a .yaml file, or a name in `folder`/datasets."""
     path = Path(os.path.expanduser(name))  # noqa: PTH111  (works without a home, too)
     return path if path.suffix in (".yaml", ".yml") else folder / "datasets" / f"{name}.yaml"
+
+
+def check_datasets(files: Mapping[str, Path], where: str) -> None:
+    """Raises `SettingsError` if two files have one name, the dataset's, or a role has the name of another's dataset."""
+    names = {role: file.stem for role, file in files.items()}
+    by_name: dict[str, Path] = {}
+    for role, file in files.items():
+        other = by_name.setdefault(file.stem, file)
+        if other.resolve() != file.resolve():
+            raise SettingsError(f"{where}: {other} and {file} are both the dataset {file.stem!r}; rename one file")
+        if role in names.values() and names[role] != role:
+            raise SettingsError(f"{where}: {role!r} is both a role, of {names[role]!r}, and a dataset's name")
+    refuse_clash(names.values(), where)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from tabulate import tabulate
 
 from reluformer.changes import RECIPE_PARTS, apply_changes, canonical_changes, join_system, split_system
-from reluformer.config import DatasetConfig, ExperimentConfig, SystemConfig, dataset_file
+from reluformer.config import DatasetConfig, ExperimentConfig, SystemConfig, check_datasets, dataset_file
 from reluformer.memory.config import MemoryConfig
 from reluformer.paper.config import SENTENCE, StudyConfig
 from reluformer.run import Run, RunConfig, split_dataset
@@ -59,7 +59,7 @@ class Experiment:
         self.systems = self._read_systems()
         files = {role: dataset_file(file, self.folder) for role, file in self.config.datasets.items()}
         self.roles = {role: file.stem for role, file in files.items()}
-        self._check_roles(files)
+        check_datasets(files, f"{name}: datasets")
         self.datasets = {file.stem: self._read_dataset(role, file) for role, file in files.items()}
         self.tuning = Tuning(self)
         self.studies = self._read_studies()
@@ -258,18 +258,6 @@ class Experiment:
                     parse(MemoryConfig, memory, f"{path}: {name}: {place}")
         refuse_clash(systems, str(path))
         return systems
-
-    def _check_roles(self, files: Mapping[str, Path]) -> None:
-        """A dataset's name is its folder's, so no two files may share one. Raises `SettingsError`."""
-        where = f"{self.name}: datasets"
-        by_name: dict[str, Path] = {}
-        for role, file in files.items():
-            other = by_name.setdefault(file.stem, file)
-            if other.resolve() != file.resolve():
-                raise SettingsError(f"{where}: {other} and {file} are both the dataset {file.stem!r}; rename one file")
-            if role in self.roles.values() and self.roles[role] != role:
-                raise SettingsError(f"{where}: {role!r} is both a role, of {self.roles[role]!r}, and a dataset's name")
-        refuse_clash(self.roles.values(), where)
 
     def _read_dataset(self, role: str, path: Path) -> DatasetConfig:
         if not path.is_file():
