@@ -12,6 +12,7 @@ from pydantic import Field
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.moses import lowercase, tokenizer
 from reluformer.corpus.pairs import is_blank
+from reluformer.corpus.statistics import sha256
 from reluformer.corpus.subword import SENT, Subword
 from reluformer.corpus.truecase import Truecaser
 from reluformer.run import EXPORT_FILE, RunConfig, corpora_of, read_export, run_status, side_names, split_dataset
@@ -86,6 +87,23 @@ def find_text(folder: Path, run: RunConfig, corpora: Path | None, side: Side = "
         raise SettingsError(f"{folder}: the training diverged: there is no model that could translate")
     name = side_names(run.src, run.tgt)[side == "tgt"]
     return text_of_corpus((corpora or corpora_of(folder)) / split_dataset(run.dataset)[0], name)
+
+
+def require_trained_with(folder: Path, subword: Path) -> None:
+    """Raises `CorpusError` if the run in `folder` was trained with another subword model: its corpus is another now.
+
+    Ids of another model are other words, of which no number gives a sign. An exported folder says nothing of it.
+    """
+    try:
+        trained = json.loads((folder / "summary.json").read_text(encoding="utf-8")).get("data", {})
+    except FileNotFoundError:
+        return
+    before = next((found for name, found in trained.items() if name.endswith(f"/{SUBWORD_FILE}")), None)
+    if before is not None and before != sha256(subword):
+        raise CorpusError(
+            f"{subword}: not the subword model that {folder} was trained with, so they do not belong together: the "
+            "corpus was prepared anew since; train the run again"
+        )
 
 
 class Preprocessor:

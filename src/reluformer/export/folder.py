@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from reluformer.corpus.subword import BOS, EOS, PAD, UNK
-from reluformer.corpus.text import SUBWORD_FILE, TRUECASER_FILES, Preprocessor, TextFiles, find_text
+from reluformer.corpus.text import (
+    SUBWORD_FILE,
+    TRUECASER_FILES,
+    Preprocessor,
+    TextFiles,
+    find_text,
+    require_trained_with,
+)
 from reluformer.export.card import model_card
 from reluformer.export.flatten import Qualified, flatten
 from reluformer.files import write_json, write_text
@@ -37,6 +44,7 @@ def export_model(run_folder: Path, output: Path, corpora: Path | None = None, fo
         raise SettingsError(
             f"{files.subword}: {pieces} subwords, but the model of {run_folder} has {config.model.vocabulary}"
         )
+    require_trained_with(run_folder, files.subword)
     model, _ = load_model(run_folder)
     _make_way(output, force)
     output = Path(os.path.realpath(output))  # `.` has no name, and a link stays one

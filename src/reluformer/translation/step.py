@@ -11,11 +11,11 @@ import torch
 
 from reluformer.corpus.store import Store, view_folder
 from reluformer.corpus.subword import Subword
-from reluformer.corpus.text import load_subword
+from reluformer.corpus.text import SUBWORD_FILE, load_subword, require_trained_with
 from reluformer.files import write_json, write_text
 from reluformer.malloc import keep_freed_memory
 from reluformer.model.files import load_model
-from reluformer.run import RunConfig, run_status
+from reluformer.run import RunConfig, run_status, split_dataset
 from reluformer.settings import SettingsError
 from reluformer.translation.decode import ready, translate
 from reluformer.translation.search import Hypothesis
@@ -52,6 +52,7 @@ def translate_run(run_folder: Path, corpora: Path, threads: int | None = None) -
                 f"{store.folder}: {store.vocabulary} subwords, but the model of {run_folder} has "
                 f"{config.model.vocabulary}: the corpus was prepared anew since the training"
             )
+        require_trained_with(run_folder, corpora / split_dataset(config.dataset)[0] / SUBWORD_FILE)
         begin = time.perf_counter()
         hypotheses = translate(model, [store.src(i) for i in range(len(store))], config.translation, device)
         seconds = time.perf_counter() - begin

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from reluformer.corpus.text import Preprocessor, find_text
+from reluformer.corpus.text import Preprocessor, find_text, require_trained_with
 from reluformer.evaluation.detokenise import detokenise_all
 from reluformer.model.files import load_model
 from reluformer.run import RunConfig, split_dataset
@@ -61,6 +61,7 @@ class Translator:
                 f"{files.subword}: {len(self.text.subword)} subwords, but the model of {folder} has "
                 f"{self.config.model.vocabulary}: they do not belong together"
             )
+        require_trained_with(folder, files.subword)
         self.model, _ = load_model(folder, device)
         ready(self.model, self.settings, device)
         self.device = device

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
 
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.subword import SENT
-from reluformer.corpus.text import Preprocessor, TextConfig, TextFiles, find_text, read_provenance, text_of_corpus
+from reluformer.corpus.text import (
+    Preprocessor,
+    TextConfig,
+    TextFiles,
+    find_text,
+    read_provenance,
+    require_trained_with,
+    text_of_corpus,
+)
 from reluformer.run import RunConfig
 from reluformer.settings import SettingsError
 
@@ -69,3 +78,26 @@ def test_an_exported_folder_needs_no_corpus(trained, tmp_path):
         assert find_text(trained.run, run, None, side) == text_of_corpus(trained.corpora / "numbers", language)
     with pytest.raises(SettingsError, match=r"elsewhere/numbers/provenance\.json"):
         find_text(trained.run, run, tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("summary", "message"),
+    [
+        (None, None),
+        ({}, None),
+        ({"data": {"D/subword.model": hashlib.sha256(b"this").hexdigest()}}, None),
+        (
+            {"data": {"D/subword.model": "0" * 64}},
+            "not the subword model that .* was trained with.*train the run again",
+        ),
+    ],
+)
+def test_a_corpus_prepared_anew_since_the_training_is_noticed(tmp_path, summary, message):
+    (tmp_path / "subword.model").write_bytes(b"this")
+    if summary is not None:
+        (tmp_path / "summary.json").write_text(json.dumps(summary))
+    if message is None:
+        require_trained_with(tmp_path, tmp_path / "subword.model")
+        return
+    with pytest.raises(CorpusError, match=message):
+        require_trained_with(tmp_path, tmp_path / "subword.model")
