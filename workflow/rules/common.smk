@@ -216,3 +216,25 @@ def claims_in_report(path):
         category="Claims",
         labels={"study": "all", "form": "claims", "file": "claims"},
     )
+
+
+PLACES = archive_places(EXPERIMENT.datasets)
+NAMED = sole_places(PLACES)
+CHECKSUMS = Checksums(Path(".snakemake/checksums.json"))
+SEARCHED = Path(os.getenv("RELUFORMER_ARCHIVES")) if os.getenv("RELUFORMER_ARCHIVES") else None
+
+
+def resources_of(corpus):
+    """The fetched archives of a corpus, in their order."""
+    return [f"resources/{place}" for place in places_of(corpus, PLACES, EXPERIMENT.datasets[corpus].corpus.archives)]
+
+
+def edited(corpus):
+    """What changes when a corpus's files in resources/ are edited in place."""
+    archives = EXPERIMENT.datasets[corpus].corpus.archives
+    return edited_state(list(zip(archives, map(Path, resources_of(corpus)))), CHECKSUMS)
+
+
+def tokenizer_option(dataset):
+    """The option of the scoring step for a dataset that names a tokeniser."""
+    return f"--tokenizer={dataset.tokenizer}" if dataset.tokenizer else ""

@@ -1,19 +1,5 @@
 # From the published archives to token ids.
 
-PLACES = archive_places(EXPERIMENT.datasets)
-NAMED = sole_places(PLACES)
-CHECKSUMS = Checksums(Path(".snakemake/checksums.json"))
-SEARCHED = Path(os.environ["RELUFORMER_ARCHIVES"]) if "RELUFORMER_ARCHIVES" in os.environ else None
-
-
-def resources_of(corpus):
-    return [f"resources/{place}" for place in places_of(corpus, PLACES, EXPERIMENT.datasets[corpus].corpus.archives)]
-
-
-def edited(corpus):
-    archives = EXPERIMENT.datasets[corpus].corpus.archives
-    return edited_state(list(zip(archives, map(Path, resources_of(corpus)))), CHECKSUMS)
-
 
 rule fetch:
     output:

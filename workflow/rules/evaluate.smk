@@ -1,10 +1,6 @@
 # Scores of a run's translations.
 
 
-def tokenizer_option(dataset):
-    return f"--tokenizer={dataset.tokenizer}" if dataset.tokenizer else ""
-
-
 rule score:
     input:
         "results/runs/{dataset}/{system}/seed{seed}/hypotheses.jsonl",

@@ -59,7 +59,7 @@ def test_an_export_says_what_transformers_asks(trained, exported):
     config = json.loads((exported / "config.json").read_text(encoding="utf-8"))
     assert config["memories"]["encoder.0.attention"] == {
         "activation": "relu-scaled",
-        "options": {"gamma": 1.0},
+        "options": {"gamma": 2.0},
         "after": "nothing",
     }
     generation = json.loads((exported / "generation_config.json").read_text(encoding="utf-8"))
