@@ -120,6 +120,9 @@ class ExperimentConfig(Strict):
     )
     partial: bool = Field(False, description="tables and report from the runs that are there; nothing is trained")
     archives: str | None = Field(None, description="a folder searched for archives before the network")
+    record: str | None = Field(
+        None, description="a folder with recorded runs (`reluformer record`): those of the same settings count as done"
+    )
     force: bool = Field(False, description="start even where it would take very long")
 
 

@@ -149,16 +149,16 @@ def _score(results: Path, run: str, corpora: Path | None) -> dict[str, Any] | No
         return found
 
 
-def differences(kept: Any, found: Any, where: str = "") -> Iterator[str]:
+def differences(kept: Any, found: Any, where: str = "", place: str = "the archive") -> Iterator[str]:
     """Where two contents differ, numbers up to rounding: `metrics.bleu.score: 31 in the archive, computed 30.5`."""
     if isinstance(kept, dict) and isinstance(found, dict):
         for key in {**kept, **found}:
-            yield from differences(kept.get(key), found.get(key), f"{where}.{key}" if where else str(key))
+            yield from differences(kept.get(key), found.get(key), f"{where}.{key}" if where else str(key), place)
     elif isinstance(kept, list) and isinstance(found, list) and len(kept) == len(found):
         for index, (one, other) in enumerate(zip(kept, found, strict=True)):
-            yield from differences(one, other, f"{where}[{index}]")
+            yield from differences(one, other, f"{where}[{index}]", place)
     elif isinstance(kept, int | float) and isinstance(found, int | float):
         if not math.isclose(kept, found, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
-            yield f"{where}: {kept} in the archive, computed {found}"
+            yield f"{where}: {kept} in {place}, computed {found}"
     elif kept != found:
-        yield f"{where}: {kept!r} in the archive, computed {found!r}"
+        yield f"{where}: {kept!r} in {place}, computed {found!r}"

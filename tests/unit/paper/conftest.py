@@ -269,6 +269,7 @@ def scored(make) -> Callable[..., Made]:
         made: Made = make(toy=toy, only=["ffn-activation"])
         path = made.experiment.folder / "datasets" / "some-sentences.yaml"
         data = {**yaml.safe_load(path.read_text(encoding="utf-8")), "redistribute": redistribute}
+        data["corpus"]["lowercase"] = True
         path.write_text(yaml.safe_dump(data), encoding="utf-8")
         made = Made(Experiment(made.experiment.config.model_dump(), made.experiment.folder), made.results)
         corpus = made.results / "corpora" / "some-sentences"
@@ -276,7 +277,8 @@ def scored(make) -> Callable[..., Made]:
         text = "".join(f"the device number {n} is not there at all .\n" for n in range(30))
         for name in ("raw/test.de", "raw/test.en", "test.tok.de", "test.tok.en"):
             (corpus / name).write_text(text, encoding="utf-8")
-        put(corpus, "provenance.json", {"configuration": {"lowercase": True, "truecase": False}, "archives": []})
+        configuration = made.experiment.datasets["some-sentences"].corpus.model_dump(mode="json")
+        put(corpus, "provenance.json", {"configuration": configuration, "archives": []})
         put(corpus, "statistics.json", {})
         for number, run in enumerate(made.experiment.runs):
             made.write(run)

@@ -1,0 +1,77 @@
+"""The record of an experiment: taking runs into it, and computing its tables anew."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reluformer.cli.app import PEOPLE, app, examples
+from reluformer.cli.options import Config, Results, experiment_of
+from reluformer.settings import SettingsError
+
+
+@app.command(
+    rich_help_panel=PEOPLE,
+    epilog=examples(
+        "reluformer record --config config/small.yaml", "reluformer record --check --output record/small --cores 2"
+    ),
+)
+def record(
+    config: Config = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The record's folder, by default the configuration's; --check: all of record/.")
+    ] = None,
+    results: Results = Path("results"),
+    check: Annotated[
+        bool, typer.Option("--check", help="Compute all tables anew and compare them with those in the record.")
+    ] = False,
+    paper: Annotated[
+        Path | None, typer.Option(help="With --check: keep what was computed, tables and figures, in this folder.")
+    ] = None,
+    cores: Annotated[int, typer.Option(min=1, help="With --check: processes.")] = 1,
+) -> None:
+    """Take finished runs into a record, without weights and text; or check a record: scores, p-values, tables."""
+    if check:
+        _check(output, paper, cores)
+        return
+    from reluformer.paper.recompute import update_paper
+    from reluformer.paper.record import take
+    from reluformer.paper.record_page import write_page
+
+    experiment = experiment_of(config)
+    folder = output or (Path(experiment.config.record) if experiment.config.record else None)
+    if folder is None:
+        raise SettingsError("name the record's folder (--output record/NAME), or set `record` in the configuration")
+    taken = take(experiment, results, folder)
+    for line in taken.refused:
+        print(f"- left out: {line}")
+    update_paper(experiment, folder)
+    write_page(experiment, folder)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    print(f"{folder}: {len(taken.new)} runs taken, {len(taken.kept)} there already; {size / 1e6:.1f} MB")
+
+
+def _check(output: Path | None, paper: Path | None, cores: int) -> None:
+    from reluformer.paper.recompute import check_record
+    from reluformer.paper.record import EXPERIMENT
+
+    folders = [output] if output else sorted(path.parent for path in Path("record").glob(f"*/{EXPERIMENT}"))
+    if not folders:
+        raise SettingsError(f"record: no record is there (record/NAME/{EXPERIMENT})")
+    failed = False
+    for folder in folders:
+        with tempfile.TemporaryDirectory(prefix="reluformer-record-") as name:
+            faults = check_record(folder, Path(name), cores=cores)
+            if paper is not None:
+                shutil.copytree(Path(name) / "paper", paper / folder.name, dirs_exist_ok=True)
+        for fault in faults:
+            print(f"DIFFERS {folder}/{fault}")
+        failed |= bool(faults)
+        if not faults:
+            print(f"{folder}: scores, p-values, tables and verdicts computed anew are those committed")
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+
+from reluformer.evaluation.counts import read_counts, write_counts
+from reluformer.paper.recompute import check_record, read_experiment, update_paper
+from reluformer.paper.record import take
+from reluformer.settings import SettingsError
+
+ROOT = Path(__file__).parents[3]
+RECORDS = sorted(path.parent for path in (ROOT / "record").glob("*/experiment.json"))
+
+
+@pytest.fixture
+def record(scored, tmp_path):
+    """A record of three runs, and its tables."""
+    made, folder = scored(), tmp_path / "record"
+    take(made.experiment, made.results, folder)
+    update_paper(made.experiment, folder)
+    return folder
+
+
+def test_everything_is_computed_anew_and_equals_what_is_committed(record, tmp_path):
+    assert check_record(record, tmp_path / "again") == []
+    paper = tmp_path / "again" / "paper"
+    assert (paper / "claims.json").is_file() and (paper / "significance" / "ffn-activation.json").is_file()
+    assert list((paper / "figures").glob("*.svg"))
+    names = {path.name for path in (record / "paper").rglob("*") if path.is_file()}
+    assert {"ffn-activation.csv", "ffn-activation-differences.csv", "ffn-activation.md", "claims.json"} <= names
+    assert not any(name.endswith((".svg", ".html", ".tex")) for name in names)
+
+
+def test_one_segments_counts_change_scores_and_tables(record, tmp_path):
+    path = next(record.glob("runs/*/ffn-softmax/seed1")) / "counts.npz"
+    counts = read_counts(path)
+    counts["tokenized_bleu"][0, 2:6] -= 1
+    write_counts(path, counts)
+    faults = check_record(record, tmp_path / "again")
+    assert any("ffn-softmax/seed1/scores.json: metrics.tokenized_bleu.score" in fault for fault in faults)
+    assert any(fault.startswith("paper/tables/ffn-activation.csv: line 3: ") for fault in faults)
+    assert any(fault.startswith("paper/tables/ffn-activation-differences.csv") for fault in faults)
+
+
+def test_a_changed_or_missing_table_is_named(record, tmp_path):
+    tables = record / "paper" / "tables"
+    table = tables / "ffn-activation.csv"
+    table.write_text(table.read_text("utf-8").replace("transformer", "transfermer"), "utf-8")
+    (tables / "ffn-activation.md").unlink()
+    (tables / "old.csv").write_text("", "utf-8")
+    faults = check_record(record, tmp_path / "again")
+    assert [fault.split(": ")[:2] for fault in faults] == [
+        ["paper/tables/ffn-activation.csv", "line 2"],
+        ["paper/tables/ffn-activation.md", "not in the record"],
+        ["paper/tables/old.csv", "no longer made"],
+    ]
+
+
+def test_tables_that_are_no_longer_made_go(record):
+    (record / "paper" / "tables" / "old.csv").write_text("", "utf-8")
+    update_paper(read_experiment(record), record)
+    assert not (record / "paper" / "tables" / "old.csv").exists()
+
+
+def test_a_folder_that_is_no_record_is_named(tmp_path):
+    with pytest.raises(SettingsError, match=r"experiment\.json: there is no such file; `reluformer record` writes it"):
+        read_experiment(tmp_path)
+    (tmp_path / "experiment.json").write_text("[]", "utf-8")
+    with pytest.raises(SettingsError, match="not the experiment of a record"):
+        read_experiment(tmp_path)
+
+
+@pytest.mark.parametrize("folder", RECORDS, ids=lambda folder: folder.name)
+def test_the_tables_of_the_repositorys_records_are_those_committed(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert check_record(folder, tmp_path, figures=False) == []
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 40e6

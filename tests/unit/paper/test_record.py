@@ -1,0 +1,125 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from reluformer.experiment import Experiment
+from reluformer.paper.record import deciding, differing_settings, may_enter, take
+from reluformer.run import Run
+from reluformer.settings import SettingsError
+
+FILES = {"config.yaml", "log.jsonl", "summary.json", "translation.json", "scores.json", "counts.npz", "analysis.json"}
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("redistribute", [True, False])
+def test_text_enters_only_where_its_licence_lets_it_be_passed_on(redistribute):
+    for file in FILES | {"statistics.json", "provenance.json", "measured.json", "variance_law.json"}:
+        assert may_enter(file, redistribute)
+    for file in ("hypotheses.jsonl", "model.safetensors", "subword.model", "test.tok.en", "train.log"):
+        assert not may_enter(file, redistribute)
+    assert may_enter("attention.npz", redistribute) == redistribute
+
+
+def test_light_files_are_taken_and_nothing_else(scored, tmp_path):
+    made = scored()
+    (made.folder(next(iter(made.experiment.runs))) / "model.safetensors").write_bytes(b"weights")
+    record = tmp_path / "record"
+    taken = take(made.experiment, made.results, record)
+    assert len(taken.new) == 3 and taken.kept == taken.refused == []
+    found = contents(record)
+    for run in made.experiment.runs:
+        assert {name.rsplit("/", 1)[1] for name in found if name.startswith(f"runs/{run.path}/")} == FILES
+    assert {"corpora/some-sentences/provenance.json", "corpora/some-sentences/statistics.json"} <= found.keys()
+    text = (made.results / "corpora" / "some-sentences" / "raw" / "test.en").read_text("utf-8").split("\n")[0]
+    assert not any(text.encode() in content for content in found.values())
+
+
+def test_only_what_is_new_is_written(scored, tmp_path):
+    made, record = scored(), tmp_path / "record"
+    first, *rest = made.experiment.runs
+    (made.folder(first) / "scores.json").rename(tmp_path / "scores.json")  # it is being scored
+    take(made.experiment, made.results, record)
+    assert not (record / "runs" / first.path / "counts.npz").exists()
+    before = {path: path.stat().st_mtime_ns for path in record.rglob("*") if path.is_file()}
+    (tmp_path / "scores.json").rename(made.folder(first) / "scores.json")
+    taken = take(made.experiment, made.results, record)
+    assert taken.new == [first.path] and set(taken.kept) == {run.path for run in rest}
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    assert take(made.experiment, made.results, record).new == []
+
+
+def test_runs_of_other_settings_or_another_training_are_refused_in_a_line(scored, tmp_path):
+    made, record = scored(), tmp_path / "record"
+    take(made.experiment, made.results, record)
+    first, second, third = made.experiment.runs
+    summary = json.loads((made.folder(first) / "summary.json").read_text("utf-8"))
+    (made.folder(first) / "summary.json").write_text(json.dumps({**summary, "updates": 7}), "utf-8")
+    config = made.experiment.resolve(second)
+    changed = config.model_copy(update={"training": config.training.model_copy(update={"learning_rate": 0.1})})
+    changed.save(made.folder(second) / "config.yaml")
+    elsewhere = config.model_copy(update={"training": config.training.model_copy(update={"threads": 7})})
+    elsewhere.model_copy(update={"system": third.system, "model": made.experiment.resolve(third).model}).save(
+        made.folder(third) / "config.yaml"
+    )
+    before = contents(record)
+    refused = take(made.experiment, made.results, record).refused
+    assert len(refused) == 2
+    assert f"{first.path}: {record / 'runs' / first.path} holds another training of it" in refused[0] + refused[1]
+    assert "training.learning_rate: 0.1, not 0.0005" in refused[0] + refused[1]
+    changed_files = {name for name, content in contents(record).items() if before.get(name) != content}
+    assert changed_files <= {f"runs/{third.path}/config.yaml"}
+
+
+def test_a_record_is_of_one_experiment_and_one_text(scored, tmp_path):
+    made, record = scored(), tmp_path / "record"
+    take(made.experiment, made.results, record)
+    path = made.results / "corpora" / "some-sentences" / "provenance.json"
+    provenance = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**provenance, "archives": [{"name": "a", "sha256": "0" * 64}]}), "utf-8")
+    refused = take(made.experiment, made.results, record).refused
+    assert len(refused) == 3 and "made of other archives" in refused[0]
+    other = Experiment(
+        {**made.experiment.config.model_dump(), "title": "Another"}, made.experiment.folder, "another.yaml"
+    )
+    with pytest.raises(SettingsError, match="it is the record of 'Made up', not of 'Another'"):
+        take(other, made.results, record)
+
+
+def test_how_a_run_is_computed_does_not_decide_it(make):
+    experiment = make().experiment
+    config = experiment.resolve(Run("some-sentences", "transformer", 1))
+    training = {"threads": 3, "processes": 2, "compile": True, "log_every": 7}
+    elsewhere = config.model_copy(
+        update={
+            "training": config.training.model_copy(update=training),
+            "model": config.model.model_copy(update={"vocabulary": 4000}),
+        }
+    )
+    assert differing_settings(config, elsewhere) == []
+    assert deciding(config)["training"]["updates"] == 500
+    other = experiment.resolve(Run("some-sentences", "reluformer", 1))
+    assert any(line.startswith("model.encoder_attention.activation") for line in differing_settings(config, other))
+
+
+def test_maps_of_figures_are_kept_as_their_mean(make, tmp_path):
+    made = make(only=["distance"], toy=False)
+    dataset = made.experiment.datasets["some-documents"]
+    for free in (False, True):
+        made.experiment.datasets["some-documents"] = dataset.model_copy(update={"redistribute": free})
+        for run in made.experiment.runs:
+            made.write(run)
+            made.experiment.resolve(run).save(made.folder(run) / "config.yaml")
+        record = tmp_path / f"record-{free}"
+        take(made.experiment, made.results, record)
+        assert bool(list(record.rglob("attention.npz"))) == free
+    (path, *_) = sorted(record.rglob("attention.npz"))
+    with np.load(path) as kept, np.load(made.results / path.relative_to(record)) as whole:
+        assert kept["encoder.0"].size == 0 and kept["encoder.1"].shape == (1, *whole["encoder.1"].shape[1:])
+        np.testing.assert_allclose(kept["encoder.1"][0], whole["encoder.1"].astype(float).mean(0), atol=1e-3)
+        assert "cross.1" not in kept
+    shutil.rmtree(record)
