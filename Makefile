@@ -21,6 +21,9 @@ small: $(VENV)/.runtime ## real IWSLT14 and Europarl7 at a size for two cores, i
 	  $(SNAKEMAKE) --configfile config/small.yaml --config stage=$$stage $(if $(ARCHIVES),archives=$(ARCHIVES)) || exit; \
 	done
 
+record: $(VENV)/.runtime ## every table, figure, p-value and verdict of record/ anew, compared with those committed (2 minutes, no corpora)
+	@reluformer record --check --cores $(CORES) --paper build/record
+
 test: $(VENV)/.dev ## the tests (services that are not installed are skipped, and said so)
 	@timeout -k 30 3600 pytest -n $(CORES) $(PYTEST_ARGS)
 

@@ -27,6 +27,11 @@ if not PARTIAL:
     include: "workflow/rules/measure.smk"
 
 
+if RECORD:
+
+    include: "workflow/rules/record.smk"
+
+
 include: "workflow/rules/paper.smk"
 
 
@@ -48,6 +53,11 @@ localrules:
     index,
     archive,
     report,
+    restore_training,
+    restore_scores,
+    restore_analysis,
+    restore_corpus,
+    restore_file,
 
 
 rule all:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -22,6 +23,8 @@ from reluformer.paper.outputs import (
     study_inputs,
     study_outputs,
 )
+from reluformer.paper.record import CORPUS_FILES, OWN_KEYS, STEPS
+from reluformer.paper.recorded import read_recorded
 from reluformer.run import Run
 from reluformer.settings import SettingsError, merge, read_yaml
 from reluformer.watching.failures import explain_failures
@@ -57,7 +60,9 @@ try:
     config = read_config()
     EXPERIMENT = Experiment(config, folder=CONFIG, name=CONFIG_NAME)
     refuse_shared_outputs(EXPERIMENT)
-    STUDY_INPUTS = {study: study_inputs(EXPERIMENT, study) for study in EXPERIMENT.studies}
+    RECORD = EXPERIMENT.config.record
+    RECORDED = read_recorded(EXPERIMENT, Path(RECORD) if RECORD else None, Path("results"))
+    STUDY_INPUTS = {study: RECORDED.without_maps(study_inputs(EXPERIMENT, study)) for study in EXPERIMENT.studies}
     CLAIMS_INPUTS = claims_inputs(EXPERIMENT)
 except (SettingsError, YamlError) as error:
     sys.exit(f"Configuration error: {error}")
@@ -78,7 +83,7 @@ os.environ[STARTER] = f"{os.getpid()}@{socket.gethostname()}"
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 if workflow.is_main_process:
-    print(EXPERIMENT.summary(), file=sys.stderr)
+    print(EXPERIMENT.summary() + RECORDED.summary(), file=sys.stderr)
 
 
 onstart:
@@ -103,9 +108,19 @@ wildcard_constraints:
 
 
 def there(paths):
-    """Files of runs and corpora that rules of the paper are made from: with `partial`, those that are there."""
+    """Files of runs and corpora that rules of the paper are made from: with `partial`, those that are there, or recorded."""
     made = "results/paper/significance/"
-    return [path for path in paths if not PARTIAL or path.startswith(made) or os.path.exists(path)]
+    return [path for path in paths if not PARTIAL or path.startswith(made) or os.path.exists(path) or recorded_as(path)]
+
+
+def any_of(names):
+    """A wildcard's constraint: one of the names; of none, what nothing matches."""
+    return "|".join(re.escape(name) for name in sorted(names)) or "(?!)"
+
+
+def recorded_as(path):
+    """Whether a file of results/ is copied from the record."""
+    return path.removeprefix("results/") in RECORDED.files
 
 
 def step(arguments, before="", program=STEP):

@@ -1,7 +1,7 @@
 # From runs to the paper: one rule a study, the claims, and the report.
 
 # What the tables and figures say beside the runs: a change of these builds them anew, and trains nothing.
-SETTINGS = {key: value for key, value in config.items() if key not in ("archives", "force", "partial")}
+SETTINGS = {key: value for key, value in config.items() if key not in OWN_KEYS}
 CLAIMS = Path(CONFIG, "claims.yaml").read_text(encoding="utf-8")
 
 

@@ -22,6 +22,8 @@ from reluformer.paper.metrics import ANALYSIS, ATTENTION, LOG, MEASURED, SCORES,
 from reluformer.paper.outputs import VARIANCE_LAW, figure_runs
 from reluformer.run import Run, RunConfig, split_dataset
 from reluformer.settings import SettingsError, parse
+from reluformer.tuning.choice import apply_choice, read_choice
+from reluformer.tuning.rounds import Search
 
 EXPERIMENT = "experiment.json"
 """The configuration that a record's tables are made by, with the folder of the files that it names."""
@@ -46,6 +48,7 @@ HOW = {
 """Keys of a run that say how it is computed and not what, or (the vocabulary) that its corpus decides."""
 CORPUS_ANYWAY = {"archives", "licence", "segments"}
 """Keys of a corpus that do not change its text: where it is published, its terms, its views."""
+NOT_TUNED = "its system is not tuned yet: neither the results nor the record have its choice"
 
 
 class Taken(NamedTuple):
@@ -81,7 +84,7 @@ def take(experiment: Experiment, results: Path, record: Path) -> Taken:
     for run in recordable_runs(experiment, results):
         folder, target = results / "runs" / run.path, record / "runs" / run.path
         other = texts[split_dataset(run.dataset)[0]]
-        if (reason := other or _refusal(experiment, run, folder, target)) is not None:
+        if (reason := other or _refusal(wanted(experiment, run, record, results), folder, target)) is not None:
             taken.refused.append(f"{run.path}: {reason}")
             continue
         free = experiment.dataset(run.dataset).redistribute
@@ -103,6 +106,8 @@ def take(experiment: Experiment, results: Path, record: Path) -> Taken:
         if view:
             path = Path("corpora", base, view, "statistics.json")
             _copy(results / path, record / path)
+    for search in experiment.tuning.searches:
+        _copy(results / search.path, record / search.path)
     for file in (f"paper/{MEASURED}", VARIANCE_LAW):
         _copy(results / file, record / file)
     _write(record / EXPERIMENT, compact(content))
@@ -147,6 +152,29 @@ def other_text(experiment: Experiment, dataset: str, record: Path, results: Path
     return None
 
 
+def wanted(experiment: Experiment, run: Run, record: Path, results: Path) -> RunConfig | None:
+    """The settings that a run is to have, tuned values among them; None where they have not been chosen yet."""
+    search = experiment.tuning.search_for(run)
+    if search is None:
+        return experiment.resolve(run)
+    choice = results / search.path
+    if not choice.is_file():
+        choice = record / search.path
+        if not recorded_search(search, record):
+            return None
+    return apply_choice(experiment.resolve(run), read_choice(choice))
+
+
+def recorded_search(search: Search, record: Path) -> bool:
+    """Whether a record has the choice of a search: of the same grid, from the same values."""
+    path = record / search.path
+    if not path.is_file():
+        return False
+    found = json.loads(path.read_text(encoding="utf-8"))
+    about = {"grid": search.grid, "start": search.start, "seed": search.run.seed}
+    return all(found.get(key) == json.loads(json.dumps(value)) for key, value in about.items())
+
+
 def differing_settings(wanted: RunConfig, recorded: RunConfig) -> list[str]:
     """What a recorded run was made with other than `wanted`, as `training.updates: 100, not 200`."""
     return list(_differences(deciding(recorded), deciding(wanted)))
@@ -154,7 +182,7 @@ def differing_settings(wanted: RunConfig, recorded: RunConfig) -> list[str]:
 
 def deciding(config: RunConfig) -> dict[str, Any]:
     """The settings of a run that decide its result."""
-    content = config.model_dump(mode="json")
+    content = config.model_dump(mode="json", exclude={"tuned"})  # what was tuned is in its place
     return {key: _without(value, HOW.get(key, set())) for key, value in content.items()}
 
 
@@ -188,10 +216,12 @@ def _provenance(corpus: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _refusal(experiment: Experiment, run: Run, folder: Path, target: Path) -> str | None:
-    """Why a finished run does not go into the record; None where it does."""
+def _refusal(expected: RunConfig | None, folder: Path, target: Path) -> str | None:
+    """Why a finished run does not go into the record; None where it does. expected: see `wanted`."""
     config = RunConfig.load(folder)
-    if changed := differing_settings(experiment.resolve(run), config):
+    if expected is None:
+        return NOT_TUNED
+    if changed := differing_settings(expected, config):
         return f"it was trained with other settings than the configuration's: {'; '.join(changed)}"
     if not (target / CONFIG).is_file():
         return None

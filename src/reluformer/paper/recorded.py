@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+import json
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from reluformer.evaluation.config import COUNTS
 from reluformer.experiment import Experiment
-from reluformer.paper.metrics import ATTENTION, SUMMARY
-from reluformer.paper.record import CORPUS_FILES, STEPS, differing_settings, other_text
+from reluformer.paper.metrics import ATTENTION, MEASURED, SUMMARY
+from reluformer.paper.outputs import VARIANCE_LAW, claims_inputs, paired_kinds, study_inputs
+from reluformer.paper.record import (
+    CORPUS_FILES,
+    NOT_TUNED,
+    STEPS,
+    differing_settings,
+    other_text,
+    recorded_search,
+    wanted,
+)
 from reluformer.run import Run, RunConfig, split_dataset
 from reluformer.settings import SettingsError
 
@@ -16,81 +28,103 @@ MODEL = "model.safetensors"
 
 
 class Recorded(NamedTuple):
-    """What a record stands in for.
+    """What a record stands in for: files by their path below its folder, each the same path below results/.
 
     Attributes:
-        runs: DATASET/SYSTEM/seedN -> the steps (of `STEPS`) whose files come from the record.
-        corpora: datasets whose statistics come from the record, as no run needs their text.
-        unusable: runs that are recorded with other settings, each with what differs.
+        files: those that a rule copies in place of making them.
+        runs: DATASET/SYSTEM/seedN -> the steps (of `STEPS`) whose files are among them.
+        unusable: runs that are recorded in another way, each with what differs.
     """
 
+    files: frozenset[str]
     runs: dict[str, list[str]]
-    corpora: list[str]
     unusable: dict[str, str]
 
-    def files(self, step: str) -> list[str]:
-        """The runs whose files of one step come from the record."""
-        return [run for run, steps in self.runs.items() if step in steps]
+    def without_maps(self, paths: Iterable[str]) -> list[str]:
+        """The inputs of a study without the attention maps that the record of a run may not hold."""
+        return [path for path in paths if not self._lacks(path.removeprefix("results/"))]
+
+    def _lacks(self, file: str) -> bool:
+        run = file.removeprefix("runs/").removesuffix(f"/{ATTENTION}")
+        return file.endswith(f"/{ATTENTION}") and "analyse" in self.runs.get(run, []) and file not in self.files
+
+    def summary(self) -> str:
+        """A line or two for a person; "" where nothing is recorded."""
+        lines = [f"{len(self.runs)} runs are recorded and not made again"]
+        lines += [f"{run}: recorded, but made again: {reason}" for run, reason in self.unusable.items()]
+        return "\n".join(lines) + "\n" if self.runs or self.unusable else ""
 
 
-NOTHING = Recorded({}, [], {})
+NOTHING = Recorded(frozenset(), {}, {})
 
 
 def read_recorded(experiment: Experiment, record: Path | None, results: Path) -> Recorded:
-    """What the record of an experiment stands in for: runs with the same settings, but for how they are computed.
+    """What a record stands in for: runs with the settings that the experiment's have, but for how they are computed.
 
-    A run whose weights are there, or are needed by a run that is to be trained, is not restored.
+    A run whose weights are there, or are needed (by a run that starts from it and is to be trained, or for a file that
+    a study needs and the record lacks) is not restored. Of a corpus the statistics are, if no run needs its text. A
+    record that is not there stands in for nothing. Raises `SettingsError` for a mistake in claims.yaml.
     """
     if record is None or not record.is_dir():
         return NOTHING
     texts = {name: other_text(experiment, name, record, results) for name in experiment.datasets}
+    needed = _needed_files(experiment)
     runs: dict[str, list[str]] = {}
     unusable: dict[str, str] = {}
     for path in sorted((record / "runs").glob(f"*/*/seed*/{SUMMARY}")):
         run = Run.parse("/".join(path.parts[-4:-1]))
-        other = texts.get(split_dataset(run.dataset)[0])
-        if (reason := other or _unusable(experiment, run, path.parent)) is not None:
+        if split_dataset(run.dataset)[0] not in texts:
+            continue  # of a stage or a configuration with more datasets
+        other = texts[split_dataset(run.dataset)[0]]
+        if (reason := other or _unusable(experiment, run, record, results)) is not None:
             unusable[run.path] = reason
+        elif missing := [file for file in needed.get(run.path, []) if not (path.parent / file).is_file()]:
+            unusable[run.path] = f"{missing[0]} is not recorded"
         elif not (results / "runs" / run.path / MODEL).is_file():
-            runs[run.path] = [
-                step for step, files in STEPS.items() if all((path.parent / file).is_file() for file in files)
-            ]
-    complete = [run for run in runs if runs[run] == list(STEPS)]
-    for needed in _starts(experiment, complete):
-        runs.pop(needed, None)
-    corpora = [name for name in experiment.datasets if _corpus_stands(experiment, name, record, results, runs)]
-    return Recorded(runs, corpora, unusable)
+            steps = {step: [(path.parent / file).is_file() for file in files] for step, files in STEPS.items()}
+            runs[run.path] = [step for step, there in steps.items() if all(there)]
+    for start in _starts(experiment, runs):
+        runs.pop(start, None)
+    files = [f"runs/{run}/{file}" for run, steps in runs.items() for step in steps for file in STEPS[step]]
+    files += [f"runs/{run}/{ATTENTION}" for run, steps in runs.items() if "analyse" in steps]
+    files += [search.path for search in experiment.tuning.searches if recorded_search(search, record)]
+    for name in experiment.datasets:
+        if not _needs_text(experiment, name, record, results, runs):
+            files += _corpus_files(experiment, name)
+    files += [VARIANCE_LAW, *([f"paper/{MEASURED}"] if _same_measuring(experiment, record) else [])]
+    return Recorded(frozenset(file for file in files if (record / file).is_file()), runs, unusable)
 
 
-def without_maps(paths: Iterable[str], recorded: Recorded, record: Path | None) -> list[str]:
-    """The inputs of a study without the attention maps that a record may not hold: its figures say so."""
-    if record is None:
-        return list(paths)
-    kept = []
-    for path in paths:
-        run = path.removeprefix("results/runs/").removesuffix(f"/{ATTENTION}")
-        restored = path.endswith(f"/{ATTENTION}") and "analyse" in recorded.runs.get(run, [])
-        if not restored or (record / "runs" / run / ATTENTION).is_file():
-            kept.append(path)
-    return kept
-
-
-def _unusable(experiment: Experiment, run: Run, folder: Path) -> str | None:
+def _unusable(experiment: Experiment, run: Run, record: Path, results: Path) -> str | None:
     try:
-        wanted = experiment.resolve(run)
-    except SettingsError:
-        return "no run of this configuration"
-    try:
-        changed = differing_settings(wanted, RunConfig.load(folder))
+        expected = wanted(experiment, run, record, results)
+        if expected is None:
+            return NOT_TUNED
+        changed = differing_settings(expected, RunConfig.load(record / "runs" / run.path))
     except SettingsError as error:
         return str(error)
     return "; ".join(changed) or None
 
 
-def _starts(experiment: Experiment, complete: list[str]) -> set[str]:
-    """The runs whose weights are needed: those that an unrecorded run of the experiment starts from, and so on."""
+def _needed_files(experiment: Experiment) -> dict[str, list[str]]:
+    """The files of each run that studies and claims are made from, by the run's path; no attention maps."""
+    needed: dict[str, list[str]] = {}
+    inputs = [study_inputs(experiment, study) for study in experiment.studies] + [claims_inputs(experiment)]
+    for path in dict.fromkeys(itertools.chain.from_iterable(inputs)):
+        folder, _, file = path.removeprefix("results/runs/").rpartition("/")
+        if path.startswith("results/runs/") and file != ATTENTION:
+            needed.setdefault(folder, []).append(file)
+    for study in experiment.studies:
+        if paired_kinds(experiment, study):
+            for run in experiment.study_runs(study):
+                needed[run.path].append(COUNTS)
+    return needed
+
+
+def _starts(experiment: Experiment, restored: Container[str]) -> set[str]:
+    """The runs whose weights are needed: those that a run that is to be made starts from, and so on."""
     needed: set[str] = set()
-    waiting = [run for run in experiment.runs if run.path not in complete]
+    waiting = [run for run in experiment.runs if run.path not in restored]
     while waiting:
         start = experiment.resolve(waiting.pop()).training.start_from
         if start is not None and start not in needed:
@@ -99,11 +133,28 @@ def _starts(experiment: Experiment, complete: list[str]) -> set[str]:
     return needed
 
 
-def _corpus_stands(experiment: Experiment, name: str, record: Path, results: Path, runs: dict[str, list[str]]) -> bool:
-    folder = record / "corpora" / name
+def _needs_text(experiment: Experiment, name: str, record: Path, results: Path, runs: dict[str, list[str]]) -> bool:
+    """Whether a run of a dataset, or of its tuning, is to be made, or the text is there anyway."""
     mine = [run for run in experiment.runs if split_dataset(run.dataset)[0] == name]
-    views = {view for view in (split_dataset(run.dataset)[1] for run in mine) if view}
-    wanted = [*CORPUS_FILES, *(f"{view}/statistics.json" for view in views)]
-    if (results / "corpora" / name / "store").is_dir() or not all((folder / file).is_file() for file in wanted):
+    searches = [search for search in experiment.tuning.searches if split_dataset(search.run.dataset)[0] == name]
+    tuned = all((results / one.path).is_file() or recorded_search(one, record) for one in searches)
+    done = tuned and all(run.path in runs for run in mine)
+    return not done or (results / "corpora" / name / "store").is_dir()
+
+
+def _corpus_files(experiment: Experiment, name: str) -> list[str]:
+    views = {split_dataset(run.dataset)[1] for run in experiment.runs if split_dataset(run.dataset)[0] == name}
+    packed = [f"corpora/{name}/{view}/statistics.json" for view in views if view]
+    return [*(f"corpora/{name}/{file}" for file in CORPUS_FILES), *packed]
+
+
+def _same_measuring(experiment: Experiment, record: Path) -> bool:
+    """Whether a record has what the experiment measures: its systems, at its lengths."""
+    study, path = experiment.measured_study, record / "paper" / MEASURED
+    if study is None or not path.is_file():
         return False
-    return all(runs.get(run.path) == list(STEPS) for run in mine)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    config = experiment.studies[study]
+    assert config.measured is not None
+    systems = {point["system"] for point in content["points"]}
+    return set(config.systems) <= systems and content["settings"] == config.measured.model_dump(mode="json")

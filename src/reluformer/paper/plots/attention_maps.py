@@ -33,7 +33,7 @@ def draw(plot: Plot) -> Drawing:
         grid[0][column].set_title(row["title"])
         if not found:
             for axes in grid[:, column]:
-                empty(axes, "not run" if row["status"] == "not run" else str(row["status"]))
+                empty(axes, "no map is here" if row["status"] == "finished" else str(row["status"]))
             continue
         queries, keys = AXES[config.attention]
         if rows == 2:
