@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 
 from reluformer.experiment import Experiment
-from reluformer.paper.record import deciding, differing_settings, may_enter, take
+from reluformer.files import write_json
+from reluformer.paper.record import deciding, differing_settings, may_enter, take, wanted
+from reluformer.paper.recorded import read_recorded
 from reluformer.run import Run
 from reluformer.settings import SettingsError
+from reluformer.tuning.rounds import Search
 
 FILES = {"config.yaml", "log.jsonl", "summary.json", "translation.json", "scores.json", "counts.npz", "analysis.json"}
 
@@ -123,3 +126,33 @@ def test_maps_of_figures_are_kept_as_their_mean(make, tmp_path):
         np.testing.assert_allclose(kept["encoder.1"][0], whole["encoder.1"].astype(float).mean(0), atol=1e-3)
         assert "cross.1" not in kept
     shutil.rmtree(record)
+
+
+def test_a_tuned_run_is_to_have_the_choice_of_the_results_or_else_of_the_record(make, tmp_path, monkeypatch):
+    made, record = make(), tmp_path / "record"
+    run = Run("some-sentences", "transformer", 1)
+    search = Search(run=made.experiment.resolve(run._replace(seed=9)), axes=[("learning_rate", [0.0005, 0.001])])
+    monkeypatch.setattr(made.experiment.tuning, "search_for", lambda run: search)
+    monkeypatch.setattr(type(made.experiment.tuning), "searches", [search])
+    assert wanted(made.experiment, run, record, made.results) is None
+    content = {"grid": search.grid, "start": search.start, "seed": 9, "next": []}
+    choice = {"changes": {"learning_rate": 0.001}, "validation_bleu": 20.0}
+    write_json(made.results / search.path, {**content, "choice": choice})
+    tuned = wanted(made.experiment, run, record, made.results)
+    assert tuned.training.learning_rate == 0.001
+    made.write(run)
+    made.experiment.resolve(run).save(made.folder(run) / "config.yaml")
+    refused = take(made.experiment, made.results, record).refused
+    assert refused == [
+        f"{run.path}: it was trained with other settings than the configuration's: training.learning_rate: 0.0005, "
+        "not 0.001"
+    ]
+    tuned.save(made.folder(run) / "config.yaml")
+    assert take(made.experiment, made.results, record).new == [run.path]
+    (made.results / search.path).unlink()
+    found = read_recorded(made.experiment, record, tmp_path / "new-results")
+    assert search.path in found.files
+    assert found.unusable == {run.path: "scores.json is not recorded"}, "its settings are those of the recorded choice"
+    write_json(record / search.path, {**content, "grid": {"learning_rate": [1, 2]}, "choice": choice})
+    found = read_recorded(made.experiment, record, tmp_path / "new-results")
+    assert search.path not in found.files and "not tuned yet" in found.unusable[run.path]
