@@ -85,6 +85,9 @@ def open_data(corpora: Path, run: RunConfig) -> TrainingData:
     files = {str(path.relative_to(corpora)): fingerprint(path) for path in [subword, *stores] if path.is_file()}
     if (start := start_folder(corpora, run)) is not None:
         if not (start / MODEL_FILE).is_file():
-            raise SettingsError(f"{start}: {run.dataset}/{run.system} starts from this run, which has not been trained")
+            raise SettingsError(
+                f"{start}: {run.dataset}/{run.system} starts from this run, which has not been trained: "
+                f"first `reluformer train {run.training.start_from}`"
+            )
         files[f"runs/{run.training.start_from}/{MODEL_FILE}"] = fingerprint(start / MODEL_FILE)
     return TrainingData(Store(view / "store" / "train"), Store(view / "store" / "valid"), subword, files, run.tgt)

@@ -164,7 +164,7 @@ def test_what_starts_from_a_diverged_run_counts_as_diverged(training, corpora):
     [
         ({"data": {"toy/subword.model": "another"}}, "trained with another toy/subword.model"),
         ({}, "a training starts from a model of the same systems and sizes"),
-        (None, "starts from this run, which has not been trained"),
+        (None, "which has not been trained: first `reluformer train toy/other/seed1`"),
     ],
 )
 def test_a_run_that_does_not_fit_is_no_start(training, corpora, tmp_path, change, message):
