@@ -10,7 +10,7 @@ import pandas as pd
 
 from reluformer.changes import split_system
 from reluformer.experiment import Experiment
-from reluformer.paper.config import AnswerConfig, ClaimConfig
+from reluformer.paper.config import SENTENCE, AnswerConfig, ClaimConfig
 from reluformer.paper.measured import measured_note
 from reluformer.paper.metrics import SCORES, metric
 from reluformer.paper.records import DIVERGED, NOT_RUN, read_json
@@ -125,6 +125,8 @@ def _values(changes: Mapping[str, Any]) -> str:
 def length_lines(frame: pd.DataFrame, results: Path) -> list[str]:
     """For each L of a document study, how long the test segments really are."""
     lines = []
+    if (frame["length"] == SENTENCE).any():
+        lines.append("Source lengths of single sentences are in words, those of segments in subword tokens.")
     for (packing, length), group in frame.dropna(subset=["length"]).groupby(["packing", "length"], sort=False):
         known = (read_json(results / "runs" / run / SCORES) for run in group["run"])
         found = next((scores["lengths"] for scores in known if scores and scores["lengths"]), None)

@@ -25,6 +25,15 @@ def test_the_footer_states_dataset_updates_seeds_and_holes(make):
     assert lines[1] == "5 of 6 runs are not there yet; their cells say so."
 
 
+def test_the_footer_says_that_sentences_and_segments_are_measured_in_other_units(make):
+    unit = "Source lengths of single sentences are in words, those of segments in subword tokens."
+    beside = {"document-length": {"lengths": ["sentence", 64], "packing": ["within"]}}
+    for studies, found in ((beside, True), ({}, False)):
+        made = make(studies=studies)
+        frame = frame_of(made, "document-length")
+        assert (unit in footer(made.experiment, "document-length", frame, made.results)) == found
+
+
 def test_updates_follow_the_recipe(make):
     override = {"system": "ffn-softmax", "training": {"updates": 900}}
     experiment = make(overrides=[override]).experiment
