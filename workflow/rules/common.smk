@@ -24,7 +24,7 @@ from reluformer.paper.outputs import (
     study_outputs,
 )
 from reluformer.paper.record import CORPUS_FILES, OWN_KEYS, STEPS
-from reluformer.paper.recorded import read_recorded
+from reluformer.paper.recorded import RESTORED, drop_restored, read_recorded
 from reluformer.run import Run
 from reluformer.settings import SettingsError, merge, read_yaml
 from reluformer.watching.failures import explain_failures
@@ -66,6 +66,11 @@ try:
     CLAIMS_INPUTS = claims_inputs(EXPERIMENT)
 except (SettingsError, YamlError) as error:
     sys.exit(f"Configuration error: {error}")
+
+if workflow.is_main_process:
+    for corpus in EXPERIMENT.datasets:
+        if f"corpora/{corpus}/{CORPUS_FILES[0]}" not in RECORDED.files:
+            drop_restored(Path("results/corpora", corpus))
 
 # With `partial`, the rules that make runs are left out: what is there of them is all there is.
 PARTIAL = EXPERIMENT.config.partial

@@ -42,6 +42,7 @@ rule restore_corpus:
         expand("{record}/corpora/{{corpus}}/{file}", record=RECORD, file=CORPUS_FILES),
     output:
         expand("results/corpora/{{corpus}}/{file}", file=CORPUS_FILES),
+        touch(f"results/corpora/{{corpus}}/{RESTORED}"),
     log:
         "logs/restore/corpora/{corpus}.log",
     wildcard_constraints:
