@@ -32,6 +32,7 @@ from reluformer.corpus.config import CorpusConfig
 from reluformer.experiment import Experiment
 from reluformer.run import Run
 from reluformer.settings import merge, parse, read_yaml
+from reluformer.tuning.config import ChoiceConfig
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -213,6 +214,8 @@ def test_a_yaml_block_is_configuration(block):
     paper = read_yaml(ROOT / "config" / "config.yaml")
     if {"src", "tgt", "corpus"} <= data.keys():
         parse(DatasetConfig, data, block.page)
+    elif data.keys() == {"choices"}:  # a part of a dataset
+        assert all(parse(ChoiceConfig, choice, block.page).source for choice in data["choices"].values())
     elif data.keys() <= CorpusConfig.model_fields.keys():  # a part of a corpus
         whole = next(yaml.safe_load(b.text)["corpus"] for b in blocks() if b.page == block.page and "corpus:" in b.text)
         parse(CorpusConfig, {**whole, **data}, block.page)

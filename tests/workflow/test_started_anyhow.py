@@ -61,7 +61,7 @@ def test_odd_names_and_nothing_activated(odd):
     archives = f"archives={odd / f'a {ODD}'}"
     ended = snakemake(odd, "--configfile", "c.yaml", "--config", archives, "--", STATISTICS)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert (odd / STATISTICS).is_file() and (odd / "resources" / f"{ODD}.fi").is_file()
+    assert (odd / STATISTICS).is_file() and (odd / "resources" / "numbers" / f"{ODD}.fi").is_file()
     assert not list(odd.rglob("pwned"))
 
 

@@ -23,7 +23,7 @@ def test_the_card_has_scores_with_signatures_data_and_terms(trained):
     provenance = json.loads((trained.corpora / "numbers" / "provenance.json").read_text())
     assert all(archive["sha256"] in text for archive in provenance["archives"])
     assert "Apache License 2.0" in text and "on: CC0-1.0, made up." in text
-    assert "| relu-scaled | gamma 1.0 | nothing |" in text and "numbers/reluformer/seed1" in text
+    assert "| relu-scaled | gamma 2.0 | nothing |" in text and "numbers/reluformer/seed1" in text
     assert "| text | Moses tokens, truecased |" in text
     assert "240 of about" in text and "reluformer translate my-model" in text
     head = yaml.safe_load(text.split("---\n")[1])
