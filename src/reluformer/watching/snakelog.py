@@ -55,7 +55,8 @@ def read_log(path: Path | None) -> SnakeLog:
         elif found := KEY.match(line):
             key, value = found.groups()
             if key == "log":
-                job.log = value.partition(" (check log")[0]
+                # On a cluster the scheduler's log follows the step's own.
+                job.log = value.partition(" (check log")[0].partition(", ")[0]
             elif key == "wildcards":
                 job.about = _about(dict(part.partition("=")[::2] for part in value.split(", ")))
             elif job.rule:

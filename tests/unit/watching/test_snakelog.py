@@ -15,6 +15,16 @@ def test_jobs_that_run_and_jobs_that_failed(said, again):
     assert state.running == {3: analyse} and state.failed == {} and state.done == 2
 
 
+def test_the_log_of_a_step_comes_before_that_of_the_scheduler(said):
+    path = said()
+    text = path.read_text(encoding="utf-8")
+    step = "logs/train/numbers/transformer/seed1.log"
+    assert step in text
+    path.write_text(text.replace(step, f"{step}, /cluster/logs/2.log"), encoding="utf-8")
+    [(job, _)] = read_log(path).failed.values()
+    assert job.log == step
+
+
 def test_dry_runs_are_passed_over(said, tmp_path):
     path = said()
     (path.parent / "2026-11-25T000000.1.snakemake.log").write_text("host: x\nBuilding DAG of jobs...\nJob stats:\n")
