@@ -27,10 +27,11 @@ record: $(VENV)/.runtime ## every table, figure, p-value and verdict of record/ 
 test: $(VENV)/.dev ## the tests (services that are not installed are skipped, and said so)
 	@timeout -k 30 3600 pytest -n $(CORES) $(PYTEST_ARGS)
 
-lint: $(VENV)/.dev ## ruff, mypy, snakefmt, snakemake --lint
+lint: $(VENV)/.dev ## ruff, mypy, import-linter, snakefmt, snakemake --lint
 	@ruff check .
 	@ruff format --check .
 	@mypy
+	@lint-imports
 	@snakefmt --check Snakefile workflow
 	@pytest -q tests/workflow/test_lint.py
 

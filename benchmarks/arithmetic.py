@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import torch
 
-from reluformer.model.config import ModelConfig
+from reluformer.config.model import ModelConfig
 
 
 def update_flops(model: ModelConfig, shapes: Iterable[tuple[int, int, int]], real: int) -> float:

@@ -19,12 +19,12 @@ from pathlib import Path
 import torch
 
 from benchmarks.rows import Row, interleaved, table, threads
-from reluformer.malloc import keep_freed_memory
+from reluformer.config.memory import MemoryConfig, PenaltyConfig
 from reluformer.memory.activations import Activation, build_activation
-from reluformer.memory.config import MemoryConfig, PenaltyConfig
+from reluformer.memory.mask import AttentionMask
 from reluformer.memory.penalty import Penalty
 from reluformer.memory.read import read
-from reluformer.memory.visible import Visible
+from reluformer.ops.malloc import keep_freed_memory
 
 LONG = 8192
 """Tokens at which memory is compared."""
@@ -49,7 +49,7 @@ class Problem:
         if mask == "ragged":
             lengths = torch.linspace(length / 2, length, batch + 2)[1:-1].round().to(device())
             keys = torch.arange(length, device=device())[None] < lengths[:, None]
-        self.visible = Visible(length, keys, causal=mask == "causal")
+        self.visible = AttentionMask(length, keys, causal=mask == "causal")
         self.products = 2 * batch * heads * length * length * width
         """Floating-point operations of one product of all pairs of rows and slots."""
 

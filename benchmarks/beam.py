@@ -31,16 +31,16 @@ from torch import Tensor
 
 from benchmarks.peer import Peer
 from benchmarks.rows import ROOT, Row, interleaved, table, threads
-from reluformer.config import SystemConfig
+from reluformer.config.model import ModelConfig
+from reluformer.config.systems import SystemConfig
+from reluformer.config.translation import TranslationConfig
 from reluformer.corpus.subword import EOS
-from reluformer.memory.packed import pack
-from reluformer.model.config import ModelConfig
 from reluformer.model.embedding import sinusoids
 from reluformer.model.files import save_model
 from reluformer.model.fixed import FixedState
 from reluformer.model.state import State
 from reluformer.model.transformer import Transformer
-from reluformer.translation.config import TranslationConfig
+from reluformer.ops.packed import pack
 from reluformer.translation.decode import translate
 
 BEAM, LENGTH, VOCABULARY, HEADS = 5, 24, 10_000, 4

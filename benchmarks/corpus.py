@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.rows import Row, table
+from reluformer.config.dataset import CorpusConfig
 from reluformer.corpus.batches import BatchSampler
-from reluformer.corpus.config import CorpusConfig
 from reluformer.corpus.prepare import prepare
 from reluformer.corpus.store import Store
 

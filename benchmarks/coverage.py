@@ -23,10 +23,10 @@ import numpy as np
 from numpy.random import Generator, default_rng
 
 from benchmarks.rows import Row, table
+from reluformer.config.claims import RuleConfig
+from reluformer.config.evaluation import SignificanceConfig
 from reluformer.evaluation.bleu import LEAST, Counts, half_width, score_counts
-from reluformer.evaluation.config import SignificanceConfig
 from reluformer.evaluation.significance import paired_tests
-from reluformer.paper.config import RuleConfig
 from reluformer.paper.inference import ALPHA, Effect, centre_effect, difference, sample
 from reluformer.paper.verdicts import Comparison, Value, decide, total
 

@@ -22,12 +22,12 @@ import yaml
 from torch import Tensor
 
 from benchmarks.rows import Row, table, threads
-from reluformer.config import SystemConfig
+from reluformer.config.model import ModelConfig
+from reluformer.config.systems import SystemConfig
+from reluformer.config.translation import TranslationConfig
 from reluformer.corpus.subword import BOS, EOS, PAD
-from reluformer.model.config import ModelConfig
 from reluformer.model.state import State
 from reluformer.model.transformer import Transformer
-from reluformer.translation.config import TranslationConfig
 from reluformer.translation.decode import translate
 from reluformer.translation.search import Hypothesis, length_limits
 

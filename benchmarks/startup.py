@@ -18,11 +18,11 @@ from pathlib import Path
 
 from benchmarks import text
 from benchmarks.rows import ROOT, Row, interleaved, table, threads
-from reluformer.run import RunConfig
+from reluformer.config.run import RunConfig
 
 START_LIMIT, PLAN_LIMIT = 8.0, 10.0
 LAUNCH = (
-    "import sys; from pathlib import Path; from reluformer.run import RunConfig; "
+    "import sys; from pathlib import Path; from reluformer.config.run import RunConfig; "
     "from reluformer.training.launch import launch; job, *folders = map(Path, sys.argv[1:4]); "
     "sys.exit(launch(RunConfig.model_validate_json(job.read_text()), *folders, Path(sys.argv[4]), int(sys.argv[5])))"
 )

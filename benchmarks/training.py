@@ -30,10 +30,10 @@ from benchmarks import text
 from benchmarks.arithmetic import matmul_peak, update_flops
 from benchmarks.peer import Peer
 from benchmarks.rows import ROOT, Row, paired, table, threads
-from reluformer.config import SystemConfig
+from reluformer.config.model import ModelConfig
+from reluformer.config.systems import SystemConfig
 from reluformer.corpus.batches import BatchSampler, Indices
 from reluformer.corpus.store import Store, view_folder
-from reluformer.model.config import ModelConfig
 
 PEERS = ("marian", "torch", "joeynmt")
 TITLES = {"marian": "MarianMT", "torch": "nn.Transformer", "joeynmt": "JoeyNMT"}

@@ -185,19 +185,19 @@ def train_numbers(folder: Path) -> None:
     import numpy as np
     import torch
 
-    from reluformer.config import SystemConfig
+    from reluformer.config.dataset import ArchiveConfig, CorpusConfig
+    from reluformer.config.model import ModelConfig
+    from reluformer.config.run import Run, RunConfig
+    from reluformer.config.systems import SystemConfig
+    from reluformer.config.training import TrainingConfig
+    from reluformer.config.translation import TranslationConfig
     from reluformer.corpus.batches import collate
-    from reluformer.corpus.config import ArchiveConfig, CorpusConfig
     from reluformer.corpus.prepare import prepare
     from reluformer.corpus.store import Store
     from reluformer.evaluation.score import score_run
-    from reluformer.model.config import ModelConfig
     from reluformer.model.files import save_model
     from reluformer.model.objective import Objective
     from reluformer.model.transformer import Transformer
-    from reluformer.run import Run, RunConfig
-    from reluformer.training.config import TrainingConfig
-    from reluformer.translation.config import TranslationConfig
     from reluformer.translation.step import translate_run
 
     trained = Trained(folder)

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from protocol import serve
 
-from reluformer.malloc import keep_freed_memory
+from reluformer.config.run import RunConfig
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
-from reluformer.run import RunConfig
+from reluformer.ops.malloc import keep_freed_memory
 from reluformer.training.checkpoints import Checkpoints
 from reluformer.training.data import open_data
 from reluformer.training.engine import build_engine, join_world

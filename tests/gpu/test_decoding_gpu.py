@@ -12,13 +12,13 @@ import pytest
 import torch
 import yaml
 
-from reluformer.config import SystemConfig
+from reluformer.config.memory import MemoryConfig
+from reluformer.config.model import ModelConfig
+from reluformer.config.settings import SettingsError
+from reluformer.config.systems import SystemConfig
+from reluformer.config.translation import TranslationConfig
 from reluformer.corpus.subword import EOS, PAD
-from reluformer.memory.config import MemoryConfig
-from reluformer.model.config import ModelConfig
 from reluformer.model.transformer import Transformer
-from reluformer.settings import SettingsError
-from reluformer.translation.config import TranslationConfig
 from reluformer.translation.decode import ready, search_on, translate, translate_n_best
 from reluformer.translation.fixed import Rooms, fixed_search
 from reluformer.translation.graphs import CudaRecorder

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from reluformer.config.memory import MemoryConfig, PenaltyConfig
+from reluformer.config.model import ModelConfig
 from reluformer.memory.activations import build_activation
-from reluformer.memory.config import MemoryConfig, PenaltyConfig
+from reluformer.memory.mask import AttentionMask
 from reluformer.memory.penalty import Penalty
 from reluformer.memory.read import read
-from reluformer.memory.visible import Visible
-from reluformer.model.config import ModelConfig
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
 
@@ -39,7 +39,7 @@ def run(name, tensors, keys, causal, penalised, device, dtype):
     config = MemoryConfig(activation=name.removesuffix("-learned"), options=ACTIVATIONS[name])
     built = build_activation(config, H).to(device, dtype)
     inputs = [t.to(device, dtype).detach().requires_grad_() for t in tensors]
-    visible = Visible(inputs[1].size(-2), None if keys is None else keys.to(device), causal)
+    visible = AttentionMask(inputs[1].size(-2), None if keys is None else keys.to(device), causal)
     penalty = Penalty(PenaltyConfig(weight=0.1)) if penalised else None
     reading = read(*inputs, built, visible, scale=D**-0.5, penalty=penalty)
     loss = reading.output.double().square().sum() + (reading.penalty.double() if penalised else 0)

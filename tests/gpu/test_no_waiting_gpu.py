@@ -8,13 +8,13 @@ import pytest
 import torch
 import yaml
 
-from reluformer.config import SystemConfig
+from reluformer.config.model import ModelConfig
+from reluformer.config.systems import SystemConfig
 from reluformer.corpus.batches import BatchSampler
 from reluformer.corpus.store import Sequences, Store, StoreWriter
-from reluformer.model.config import ModelConfig
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
-from reluformer.training.feed import Feed
+from reluformer.training.prefetch import PrefetchLoader
 
 pytestmark = pytest.mark.gpu
 
@@ -29,7 +29,7 @@ def feed(tmp_path):
         writer.add(sequences, sequences)
     store = Store(tmp_path)
     sampler = BatchSampler(store.src_lengths, store.tgt_lengths, batch_tokens=300, seed=1)
-    feed = Feed(sampler, store, torch.device("cuda", torch.cuda.current_device()))
+    feed = PrefetchLoader(sampler, store, torch.device("cuda", torch.cuda.current_device()))
     yield feed
     feed.close()
 

@@ -1,6 +1,6 @@
 """Fused ReLU attention in Triton equals the dense float64 one: on a CUDA device, or in Triton's interpreter.
 
-`tests/unit/memory/kernels/test_triton_relu.py` runs this file in the interpreter. A score that rounds across 0 moves
+`tests/unit/memory/backends/test_triton_relu.py` runs this file in the interpreter. A score that rounds across 0 moves
 single gradients, so results are compared by the norm of their difference; a wrong row or slot moves it far more.
 """
 
@@ -13,19 +13,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from reluformer.config.memory import PenaltyConfig
 from reluformer.memory.activations import ScaledReLU
-from reluformer.memory.config import PenaltyConfig
-from reluformer.memory.kernels.counter import draw_seed
+from reluformer.memory.mask import AttentionMask
 from reluformer.memory.penalty import Penalty, RowSums
 from reluformer.memory.read import read
-from reluformer.memory.visible import Visible
+from reluformer.ops.counter import draw_seed
 
 pytest.importorskip("triton", reason="needs triton")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
 pytestmark = pytest.mark.gpu
 
-from reluformer.memory.kernels.triton_relu import _attend, triton_relu_attention  # noqa: E402
+from reluformer.memory.backends.triton_relu import _attend, triton_relu_attention  # noqa: E402
 
 ALLOWED = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}
 KINDS = ["all", "ragged", "causal", "both"]
@@ -67,7 +67,7 @@ def visible_keys(kind, slots, batch=2):
 def dense(query, key, value, keys, causal, scale, factor=None):
     """(output, Σs, Σ s log s, s) with all weights at once; factor: of the weights that meet the values."""
     s = (scale * query @ key.mT).relu()
-    mask = Visible(key.size(-2), keys, causal).mask(query.size(-2), query.device)
+    mask = AttentionMask(key.size(-2), keys, causal).mask(query.size(-2), query.device)
     s = s if mask is None else s * mask
     return (s if factor is None else s * factor) @ value, *RowSums.apply(s), s
 
@@ -95,7 +95,7 @@ def test_equals_double(rows, slots, width, kind):
     results = []
     for (query, key, value), call in ((ours, triton_relu_attention), (exact, None)):
         log_gamma = torch.tensor([0.3, -0.5], dtype=query.dtype, device=DEVICE).view(2, 1, 1).requires_grad_()
-        count = torch.as_tensor(Visible(slots, keys, causal).count(rows, query), dtype=query.dtype, device=DEVICE)
+        count = torch.as_tensor(AttentionMask(slots, keys, causal).count(rows, query), dtype=query.dtype, device=DEVICE)
         scaled = query * (2 / count).sqrt() * torch.exp(-log_gamma)
         if call:
             read = call(scaled, key, value, keys=keys, causal=causal, scale=width**-0.5, statistics=True)
@@ -165,7 +165,7 @@ def test_penalty_from_the_sums_equals_the_penalty_of_the_weights():
     ours, exact = made(30, 50, 32)
     keys = visible_keys("ragged", 50)
     rows = torch.arange(30, device=DEVICE)[None] < torch.tensor([[12], [30]], device=DEVICE)
-    penalty, visible = Penalty(PenaltyConfig(weight=1.0, margin=0.4)), Visible(50, keys)
+    penalty, visible = Penalty(PenaltyConfig(weight=1.0, margin=0.4)), AttentionMask(50, keys)
     _, total, logs = triton_relu_attention(*ours, keys=keys, scale=0.02, statistics=True)
     loss = penalty.mean(penalty.rows(total, logs, visible.count(30, total)), rows)
     *_, s = dense(*exact, keys, False, 0.02)
@@ -182,7 +182,7 @@ def test_a_read_is_the_same_as_with_its_weights(causal, monkeypatch):
     results = []
     for name in ("triton", "reference"):
         monkeypatch.setenv("RELUFORMER_KERNEL", name)
-        visible, penalty = Visible(40, visible_keys("ragged", 40), causal), Penalty(PenaltyConfig(weight=1.0))
+        visible, penalty = AttentionMask(40, visible_keys("ragged", 40), causal), Penalty(PenaltyConfig(weight=1.0))
         reading = read(*ours, activation, visible, scale=0.25, penalty=penalty, rows=rows)
         loss = probe([reading.output]) + reading.penalty
         results.append([reading.output, reading.penalty, *torch.autograd.grad(loss, (*ours, activation.log_gamma))])

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.gpu
 
 import triton.language as tl  # noqa: E402
 
-from reluformer.memory.kernels.triton_tiles import kept, reach, visible_bounds  # noqa: E402
+from reluformer.memory.backends.triton_tiles import kept, reach, visible_bounds  # noqa: E402
 
 
 @triton.jit

@@ -27,12 +27,12 @@ from tensorboard.plugins.core.core_plugin import CorePluginLoader
 
 from reluformer.cli import main as command_line
 from reluformer.cli.app import app
-from reluformer.config import DatasetConfig, SystemConfig
-from reluformer.corpus.config import CorpusConfig
-from reluformer.experiment import Experiment
-from reluformer.run import Run
-from reluformer.settings import merge, parse, read_yaml
-from reluformer.tuning.config import ChoiceConfig
+from reluformer.config.dataset import CorpusConfig, DatasetConfig
+from reluformer.config.experiment import Experiment
+from reluformer.config.run import Run
+from reluformer.config.settings import merge, parse, read_yaml
+from reluformer.config.systems import SystemConfig
+from reluformer.config.tuning import ChoiceConfig
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])

@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 import yaml
 
-from reluformer.experiment import Experiment
-from reluformer.settings import read_yaml
+from reluformer.config.experiment import Experiment
+from reluformer.config.settings import read_yaml
 
 pytestmark = pytest.mark.slow
 

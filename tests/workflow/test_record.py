@@ -7,7 +7,7 @@ from shutil import copytree
 
 import pytest
 
-from reluformer.experiment import Experiment
+from reluformer.config.experiment import Experiment
 from reluformer.paper.record import take
 
 pytestmark = pytest.mark.slow

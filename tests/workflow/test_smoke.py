@@ -13,8 +13,8 @@ from shutil import copytree
 import pytest
 import yaml
 
-from reluformer.experiment import Experiment
-from reluformer.watching.jobs import progress
+from reluformer.cli.watching.jobs import progress
+from reluformer.config.experiment import Experiment
 
 pytestmark = pytest.mark.slow
 

@@ -109,8 +109,8 @@ rule mine:
     ],
 )
 def test_names_that_become_targets_are_refused(tmp_path, file, content, said):
-    from reluformer.experiment import Experiment
-    from reluformer.settings import SettingsError
+    from reluformer.config.experiment import Experiment
+    from reluformer.config.settings import SettingsError
 
     path = tmp_path / f"{file}.yaml"
     path.write_text(content)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from reluformer.experiment import Experiment
+from reluformer.config.experiment import Experiment
 from reluformer.files import write_json, write_text
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from reluformer.watching.snakelog import last_line, newest_log, read_log
+from reluformer.cli.watching.snakelog import last_line, newest_log, read_log
 
 pytestmark = pytest.mark.slow
 

@@ -9,11 +9,11 @@ import socket
 import sys
 
 from reluformer.corpus.places import Checksums, archive_places, edited_state, fetched_state, places_of, sole_places
-from reluformer.experiment import Experiment
+from reluformer.config.experiment import Experiment
 from reluformer.files import write_by_content
-from reluformer.measuring.plan import measuring_plan
-from reluformer.guard import refusal
-from reluformer.orphans import STARTER
+from reluformer.benchmark.plan import measuring_plan
+from reluformer.cli.preflight import refusal
+from reluformer.ops.orphans import STARTER
 from reluformer.paper.comparisons import compared_runs
 from reluformer.paper.outputs import (
     claims_inputs,
@@ -25,10 +25,10 @@ from reluformer.paper.outputs import (
 )
 from reluformer.paper.record import CORPUS_FILES, OWN_KEYS, STEPS
 from reluformer.paper.recorded import RESTORED, drop_restored, read_recorded
-from reluformer.run import Run
-from reluformer.settings import SettingsError, merge, read_yaml
-from reluformer.watching.failures import explain_failures
-from reluformer.yamlfile import YamlError, parse_scalar
+from reluformer.config.run import Run
+from reluformer.config.settings import SettingsError, merge, read_yaml
+from reluformer.cli.watching.failures import explain_failures
+from reluformer.config.yamlfile import YamlError, parse_scalar
 
 CONFIG = os.path.relpath(CONFIG)
 CONFIG_NAME = os.path.relpath([*workflow.configfiles, "config"][0])  # a module's may come from no file

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 
+from reluformer.config.memory import MemoryConfig
 from reluformer.files import write_json
 from reluformer.memory.activations import build_activation
-from reluformer.memory.config import MemoryConfig
+from reluformer.memory.mask import AttentionMask
 from reluformer.memory.read import read
-from reluformer.memory.visible import Visible
 
 LENGTHS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 ACTIVATIONS = ("relu", "relu-scaled", "softmax")
@@ -34,7 +34,7 @@ def measured_variance(activation: str, n: int, seed: int, reads: int = READS) ->
     seeds give every activation the same x and v.
     """
     f = build_activation(MemoryConfig.model_validate({"activation": activation}))
-    visible = Visible(n)
+    visible = AttentionMask(n)
     random = torch.Generator().manual_seed(seed)
     outputs = []
     for start in range(0, reads, READS_AT_ONCE):

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from reluformer.analysis.concentration import top_share_of
 from reluformer.analysis.sweep import TensorBatch
+from reluformer.config.model import kind_of
 from reluformer.corpus.batches import collate
-from reluformer.model.config import kind_of
 from reluformer.model.observe import observe
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from reluformer.analysis.sweep import TensorBatch
+from reluformer.config.model import Kind, kind_of
+from reluformer.config.settings import SettingsError
 from reluformer.corpus.batches import collate
-from reluformer.model.config import Kind, kind_of
 from reluformer.model.observe import observe
-from reluformer.settings import SettingsError
 
 if TYPE_CHECKING:
     from reluformer.corpus.store import Store

@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 from reluformer.analysis.anisotropy import Anisotropy
 from reluformer.analysis.concentration import SlotUse, TopShare, ValueNorms
-from reluformer.analysis.reach import Distance, Punctuation
+from reluformer.analysis.distance import Distance, Punctuation
+from reluformer.analysis.entropy import Entropy, Mass, ZeroShare
 from reluformer.analysis.rows import Rows
-from reluformer.analysis.spread import Entropy, Mass, ZeroShare
 from reluformer.analysis.variance import ModuleVariance, VarianceByLength
-from reluformer.model.config import ATTENTIONS, KINDS, Kind
+from reluformer.config.model import ATTENTIONS, KINDS, Kind
 
 
 class Measure(Protocol):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from reluformer.model.config import kind_of
+from reluformer.config.model import kind_of
 
 if TYPE_CHECKING:
     from reluformer.model.observe import Read

@@ -9,19 +9,19 @@ import numpy as np
 import torch
 
 from reluformer.analysis.artifacts import write_arrays
-from reluformer.analysis.config import AnalysisConfig
+from reluformer.analysis.distance import is_punctuation
 from reluformer.analysis.gradients import gradient_top_shares
 from reluformer.analysis.maps import attention_maps, chosen_segment, no_maps
 from reluformer.analysis.places import mean_by_kind
-from reluformer.analysis.reach import is_punctuation
 from reluformer.analysis.sweep import sweep
+from reluformer.config.analysis import AnalysisConfig
+from reluformer.config.run import run_status, split_dataset
+from reluformer.config.settings import SettingsError
 from reluformer.corpus.store import Store, view_folder
 from reluformer.corpus.text import load_subword
 from reluformer.files import write_json
 from reluformer.model.files import load_model
 from reluformer.model.objective import Objective
-from reluformer.run import run_status, split_dataset
-from reluformer.settings import SettingsError
 
 
 def analyse_run(

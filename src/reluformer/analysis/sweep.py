@@ -12,9 +12,9 @@ from torch import Tensor
 
 from reluformer.analysis.places import Measure, measures_of
 from reluformer.analysis.rows import Tokens, rows_of
+from reluformer.config.model import kind_of
 from reluformer.corpus.batches import Batch, collate
 from reluformer.corpus.subword import BOS, EOS
-from reluformer.model.config import kind_of
 from reluformer.model.observe import observe
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import typer
 
 from reluformer.cli.app import PEOPLE, app, examples
 from reluformer.cli.options import Config, experiment_of
-from reluformer.experiment import Experiment
+from reluformer.config.experiment import Experiment
 
 DEMO = Path("config/demo.yaml")
 
@@ -31,7 +31,7 @@ def doctor(
     """
     from rich.console import Console
 
-    from reluformer.doctor.examine import demo_can_run, examine, show
+    from reluformer.cli.checks.examine import demo_can_run, examine, show
 
     experiments = [experiment_of(config)]
     if DEMO.is_file() and not experiments[0].config.toy:

@@ -12,7 +12,7 @@ import typer
 
 from reluformer.cli.app import PEOPLE, app, examples
 from reluformer.cli.options import Device, Model, OwnCorpora, RunFolder, Threads, chosen_device, typed_text
-from reluformer.settings import SettingsError
+from reluformer.config.settings import SettingsError
 
 MAP_TOKENS = 512
 """Tokens of an attention map, of either side."""
@@ -61,8 +61,8 @@ def attend(
     Rows are the tokens that read, columns those that are read. Weights need not sum to 1: with ReLU a token may read
     nothing at all.
     """
+    from reluformer.analysis.ascii_map import shaded
     from reluformer.analysis.maps import choose_map, maps_of
-    from reluformer.analysis.shades import shaded
     from reluformer.analysis.sweep import TensorBatch
     from reluformer.corpus.text import Preprocessor, find_text
     from reluformer.translation.translator import Translator
@@ -120,10 +120,10 @@ def compare(
 
     Writes a page that stands alone, and prints a summary.
     """
+    from reluformer.config.run import corpora_of
     from reluformer.evaluation.compare import compare_runs
     from reluformer.files import write_text
     from reluformer.paper.comparison import render_comparison, summary_text
-    from reluformer.run import corpora_of
 
     comparison = compare_runs(run_a, run_b, corpora or corpora_of(run_a))
     page = output or (None if json else Path("compare.html"))

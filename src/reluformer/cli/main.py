@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prepare_process()
     try:
         if arguments is None:
-            from reluformer.orphans import end_with_starter
+            from reluformer.ops.orphans import end_with_starter
 
             end_with_starter()
         code = run(arguments)
@@ -83,7 +83,7 @@ def run(arguments: Sequence[str] | None) -> int:
 
     from reluformer.cli import archive, doctor, look, measure, paper, people, plan, record, steps, watch  # noqa: F401  they add commands
     from reluformer.cli.app import app
-    from reluformer.settings import SettingsError
+    from reluformer.config.settings import SettingsError
 
     chosen = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:

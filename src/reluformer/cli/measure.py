@@ -9,7 +9,7 @@ import typer
 
 from reluformer.cli.app import app
 from reluformer.cli.options import Config, Settings, Threads, experiment_of, parse_json
-from reluformer.settings import SettingsError, parse
+from reluformer.config.settings import SettingsError, parse
 
 
 @app.command()
@@ -20,9 +20,9 @@ def measure(
     threads: Threads = None,
 ) -> None:
     """Measure speed and memory of a study's systems by length, all in one job, with random weights."""
+    from reluformer.benchmark.plan import MeasuringPlan, measuring_plan
+    from reluformer.benchmark.step import measure as measure_plan
     from reluformer.files import write_json
-    from reluformer.measuring.plan import MeasuringPlan, measuring_plan
-    from reluformer.measuring.step import measure as measure_plan
 
     if settings is not None:
         plan: MeasuringPlan | None = parse(MeasuringPlan, parse_json(settings, "--settings"), "--settings")

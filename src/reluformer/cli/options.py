@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from reluformer.config import Preparation
-from reluformer.experiment import Experiment
-from reluformer.settings import SettingsError, parse
-from reluformer.tuning.rounds import Search
+from reluformer.config.dataset import Preparation
+from reluformer.config.experiment import Experiment
+from reluformer.config.search.rounds import Search
+from reluformer.config.settings import SettingsError, parse
 
 Settings = Annotated[
     str | None, typer.Option(help="The resolved settings, a JSON file or JSON itself, instead of --config.")

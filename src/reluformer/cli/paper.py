@@ -69,6 +69,6 @@ def overview(config: Config = None, results: Results = Path("results")) -> None:
 @app.command(rich_help_panel=STEPS, epilog=examples("reluformer schemas workflow/schemas"))
 def schemas(folder: Annotated[Path, typer.Argument(help="Where the JSON schemas go.")]) -> None:
     """Write the JSON schema of every configuration file, for editors."""
-    from reluformer.schemas import write_schemas
+    from reluformer.config.schemas import write_schemas
 
     write_schemas(folder)

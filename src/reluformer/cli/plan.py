@@ -28,14 +28,14 @@ def plan(
     """List the runs, their cost, the disk and the critical path, before anyone spends them."""
     from rich.console import Console
 
-    from reluformer.planning.cards import card as card_of
-    from reluformer.planning.plan import collect, make_plan, stated
-    from reluformer.planning.show import show
+    from reluformer.cli.planning.gpus import card as card_of
+    from reluformer.cli.planning.plan import collect, make_plan, stated
+    from reluformer.cli.planning.show import show
 
     experiment = experiment_of(config)
     sizes, kinds = collect(experiment, corpora)
     if measured:
-        from reluformer.planning.machine import on_this_machine
+        from reluformer.cli.planning.machine import on_this_machine
 
         basis, slots = on_this_machine(kinds, sizes, devices, Console(stderr=True).print)
     else:

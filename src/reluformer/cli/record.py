@@ -11,7 +11,7 @@ import typer
 
 from reluformer.cli.app import PEOPLE, app, examples
 from reluformer.cli.options import Config, Results, experiment_of
-from reluformer.settings import SettingsError
+from reluformer.config.settings import SettingsError
 
 
 @app.command(

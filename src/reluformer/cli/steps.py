@@ -24,9 +24,9 @@ from reluformer.cli.options import (
     preparation_of,
     search_of,
 )
-from reluformer.corpus.config import ArchiveConfig
-from reluformer.run import Run, RunConfig
-from reluformer.settings import SettingsError, nearest, parse
+from reluformer.config.dataset import ArchiveConfig
+from reluformer.config.run import Run, RunConfig
+from reluformer.config.settings import SettingsError, nearest, parse
 
 
 @app.command(
@@ -112,7 +112,7 @@ def corpus_page(
     note: Annotated[str, typer.Option(help="A line under the title.")] = "",
 ) -> None:
     """Write a corpus's sources, counts at every cleaning step and lengths as a page."""
-    from reluformer.corpus.page import write_page
+    from reluformer.paper.corpus_page import write_page
 
     output.parent.mkdir(parents=True, exist_ok=True)
     write_page(corpus, view or [], output, note)
@@ -137,9 +137,9 @@ def train(
     threads: Threads = None,
 ) -> None:
     """Train one run, from its last checkpoint where there is one."""
+    from reluformer.config.search.choice import apply_choice, read_choice
     from reluformer.files import require_own_folder
     from reluformer.training.launch import launch
-    from reluformer.tuning.choice import apply_choice, read_choice
 
     if settings is not None:
         resolved = parse(RunConfig, parse_json(settings, "--settings"), "--settings")
@@ -175,7 +175,7 @@ def tune(
     ] = None,
 ) -> None:
     """Rank a system's tuning runs by validation BLEU: write the choice, or with --rounds what to train next."""
-    from reluformer.tuning.rounds import Search, write_round
+    from reluformer.config.search.rounds import Search, write_round
 
     if settings is not None:
         search = parse(Search, parse_json(settings, "--settings"), "--settings")
@@ -208,7 +208,7 @@ def score(
 ) -> None:
     """Score a run's translations: BLEU, tokenised BLEU, chrF, by length."""
     from reluformer.cli.people import warn
-    from reluformer.evaluation.config import TOKENIZERS, Tokenizer
+    from reluformer.config.evaluation import TOKENIZERS, Tokenizer
     from reluformer.evaluation.score import score_run
 
     if tokenizer is not None and tokenizer not in TOKENIZERS:

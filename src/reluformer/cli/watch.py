@@ -28,7 +28,7 @@ def watch(
     from rich.console import Console
     from rich.live import Live
 
-    from reluformer.watching.view import snapshot
+    from reluformer.cli.watching.view import snapshot
 
     experiment = experiment_of(config)
     folder = Path.cwd()

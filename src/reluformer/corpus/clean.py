@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reluformer.corpus.config import CorpusConfig
+from reluformer.config.dataset import CorpusConfig
 from reluformer.corpus.pairs import SPLITS, Pair, Split
 
 # Moses' clean-corpus-n.perl drops a pair with a longer word (-max-word-length).

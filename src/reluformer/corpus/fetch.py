@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from reluformer.corpus.config import ArchiveConfig
+from reluformer.config.dataset import ArchiveConfig
 from reluformer.corpus.download import DownloadError, download
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.extract import TAR_SUFFIXES, verify_members

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from reluformer.corpus.config import CorpusConfig
+from reluformer.config.dataset import CorpusConfig
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.pairs import SPLITS
 from reluformer.corpus.statistics import Lengths

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from typing import Literal, NamedTuple
 
-from reluformer.corpus.config import HeldOutConfig
+from reluformer.config.dataset import HeldOutConfig
 
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from types import TracebackType
 from typing import TypeVar
 
-from reluformer.orphans import die_with_parent
+from reluformer.ops.orphans import die_with_parent
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -14,8 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from reluformer.config import DatasetConfig
-from reluformer.corpus.config import ArchiveConfig
+from reluformer.config.dataset import ArchiveConfig, DatasetConfig
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.statistics import sha256
 from reluformer.files import find_files, write_text

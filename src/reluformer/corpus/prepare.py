@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from reluformer.config.dataset import CorpusConfig
+from reluformer.config.run import side_names
 from reluformer.corpus import moses, subword, truecase
 from reluformer.corpus.clean import Cleaner, held_out_texts
-from reluformer.corpus.config import CorpusConfig
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.pairs import SPLITS, Pair, is_blank, one_line
 from reluformer.corpus.parallel import Workers, chunks
@@ -28,7 +29,6 @@ from reluformer.corpus.statistics import Lengths, length_distribution, sha256, s
 from reluformer.corpus.store import SIDES, Sequences, Store, StoreWriter
 from reluformer.corpus.subword import UNK, Subword
 from reluformer.files import write_json
-from reluformer.run import side_names
 
 _CHUNK = 2000
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reluformer.corpus.config import ArchiveConfig
+from reluformer.config.dataset import ArchiveConfig
 
 
 class Lengths:

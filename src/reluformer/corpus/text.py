@@ -9,14 +9,14 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
+from reluformer.config.run import EXPORT_FILE, RunConfig, corpora_of, read_export, run_status, side_names, split_dataset
+from reluformer.config.settings import SettingsError, Strict, parse
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.moses import lowercase, tokenizer
 from reluformer.corpus.pairs import is_blank
 from reluformer.corpus.statistics import sha256
 from reluformer.corpus.subword import SENT, Subword
 from reluformer.corpus.truecase import Truecaser
-from reluformer.run import EXPORT_FILE, RunConfig, corpora_of, read_export, run_status, side_names, split_dataset
-from reluformer.settings import SettingsError, Strict, parse
 
 Side = Literal["src", "tgt"]
 SUBWORD_FILE = "subword.model"

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
+from reluformer.config.evaluation import PLAIN, Tokenizer
 from reluformer.evaluation import resampling
-from reluformer.evaluation.config import PLAIN, Tokenizer
 from reluformer.evaluation.tokenisers import SPLITTING
 
 Counts = NDArray[np.float64]

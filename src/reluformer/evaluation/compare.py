@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
+from reluformer.config.evaluation import PLAIN, Tokenizer
+from reluformer.config.run import RunConfig, side_names
+from reluformer.config.settings import SettingsError
 from reluformer.evaluation.bleu import bleu, chrf
 from reluformer.evaluation.buckets import TOKENS, WORDS, split_by_length
-from reluformer.evaluation.config import PLAIN, Tokenizer
 from reluformer.evaluation.detokenise import detokenise_all
 from reluformer.evaluation.score import (
     SPLIT,
@@ -25,8 +27,6 @@ from reluformer.evaluation.score import (
     source_lengths,
 )
 from reluformer.evaluation.tokenisers import unit
-from reluformer.run import RunConfig, side_names
-from reluformer.settings import SettingsError
 
 
 class Side(NamedTuple):

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from reluformer.config.evaluation import PLAIN, Tokenizer
 from reluformer.evaluation.bleu import count, summarise, written
-from reluformer.evaluation.config import PLAIN, Tokenizer
 
 
 class Segment(NamedTuple):

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from reluformer.config.evaluation import COUNTS, PLAIN, Tokenizer
+from reluformer.config.run import RunConfig, run_status, side_names, split_dataset
+from reluformer.config.settings import SettingsError
 from reluformer.evaluation.bleu import count, count_chrf, summarise, summarise_chrf, tokenized, written
 from reluformer.evaluation.buckets import TOKENS, WORDS, describe_lengths, score_buckets
-from reluformer.evaluation.config import COUNTS, PLAIN, Tokenizer
 from reluformer.evaluation.counts import read_counts, write_counts
 from reluformer.evaluation.detokenise import detokenise_all
 from reluformer.evaluation.documents import (
@@ -24,8 +26,6 @@ from reluformer.evaluation.documents import (
 )
 from reluformer.evaluation.tokenisers import SPLITTING, choose, count_words, plain, signature, unit
 from reluformer.files import write_json
-from reluformer.run import RunConfig, run_status, side_names, split_dataset
-from reluformer.settings import SettingsError
 
 SPLIT = "test"
 NO_SCORES: dict[str, Any] = {"metrics": {}, "buckets": [], "lengths": None}

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from reluformer.config.evaluation import COUNTS, SignificanceConfig
+from reluformer.config.settings import SettingsError
 from reluformer.evaluation.bleu import Counts, score_counts
-from reluformer.evaluation.config import COUNTS, SignificanceConfig
 from reluformer.evaluation.counts import read_counts as read_all_counts
 from reluformer.evaluation.resampling import bootstrap, randomisation
-from reluformer.settings import SettingsError
 
 TESTS = ("bootstrap", "randomisation")
 

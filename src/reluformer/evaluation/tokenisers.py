@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from sacrebleu.metrics.bleu import BLEU
 
-from reluformer.evaluation.config import PLAIN, Tokenizer
-from reluformer.settings import SettingsError
+from reluformer.config.evaluation import PLAIN, Tokenizer
+from reluformer.config.settings import SettingsError
 
 SCRIPTS_WITH_SPACES = ("latn", "cyrl", "arab", "deva")
 OWN: dict[str, Tokenizer] = {

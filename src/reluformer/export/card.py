@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
+from reluformer.config.model import KINDS
+from reluformer.config.run import RunConfig, run_status
 from reluformer.corpus.text import TextConfig, TextFiles, read_provenance
-from reluformer.model.config import KINDS
-from reluformer.run import RunConfig, run_status
 
 PAPER = "https://arxiv.org/abs/2302.06461"
 SCORES = {"bleu": "BLEU", "tokenized_bleu": "BLEU, tokenised and lower-cased", "chrf": "chrF", "d_bleu": "d-BLEU"}

@@ -7,6 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from reluformer.config.memory import ACTIVATIONS
+from reluformer.config.run import EXPORT_FILE, RunConfig, read_export
+from reluformer.config.settings import SettingsError
 from reluformer.corpus.subword import BOS, EOS, PAD, UNK
 from reluformer.corpus.text import (
     SUBWORD_FILE,
@@ -19,10 +22,7 @@ from reluformer.corpus.text import (
 from reluformer.export.card import model_card
 from reluformer.export.flatten import Qualified, flatten
 from reluformer.files import write_json, write_text
-from reluformer.memory.config import ACTIVATIONS
 from reluformer.model.files import MODEL_FILE, load_model, save_model
-from reluformer.run import EXPORT_FILE, RunConfig, read_export
-from reluformer.settings import SettingsError
 
 CODE = ("configuration_reluformer", "modeling_reluformer", "tokenization_reluformer")
 
@@ -161,20 +161,20 @@ def build_activation(config, heads=1):
     """The activation that a memory's configuration names, with its options."""
     return {{{table}}}[config.activation](heads, **config.options)
 '''
-    kernels = "reluformer.memory.kernels"
+    backends, ops = "reluformer.memory.backends", "reluformer.ops"
     return {
         ("reluformer.memory.activations", "build_activation"): build,
-        (f"{kernels}.attention", "backend"): 'def backend(query):\n    return "reference"  # no kernel is here',
-        (f"{kernels}.attention", "relu_attention"): "relu_attention = None  # no kernel is here",
-        (f"{kernels}.counter", "draw_seed"): "draw_seed = None  # no kernel is here",
+        (f"{backends}.dispatch", "backend"): 'def backend(query):\n    return "reference"  # no kernel is here',
+        (f"{backends}.dispatch", "relu_attention"): "relu_attention = None  # no kernel is here",
+        (f"{ops}.counter", "draw_seed"): "draw_seed = None  # no kernel is here",
         (
-            f"{kernels}.dropout",
+            f"{ops}.dropout_kernel",
             "can_drop",
         ): "def can_drop(x, added):\n    return False  # no kernel",
-        (f"{kernels}.dropout", "Dropout"): "Dropout = None  # no kernel is here",
-        (f"{kernels}.beam", "has_kernel"): "def has_kernel(tensor):\n    return False  # no kernel is here",
-        (f"{kernels}.beam", "path_scores"): "path_scores = None  # no kernel is here",
-        (f"{kernels}.beam", "path_mix"): "path_mix = None  # no kernel is here",
+        (f"{ops}.dropout_kernel", "Dropout"): "Dropout = None  # no kernel is here",
+        (f"{ops}.beam", "has_kernel"): "def has_kernel(tensor):\n    return False  # no kernel is here",
+        (f"{ops}.beam", "path_scores"): "path_scores = None  # no kernel is here",
+        (f"{ops}.beam", "path_mix"): "path_mix = None  # no kernel is here",
     }
 
 

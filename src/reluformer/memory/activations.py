@@ -2,7 +2,7 @@
 
 Every activation is `weights = f(c_i · scores)`: `factor` gives c_i, which the read folds into the query so that the
 scores are touched once, and `forward` is f. To add one, derive from `Activation`, write `forward`, and add a line to
-`reluformer.memory.config.ACTIVATIONS`.
+`reluformer.config.memory.ACTIVATIONS`.
 
 Shapes: B batch, H heads, Q rows, K slots, D head width. A learned memory has no H: its weights are [B, Q, K].
 """
@@ -20,10 +20,10 @@ from entmax import entmax15, sparsemax
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from reluformer.memory.config import ACTIVATIONS, MemoryConfig
-from reluformer.memory.kernels.attention import backend, relu_attention
-from reluformer.memory.kernels.counter import draw_seed
-from reluformer.memory.visible import Marked, Visible
+from reluformer.config.memory import ACTIVATIONS, MemoryConfig
+from reluformer.memory.backends.dispatch import backend, relu_attention
+from reluformer.memory.mask import AttentionMask, RowMask
+from reluformer.ops.counter import draw_seed
 
 NARROW, SHORT = 32, 48
 """Head width and slots up to which softmax on a CPU is faster as two products with a softmax between than fused."""
@@ -57,7 +57,7 @@ class Activation(nn.Module):
         self.heads = heads
 
     def factor(self, count: Tensor | int) -> Tensor | float:
-        """c_i > 0, what the scores of row i are multiplied with. count: n_i, see `Visible.count`."""
+        """c_i > 0, what the scores of row i are multiplied with. count: n_i, see `AttentionMask.count`."""
         return 1.0
 
     def forward(self, scores: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class Activation(nn.Module):
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        visible: Visible,
+        visible: AttentionMask,
         scale: float,
         dropout: float,
         factor: Tensor | None = None,
@@ -82,7 +82,7 @@ class Activation(nn.Module):
 
         query [B, H, Q, D], key and value [B, H, K, D]; scale multiplies the scores, and so does factor, c_i
         [B|1, H|1, Q|1, 1], where it is no number. statistics: whether the penalty needs the rows' sums. visible: its
-        `keys` and `causal` say all, unless it is `Marked`: then only its `bias` does.
+        `keys` and `causal` say all, unless it is `RowMask`: then only its `bias` does.
         """
         return None
 
@@ -113,7 +113,7 @@ class Softmax(Normalised):
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        visible: Visible,
+        visible: AttentionMask,
         scale: float,
         dropout: float,
         factor: Tensor | None = None,
@@ -135,7 +135,7 @@ class Softmax(Normalised):
         return Fused(output if some is None else output * some)
 
 
-def _small(query: Tensor, visible: Visible) -> bool:
+def _small(query: Tensor, visible: AttentionMask) -> bool:
     """Whether a softmax between two products is faster than torch's fused kernel: at 25 tokens twice as fast."""
     return query.size(-1) <= NARROW and visible.slots <= SHORT
 
@@ -153,7 +153,7 @@ class ReLU(Activation):
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        visible: Visible,
+        visible: AttentionMask,
         scale: float,
         dropout: float,
         factor: Tensor | None = None,
@@ -161,7 +161,7 @@ class ReLU(Activation):
     ) -> Fused | None:
         if query.dim() != 4 or type(self).forward is not ReLU.forward or backend(query) == "reference":
             return None
-        if isinstance(visible, Marked):
+        if isinstance(visible, RowMask):
             return None  # the kernels know slots hidden from all rows of a batch entry, and those hidden causally
         seed = draw_seed() if dropout > 0 else 0
         return Fused(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from reluformer.memory.config import PenaltyConfig
+from reluformer.config.memory import PenaltyConfig
 
 LEAST_SUM = 1e-4
 """Row sums below this count as this: log Σs of an all-zero row is log 1e-4 ≈ −9.2, and no gradient exceeds 1e4."""
@@ -75,7 +75,8 @@ class Penalty:
     def __call__(self, weights: Tensor, count: Tensor | int, rows: Tensor | None = None) -> Tensor:
         """The penalty of one read as a scalar in fp32 or more.
 
-        weights [B, (H,) Q, K] before dropout; count: n_i, see `Visible.count`; rows: bool [B, Q], false on padding.
+        weights [B, (H,) Q, K] before dropout; count: n_i, see `AttentionMask.count`; rows: bool
+        [B, Q], false on padding.
         """
         total, logs = RowSums.apply(weights)
         return self.mean(self.rows(total, logs, count), rows)

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from reluformer.memory.activations import Activation, Fused
-from reluformer.memory.dropout import drop
+from reluformer.memory.mask import AttentionMask
 from reluformer.memory.penalty import Penalty
-from reluformer.memory.visible import Visible
+from reluformer.ops.dropout import drop
 
 
 class Slots(Protocol):
@@ -41,7 +41,7 @@ def read(
     key: Tensor | Slots,
     value: Tensor | Slots,
     activation: Activation,
-    visible: Visible,
+    visible: AttentionMask,
     *,
     scale: float = 1.0,
     bias: Tensor | None = None,
@@ -87,7 +87,7 @@ def _penalty(fused: Fused, penalty: Penalty | None, count: Tensor | int, rows: T
     return penalty.mean(penalty.rows(fused.total, fused.logs, count), rows)
 
 
-def _scores(query: Tensor, key: Tensor | Slots, visible: Visible, scale: float, bias: Tensor | None) -> Tensor:
+def _scores(query: Tensor, key: Tensor | Slots, visible: AttentionMask, scale: float, bias: Tensor | None) -> Tensor:
     """scale · q·Kᵀ, hidden slots near the most negative number; the scale and the mask cost no pass of their own."""
     if not isinstance(key, Tensor):
         return key.scores(query * scale if scale != 1.0 else query)

@@ -8,10 +8,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from reluformer.config.run import RunConfig
+from reluformer.config.settings import SettingsError, nearest
 from reluformer.files import replace
 from reluformer.model.transformer import Transformer
-from reluformer.run import RunConfig
-from reluformer.settings import SettingsError, nearest
 
 MODEL_FILE = "model.safetensors"
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from reluformer.memory.visible import Marked, Visible
+from reluformer.memory.mask import AttentionMask, RowMask
 
 
 @dataclass(eq=False)
@@ -104,14 +104,14 @@ class FixedState:
         return self.table.index_select(0, self.position[None] - 1)
 
     @property
-    def seen(self) -> Visible:
+    def seen(self) -> AttentionMask:
         """What each row sees of its source's target slots."""
-        return Marked(self.marks, self.position)
+        return RowMask(self.marks, self.position)
 
     @property
-    def visible(self) -> Visible:
+    def visible(self) -> AttentionMask:
         """The real source tokens."""
-        return Visible(self.keys.size(1), self.keys)
+        return AttentionMask(self.keys.size(1), self.keys)
 
     def advance(self) -> None:
         """Marks the slot of one more token of each row."""

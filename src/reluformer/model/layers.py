@@ -11,10 +11,10 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from reluformer.memory.dropout import drop
-from reluformer.memory.memories import Cache, CrossAttention, LearnedMemory, Memory, Recalled, SelfAttention
-from reluformer.memory.visible import Visible
-from reluformer.model.config import ModelConfig
+from reluformer.config.model import ModelConfig
+from reluformer.memory.mask import AttentionMask
+from reluformer.memory.modules import Cache, CrossAttention, LearnedMemory, Memory, Recalled, SelfAttention
+from reluformer.ops.dropout import drop
 
 
 class Read(NamedTuple):
@@ -87,7 +87,7 @@ class EncoderLayer(nn.Module):
         self.ffn = ffn(config, f"encoder.{index}.ffn")
 
     def forward(
-        self, x: Tensor, visible: Visible, rows: Tensor | None = None, penalise: bool = False
+        self, x: Tensor, visible: AttentionMask, rows: Tensor | None = None, penalise: bool = False
     ) -> tuple[Tensor, list[Tensor | None]]:
         """x [B, S, E] -> ([B, S, E], the penalties of its memories)."""
         x, first = self.attention(x, rows, penalise, visible=visible)
@@ -111,9 +111,9 @@ class DecoderLayer(nn.Module):
     def forward(
         self,
         x: Tensor,
-        visible: Visible,
+        visible: AttentionMask,
         source: Tensor | tuple[Tensor, Tensor],
-        source_visible: Visible,
+        source_visible: AttentionMask,
         rows: Tensor | None = None,
         penalise: bool = False,
         cache: Cache | None = None,

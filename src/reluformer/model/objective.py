@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from reluformer.memory.kernels.cross_entropy import cross_entropy, has_kernel
-from reluformer.memory.linear import product, worthwhile
-from reluformer.memory.packed import Packed
 from reluformer.model.transformer import Transformer
+from reluformer.ops.cross_entropy import cross_entropy, has_kernel
+from reluformer.ops.linear import product, worthwhile
+from reluformer.ops.packed import Packed
 
 TILE = {True: 1 << 22, False: 1 << 26}
 """Elements of a tile of logits: on a CPU (true) 16 MiB of fp32, elsewhere what keeps the device busy.

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from reluformer.memory.branches import Branches
-from reluformer.memory.visible import Visible
+from reluformer.memory.mask import AttentionMask
+from reluformer.memory.shared_cache import SharedKVCache
 
 Slots = tuple[Tensor, Tensor]
 
@@ -26,7 +26,7 @@ class State:
     slots to begin with; on a CPU those that are never written cost no memory.
     """
 
-    def __init__(self, source: list[Slots], visible: Visible, capacity: int = 256) -> None:
+    def __init__(self, source: list[Slots], visible: AttentionMask, capacity: int = 256) -> None:
         self.source = source
         self.visible = visible
         self.used = 0
@@ -58,9 +58,9 @@ class State:
         return self.position - 1
 
     @property
-    def seen(self) -> Visible:
+    def seen(self) -> AttentionMask:
         """What of its path a row sees: all."""
-        return Visible(self.position)
+        return AttentionMask(self.position)
 
     def advance(self) -> None:
         """Makes room for one more token of each row."""
@@ -72,12 +72,12 @@ class State:
             more = max(self.used - capacity, capacity)
             self.target = [(_longer(key, more), _longer(value, more)) for key, value in self.target]
 
-    def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Branches, Branches]:
+    def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[SharedKVCache, SharedKVCache]:
         """Puts away the newest tokens' keys and values [B, H, W, D] of a layer; gives what each row sees."""
         kept = self.target[layer]
         for slots, new in zip(kept, (key, value), strict=True):
             slots[:, :, self.used - self.width : self.used] = new
-        return Branches(kept[0], self.path), Branches(kept[1], self.path)
+        return SharedKVCache(kept[0], self.path), SharedKVCache(kept[1], self.path)
 
     def source_slots(self, layer: int) -> Slots:
         """Keys and values [B, H, S, D] of one layer."""

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from reluformer.memory.dropout import drop
-from reluformer.memory.visible import Visible
-from reluformer.model.config import ModelConfig
+from reluformer.config.model import ModelConfig
+from reluformer.config.settings import SettingsError
+from reluformer.memory.mask import AttentionMask
 from reluformer.model.embedding import Embeddings
 from reluformer.model.fixed import FixedState
 from reluformer.model.layers import DecoderLayer, EncoderLayer, Residual
 from reluformer.model.state import State
-from reluformer.settings import SettingsError
+from reluformer.ops.dropout import drop
 
 
 class Transformer(nn.Module):
@@ -82,7 +82,7 @@ class Transformer(nn.Module):
         """Encodes src [B, S] and opens incremental decoding; the first `step` takes the BOS tokens."""
         source = self.encode(src, src_mask)
         slots = [layer.source_slots(source) for layer in self._decoder_layers()]
-        return State(slots, Visible(src.size(1), src_mask))
+        return State(slots, AttentionMask(src.size(1), src_mask))
 
     @property
     def static(self) -> bool:
@@ -118,7 +118,7 @@ class Transformer(nn.Module):
         return self.project(x.flatten(0, 1))
 
     def _encode(self, src: Tensor, src_mask: Tensor, penalties: list[Tensor] | None) -> Tensor:
-        visible = Visible(src.size(1), src_mask)
+        visible = AttentionMask(src.size(1), src_mask)
         x = self._drop(self.embeddings.embed_source(src))
         for layer in self.encoder:
             x = self._run(layer, penalties, x, visible, src_mask)
@@ -128,7 +128,7 @@ class Transformer(nn.Module):
         self, source: Tensor, src_mask: Tensor, tgt_in: Tensor, tgt_mask: Tensor, penalties: list[Tensor] | None
     ) -> Tensor:
         # Padding is on the right, so causality alone hides it from every real row.
-        visible, source_visible = Visible(tgt_in.size(1), causal=True), Visible(src_mask.size(1), src_mask)
+        visible, source_visible = AttentionMask(tgt_in.size(1), causal=True), AttentionMask(src_mask.size(1), src_mask)
         x = self._drop(self.embeddings.embed_target(tgt_in))
         for layer in self._decoder_layers():
             x = self._run(layer, penalties, x, visible, source, source_visible, tgt_mask)

@@ -13,13 +13,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from reluformer.config.experiment import Experiment
+from reluformer.config.run import side_names
+from reluformer.config.settings import SettingsError
 from reluformer.corpus.statistics import sha256
-from reluformer.experiment import Experiment
 from reluformer.files import descriptor_of, destination, replace, write_text
 from reluformer.paper.notes import toy_stamp
 from reluformer.paper.provenance import provenance
-from reluformer.run import side_names
-from reluformer.settings import SettingsError
 
 MANIFEST = "ro-crate-metadata.json"
 CONTEXT = "https://w3id.org/ro/crate/1.1/context"

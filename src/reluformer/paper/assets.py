@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reluformer.page import HEAD
+from reluformer.paper.page import HEAD
 
 STYLE = """
 :root { scroll-padding-top: .5rem; }

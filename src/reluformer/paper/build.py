@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reluformer.experiment import Experiment
+from reluformer.config.experiment import Experiment
+from reluformer.config.settings import SettingsError, nearest
 from reluformer.paper.outputs import study_inputs, study_outputs
-from reluformer.settings import SettingsError, nearest
 
 __all__ = ["build_significance", "build_study", "study_inputs", "study_outputs"]
 

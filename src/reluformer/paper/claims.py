@@ -9,14 +9,14 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from reluformer.config.claims import ClaimConfig
+from reluformer.config.experiment import Experiment
+from reluformer.config.metrics import metric
 from reluformer.evaluation.significance import TESTS
-from reluformer.experiment import Experiment
 from reluformer.files import write_json, write_text
 from reluformer.paper import table_page
-from reluformer.paper.config import ClaimConfig
 from reluformer.paper.formats import markdown, pipe_table
 from reluformer.paper.inference import ALPHA, show_p
-from reluformer.paper.metrics import metric
 from reluformer.paper.notes import reported, source_note, toy_stamp
 from reluformer.paper.outputs import read_claims
 from reluformer.paper.paired import PairedTests

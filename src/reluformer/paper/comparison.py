@@ -9,7 +9,7 @@ from markupsafe import Markup
 from tabulate import tabulate
 
 from reluformer.evaluation.compare import Comparison, Segment, differing
-from reluformer.page import HEAD, STYLE, grid
+from reluformer.paper.page import HEAD, STYLE, grid
 
 TEMPLATE = (
     HEAD

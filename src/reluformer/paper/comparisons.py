@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from reluformer.experiment import Experiment, Point
-from reluformer.paper.config import StudyConfig
+from reluformer.config.experiment import Experiment, Point
+from reluformer.config.run import Run
+from reluformer.config.studies import StudyConfig
 from reluformer.paper.outputs import PAIRED, read_claims
-from reluformer.run import Run
 
 
 def baseline(study: StudyConfig) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from reluformer.config.experiment import Experiment
+from reluformer.config.metrics import Metric
+from reluformer.config.studies import StudyConfig
 from reluformer.evaluation.significance import TESTS
-from reluformer.experiment import Experiment
 from reluformer.paper.comparisons import baseline, baseline_runs
-from reluformer.paper.config import StudyConfig
 from reluformer.paper.inference import ALPHA, difference, holm, sample, show_p
-from reluformer.paper.metrics import Metric
 from reluformer.paper.outputs import PAIRED
 from reluformer.paper.paired import PairedTests
 from reluformer.paper.records import DIVERGED, system_title

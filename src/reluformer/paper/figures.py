@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from reluformer.experiment import Experiment
+from reluformer.config.experiment import Experiment
 from reluformer.paper.notes import toy_stamp
 from reluformer.paper.outputs import FIGURE_FORMATS
 from reluformer.paper.plots import (

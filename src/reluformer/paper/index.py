@@ -18,18 +18,18 @@ import yaml
 from jinja2 import Environment
 from markupsafe import Markup
 
-from reluformer.experiment import Experiment
+from reluformer.config.experiment import Experiment
+from reluformer.config.metrics import LOG, MEASURED, SCORES, SUMMARY, TRANSLATION, metric
+from reluformer.config.run import Run
 from reluformer.files import write_text
-from reluformer.page import STYLE, grid
 from reluformer.paper import assets
 from reluformer.paper.claims import label
 from reluformer.paper.curves import curve
-from reluformer.paper.metrics import LOG, MEASURED, SCORES, SUMMARY, TRANSLATION, metric
 from reluformer.paper.notes import reported, source_note, toy_stamp
 from reluformer.paper.outputs import FIGURE_FORMATS, TABLE_FORMATS
+from reluformer.paper.page import STYLE, grid
 from reluformer.paper.provenance import provenance
 from reluformer.paper.records import NOT_RUN, read_json, read_lines
-from reluformer.run import Run
 
 PAGE = "paper/index.html"
 RUN_METRICS = ("updates", "best_valid_loss", "tokenized_bleu", "training_speed")

@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from reluformer.changes import split_system
-from reluformer.experiment import Experiment
-from reluformer.paper.config import SENTENCE, AnswerConfig, ClaimConfig
-from reluformer.paper.measured import measured_note
-from reluformer.paper.metrics import SCORES, metric
-from reluformer.paper.records import DIVERGED, NOT_RUN, read_json
-from reluformer.run import Run
+from reluformer.config.changes import split_system
+from reluformer.config.claims import ClaimConfig
+from reluformer.config.experiment import Experiment
+from reluformer.config.metrics import SCORES, metric
+from reluformer.config.run import Run
+from reluformer.config.studies import SENTENCE, AnswerConfig
+from reluformer.paper.records import DIVERGED, NOT_RUN, measured_note, read_json
 
 LENGTHS = ("mean", "median", "p90", "max", "share_half")
 

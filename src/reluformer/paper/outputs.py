@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from reluformer.evaluation.config import COUNTS
-from reluformer.experiment import Experiment
-from reluformer.paper.config import ClaimConfig, FigureConfig, StudyConfig
-from reluformer.paper.metrics import ANALYSIS, ATTENTION, LOG, MEASURED, SCORES, SUMMARY, metric
-from reluformer.run import Run, split_dataset
-from reluformer.settings import SettingsError, nearest, parse, read_yaml
+from reluformer.config.claims import ClaimConfig
+from reluformer.config.evaluation import COUNTS
+from reluformer.config.experiment import Experiment
+from reluformer.config.metrics import ANALYSIS, ATTENTION, LOG, MEASURED, SCORES, SUMMARY, metric
+from reluformer.config.run import Run, split_dataset
+from reluformer.config.settings import SettingsError, nearest, parse, read_yaml
+from reluformer.config.studies import FigureConfig, StudyConfig
 
 TABLE_FORMATS = ("csv", "md", "tex", "html")
 FIGURE_FORMATS = ("svg", "pdf", "png")

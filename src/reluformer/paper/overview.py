@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from reluformer.experiment import Experiment
-from reluformer.paper.metrics import metric
+from reluformer.config.experiment import Experiment
+from reluformer.config.metrics import metric
 from reluformer.paper.notes import footer, toy_stamp
 from reluformer.paper.records import records
 from reluformer.paper.tables import cells, shown_table

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from reluformer.config.experiment import Experiment
 from reluformer.evaluation.significance import compare_runs
-from reluformer.experiment import Experiment
 from reluformer.files import write_json
 from reluformer.paper.comparisons import compared_runs
 from reluformer.paper.outputs import paired_kinds, significance_file

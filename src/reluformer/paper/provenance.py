@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from reluformer.experiment import Experiment
-from reluformer.paper.metrics import SUMMARY
+from reluformer.config.experiment import Experiment
+from reluformer.config.metrics import SUMMARY
 from reluformer.paper.records import read_json
 
 

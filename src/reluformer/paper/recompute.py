@@ -15,15 +15,15 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from reluformer.config.experiment import Experiment
+from reluformer.config.metrics import SCORES
+from reluformer.config.settings import SettingsError
 from reluformer.evaluation.score import rescore_run
-from reluformer.experiment import Experiment
 from reluformer.files import replace, write_json
 from reluformer.paper.build import build_significance
-from reluformer.paper.metrics import SCORES
 from reluformer.paper.outputs import paired_kinds
 from reluformer.paper.record import EXPERIMENT, compact
 from reluformer.paper.verify import differences
-from reluformer.settings import SettingsError
 
 KEPT = ("tables/*.csv", "tables/*.md", "claims.json", "claims.md")
 """What of the paper is committed with a record."""

@@ -13,17 +13,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from reluformer.corpus.config import CorpusConfig
+from reluformer.config.dataset import CorpusConfig
+from reluformer.config.evaluation import COUNTS
+from reluformer.config.experiment import Experiment
+from reluformer.config.metrics import ANALYSIS, ATTENTION, LOG, MEASURED, SCORES, SUMMARY, TRANSLATION
+from reluformer.config.run import Run, RunConfig, split_dataset
+from reluformer.config.search.choice import apply_choice, read_choice
+from reluformer.config.search.rounds import Search
+from reluformer.config.settings import SettingsError, parse
 from reluformer.corpus.statistics import sha256
-from reluformer.evaluation.config import COUNTS
-from reluformer.experiment import Experiment
 from reluformer.files import replace, write_text
-from reluformer.paper.metrics import ANALYSIS, ATTENTION, LOG, MEASURED, SCORES, SUMMARY, TRANSLATION
 from reluformer.paper.outputs import VARIANCE_LAW, figure_runs
-from reluformer.run import Run, RunConfig, split_dataset
-from reluformer.settings import SettingsError, parse
-from reluformer.tuning.choice import apply_choice, read_choice
-from reluformer.tuning.rounds import Search
 
 EXPERIMENT = "experiment.json"
 """The configuration that a record's tables are made by, with the folder of the files that it names."""

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from reluformer.experiment import Experiment
+from reluformer.config.experiment import Experiment
+from reluformer.config.metrics import SUMMARY
+from reluformer.config.run import Run
 from reluformer.files import write_text
 from reluformer.paper.formats import pipe_table
-from reluformer.paper.metrics import SUMMARY
 from reluformer.paper.notes import toy_stamp
 from reluformer.paper.provenance import provenance
 from reluformer.paper.record import SCORES
 from reluformer.paper.records import read_json
-from reluformer.run import Run
 
 FILES = """\
 | file | what |

@@ -8,9 +8,11 @@ from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from reluformer.evaluation.config import COUNTS
-from reluformer.experiment import Experiment
-from reluformer.paper.metrics import ATTENTION, MEASURED, SUMMARY
+from reluformer.config.evaluation import COUNTS
+from reluformer.config.experiment import Experiment
+from reluformer.config.metrics import ATTENTION, MEASURED, SUMMARY
+from reluformer.config.run import Run, RunConfig, split_dataset
+from reluformer.config.settings import SettingsError
 from reluformer.paper.outputs import VARIANCE_LAW, claims_inputs, paired_kinds, study_inputs
 from reluformer.paper.record import (
     CORPUS_FILES,
@@ -21,8 +23,6 @@ from reluformer.paper.record import (
     recorded_search,
     wanted,
 )
-from reluformer.run import Run, RunConfig, split_dataset
-from reluformer.settings import SettingsError
 
 MODEL = "model.safetensors"
 

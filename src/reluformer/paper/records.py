@@ -9,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from reluformer.changes import split_system
-from reluformer.experiment import Experiment
-from reluformer.paper.config import SENTENCE, StudyConfig
-from reluformer.paper.metrics import MEASURED, MISSING, SUMMARY, Metric
+from reluformer.config.changes import split_system
+from reluformer.config.experiment import Experiment
+from reluformer.config.metrics import MEASURED, MISSING, SUMMARY, Metric
+from reluformer.config.run import Run, split_dataset
+from reluformer.config.settings import SettingsError
+from reluformer.config.studies import SENTENCE, StudyConfig
 from reluformer.paper.outputs import segment_length
-from reluformer.run import Run, split_dataset
-from reluformer.settings import SettingsError
 
 NOT_RUN, DIVERGED = "not run", "diverged"
 
@@ -62,8 +62,6 @@ def records(experiment: Experiment, study: str, metrics: Sequence[Metric], resul
     `missing:NAME`, why there is none.
     """
     if experiment.studies[study].measured:
-        from reluformer.paper.measured import measured_records
-
         return measured_records(experiment, study, metrics, results)
     rows = [_record(experiment, study, run, metrics, results) for run in experiment.study_runs(study)]
     return pd.DataFrame(rows)
@@ -76,8 +74,6 @@ def _record(experiment: Experiment, study: str, run: Run, metrics: Iterable[Metr
     folder = results / "runs" / run.path
     files = {file: read_json(folder / file) for file in {SUMMARY, *(metric.file for metric in metrics)}}
     if MEASURED in files:
-        from reluformer.paper.measured import shortest
-
         files[MEASURED] = shortest(results, system)
     summary = files[SUMMARY]
     row: dict[str, Any] = {
@@ -107,3 +103,78 @@ def _value(metric: Metric, files: dict[str, Any]) -> tuple[float, str]:
     if value is not None:
         return value, ""
     return float("nan"), MISSING.get(metric.file, "") if files.get(metric.file) is None else "–"
+
+
+DECODING = ("decoding_speed", "decoding_ratio")
+"""Measures of the beam search; the others are of training."""
+
+
+def measured_file(results: str | Path = "results") -> Path:
+    """The one file of measured speed and memory."""
+    return Path(results) / "paper" / MEASURED
+
+
+def measured_records(experiment: Experiment, study: str, metrics: Sequence[Metric], results: Path) -> pd.DataFrame:
+    """The points of a measured study as `records`: a row a system, length and round, the round as `seed`."""
+    config = experiment.studies[study]
+    assert config.measured is not None
+    content = read_json(measured_file(results)) or {}
+    found = {(p["system"], p["length"], p["round"]): p for p in content.get("points", [])}
+    dataset = experiment.dataset_name(config)
+    rows = []
+    for length in config.measured.lengths:
+        for system in config.systems:
+            for number in range(1, config.measured.rounds + 1):
+                point = found.get((system, length, number))
+                row: dict[str, Any] = {
+                    "run": f"{dataset}@{length}/{system}/round{number}",
+                    "dataset": dataset,
+                    "packing": None,
+                    "length": length,
+                    "system": system,
+                    "title": system_title(experiment, system, config),
+                    "seed": number,
+                    "status": "finished" if point else NOT_RUN,
+                    "diverged_at": None,
+                }
+                for metric in metrics:
+                    row[metric.name], row[f"missing:{metric.name}"] = _measured_value(metric, point)
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _measured_value(metric: Metric, point: dict[str, Any] | None) -> tuple[float, str]:
+    if point is None:
+        return float("nan"), "not measured"
+    value = metric.read({MEASURED: point})
+    if value is not None:
+        return value, ""
+    part = "decoding" if metric.path[-1] in DECODING else "training"
+    return float("nan"), point["problems"].get(part, "–")
+
+
+def shortest(results: Path, system: str) -> dict[str, float] | None:
+    """A system's measures at the shortest length, each the median over rounds; none where it was not measured."""
+    content = read_json(measured_file(results)) or {}
+    points = [p for p in content.get("points", []) if p["system"] == system]
+    if not points:
+        return None
+    frame = pd.DataFrame([p for p in points if p["length"] == min(q["length"] for q in points)])
+    return {str(name): float(value) for name, value in frame.median(numeric_only=True).dropna().items()}
+
+
+def measured_note(results: Path) -> list[str]:
+    """On what and how the measured columns of a table came about."""
+    content = read_json(measured_file(results))
+    if content is None:
+        return ["Speed and memory are not measured yet."]
+    machine, settings = content["machine"], content["settings"]
+    device = machine["gpus"][0] if machine["gpus"] else f"{machine['cpu']}, threads: {content['threads']}"
+    if not machine["gpus"] and content["threads"] == 1:
+        device += " (processor time)"
+    return [
+        f"Speed and memory: {device}, torch {content['versions']['torch']}; random weights, batches of the dataset's "
+        f"dimensions, {settings['batch_tokens']:,} tokens an update, systems in turn within each of "
+        f"{settings['rounds']} rounds; medians over the rounds. Memory is what an update takes beside weights and "
+        f"optimizer. Where a table has no length, sentences have {settings['lengths'][0]} tokens."
+    ]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reluformer.experiment import Experiment
+from reluformer.config.experiment import Experiment
+from reluformer.config.metrics import metric
 from reluformer.files import write_text
 from reluformer.paper import table_page
 from reluformer.paper.differences import differences, legend, marks
 from reluformer.paper.differences import shown as differences_shown
 from reluformer.paper.formats import latex, markdown
-from reluformer.paper.metrics import metric
 from reluformer.paper.notes import answer, footer, is_tuned, reported_lines, toy_stamp
 from reluformer.paper.outputs import differences_file, read_claims
 from reluformer.paper.records import records

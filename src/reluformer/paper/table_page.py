@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 from jinja2 import Environment
 
-from reluformer.page import HEAD, STYLE, grid
+from reluformer.paper.page import HEAD, STYLE, grid
 
 TEMPLATE = (
     HEAD

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from reluformer.paper.config import StudyConfig
+from reluformer.config.metrics import Metric
+from reluformer.config.studies import StudyConfig
 from reluformer.paper.inference import Effect, centre_effect, sample
-from reluformer.paper.metrics import Metric
 from reluformer.paper.records import DIVERGED, NOT_RUN
 
 KEY_TITLES = {

@@ -21,9 +21,9 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from reluformer.paper.config import RuleConfig
+from reluformer.config.claims import RuleConfig
+from reluformer.config.metrics import Metric, metric
 from reluformer.paper.inference import ALPHA, Effect, Sample, difference, holm, sample
-from reluformer.paper.metrics import Metric, metric
 from reluformer.paper.records import DIVERGED, NOT_RUN
 
 Outcome = Literal["holds", "fails", "open", "missing"]

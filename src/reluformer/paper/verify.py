@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from reluformer.config.evaluation import PLAIN
+from reluformer.config.run import split_dataset
+from reluformer.config.settings import SettingsError
 from reluformer.corpus.statistics import sha256
-from reluformer.evaluation.config import PLAIN
 from reluformer.evaluation.score import score_run
 from reluformer.paper.archive import MANIFEST, checksum_file
-from reluformer.run import split_dataset
-from reluformer.settings import SettingsError
 
 SCORED = ("config.yaml", "hypotheses.jsonl", "translation.json")
 TOLERANCE = 1e-6

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+from reluformer.config.run import RunConfig, split_dataset
+from reluformer.config.settings import SettingsError
 from reluformer.corpus.store import Store, view_folder
 from reluformer.model.files import MODEL_FILE, load_model
 from reluformer.model.transformer import Transformer
-from reluformer.run import RunConfig, split_dataset
-from reluformer.settings import SettingsError
 from reluformer.training.checkpoints import fingerprint
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from reluformer.settings import SettingsError
+from reluformer.config.settings import SettingsError
 
 POLL_SECONDS = 0.5
 

@@ -15,7 +15,7 @@ from deepspeed.runtime.zero.utils import ZERO_SUPPORTED_OPTIMIZERS
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from reluformer.training.config import TrainingConfig
+from reluformer.config.training import TrainingConfig
 from reluformer.training.schedule import build_schedule
 
 BUCKET = 1 << 23
@@ -35,7 +35,7 @@ class LightAdamW(AdamW):
 ZERO_SUPPORTED_OPTIMIZERS.append(LightAdamW)  # as AdamW is
 
 
-class World(NamedTuple):
+class DistributedContext(NamedTuple):
     """This process among the processes of the training."""
 
     rank: int
@@ -66,7 +66,7 @@ class World(NamedTuple):
             torch.distributed.barrier()
 
 
-def join_world() -> World:
+def join_world() -> DistributedContext:
     """Joins the processes that torchrun started: NCCL between GPUs, gloo between CPUs."""
     # DeepSpeed's own operators are not used: nothing is to be compiled, and no compiler is looked for.
     deepspeed.ops.__compatible_ops__ = {}
@@ -76,10 +76,10 @@ def join_world() -> World:
     if get_accelerator().device_name() != "cpu":
         get_accelerator().set_device(local)
         device = torch.device(get_accelerator().device_name(local))
-    return World(torch.distributed.get_rank(), torch.distributed.get_world_size(), device)
+    return DistributedContext(torch.distributed.get_rank(), torch.distributed.get_world_size(), device)
 
 
-def engine_config(config: TrainingConfig, world: World, tensorboard: Path | None) -> dict[str, Any]:
+def engine_config(config: TrainingConfig, world: DistributedContext, tensorboard: Path | None) -> dict[str, Any]:
     """DeepSpeed's configuration.
 
     Mixed precision is torch's autocast with fp32 weights: the softmax, the normalisations and the logarithms of Eq. 7
@@ -116,7 +116,7 @@ def engine_config(config: TrainingConfig, world: World, tensorboard: Path | None
 
 
 def build_engine(
-    module: nn.Module, config: TrainingConfig, world: World, tensorboard: Path | None = None
+    module: nn.Module, config: TrainingConfig, world: DistributedContext, tensorboard: Path | None = None
 ) -> deepspeed.DeepSpeedEngine:
     """`module` on its device, with AdamW (fused) and the schedule, in a DeepSpeed engine.
 

@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from reluformer.config.run import RunConfig
 from reluformer.files import replace, write_json
 from reluformer.model.files import save_model
-from reluformer.run import RunConfig
 from reluformer.training.loop import Ending, Trainer
 from reluformer.training.state import average_weights, load_module, module_tensors
 from reluformer.training.summary import code_version, machine, versions

@@ -28,9 +28,9 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 from filelock import FileLock, Timeout
 
-from reluformer.orphans import die_with_parent
-from reluformer.run import RunConfig
-from reluformer.settings import SettingsError
+from reluformer.config.run import RunConfig
+from reluformer.config.settings import SettingsError
+from reluformer.ops.orphans import die_with_parent
 from reluformer.training.devices import claim_devices
 from reluformer.training.signals import ASKING
 from reluformer.training.slurm import first_node, requeue

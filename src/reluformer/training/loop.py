@@ -19,16 +19,16 @@ from typing import Any, Literal
 import torch
 from deepspeed import DeepSpeedEngine
 
+from reluformer.config.training import TrainingConfig
 from reluformer.corpus.batches import BatchSampler
 from reluformer.training.checkpoints import Checkpoints, no_space
 from reluformer.training.compiling import compile_forward
-from reluformer.training.config import TrainingConfig
 from reluformer.training.data import TrainingData, longest
-from reluformer.training.engine import World, clip_gradients, gradient_norm
+from reluformer.training.engine import DistributedContext, clip_gradients, gradient_norm
 from reluformer.training.errors import Interrupted, TrainingError
-from reluformer.training.exchange import Exchange, Totals
-from reluformer.training.feed import FedUpdate, Feed
 from reluformer.training.log import RunLog
+from reluformer.training.loss_reducer import LossReducer, Totals
+from reluformer.training.prefetch import FedUpdate, PrefetchLoader
 from reluformer.training.signals import Signals
 from reluformer.training.state import load_state, save_state
 from reluformer.training.stopping import Divergence, EarlyStopping
@@ -59,7 +59,7 @@ class Trainer:
         self,
         config: TrainingConfig,
         engine: DeepSpeedEngine,
-        world: World,
+        world: DistributedContext,
         data: TrainingData,
         seed: int,
         log: RunLog,
@@ -78,13 +78,13 @@ class Trainer:
             world_size=world.size,
             accumulation=config.accumulation,
         )
-        self.feed = Feed(sampler, data.train, world.device)
+        self.feed = PrefetchLoader(sampler, data.train, world.device)
         engine.module.model.embeddings.positions(longest(data))
         if config.compile and world.device.type == "cuda":
             compile_forward(engine.module.model)
         elif config.compile:
             log.message(f"training.compile: nothing is compiled on a {world.device.type}, only on a GPU")
-        self.exchange = Exchange(world)
+        self.exchange = LossReducer(world)
         self.exchange_every = 1 if world.size == 1 and world.device.type == "cpu" else EXCHANGE_EVERY
         self.divergence = Divergence(config.divergence_loss, config.divergence_patience)
         self.stopping = EarlyStopping(config.patience, higher=config.stop_on == "bleu")

@@ -7,7 +7,7 @@ import math
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from reluformer.training.config import TrainingConfig
+from reluformer.config.training import TrainingConfig
 
 
 def factor(config: TrainingConfig, update: int) -> float:

@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from reluformer.training.engine import World
+from reluformer.training.engine import DistributedContext
 
 SCALER_FIELDS = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
 
@@ -36,7 +36,7 @@ def module_tensors(module: nn.Module) -> dict[str, Tensor]:
     return tensors | {name: buffer for name, buffer in module.named_buffers() if name in saved}
 
 
-def save_state(folder: Path, engine: DeepSpeedEngine, world: World, progress: dict[str, Any]) -> None:
+def save_state(folder: Path, engine: DeepSpeedEngine, world: DistributedContext, progress: dict[str, Any]) -> None:
     """Writes this rank's part of the state to `folder`; `progress` is JSON, the same in every rank."""
     zero = engine.zero_optimization()
     mine = {"rng.torch": torch.get_rng_state()}
@@ -65,7 +65,7 @@ def save_state(folder: Path, engine: DeepSpeedEngine, world: World, progress: di
     (folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
 
 
-def load_state(folder: Path, engine: DeepSpeedEngine, world: World) -> dict[str, Any]:
+def load_state(folder: Path, engine: DeepSpeedEngine, world: DistributedContext) -> dict[str, Any]:
     """Puts a saved state back in place; returns its `progress`."""
     state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     load_module(engine.module, load_file(folder / "model.safetensors"))

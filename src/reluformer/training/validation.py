@@ -17,7 +17,7 @@ from reluformer.corpus.store import Store
 from reluformer.corpus.subword import BOS, EOS, Subword
 from reluformer.model.transformer import Transformer
 from reluformer.training.data import TrainingData
-from reluformer.training.engine import World
+from reluformer.training.engine import DistributedContext
 
 MAX_RATIO, MAX_EXTRA = 1.5, 10
 """A greedy hypothesis ends after MAX_RATIO · source + MAX_EXTRA tokens."""
@@ -41,7 +41,7 @@ class Validation:
         with_bleu: whether to decode, too.
     """
 
-    def __init__(self, data: TrainingData, world: World, batch_tokens: int, with_bleu: bool) -> None:
+    def __init__(self, data: TrainingData, world: DistributedContext, batch_tokens: int, with_bleu: bool) -> None:
         self.store, self.world = data.valid, world
         batches = validation_batches(data.valid, max(1, batch_tokens // world.size))
         self.mine = batches[world.rank :: world.size]

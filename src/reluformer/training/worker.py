@@ -8,7 +8,7 @@ How it ended goes to OUTCOME.json, because torchrun turns every failure into exi
 
 from __future__ import annotations
 
-from reluformer.orphans import die_with_parent
+from reluformer.ops.orphans import die_with_parent
 from reluformer.training.signals import Signals
 
 if __name__ == "__main__":  # before the seconds that the imports below take
@@ -25,15 +25,15 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
+from reluformer.config.run import RunConfig, run_status
+from reluformer.config.settings import SettingsError
 from reluformer.files import write_json
-from reluformer.malloc import keep_freed_memory
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
-from reluformer.run import RunConfig, run_status
-from reluformer.settings import SettingsError
+from reluformer.ops.malloc import keep_freed_memory
 from reluformer.training.checkpoints import Checkpoints, open_folder
 from reluformer.training.data import TrainingData, load_start, open_data, start_folder
-from reluformer.training.engine import World, build_engine, join_world
+from reluformer.training.engine import DistributedContext, build_engine, join_world
 from reluformer.training.errors import Interrupted, TrainingError
 from reluformer.training.finish import write_outputs
 from reluformer.training.log import RunLog, warn_of
@@ -126,7 +126,7 @@ def with_vocabulary(run: RunConfig, size: int) -> RunConfig:
     return run.model_copy(update={"model": run.model.model_copy(update={"vocabulary": size})})
 
 
-def own_folder(run: RunConfig, data: TrainingData, checkpoints: Path, world: World) -> Path:
+def own_folder(run: RunConfig, data: TrainingData, checkpoints: Path, world: DistributedContext) -> Path:
     """The folder for the checkpoints of this configuration and corpus, the same in every process."""
     decisive = run.model_dump(
         mode="json", exclude={"translation": True, "tuned": True, "training": {"threads", "tensorboard"}}

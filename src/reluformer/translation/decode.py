@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from reluformer.config.translation import TranslationConfig
 from reluformer.corpus.subword import EOS, PAD, SENT
-from reluformer.memory.packed import pack
-from reluformer.translation.config import TranslationConfig
+from reluformer.ops.packed import pack
 from reluformer.translation.fixed import fixed_search, rooms_of
 from reluformer.translation.search import Decoder, Hypothesis, n_best_search
 

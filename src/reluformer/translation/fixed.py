@@ -17,9 +17,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from reluformer.config.translation import TranslationConfig
 from reluformer.translation.beam import Beam, FixedDecoder, R, search_step
-from reluformer.translation.config import TranslationConfig
-from reluformer.translation.graphs import Graph, Recorder, recorder
+from reluformer.translation.graphs import Graph, GraphCapture, recorder
 from reluformer.translation.search import BrokenModelError, Hypothesis, few_moves, length_limits
 
 SOURCES, SOURCE_TOKENS, CAPACITY = 8, 16, 32
@@ -64,7 +64,9 @@ class Part(NamedTuple):
 class Room(Generic[R]):
     """The caches of a model and of the search, of fixed sizes, and the steps captured in them."""
 
-    def __init__(self, model: FixedDecoder[R], sizes: Sizes, device: torch.device, recorder: Recorder | None) -> None:
+    def __init__(
+        self, model: FixedDecoder[R], sizes: Sizes, device: torch.device, recorder: GraphCapture | None
+    ) -> None:
         self.sizes = sizes
         self.state = model.room(sizes.sources, sizes.width, sizes.source_tokens, sizes.capacity)
         self.beam = Beam.empty(sizes.sources, sizes.width, sizes.capacity, sizes.n_best, device)
@@ -85,7 +87,7 @@ class Rooms:
     recorder: how steps are captured; none: they are called.
     """
 
-    def __init__(self, device: torch.device, recorder: Recorder | None) -> None:
+    def __init__(self, device: torch.device, recorder: GraphCapture | None) -> None:
         self.device = device
         self.recorder = recorder
         self.kept: OrderedDict[Sizes, Room] = OrderedDict()

@@ -10,7 +10,7 @@ import torch
 Step = Callable[[], None]
 
 
-class Recorder(Protocol):
+class GraphCapture(Protocol):
     """How steps are run for the first time and put down."""
 
     def first(self, step: Step) -> None:
@@ -45,7 +45,7 @@ class CudaRecorder:
         return graph.replay
 
 
-def recorder(device: torch.device) -> Recorder | None:
+def recorder(device: torch.device) -> GraphCapture | None:
     """Graphs on CUDA; none elsewhere, where every step is called."""
     return CudaRecorder(device) if device.type == "cuda" else None
 
@@ -56,7 +56,7 @@ class Graph:
     No run is wasted on warming up, and what is needed once only is not put down.
     """
 
-    def __init__(self, recorder: Recorder | None) -> None:
+    def __init__(self, recorder: GraphCapture | None) -> None:
         self._recorder = recorder
         self._warm = False
         self._replay: Step | None = None

@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO
 
+from reluformer.config.settings import SettingsError
 from reluformer.corpus.content import opened_text
-from reluformer.settings import SettingsError
 from reluformer.translation.translator import Line, Translator
 
 Form = Callable[[int, str, Line], str]

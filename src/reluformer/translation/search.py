@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from reluformer.config.settings import SettingsError
+from reluformer.config.translation import TranslationConfig
 from reluformer.corpus.subword import BOS, EOS, PAD
-from reluformer.memory.kernels.beam import best_tokens, has_kernel
-from reluformer.settings import SettingsError
-from reluformer.translation.config import TranslationConfig
+from reluformer.ops.beam import best_tokens, has_kernel
 
 ROWS = 32  # of logits at a time on a CPU, so that what is read again is still in its cache
 CHUNK = 64  # entries of one maximum in `top`; about as fast as 32 and faster than 16 or 128 at a vocabulary of 4,000

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import torch
 
+from reluformer.config.run import RunConfig, run_status, split_dataset
+from reluformer.config.settings import SettingsError
 from reluformer.corpus.store import Store, view_folder
 from reluformer.corpus.subword import Subword
 from reluformer.corpus.text import SUBWORD_FILE, load_subword, require_trained_with
 from reluformer.files import write_json, write_text
-from reluformer.malloc import keep_freed_memory
 from reluformer.model.files import load_model
-from reluformer.run import RunConfig, run_status, split_dataset
-from reluformer.settings import SettingsError
+from reluformer.ops.malloc import keep_freed_memory
 from reluformer.translation.decode import ready, translate
 from reluformer.translation.search import Hypothesis
 

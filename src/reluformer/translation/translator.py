@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from reluformer.config.run import RunConfig, split_dataset
+from reluformer.config.settings import SettingsError, merge, parse
+from reluformer.config.translation import TranslationConfig
 from reluformer.corpus.text import Preprocessor, find_text, require_trained_with
 from reluformer.evaluation.detokenise import detokenise_all
 from reluformer.model.files import load_model
-from reluformer.run import RunConfig, split_dataset
-from reluformer.settings import SettingsError, merge, parse
-from reluformer.translation.config import TranslationConfig
 from reluformer.translation.decode import ready, translate_n_best
 from reluformer.translation.search import Hypothesis
 

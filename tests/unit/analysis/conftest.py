@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from reluformer.analysis.rows import Rows
+from reluformer.config.model import ModelConfig
+from reluformer.config.run import RunConfig
+from reluformer.config.training import TrainingConfig
+from reluformer.config.translation import TranslationConfig
 from reluformer.corpus.store import Sequences, Store, StoreWriter
 from reluformer.corpus.subword import train
-from reluformer.model.config import ModelConfig
 from reluformer.model.files import save_model
 from reluformer.model.transformer import Transformer
-from reluformer.run import RunConfig
-from reluformer.training.config import TrainingConfig
-from reluformer.translation.config import TranslationConfig
 
 SRC_LENGTHS = (7, 3, 5, 12, 1, 9, 4)
 TGT_LENGTHS = (4, 6, 2, 10, 3, 9, 1)

@@ -6,7 +6,7 @@ import torch
 
 from reluformer.analysis.maps import attention_maps, choose_map, chosen_segment, maps_of, no_maps
 from reluformer.analysis.sweep import TensorBatch
-from reluformer.settings import SettingsError
+from reluformer.config.settings import SettingsError
 
 
 def pieces(ids):

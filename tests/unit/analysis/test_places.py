@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from reluformer.analysis.places import mean_by_kind, measures_of
-from reluformer.model.config import KINDS
+from reluformer.config.model import KINDS
 
 EVERYWHERE = {
     "variance_ratio",

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from reluformer.analysis.rows import Tokens, rows_of
-from reluformer.model.config import kind_of
+from reluformer.config.model import kind_of
 from reluformer.model.observe import Read
 
 

@@ -6,9 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from reluformer.analysis.config import AnalysisConfig
 from reluformer.analysis.step import analyse_run
-from reluformer.settings import SettingsError
+from reluformer.config.analysis import AnalysisConfig
+from reluformer.config.settings import SettingsError
 
 
 def analysis_of(folder):

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from reluformer.analysis.sweep import TensorBatch, by_length, sweep
+from reluformer.config import memory as config
 from reluformer.corpus.batches import collate
-from reluformer.memory import activations, config
+from reluformer.memory import activations
 from reluformer.memory.activations import Activation
 from reluformer.model.observe import observe
 

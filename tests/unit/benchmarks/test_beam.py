@@ -8,8 +8,8 @@ import torch
 from benchmarks import beam
 from benchmarks.beam import LENGTH, Eager, Fixed, best, check
 
-from reluformer.model.config import ModelConfig
-from reluformer.translation.config import TranslationConfig
+from reluformer.config.model import ModelConfig
+from reluformer.config.translation import TranslationConfig
 from reluformer.translation.decode import translate
 from reluformer.translation.fixed import Rooms, fixed_search
 

@@ -9,7 +9,7 @@ from benchmarks import text, training
 from benchmarks.arithmetic import matmul_peak, update_flops
 from torch.utils.flop_counter import FlopCounterMode
 
-from reluformer.model.config import ModelConfig
+from reluformer.config.model import ModelConfig
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
 

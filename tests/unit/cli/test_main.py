@@ -12,7 +12,7 @@ import pytest
 
 from reluformer.cli.main import name_user
 from reluformer.cli.options import typed_text
-from reluformer.settings import SettingsError
+from reluformer.config.settings import SettingsError
 
 
 @pytest.mark.parametrize(

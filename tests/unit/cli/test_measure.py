@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from reluformer.benchmark import step
 from reluformer.cli.main import main
-from reluformer.measuring import step
 
 
 def test_writes_what_was_measured(tmp_path, monkeypatch):

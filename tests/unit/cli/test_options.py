@@ -7,7 +7,7 @@ import json
 import pytest
 
 from reluformer.cli.options import experiment_of, parse_json
-from reluformer.settings import SettingsError, merge, read_yaml
+from reluformer.config.settings import SettingsError, merge, read_yaml
 
 
 def test_settings_come_from_a_file_or_as_json(tmp_path):

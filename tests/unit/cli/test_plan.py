@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from reluformer.experiment import Experiment
+from reluformer.config.experiment import Experiment
 
 CONFIG = Path(__file__).parents[3] / "config"
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from reluformer.config.dataset import CorpusConfig
 from reluformer.corpus.clean import Cleaner, held_out_texts
-from reluformer.corpus.config import CorpusConfig
 from reluformer.corpus.pairs import Pair, Split
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from reluformer.config.dataset import ArchiveConfig
 from reluformer.corpus import fetch as module
-from reluformer.corpus.config import ArchiveConfig
 from reluformer.corpus.download import DownloadError
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.fetch import fetch

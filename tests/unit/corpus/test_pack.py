@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from reluformer.corpus.config import CorpusConfig
+from reluformer.config.dataset import CorpusConfig
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.pack import Segment, pack, segments
 from reluformer.corpus.prepare import prepare

@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from reluformer.corpus.config import HeldOutConfig
+from reluformer.config.dataset import HeldOutConfig
 from reluformer.corpus.pairs import one_line, share, split_of
 
 

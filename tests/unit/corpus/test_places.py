@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from reluformer.config import DatasetConfig
-from reluformer.corpus.config import ArchiveConfig
+from reluformer.config.dataset import ArchiveConfig, DatasetConfig
+from reluformer.config.settings import parse
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.fetch import fetch
 from reluformer.corpus.places import (
@@ -23,7 +23,6 @@ from reluformer.corpus.places import (
     record_of,
     sole_places,
 )
-from reluformer.settings import parse
 
 ONE, OTHER = "1" * 64, "2" * 64
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from reluformer.corpus.config import CorpusConfig
+from reluformer.config.dataset import CorpusConfig
+from reluformer.config.settings import parse, read_yaml
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.fetch import fetch
 from reluformer.corpus.prepare import prepare
 from reluformer.corpus.store import Store
 from reluformer.corpus.subword import Subword
-from reluformer.settings import parse, read_yaml
 
 Write = Callable[..., tuple[CorpusConfig, list[Path]]]
 DATASETS = Path(__file__).parents[3] / "config" / "datasets"

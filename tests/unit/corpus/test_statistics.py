@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from reluformer.corpus.config import ArchiveConfig
+from reluformer.config.dataset import ArchiveConfig
 from reluformer.corpus.statistics import Lengths, length_distribution, sha256, sources, versions
 
 

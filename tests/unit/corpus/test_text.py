@@ -7,6 +7,8 @@ import json
 
 import pytest
 
+from reluformer.config.run import RunConfig
+from reluformer.config.settings import SettingsError
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.subword import SENT
 from reluformer.corpus.text import (
@@ -18,8 +20,6 @@ from reluformer.corpus.text import (
     require_trained_with,
     text_of_corpus,
 )
-from reluformer.run import RunConfig
-from reluformer.settings import SettingsError
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import shutil
 import pytest
 import sacrebleu
 
+from reluformer.config.settings import SettingsError
 from reluformer.evaluation.compare import compare_runs, differing
-from reluformer.settings import SettingsError
 
 
 @pytest.fixture(scope="module")

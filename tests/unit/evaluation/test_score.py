@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import sacrebleu
 
+from reluformer.config.model import ModelConfig
+from reluformer.config.run import RunConfig
+from reluformer.config.settings import SettingsError
+from reluformer.config.training import TrainingConfig
+from reluformer.config.translation import TranslationConfig
 from reluformer.evaluation.bleu import score_counts
 from reluformer.evaluation.counts import read_counts, write_counts
 from reluformer.evaluation.score import rescore_run, score_run
-from reluformer.model.config import ModelConfig
-from reluformer.run import RunConfig
-from reluformer.settings import SettingsError
-from reluformer.training.config import TrainingConfig
-from reluformer.translation.config import TranslationConfig
 
 RAW = ["The device's name is wrong.", "Turn the light on, please.", "There is a well-known problem with it."]
 TOKENISED = [

@@ -11,10 +11,10 @@ from random import Random
 import numpy as np
 import pytest
 
+from reluformer.config.evaluation import SignificanceConfig
+from reluformer.config.settings import SettingsError
 from reluformer.evaluation.bleu import count, tokenized, written
-from reluformer.evaluation.config import SignificanceConfig
 from reluformer.evaluation.significance import compare_runs, least_p, paired_tests
-from reluformer.settings import SettingsError
 
 WORDS = [f"{a}{b}" for a in "bdfgklmnprst" for b in ("a", "eno", "Ir", "ust", "o'll", "at.")]
 CONFIG = SignificanceConfig(bootstrap=1000, randomisation=1000)

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from reluformer.config.model import ModelConfig
+from reluformer.config.run import RunConfig
+from reluformer.config.settings import SettingsError
+from reluformer.config.training import TrainingConfig
+from reluformer.config.translation import TranslationConfig
 from reluformer.evaluation import tokenisers
 from reluformer.evaluation.compare import compare_runs
 from reluformer.evaluation.score import rescore_run, score_run
 from reluformer.evaluation.tokenisers import choose, count_words, missing, plain
-from reluformer.model.config import ModelConfig
-from reluformer.run import RunConfig
-from reluformer.settings import SettingsError
-from reluformer.training.config import TrainingConfig
-from reluformer.translation.config import TranslationConfig
 
 
 @pytest.fixture

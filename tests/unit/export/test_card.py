@@ -7,9 +7,9 @@ import shutil
 
 import yaml
 
+from reluformer.config.run import RunConfig
 from reluformer.corpus.text import text_of_corpus
 from reluformer.export.card import model_card
-from reluformer.run import RunConfig
 
 
 def card(trained, run) -> str:

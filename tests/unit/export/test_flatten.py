@@ -10,11 +10,11 @@ import pytest
 import torch
 import yaml
 
-from reluformer.config import SystemConfig
+from reluformer.config.model import ModelConfig
+from reluformer.config.systems import SystemConfig
 from reluformer.export import flatten as flattening
 from reluformer.export.flatten import FlattenError, Module, flatten
 from reluformer.export.folder import plain_memory
-from reluformer.model.config import ModelConfig
 from reluformer.model.transformer import Transformer
 
 SYSTEMS = yaml.safe_load((Path(__file__).parents[3] / "config" / "systems.yaml").read_text(encoding="utf-8"))

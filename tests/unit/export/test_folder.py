@@ -9,10 +9,10 @@ import shutil
 
 import pytest
 
+from reluformer.config.settings import SettingsError
 from reluformer.corpus import subword
 from reluformer.export import folder as exporting
 from reluformer.export.folder import export_model
-from reluformer.settings import SettingsError
 from reluformer.translation.translator import Translator
 
 FILES = {

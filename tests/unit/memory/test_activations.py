@@ -6,11 +6,11 @@ import entmax
 import pytest
 import torch
 
+from reluformer.config.memory import ACTIVATIONS, MemoryConfig
 from reluformer.memory import activations
 from reluformer.memory.activations import NARROW, SHORT, ScaledReLU, Softmax, build_activation
-from reluformer.memory.config import ACTIVATIONS, MemoryConfig
+from reluformer.memory.mask import AttentionMask
 from reluformer.memory.read import read
-from reluformer.memory.visible import Visible
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -59,12 +59,12 @@ def test_softmax_uses_torchs_kernel_unless_it_would_be_slower():
 
     def is_fused(length, width, dropout=0.0, dtype=torch.float32):
         query = torch.randn(2, 3, length, width, dtype=dtype)
-        return softmax.fused(query, query, query, Visible(length), 1.0, dropout) is not None
+        return softmax.fused(query, query, query, AttentionMask(length), 1.0, dropout) is not None
 
     assert is_fused(SHORT + 1, 8) and is_fused(4, NARROW + 1) and not is_fused(SHORT, NARROW)
     assert not is_fused(SHORT + 1, 8, dropout=0.1) and not is_fused(SHORT + 1, 8, dtype=torch.bfloat16)
     learned = torch.randn(SHORT + 1, 64)
-    assert softmax.fused(learned[None], learned, learned, Visible(SHORT + 1), 1.0, 0.0) is None
+    assert softmax.fused(learned[None], learned, learned, AttentionMask(SHORT + 1), 1.0, 0.0) is None
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -77,7 +77,7 @@ def test_softmax_is_the_same_fused_or_not(causal, monkeypatch):
     found = []
     for short in (SHORT, 0):
         monkeypatch.setattr(activations, "SHORT", short)
-        output = read(*tensors, Softmax(2), Visible(30, keys, causal), scale=0.25).output
+        output = read(*tensors, Softmax(2), AttentionMask(30, keys, causal), scale=0.25).output
         found.append((output, *torch.autograd.grad(output.square().sum(), tensors)))
     torch.testing.assert_close(*found)
     assert not found[0][0][2].any() and found[0][0][:2].any(-1).all()

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from reluformer.memory.config import PenaltyConfig
+from reluformer.config.memory import PenaltyConfig
 from reluformer.memory.penalty import LEAST_SUM, Penalty, RowSums
 
 

@@ -8,11 +8,11 @@ import entmax
 import pytest
 import torch
 
+from reluformer.config.memory import MemoryConfig, PenaltyConfig
 from reluformer.memory.activations import build_activation
-from reluformer.memory.config import MemoryConfig, PenaltyConfig
+from reluformer.memory.mask import AttentionMask
 from reluformer.memory.penalty import Penalty
 from reluformer.memory.read import read
-from reluformer.memory.visible import Visible
 
 ACTIVATIONS = {
     "softmax": {"activation": "softmax", "options": {"temperature": 0.7}},
@@ -39,7 +39,7 @@ def tensors(rows, slots, dtype=torch.float64):
 
 
 def visible_slots(kind, rows, slots):
-    """The `Visible` of one kind, and the lists of slots that each batch entry's row sees."""
+    """The `AttentionMask` of one kind, and the lists of slots that each batch entry's row sees."""
     lengths = [slots, max(1, slots // 2), max(1, slots - 2)]
     keys = torch.arange(slots)[None] < torch.tensor(lengths)[:, None] if kind in ("ragged", "both") else None
     causal = kind in ("causal", "both")
@@ -50,7 +50,7 @@ def visible_slots(kind, rows, slots):
         ]
         for b in range(B)
     ]
-    return Visible(slots, keys, causal), seen
+    return AttentionMask(slots, keys, causal), seen
 
 
 def loop_weights(name, scores, n, head, built):
@@ -162,11 +162,11 @@ def test_learned_slots_are_the_same_read():
     x, key, value = torch.randn(2, 3, D), torch.randn(7, D), torch.randn(7, D)
     bias = torch.randn(7)
     built = build_activation(MemoryConfig(activation="relu"))
-    out = read(x, key, value, built, Visible(7)).output
-    shared = read(x[:, None], key.expand(2, 1, 7, D), value.expand(2, 1, 7, D), built, Visible(7)).output
+    out = read(x, key, value, built, AttentionMask(7)).output
+    shared = read(x[:, None], key.expand(2, 1, 7, D), value.expand(2, 1, 7, D), built, AttentionMask(7)).output
     torch.testing.assert_close(out, shared[:, 0])
     torch.testing.assert_close(
-        read(x, key, value, built, Visible(7), bias=bias).output, (x @ key.T + bias).relu() @ value
+        read(x, key, value, built, AttentionMask(7), bias=bias).output, (x @ key.T + bias).relu() @ value
     )
 
 
@@ -198,7 +198,7 @@ def test_rows_that_see_nothing_or_have_no_positive_score_are_finite(name, weight
     with torch.no_grad():
         key[1] = key[1].abs() * 20
         query[1] = -query[1].abs() * 20
-    visible = Visible(6, torch.tensor([[False] * 6, [True] * 6, [True] * 2 + [False] * 4]))
+    visible = AttentionMask(6, torch.tensor([[False] * 6, [True] * 6, [True] * 2 + [False] * 4]))
     penalty = Penalty(PenaltyConfig(weight=1.0)) if weights else None
     reading = read(query, key, value, built, visible, penalty=penalty, weights=weights)
     assert reading.output.dtype == dtype
@@ -233,5 +233,5 @@ def test_variance_law(n):
     value = torch.randn(draws, 1, n, d)
     for name, options, expected in (("relu", {}, n / 2), ("relu-scaled", {"gamma": 2.0}, 1 / 4)):
         built = build_activation(MemoryConfig(activation=name, options=options))
-        out = read(query, key, value, built, Visible(n), scale=d**-0.5).output
+        out = read(query, key, value, built, AttentionMask(n), scale=d**-0.5).output
         assert out.var().item() == pytest.approx(expected, rel=0.1)

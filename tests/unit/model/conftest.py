@@ -9,10 +9,10 @@ import pytest
 import torch
 import yaml
 
-from reluformer.config import SystemConfig
-from reluformer.model.config import ModelConfig
+from reluformer.config.model import ModelConfig
+from reluformer.config.settings import merge
+from reluformer.config.systems import SystemConfig
 from reluformer.model.transformer import Transformer
-from reluformer.settings import merge
 
 VOCABULARY = 40
 SYSTEMS = yaml.safe_load((Path(__file__).parents[3] / "config" / "systems.yaml").read_text(encoding="utf-8"))

@@ -9,13 +9,13 @@ import pytest
 import torch
 import yaml
 
-from reluformer.config import SystemConfig
-from reluformer.memory.kernels.build import library
-from reluformer.memory.kernels.cpu import SOURCE
-from reluformer.model.config import ModelConfig
+from reluformer.config.model import ModelConfig
+from reluformer.config.systems import SystemConfig
+from reluformer.config.translation import TranslationConfig
+from reluformer.memory.backends.cpu import SOURCE
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
-from reluformer.translation.config import TranslationConfig
+from reluformer.ops.build import library
 from reluformer.translation.decode import translate
 
 SYSTEMS = yaml.safe_load((Path(__file__).parents[3] / "config" / "systems.yaml").read_text(encoding="utf-8"))

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from reluformer.config.run import RunConfig
+from reluformer.config.settings import SettingsError
+from reluformer.config.training import TrainingConfig
+from reluformer.config.translation import TranslationConfig
 from reluformer.model.files import load_model, save_model
-from reluformer.run import RunConfig
-from reluformer.settings import SettingsError
-from reluformer.training.config import TrainingConfig
-from reluformer.translation.config import TranslationConfig
 
 
 def save_run(model, folder):

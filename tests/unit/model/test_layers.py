@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from reluformer.memory.visible import Visible
-from reluformer.model.config import ModelConfig
+from reluformer.config.model import ModelConfig
+from reluformer.memory.mask import AttentionMask
 from reluformer.model.layers import DecoderLayer, EncoderLayer
 
 CONFIG = {"width": 12, "heads": 2, "slots": 16, "encoder_layers": 2, "decoder_layers": 2}
@@ -33,7 +33,7 @@ def test_dropout_is_on_the_output_alone():
 def test_decoder_layer_takes_the_source_or_its_slots():
     layer = DecoderLayer(ModelConfig(**CONFIG), 1).eval()
     x, source = torch.randn(2, 5, 12), torch.randn(2, 4, 12)
-    visible = Visible(5, causal=True), Visible(4)
+    visible = AttentionMask(5, causal=True), AttentionMask(4)
     one, _ = layer(x, visible[0], source, visible[1])
     other, _ = layer(x, visible[0], layer.source_slots(source), visible[1])
     assert torch.equal(one, other)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from reluformer.config.memory import ACTIVATIONS, Activation, MemoryConfig
 from reluformer.memory import activations
 from reluformer.memory.activations import Activation as ActivationBase
-from reluformer.memory.config import ACTIVATIONS, Activation, MemoryConfig
 from reluformer.model.objective import Objective
 from reluformer.model.observe import observe
 

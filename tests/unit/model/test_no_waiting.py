@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from reluformer.memory.kernels import attention
+from reluformer.memory.backends import dispatch as attention
 from reluformer.model.objective import Objective
 
 WAITING = {"_local_scalar_dense", "nonzero", "is_nonzero", "masked_select", "unique_dim", "_unique2", "equal"}

@@ -6,10 +6,10 @@ import shutil
 import pytest
 import torch
 
-from reluformer.memory.kernels.cross_entropy import has_kernel
-from reluformer.memory.linear import product
 from reluformer.model import objective
 from reluformer.model.objective import TILE, Objective, ProjectedCrossEntropy
+from reluformer.ops.cross_entropy import has_kernel
+from reluformer.ops.linear import product
 
 
 def loop_losses(logits, target, smoothing):

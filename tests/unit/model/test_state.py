@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from reluformer.memory.visible import Visible
+from reluformer.memory.mask import AttentionMask
 from reluformer.model.state import State
 
 
@@ -11,7 +11,7 @@ def state(capacity=4):
     source = torch.arange(2 * 2 * 3 * 1 * 5 * 2).view(2, 2, 3, 1, 5, 2).float()
     keys = torch.ones(3, 5, dtype=torch.bool)
     keys[2, 4:] = False
-    return State([(key.clone(), value.clone()) for key, value in source], Visible(5, keys), capacity)
+    return State([(key.clone(), value.clone()) for key, value in source], AttentionMask(5, keys), capacity)
 
 
 def put(s, layer, numbers):

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from reluformer.model.config import ModelConfig
+from reluformer.config.model import ModelConfig
+from reluformer.config.settings import SettingsError
 from reluformer.model.transformer import Transformer
-from reluformer.settings import SettingsError
 
 TIGHT = {"atol": 1e-5, "rtol": 1e-5}
 

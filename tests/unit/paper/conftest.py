@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import yaml
 
-from reluformer.changes import split_system
-from reluformer.experiment import Experiment
+from reluformer.config.changes import split_system
+from reluformer.config.experiment import Experiment
+from reluformer.config.run import Run
 from reluformer.paper.outputs import segment_length, study_outputs
-from reluformer.run import Run
 
 CONFIG = Path(__file__).parents[3] / "config"
 SHARES = ("0.1", "0.2", "0.5", "1", "2", "5", "10", "20", "50", "100")

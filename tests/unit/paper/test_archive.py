@@ -5,8 +5,8 @@ import zipfile
 
 import pytest
 
+from reluformer.config.settings import SettingsError
 from reluformer.paper.archive import MANIFEST, checksum_file, pack_archive
-from reluformer.settings import SettingsError
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import re
 
-from reluformer.page import STYLE as SHARED
 from reluformer.paper.assets import SCRIPT, STYLE, TEMPLATE
+from reluformer.paper.page import STYLE as SHARED
 
 
 def test_the_page_fetches_nothing():

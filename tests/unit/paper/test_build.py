@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from reluformer.experiment import Experiment
+from reluformer.config.experiment import Experiment
+from reluformer.config.settings import SettingsError
 from reluformer.paper.build import build_study
 from reluformer.paper.outputs import study_inputs, study_outputs
-from reluformer.settings import SettingsError
 
 
 def test_every_study_makes_exactly_what_it_says(make):

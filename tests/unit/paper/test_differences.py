@@ -2,8 +2,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from reluformer.config.metrics import metric
 from reluformer.paper.differences import differences, legend, marks, shown
-from reluformer.paper.metrics import metric
 from reluformer.paper.paired import write_significance
 from reluformer.paper.records import records
 

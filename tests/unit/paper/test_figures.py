@@ -1,6 +1,6 @@
 from typing import get_args
 
-from reluformer.paper.config import FigureKind
+from reluformer.config.studies import FigureKind
 from reluformer.paper.figures import KINDS, draw
 
 

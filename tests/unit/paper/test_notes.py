@@ -1,6 +1,6 @@
+from reluformer.config.metrics import metric
+from reluformer.config.studies import AnswerConfig
 from reluformer.files import write_json
-from reluformer.paper.config import AnswerConfig
-from reluformer.paper.metrics import metric
 from reluformer.paper.notes import answer, footer, reported, reported_lines, source_note, toy_stamp, updates_line
 from reluformer.paper.outputs import read_claims
 from reluformer.paper.records import read_json, records

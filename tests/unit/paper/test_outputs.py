@@ -4,6 +4,7 @@ import sys
 import pytest
 import yaml
 
+from reluformer.config.settings import SettingsError
 from reluformer.paper.outputs import (
     claims_inputs,
     claims_outputs,
@@ -13,7 +14,6 @@ from reluformer.paper.outputs import (
     study_inputs,
     study_outputs,
 )
-from reluformer.settings import SettingsError
 
 
 def test_a_study_makes_four_tables_and_three_files_a_figure(make):

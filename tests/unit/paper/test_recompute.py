@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from reluformer.config.settings import SettingsError
 from reluformer.evaluation.counts import read_counts, write_counts
 from reluformer.paper.recompute import check_record, read_experiment, update_paper
 from reluformer.paper.record import take
-from reluformer.settings import SettingsError
 
 ROOT = Path(__file__).parents[3]
 RECORDS = sorted(path.parent for path in (ROOT / "record").glob("*/experiment.json"))

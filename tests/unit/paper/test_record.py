@@ -4,13 +4,13 @@ import shutil
 import numpy as np
 import pytest
 
-from reluformer.experiment import Experiment
+from reluformer.config.experiment import Experiment
+from reluformer.config.run import Run
+from reluformer.config.search.rounds import Search
+from reluformer.config.settings import SettingsError
 from reluformer.files import write_json
 from reluformer.paper.record import deciding, differing_settings, may_enter, take, wanted
 from reluformer.paper.recorded import read_recorded
-from reluformer.run import Run
-from reluformer.settings import SettingsError
-from reluformer.tuning.rounds import Search
 
 FILES = {"config.yaml", "log.jsonl", "summary.json", "translation.json", "scores.json", "counts.npz", "analysis.json"}
 

@@ -3,11 +3,11 @@ import shutil
 
 import pytest
 
-from reluformer.experiment import Experiment
+from reluformer.config.experiment import Experiment
+from reluformer.config.run import Run, RunConfig
 from reluformer.paper.outputs import study_inputs
 from reluformer.paper.record import STEPS, take
 from reluformer.paper.recorded import NOTHING, RESTORED, drop_restored, read_recorded
-from reluformer.run import Run, RunConfig
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from reluformer.paper.metrics import metric
+from reluformer.config.metrics import metric
+from reluformer.config.settings import SettingsError
 from reluformer.paper.records import read_json, read_lines, records, system_title
-from reluformer.settings import SettingsError
 
 METRICS = [metric("tokenized_bleu"), metric("updates"), metric("ffn.entropy")]
 

@@ -3,7 +3,7 @@ import statistics
 import pytest
 from scipy import stats
 
-from reluformer.paper.metrics import metric
+from reluformer.config.metrics import metric
 from reluformer.paper.records import records
 from reluformer.paper.tables import cells, raw_table, shown_table
 

@@ -2,8 +2,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from reluformer.paper.config import RuleConfig
-from reluformer.paper.metrics import metric
+from reluformer.config.claims import RuleConfig
+from reluformer.config.metrics import metric
 from reluformer.paper.verdicts import Comparison, Value, compare, decide, evidence, state, total, value
 
 LOST, MISSING = Value(None, None, 0, "diverged", 2), Value(None, None, 0, "not run")

@@ -5,9 +5,9 @@ import zipfile
 
 import pytest
 
+from reluformer.config.settings import SettingsError
 from reluformer.paper.archive import MANIFEST, checksum_file, pack_archive
 from reluformer.paper.verify import differences, verify_archive
-from reluformer.settings import SettingsError
 
 KINDS = (
     ".csv",

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reluformer.config.run import RunConfig
 from reluformer.corpus.store import Sequences, StoreWriter
 from reluformer.corpus.subword import train
-from reluformer.run import RunConfig
 
 VOCABULARY = 40
 SCRIPT = Path(__file__).with_name("forked_worker.py")

@@ -11,11 +11,12 @@ import pytest
 import torch
 import yaml
 
-from reluformer.config import SystemConfig
-from reluformer.memory import dropout, heads, linear, memories
-from reluformer.model.config import ModelConfig
+from reluformer.config.model import ModelConfig
+from reluformer.config.settings import merge
+from reluformer.config.systems import SystemConfig
+from reluformer.memory import modules as memories
 from reluformer.model.transformer import Transformer
-from reluformer.settings import merge
+from reluformer.ops import dropout, heads, linear
 from reluformer.training.compiling import compile_forward
 
 SYSTEMS = yaml.safe_load((Path(__file__).parents[3] / "config" / "systems.yaml").read_text(encoding="utf-8"))

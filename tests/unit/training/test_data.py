@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from reluformer.settings import SettingsError
+from reluformer.config.settings import SettingsError
 from reluformer.training.data import longest, open_data
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from reluformer.settings import SettingsError
+from reluformer.config.settings import SettingsError
 from reluformer.training import devices
 
 JOB = """

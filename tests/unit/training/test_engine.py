@@ -8,16 +8,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from reluformer.training.config import TrainingConfig
-from reluformer.training.engine import BUCKET, LightAdamW, World, clip_gradients, engine_config
+from reluformer.config.training import TrainingConfig
+from reluformer.training.engine import BUCKET, DistributedContext, LightAdamW, clip_gradients, engine_config
 
-ALONE = World(0, 1, torch.device("cpu"))
+ALONE = DistributedContext(0, 1, torch.device("cpu"))
 START = """
 import os, sys
 os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
 os.environ["DS_ACCELERATOR"] = "cpu"
 import torch
-from reluformer.training.config import TrainingConfig
+from reluformer.config.training import TrainingConfig
 from reluformer.training.engine import build_engine, join_world
 engine = build_engine(torch.nn.Linear(3, 3), TrainingConfig(), join_world())
 engine.backward(engine(torch.ones(1, 3)).sum(), scale_wrt_gas=False)
@@ -60,7 +60,7 @@ def test_configuration():
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("size", [1, 4])
 def test_gradients_are_reduced_while_backward_runs_between_gpus(stage, device, size):
-    zero = engine_config(TrainingConfig(zero_stage=stage), World(0, size, torch.device(device)), None)[
+    zero = engine_config(TrainingConfig(zero_stage=stage), DistributedContext(0, size, torch.device(device)), None)[
         "zero_optimization"
     ]
     assert zero["overlap_comm"] == (stage > 0 and device == "cuda" and size > 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reluformer.settings import SettingsError
+from reluformer.config.settings import SettingsError
 from reluformer.training.errors import Interrupted, TrainingError
 
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from reluformer.settings import SettingsError
+from reluformer.config.settings import SettingsError
 from reluformer.training.launch import (
     INTERRUPTED,
     launch,
@@ -24,7 +24,7 @@ from reluformer.training.launch import (
 LAUNCH = """
 import sys
 from pathlib import Path
-from reluformer.run import RunConfig
+from reluformer.config.run import RunConfig
 from reluformer.training.launch import launch
 run = RunConfig.model_validate_json(Path(sys.argv[1]).read_text())
 sys.exit(launch(run, *map(Path, sys.argv[2:]), 2))

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from reluformer.training.config import TrainingConfig
+from reluformer.config.training import TrainingConfig
 from reluformer.training.schedule import build_schedule, factor
 
 

@@ -10,9 +10,9 @@ import shutil
 import pytest
 from safetensors.numpy import load_file
 
+from reluformer.config.run import RunConfig
+from reluformer.config.settings import SettingsError
 from reluformer.model.transformer import Transformer
-from reluformer.run import RunConfig
-from reluformer.settings import SettingsError
 from reluformer.training import worker
 from reluformer.training.checkpoints import fingerprint
 from reluformer.training.data import load_start, open_data

@@ -14,17 +14,17 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from reluformer.config import SystemConfig
-from reluformer.corpus.config import ArchiveConfig, CorpusConfig
+from reluformer.config.dataset import ArchiveConfig, CorpusConfig
+from reluformer.config.model import ModelConfig
+from reluformer.config.run import RunConfig
+from reluformer.config.systems import SystemConfig
+from reluformer.config.training import TrainingConfig
+from reluformer.config.translation import TranslationConfig
 from reluformer.corpus.pack import pack
 from reluformer.corpus.prepare import prepare
 from reluformer.corpus.subword import Subword
-from reluformer.model.config import ModelConfig
 from reluformer.model.files import save_model
 from reluformer.model.transformer import Transformer
-from reluformer.run import RunConfig
-from reluformer.training.config import TrainingConfig
-from reluformer.translation.config import TranslationConfig
 from reluformer.translation.fixed import Rooms, fixed_search
 from reluformer.translation.graphs import Step
 from reluformer.translation.search import Hypothesis

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from reluformer.config.translation import TranslationConfig
 from reluformer.corpus.subword import SENT
 from reluformer.translation import fixed
-from reluformer.translation.config import TranslationConfig
 from reluformer.translation.decode import each, length_batches, ready, search_on, translate
 from reluformer.translation.fixed import fixed_search
 from reluformer.translation.search import n_best_search

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from reluformer.config.memory import MemoryConfig
+from reluformer.config.settings import SettingsError
+from reluformer.config.translation import TranslationConfig
 from reluformer.corpus.subword import EOS, PAD
-from reluformer.memory.config import MemoryConfig
-from reluformer.settings import SettingsError
 from reluformer.translation import fixed
-from reluformer.translation.config import TranslationConfig
 from reluformer.translation.fixed import Rooms, Sizes, fixed_search, rooms_of, size
 from reluformer.translation.search import n_best_search
 

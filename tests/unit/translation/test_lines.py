@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from reluformer.settings import SettingsError
+from reluformer.config.settings import SettingsError
 from reluformer.translation.lines import json_form, read_lines, text_form, translate_lines
 from reluformer.translation.translator import Line, Translation
 

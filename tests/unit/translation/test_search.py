@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reluformer.config.settings import SettingsError
+from reluformer.config.translation import TranslationConfig
 from reluformer.corpus.subword import BOS, EOS, PAD
-from reluformer.memory.kernels import beam
-from reluformer.memory.packed import pack
-from reluformer.settings import SettingsError
-from reluformer.translation.config import TranslationConfig
+from reluformer.ops import beam
+from reluformer.ops.packed import pack
 from reluformer.translation.search import beam_search as growing_search
 from reluformer.translation.search import few_moves, length_limits, top
 

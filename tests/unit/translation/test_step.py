@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from reluformer.config.settings import SettingsError
+from reluformer.config.translation import TranslationConfig
 from reluformer.corpus.store import Store, view_folder
 from reluformer.corpus.subword import EOS, SENT, Subword
-from reluformer.settings import SettingsError
-from reluformer.translation.config import TranslationConfig
 from reluformer.translation.decode import translate
 from reluformer.translation.step import translate_run
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from reluformer.config.settings import SettingsError
 from reluformer.evaluation.detokenise import detokenise_all
-from reluformer.settings import SettingsError
 from reluformer.translation.step import translate_run
 from reluformer.translation.translator import Translator
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from reluformer.corpus.config import CorpusConfig
+from reluformer.config.dataset import CorpusConfig
 from reluformer.corpus.content import content_of
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.pairs import Pair, split_of

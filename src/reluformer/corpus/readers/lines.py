@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from reluformer.corpus.config import CorpusConfig
+from reluformer.config.dataset import CorpusConfig
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.pairs import SPLITS, Pair, Split, split_of
 from reluformer.corpus.readers.textfile import aligned, read_lines

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from reluformer.corpus.config import CorpusConfig, HeldOutConfig
+from reluformer.config.dataset import CorpusConfig, HeldOutConfig
 from reluformer.corpus.pairs import Pair, Split, split_of
 from reluformer.corpus.readers import homeassistant, iwslt14, lines
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from reluformer.paper.metrics import ATTENTION
+from reluformer.config.metrics import ATTENTION
 from reluformer.paper.plots.plot import Plot
 from reluformer.paper.plots.style import Drawing, empty, wrap
 

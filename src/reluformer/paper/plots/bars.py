@@ -6,7 +6,7 @@ import textwrap
 
 from matplotlib.axes import Axes
 
-from reluformer.paper.metrics import Metric, metric
+from reluformer.config.metrics import Metric, metric
 from reluformer.paper.plots.plot import Plot
 from reluformer.paper.plots.style import Drawing, grid, measure, name_panel
 from reluformer.paper.tables import cell_text

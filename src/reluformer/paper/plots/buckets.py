@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
+from reluformer.config.metrics import SCORES
+from reluformer.config.studies import SENTENCE
 from reluformer.evaluation.bleu import LEAST
-from reluformer.paper.config import SENTENCE
-from reluformer.paper.metrics import SCORES
 from reluformer.paper.plots.plot import Plot
 from reluformer.paper.plots.style import Drawing, empty, grid
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
-from reluformer.paper.metrics import Metric, metric
+from reluformer.config.metrics import Metric, metric
 from reluformer.paper.plots.plot import Plot
 from reluformer.paper.plots.style import Drawing, grid, luminance, measure, name_panel
 from reluformer.paper.tables import KEY_TITLES, cell_text

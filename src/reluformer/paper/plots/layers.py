@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import mean
 from typing import Any
 
-from reluformer.paper.metrics import ANALYSIS, metric
+from reluformer.config.metrics import ANALYSIS, metric
 from reluformer.paper.plots.plot import Plot
 from reluformer.paper.plots.style import Drawing, empty, grid, name_panel
 

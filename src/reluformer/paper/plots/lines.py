@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from reluformer.paper.config import SENTENCE
-from reluformer.paper.metrics import Metric, metric
+from reluformer.config.metrics import Metric, metric
+from reluformer.config.studies import SENTENCE
 from reluformer.paper.plots.plot import Plot
 from reluformer.paper.plots.style import Drawing, empty, grid, measure, name_panel
 from reluformer.paper.tables import KEY_TITLES

@@ -10,15 +10,15 @@ from typing import Any
 
 import pandas as pd
 
-from reluformer.changes import split_system
-from reluformer.experiment import Experiment
-from reluformer.paper.config import FigureConfig, StudyConfig
-from reluformer.paper.metrics import metric
+from reluformer.config.changes import split_system
+from reluformer.config.experiment import Experiment
+from reluformer.config.metrics import metric
+from reluformer.config.run import Run
+from reluformer.config.studies import FigureConfig, StudyConfig
 from reluformer.paper.outputs import figure_runs
 from reluformer.paper.plots.style import look
 from reluformer.paper.records import DIVERGED, NOT_RUN, read_json, records
 from reluformer.paper.tables import KEY_TITLES
-from reluformer.run import Run
 
 PANELS = {"lines": ("packing",), "buckets": ("packing", "length")}
 """Kinds of figure that give these keys panels of their own: they tell no series apart."""

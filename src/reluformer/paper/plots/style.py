@@ -16,8 +16,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from reluformer.config.metrics import Metric
 from reluformer.files import replace
-from reluformer.paper.metrics import Metric
 
 COLOURS = ("#332288", "#cc6677", "#117733", "#882255", "#ddaa33", "#88ccee", "#44aa99", "#999933", "#aa4499")
 MARKERS = "osD^vPXd*"

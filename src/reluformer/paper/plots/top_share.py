@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.ticker import PercentFormatter
 
-from reluformer.paper.metrics import ANALYSIS, CURVES, KINDS, SHARES
+from reluformer.config.metrics import ANALYSIS, CURVES, KINDS, SHARES
 from reluformer.paper.plots.plot import Plot
 from reluformer.paper.plots.style import Drawing, empty, grid
 

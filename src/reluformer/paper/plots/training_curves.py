@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from reluformer.paper.metrics import LOG
+from reluformer.config.metrics import LOG
 from reluformer.paper.plots.plot import Plot
 from reluformer.paper.plots.style import Drawing, empty, grid
 from reluformer.paper.records import DIVERGED, read_lines

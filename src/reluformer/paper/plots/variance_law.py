@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from reluformer.paper.metrics import ANALYSIS
+from reluformer.config.metrics import ANALYSIS
 from reluformer.paper.outputs import VARIANCE_LAW
 from reluformer.paper.plots.plot import Plot
 from reluformer.paper.plots.style import Drawing, empty, grid

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reluformer.corpus.config import CorpusConfig
+from reluformer.config.dataset import CorpusConfig
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.readers.homeassistant import read
 

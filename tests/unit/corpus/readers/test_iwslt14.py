@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reluformer.corpus.config import CorpusConfig
+from reluformer.config.dataset import CorpusConfig
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.pairs import Pair
 from reluformer.corpus.readers.iwslt14 import TEST_SETS, read

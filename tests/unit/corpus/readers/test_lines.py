@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reluformer.corpus.config import CorpusConfig
+from reluformer.config.dataset import CorpusConfig
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.pairs import Pair
 from reluformer.corpus.readers.lines import read

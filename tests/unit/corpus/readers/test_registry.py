@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from reluformer.corpus.config import CorpusConfig, HeldOutConfig
+from reluformer.config.dataset import CorpusConfig, HeldOutConfig
 from reluformer.corpus.readers.registry import READERS, read
 
 Write = Callable[..., tuple[CorpusConfig, list[Path]]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reluformer.run import RunConfig
+from reluformer.config.run import RunConfig
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reluformer.paper.config import FigureConfig
+from reluformer.config.studies import FigureConfig
 from reluformer.paper.plots.plot import Plot
 
 

@@ -4,7 +4,7 @@ import matplotlib
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from reluformer.paper.metrics import metric
+from reluformer.config.metrics import metric
 from reluformer.paper.plots.style import (
     COLOURS,
     Drawing,

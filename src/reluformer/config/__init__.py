@@ -1,0 +1,1 @@
+"""What an experiment is: one module for each YAML concept."""

@@ -1,0 +1,62 @@
+"""What a claim of the paper is, and the rule that decides it. Does not import torch."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from reluformer.config.settings import Strict
+from reluformer.config.studies import known_metric
+
+Source = Literal["S", "A", "D", "?"]
+
+Relation = Literal["above", "at least", "close to", "times", "diverges", "trains"]
+
+
+class ReportedConfig(Strict):
+    """One figure that the paper reports, with how we know it."""
+
+    what: str
+    value: str
+    source: Source = Field(description="S: third-party summaries that agree; A: the abstract; D: derived; ?: open")
+
+
+class RuleConfig(Strict):
+    """One condition of a claim's verdict, on means over seeds (medians over rounds)."""
+
+    metric: str = "tokenized_bleu"
+    system: str
+    relation: Relation
+    than: str | float | None = Field(None, description="another system, or a number")
+    margin: float = Field(0.0, ge=0, description="the smallest difference that counts (times: the factor)")
+    where: dict[str, list[Any]] = Field(default_factory=dict, description="only at these values of varied keys")
+    unless: dict[str, list[Any]] = Field(default_factory=dict, description="not at these values of varied keys")
+
+    @field_validator("metric")
+    @classmethod
+    def _metric(cls, name: str) -> str:
+        return known_metric(name)
+
+    @model_validator(mode="after")
+    def _complete(self) -> RuleConfig:
+        if (self.than is None) != (self.relation in ("diverges", "trains")):
+            raise ValueError(f"relation {self.relation!r}: `than` is {'missing' if self.than is None else 'not used'}")
+        return self
+
+
+class ClaimConfig(Strict):
+    """One claim of the paper: what it reports, and the rule by which our runs support it."""
+
+    sentence: str
+    source: Source
+    reported: list[ReportedConfig] = []
+    study: str | None = Field(None, description="the study whose runs decide; none: true by construction")
+    rule: list[RuleConfig] = Field(default=[], description="all must hold")
+    construction: str | None = Field(None, description="why it holds without runs, and which test shows it")
+
+    @model_validator(mode="after")
+    def _decidable(self) -> ClaimConfig:
+        if (self.study is None) != (not self.rule) or (self.study is None) != (self.construction is not None):
+            raise ValueError("a claim needs either a study and a rule, or a construction")
+        return self

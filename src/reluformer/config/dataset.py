@@ -1,0 +1,185 @@
+"""Where a corpus comes from and how it is prepared. No torch in here."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from reluformer.config.evaluation import Tokenizer
+from reluformer.config.fields import Distinct, Language, clash
+from reluformer.config.settings import Strict
+from reluformer.config.tuning import ChoiceConfig
+
+
+class ArchiveConfig(Strict):
+    """One file to fetch, by its published name."""
+
+    name: str = Field(description="the file's published name; --config archives=DIR looks for it under DIR")
+    urls: list[str] = Field(default=[], description="mirrors, tried in order")
+    pip: str | None = Field(
+        None, description="instead of urls: a requirement such as NAME==VERSION whose wheel pip downloads"
+    )
+    python: str | None = Field(None, description="with pip: the Python version that the wheel is chosen for")
+    sha256: str | None = Field(None, description="none: recorded at the first download and enforced from then on")
+    members: dict[str, str] = Field(default_factory=dict, description="sha256 of files inside a tar archive")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ArchiveConfig:
+        if "/" in self.name or self.name.startswith(".") or not self.name.isprintable() or not self.name.strip():
+            raise ValueError("an archive's name is a plain file name")
+        if self.name.endswith(".sha256"):
+            raise ValueError("an archive's name does not end in .sha256, as the record beside it does")
+        if set(self.name) & set("{}"):
+            raise ValueError("an archive's name may not have braces, which Snakemake takes for wildcards")
+        if self.pip and self.urls:
+            raise ValueError("an archive has either urls or pip, not both")
+        return self
+
+
+class SidesConfig(Strict):
+    """The two line-aligned files of one split, by the names of their archives."""
+
+    src: str
+    tgt: str
+
+
+class HeldOutConfig(Strict):
+    """Shares of a corpus that is published without splits; whole documents where it has documents."""
+
+    valid: float = Field(0.0, ge=0, lt=1)
+    test: float = Field(0.0, ge=0, lt=1)
+
+
+class SegmentsConfig(Strict):
+    """Document corpora: whole sentences packed into segments of at most L tokens."""
+
+    packing: Distinct[Literal["within", "across"]] = Field(
+        default=["within"], description="within documents, or across consecutive ones so that every segment is filled"
+    )
+    lengths: Distinct[int] = Field(description="L, in subword tokens of the longer side, <sent> marks included")
+
+
+class SizesConfig(Strict):
+    """How large a corpus will be; `reluformer plan` counts with it until the corpus is prepared."""
+
+    train: int = Field(ge=1, description="sentence pairs")
+    valid: int = Field(ge=1, description="sentence pairs")
+    test: int = Field(ge=1, description="sentence pairs")
+    src_tokens: float = Field(gt=0, description="mean subwords of a source sentence")
+    tgt_tokens: float = Field(gt=0, description="mean subwords of a target sentence")
+    sentences_per_document: float = Field(10.0, ge=1)
+
+
+class CorpusConfig(Strict):
+    """One parallel corpus, from its archives to token ids."""
+
+    reader: Literal["homeassistant", "iwslt14", "lines"]
+    archives: list[ArchiveConfig] = Field(min_length=1)
+    files: dict[Literal["train", "valid", "test"], SidesConfig] = Field(
+        default_factory=dict, description="reader lines: the files of each split, compressed or not, by archive name"
+    )
+    document_mark: str | None = Field(None, description="reader lines: the line before each document, e.g. <d>")
+    held_out: HeldOutConfig = Field(
+        HeldOutConfig(valid=0.0, test=0.0), description="splits cut from train, by document or by text"
+    )
+    valid_every: int | None = Field(None, ge=2, description="every n-th kept training pair is valid (fairseq: 23)")
+    straighten: bool = Field(False, description="’ becomes ' in test text before tokenisation (fairseq's IWSLT14)")
+    lowercase: bool = Field(False, description="lowercase after tokenisation")
+    truecase: bool = Field(False, description="Moses truecasing, learned on the training text")
+    min_words: int = Field(0, ge=0, description="pairs with fewer words on either side are dropped, in every split")
+    max_tokens: int = Field(1000, ge=1, description="training pairs with more tokens on either side are dropped")
+    max_ratio: float | None = Field(None, gt=1, description="training pairs with a larger length ratio are dropped")
+    unique: bool = Field(False, description="drop repeated pairs; about 100 bytes of memory a pair")
+    disjoint: bool = Field(
+        False,
+        description="drop training pairs of which either side is in valid or test, and valid pairs of which either "
+        "side is in test; about 100 bytes of memory a held-out pair",
+    )
+    vocabulary: int = Field(10_000, ge=16, description="joint BPE vocabulary")
+    licence: str | None = Field(None, description="the text's terms; what is trained on it is released under them")
+    documents: bool = Field(False, description="keep document borders")
+    joined: int | None = Field(
+        None,
+        ge=2,
+        description="make documents of so many consecutive pairs: long inputs, without discourse",
+    )
+    segments: SegmentsConfig | None = Field(None, description="document corpora: the views to pack")
+    limit: int | None = Field(None, ge=1, description="for tests: read so many training pairs")
+    limit_documents: int | None = Field(None, ge=1, description="for tests: read so many documents")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> CorpusConfig:
+        names = [archive.name for archive in self.archives]
+        if repeated := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"archives: {repeated!r} is there twice: one corpus has one file of a name")
+        if pair := clash(names):
+            raise ValueError(f"archives: {pair[0]!r} and {pair[1]!r} are one file on disks that ignore case")
+        if self.segments is not None and not self.documents:
+            raise ValueError("segments need documents: true")
+        if self.lowercase and self.truecase:
+            raise ValueError("lowercase and truecase exclude each other")
+        if self.reader == "lines":
+            if "train" not in self.files:
+                raise ValueError("reader lines needs files.train")
+            for split, sides in self.files.items():
+                for side in (sides.src, sides.tgt):
+                    if side not in names:
+                        raise ValueError(f"files.{split}: {side!r} is not the name of an archive")
+            for split in ("valid", "test"):
+                if split in self.files and getattr(self.held_out, split):
+                    raise ValueError(f"{split} is both in files and in held_out")
+        if self.held_out.valid + self.held_out.test >= 1:
+            raise ValueError("held_out leaves nothing to train on")
+        if self.documents and self.valid_every:
+            raise ValueError("valid_every would cut documents; use held_out")
+        if self.joined and (not self.documents or self.document_mark is not None or self.reader == "homeassistant"):
+            raise ValueError("joined makes documents of a corpus that has none: it needs documents: true and no marks")
+        if self.documents and self.reader == "iwslt14" and self.joined is None:
+            raise ValueError("documents: reader iwslt14 has none; joined makes some")
+        if self.documents and self.reader == "lines" and self.document_mark is None and self.joined is None:
+            raise ValueError("documents: reader lines needs document_mark, or joined")
+        for split in ("valid", "test"):
+            held = split in self.files or getattr(self.held_out, split) or (split == "valid" and self.valid_every)
+            if not held and not (split == "test" and self.reader == "iwslt14"):
+                raise ValueError(f"there is no {split} text: give files.{split} or held_out.{split}")
+        return self
+
+
+class Preparation(Strict):
+    """What decides the text and the token ids of a dataset; its recipe does not."""
+
+    src: Language
+    tgt: Language
+    corpus: CorpusConfig
+
+    @model_validator(mode="after")
+    def _two_sides(self) -> Preparation:
+        if self.src.casefold() == self.tgt.casefold() and self.corpus.reader != "lines":
+            raise ValueError(f"src and tgt are one language, and reader {self.corpus.reader} tells the sides by it")
+        return self
+
+
+class DatasetConfig(Strict):
+    """A corpus and the recipe that trains on it."""
+
+    title: str
+    src: Language = Field(description="language code of the source")
+    tgt: Language = Field(description="language code of the target")
+    corpus: CorpusConfig
+    redistribute: bool = Field(False, description="whether the text's licence lets an archive of results pass it on")
+    tokenizer: Tokenizer | None = Field(None, description="sacreBLEU's; none: that of the target language")
+    sizes: SizesConfig | None = Field(None, description="what to plan with until the corpus is prepared")
+    model: dict[str, Any] = Field(default_factory=dict, description="keys of the model configuration")
+    training: dict[str, Any] = Field(default_factory=dict, description="keys of the training configuration")
+    translation: dict[str, Any] = Field(default_factory=dict, description="keys of the translation configuration")
+    recipes: dict[str, dict[str, dict[str, Any]]] = Field(
+        default_factory=dict, description="named changes to model, training and translation"
+    )
+    choices: dict[str, ChoiceConfig] = Field(
+        default_factory=dict, description="system -> tuned values chosen before; it is not tuned again on this dataset"
+    )
+
+    def preparation(self) -> Preparation:
+        """The part that a change of the recipe leaves alone."""
+        return Preparation(src=self.src, tgt=self.tgt, corpus=self.corpus)

@@ -1,0 +1,88 @@
+"""How one memory is read: its activation, what follows the read, its penalty. No torch in here.
+
+To add an activation, write its class in `reluformer.memory.activations` and one line in `ACTIVATIONS`.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field, TypeAdapter, ValidationError, field_validator
+
+from reluformer.config.settings import Strict, nearest
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Gamma = Positive | Literal["learned"]
+
+
+class Activation(NamedTuple):
+    """Where an activation's class is, and the type of each option it takes."""
+
+    target: str
+    options: dict[str, Any]
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "softmax": Activation("reluformer.memory.activations:Softmax", {"temperature": Positive}),
+    "relu": Activation("reluformer.memory.activations:ReLU", {}),
+    "relu-scaled": Activation("reluformer.memory.activations:ScaledReLU", {"gamma": Gamma}),
+    "sparsemax": Activation("reluformer.memory.activations:Sparsemax", {"temperature": Positive}),
+    "entmax15": Activation("reluformer.memory.activations:Entmax15", {"temperature": Positive}),
+}
+
+
+@functools.cache
+def _adapter(option: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(option)
+
+
+class PenaltyConfig(Strict):
+    """Eq. 7: per row, L = |log Σs| + max(H(s) − C, 0) with C = margin · log n.
+
+    How the memories' penalties become one is the model's `penalty_reduction`.
+    """
+
+    weight: float = Field(default=0.1, ge=0, description="λ, the weight of the penalty in the training loss")
+    margin: float = Field(default=0.7, ge=0, description="C / log n: the entropy allowed before it costs")
+    normalisation: bool = Field(default=True, description="the |log Σs| term")
+    absolute: bool = Field(
+        default=True, description="the bars of |log Σs|; without them the minimum is a sum of 0 (bounded at log 1e-4)"
+    )
+    entropy: bool = Field(default=True, description="the max(H(s) − C, 0) term")
+    entropy_of: Literal["normalised", "raw"] = Field(default="normalised", description="H of s/Σs, or of s as it is")
+
+
+class MemoryConfig(Strict):
+    """One memory: f in `out = f(q·Kᵀ)·V`, and what is done to the result."""
+
+    activation: str = Field(default="softmax", description="a name of the registry ACTIVATIONS")
+    options: dict[str, Any] = Field(default_factory=dict, description="the activation's options, e.g. gamma")
+    after: Literal["nothing", "layernorm", "gated-rmsnorm"] = Field(
+        default="nothing", description="what follows the read, before the residual connection"
+    )
+    penalty: PenaltyConfig | None = Field(default=None, description="Eq. 7, or none")
+
+    @field_validator("activation")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in ACTIVATIONS:
+            raise ValueError(f"unknown activation{nearest(name, ACTIVATIONS)}")
+        return name
+
+    @field_validator("options")
+    @classmethod
+    def _options(cls, options: dict[str, Any], info: Any) -> dict[str, Any]:
+        if "activation" not in info.data:
+            return options
+        known = ACTIVATIONS[info.data["activation"]].options
+        checked = {}
+        for key, value in options.items():
+            if key not in known:
+                raise ValueError(f"{info.data['activation']} has no option {key!r}{nearest(key, known)}")
+            try:
+                checked[key] = _adapter(known[key]).validate_python(value, strict=False)
+            except ValidationError as error:
+                message = " or ".join(e["msg"][0].lower() + e["msg"][1:] for e in error.errors())
+                raise ValueError(f"option {key}: {value!r}: {message}") from None
+        return checked

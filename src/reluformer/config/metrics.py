@@ -1,0 +1,200 @@
+"""Every metric of a run by name: in which file it is, how it is called and printed, which direction is better.
+
+Plain names (`bleu`, `updates`) are listed in `METRICS`. A measure of the memories is `KIND.MEASURE`, e.g.
+`ffn.variance_ratio` or `attention.entropy`, the mean over the kind's places; shares of slots carry their percentage,
+`ffn.top_share.0.2`, and shares of distances their bound, `attention.beyond.128`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from reluformer.config.settings import SettingsError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUMMARY, TRANSLATION, SCORES, ANALYSIS = "summary.json", "translation.json", "scores.json", "analysis.json"
+ATTENTION, LOG = "attention.npz", "log.jsonl"
+MEASURED = "measured.json"
+"""Of no run: what `reluformer measure` writes, in results/paper/."""
+
+MISSING = {
+    SUMMARY: "not run",
+    TRANSLATION: "not translated",
+    SCORES: "not scored",
+    ANALYSIS: "not analysed",
+    MEASURED: "not measured",
+}
+"""What a table says where a run's file is not there."""
+
+KINDS = {
+    "ffn": "FFN",
+    "attention": "attention",
+    "encoder_attention": "encoder attention",
+    "decoder_attention": "decoder attention",
+    "cross_attention": "cross-attention",
+}
+SHARES = ("0.1", "0.2", "0.5", "1", "2", "5", "10", "20", "50", "100")
+"""Percentages of slots at which shares of the mass are kept."""
+
+
+class Metric(NamedTuple):
+    """Where a metric is, and how it is shown."""
+
+    name: str
+    title: str
+    file: str
+    path: tuple[str, ...]
+    format: str = ".2f"
+    better: Literal["higher", "lower", "neither"] = "neither"
+    survives: bool = False
+    """Meaningful for a run that diverged, too."""
+    robust: bool = False
+    """Whether repeated values count by their median: what a clock says has outliers."""
+    tested: bool = True
+    """Whether systems are tested for a difference in it: not in what the configuration or the corpus decides."""
+
+    def read(self, files: Mapping[str, Any]) -> float | None:
+        """The metric's value in a run's JSON files (name -> content); None where it is absent."""
+        value: Any = files.get(self.file)
+        for part in self.path:
+            if not isinstance(value, Mapping):
+                return None
+            value = value.get(part)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return None
+        return float(value)
+
+    @property
+    def average(self) -> str:
+        """What `centre` is called."""
+        return "median" if self.robust else "mean"
+
+    def centre(self, values: pd.Series) -> float:
+        """The one number that stands for several: their mean, or median."""
+        return float(values.median() if self.robust else values.mean())
+
+    def show(self, value: float, sd: float | None = None) -> str:
+        """`value ± sd` as text; without a spread, or with seeds that agree exactly, `value`."""
+        text = format(value, self.format)
+        return text if sd is None or abs(sd) <= 1e-9 * abs(value) else f"{text} ± {format(sd, self.format)}"
+
+    def show_difference(self, value: float) -> str:
+        """A difference with its sign as text."""
+        return format(value, f"+{self.format}")
+
+    def show_interval(self, interval: tuple[float, float]) -> str:
+        """`[low, high]` as text."""
+        return f"[{', '.join(format(bound, self.format) for bound in interval)}]"
+
+
+def _score(name: str, title: str, *path: str, better: Literal["higher", "neither"] = "higher") -> Metric:
+    return Metric(name, title, SCORES, ("metrics", *(path or (name, "score"))), ".2f", better)
+
+
+def _measured(name: str, title: str, form: str, better: Literal["higher", "lower"]) -> Metric:
+    return Metric(f"measured.{name}", title, MEASURED, (name,), form, better, survives=True, robust=True, tested=False)
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        _score("bleu", "BLEU (sacreBLEU)"),
+        _score("tokenized_bleu", "BLEU (tokenised, lower-cased)"),
+        _score("chrf", "chrF"),
+        _score("d_bleu", "d-BLEU"),
+        _score("s_bleu", "s-BLEU"),
+        Metric(
+            "sentence_count_agreement",
+            "segments with as many sentences as the source",
+            SCORES,
+            ("metrics", "sentence_count_agreement"),
+            ".1%",
+            "higher",
+        ),
+        Metric("mean_length", "mean source length", SCORES, ("lengths", "mean"), ".0f", tested=False),
+        Metric("median_length", "median source length", SCORES, ("lengths", "median"), ".0f", tested=False),
+        Metric("p90_length", "90th percentile of source length", SCORES, ("lengths", "p90"), ".0f", tested=False),
+        Metric("max_length", "longest source", SCORES, ("lengths", "max"), ".0f", tested=False),
+        Metric("share_half", "segments of at least L/2", SCORES, ("lengths", "share_half"), ".0%", tested=False),
+        Metric("updates", "updates", SUMMARY, ("updates",), ",.0f", survives=True, tested=False),
+        Metric("parameters", "parameters", SUMMARY, ("parameters",), ",.0f", survives=True, tested=False),
+        Metric("first_loss", "first training loss", SUMMARY, ("first_loss",), ".2f", survives=True),
+        Metric("final_loss", "last training loss", SUMMARY, ("final_loss",), ".2f", "lower"),
+        Metric("best_valid_loss", "best validation loss", SUMMARY, ("best_valid_loss",), ".2f", "lower"),
+        Metric("best_valid_bleu", "best validation BLEU (greedy)", SUMMARY, ("best_valid_bleu",), ".2f", "higher"),
+        Metric(
+            "tuned.validation_bleu",
+            "validation BLEU of its tuning",
+            SUMMARY,
+            ("tuned", "validation_bleu"),
+            ".2f",
+            "higher",
+            survives=True,
+            tested=False,
+        ),
+        Metric(
+            "training_speed", "training (tokens/s)", SUMMARY, ("tokens_per_second",), ",.0f", "higher", survives=True
+        ),
+        _measured("training_speed", "training, tokens/s", ",.0f", "higher"),
+        _measured("decoding_speed", "decoding, tokens/s", ",.0f", "higher"),
+        _measured("training_memory", "memory of an update (MiB)", ",.1f", "lower"),
+        _measured("utilisation", "share of the measured matmul peak", ".1%", "higher"),
+        _measured("training_ratio", "training speed / Transformer's", ".2f", "higher"),
+        _measured("decoding_ratio", "decoding speed / Transformer's", ".2f", "higher"),
+        _measured("memory_ratio", "memory of an update / Transformer's", ".2f", "lower"),
+        Metric("decoding_speed", "decoding (tokens/s)", TRANSLATION, ("tokens_per_second",), ",.0f", "higher"),
+    )
+}
+
+MEASURES: dict[str, tuple[str, str]] = {
+    "variance_ratio": ("variance of output / residual", ".3g"),
+    "output_variance": ("variance of output", ".3g"),
+    "residual_variance": ("variance of residual", ".3g"),
+    "entropy": ("entropy (nats)", ".2f"),
+    "weight_sum": ("sum of the weights", ".2f"),
+    "zero_share": ("share of zeros", ".1%"),
+    "anisotropy": ("anisotropy of values", ".3f"),
+    "used_slots": ("slots ever used", ".1%"),
+    "effective_slots": ("slots that some token gives at least an even share", ".1%"),
+    "zero_rows": ("rows that are all zero", ".1%"),
+    "distance": ("mean distance (tokens)", ".1f"),
+    "punctuation_share": ("weight on punctuation", ".1%"),
+}
+"""Measures of a memory, as analysis.json names them: title and format."""
+
+CURVES = {
+    "top_share": "weight held by the top slots",
+    "gradient_top_share": "gradient held by the top slots",
+    "value_norm_top_share": "value norm held by the top slots",
+}
+"""Measures kept at each of `SHARES`."""
+
+
+def metric(name: str) -> Metric:
+    """The metric called `name`. Raises `SettingsError`, naming the nearest one there is."""
+    if name in METRICS:
+        return METRICS[name]
+    kind, _, measure = name.partition(".")
+    if kind not in KINDS:
+        raise SettingsError(f"unknown metric {name!r}{nearest(name, [*METRICS, *_measures('ffn')])}")
+    measure, _, point = measure.partition(".")
+    what = KINDS[kind]
+    if measure in MEASURES and not point:
+        title, form = MEASURES[measure]
+        return Metric(name, f"{what}: {title}", ANALYSIS, ("kinds", kind, measure), form)
+    if measure in CURVES and point in SHARES:
+        title = CURVES[measure].replace("top slots", f"top {point} % of slots")
+        return Metric(name, f"{what}: {title}", ANALYSIS, ("kinds", kind, measure, point), ".1%")
+    if measure == "beyond" and point.isdigit():
+        title = f"{what}: weight beyond {point} tokens"
+        return Metric(name, title, ANALYSIS, ("kinds", kind, "beyond", point), ".1%")
+    raise SettingsError(f"unknown metric {name!r}{nearest(name, _measures(kind))}")
+
+
+def _measures(kind: str) -> list[str]:
+    names = [*MEASURES, *(f"{curve}.{share}" for curve in CURVES for share in SHARES), "beyond.128"]
+    return [f"{kind}.{name}" for name in names]

@@ -1,0 +1,116 @@
+"""The shape of a Transformer and the memory in each of its places. No torch in here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from reluformer.config.memory import MemoryConfig
+from reluformer.config.settings import Strict, merge, nearest, parse
+
+Kind = Literal["ffn", "encoder_attention", "decoder_attention", "cross_attention"]
+ATTENTIONS: tuple[Kind, ...] = ("encoder_attention", "decoder_attention", "cross_attention")
+KINDS: tuple[Kind, ...] = ("ffn", *ATTENTIONS)
+
+
+def kind_of(place: str) -> Kind:
+    """The kind of memory in a place: `encoder.0.attention` -> `encoder_attention`."""
+    side, _, name = place.split(".")
+    if name == "attention":
+        return "encoder_attention" if side == "encoder" else "decoder_attention"
+    return "cross_attention" if name == "cross_attention" else "ffn"
+
+
+def places_of(encoder_layers: int, decoder_layers: int) -> list[str]:
+    """The name of every memory of a model, first the encoder's, in the order in which they are read."""
+    encoder = [f"encoder.{i}.{name}" for i in range(encoder_layers) for name in ("attention", "ffn")]
+    names = ("attention", "cross_attention", "ffn")
+    return encoder + [f"decoder.{i}.{name}" for i in range(decoder_layers) for name in names]
+
+
+def changed(base: MemoryConfig, layers: Mapping[str, Mapping[str, Any]], place: str) -> MemoryConfig:
+    """`base` with the changes whose pattern matches `place`, in their order. Raises `SettingsError`."""
+    memory = base.model_dump()
+    for pattern, change in layers.items():
+        if not fnmatchcase(place, pattern):
+            continue
+        if change.get("activation", memory["activation"]) != memory["activation"]:
+            memory["options"] = {}
+        memory = parse(MemoryConfig, merge(memory, change), pattern).model_dump()
+    return MemoryConfig.model_validate(memory)
+
+
+class ModelConfig(Strict):
+    """An encoder-decoder Transformer whose four kinds of memory are chosen one by one."""
+
+    encoder_layers: int = Field(6, ge=1)
+    decoder_layers: int = Field(6, ge=1)
+    width: int = Field(512, ge=2, description="E, the model dimension")
+    heads: int = Field(
+        4, ge=1, validate_default=True, description="H, attention heads; the head width is width / heads"
+    )
+    slots: int = Field(1024, ge=1, description="slots of each learned (FFN) memory")
+    vocabulary: int = Field(0, ge=0, description="joint vocabulary; filled in from the corpus, 0 until then")
+    norm: Literal["post", "pre"] = Field("post", description="LayerNorm after the residual add, or before the module")
+    share_embeddings: Literal["none", "decoder", "all"] = Field(
+        "decoder", description="which of source, target and output embeddings are one matrix"
+    )
+    ffn_bias: bool = Field(False, description="biases in the FFN; the study drops them")
+    attention_bias: bool = Field(True, description="biases of the query, key, value and output projections")
+    dropout: float = Field(0.3, ge=0, lt=1)
+    attention_dropout: float = Field(0.0, ge=0, lt=1, description="on the weights of sequence memories")
+    activation_dropout: float = Field(0.0, ge=0, lt=1, description="on the weights of learned memories")
+    penalty_reduction: Literal["mean", "sum"] = Field(
+        "mean", description="over the memories that have a penalty; each memory's is a mean over its rows and heads"
+    )
+    ffn: MemoryConfig = MemoryConfig(activation="relu")
+    encoder_attention: MemoryConfig = MemoryConfig()
+    decoder_attention: MemoryConfig = MemoryConfig()
+    cross_attention: MemoryConfig = MemoryConfig()
+    layers: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="changes by place, e.g. {encoder.0.attention: {activation: relu}}; '*' matches every layer; "
+        "applied in the order written; a new activation starts without the old one's options",
+    )
+
+    @field_validator("heads")
+    @classmethod
+    def _heads_divide(cls, heads: int, info: ValidationInfo) -> int:
+        width = info.data.get("width", heads)
+        if width % heads:
+            raise ValueError(f"the width {width} is not a multiple of it")
+        return heads
+
+    @field_validator("layers")
+    @classmethod
+    def _layers_exist(cls, layers: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
+        if not layers or not {"encoder_layers", "decoder_layers", *KINDS} <= set(info.data):
+            return layers  # or one of those keys is wrong, which is reported already
+        places = places_of(info.data["encoder_layers"], info.data["decoder_layers"])
+        for pattern in layers:
+            if not any(fnmatchcase(place, pattern) for place in places):
+                raise ValueError(f"there is no place {pattern!r}{nearest(pattern, places)}")
+        for place in places:
+            changed(info.data[kind_of(place)], layers, place)
+        return layers
+
+    def places(self) -> list[str]:
+        """The name of every memory, first the encoder's, in the order in which they are read."""
+        return places_of(self.encoder_layers, self.decoder_layers)
+
+    def shape(self) -> dict[str, Any]:
+        """What decides which parameters there are: only models of one shape can begin with each other's weights."""
+        keys = ("encoder_layers", "decoder_layers", "width", "heads", "slots", "norm", "share_embeddings")
+        shape = {key: getattr(self, key) for key in (*keys, "ffn_bias", "attention_bias")}
+        for place in self.places():
+            memory = self.memory(place)
+            shape[f"{place}.after"] = memory.after
+            shape |= {f"{place}.{option}": value for option, value in memory.options.items() if value == "learned"}
+        return shape
+
+    def memory(self, place: str) -> MemoryConfig:
+        """The memory in one place: its kind's, with the changes in `layers` that match."""
+        return changed(getattr(self, kind_of(place)), self.layers, place)

@@ -1,0 +1,134 @@
+"""What a run is: dataset × system × seed, its names, and the configuration saved in its folder. No torch in here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import Field
+
+from reluformer.config.changes import RECIPE_PARTS
+from reluformer.config.fields import Language
+from reluformer.config.model import ModelConfig
+from reluformer.config.settings import Seed, SettingsError, Strict, load, nearest, parse
+from reluformer.config.training import TrainingConfig
+from reluformer.config.translation import TranslationConfig
+from reluformer.config.tuning import ChoiceConfig
+from reluformer.files import write_text
+
+EXPORT_FILE = "config.json"
+"""The configuration of an exported model: Hugging Face's name for it."""
+
+
+class RunConfig(Strict):
+    """Everything that decides a run; saved as config.yaml in the run's folder."""
+
+    dataset: str
+    system: str
+    seed: Seed
+    src: Language
+    tgt: Language
+    model: ModelConfig
+    training: TrainingConfig
+    translation: TranslationConfig
+    tuned: ChoiceConfig | None = Field(None, description="the tuned values that the run took; none: it took none")
+
+    def parts(self) -> dict[str, Any]:
+        """Model, training and translation as plain mappings, see `reluformer.config.changes`."""
+        return {part: getattr(self, part).model_dump() for part in RECIPE_PARTS}
+
+    def with_parts(self, parts: Mapping[str, Any], where: str) -> RunConfig:
+        """The same run with other parts. Raises `SettingsError`; `where` begins its message."""
+        return self.model_copy(
+            update={part: parse(model, parts[part], f"{where}: {part}") for part, model in RECIPE_PARTS.items()}
+        )
+
+    def save(self, path: Path) -> None:
+        """Writes the configuration as YAML."""
+        write_text(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+
+    @classmethod
+    def load(cls, folder: Path) -> RunConfig:
+        """The configuration in a run's folder, or in one that `reluformer export` wrote. Raises `SettingsError`."""
+        if not folder.is_dir():
+            siblings = [path.parent.name for path in folder.parent.glob("*/config.*")]
+            raise SettingsError(f"{folder}: there is no such run or exported model{nearest(folder.name, siblings)}")
+        exported = read_export(folder)
+        if exported is not None:
+            return parse(cls, exported["run"], f"{folder / EXPORT_FILE}: run")
+        return load(cls, folder / "config.yaml")
+
+
+class Run(NamedTuple):
+    """One training: dataset × system × seed."""
+
+    dataset: str
+    system: str
+    seed: int
+
+    @property
+    def path(self) -> str:
+        """The run's folder under results/runs/."""
+        return f"{self.dataset}/{self.system}/seed{self.seed}"
+
+    @classmethod
+    def parse(cls, path: str) -> Run:
+        """The run of `DATASET/SYSTEM/seedN`. Raises `SettingsError`."""
+        match path.strip("/").split("/"):
+            case [dataset, system, seed] if re.fullmatch("(seed)?[0-9]+", seed):
+                return cls(dataset, system, int(seed.removeprefix("seed")))
+        raise SettingsError(f"{path!r}: a run is named DATASET/SYSTEM/seedN, e.g. iwslt14/reluformer/seed1")
+
+
+def run_status(run_folder: Path) -> str:
+    """`status` of a run's summary.json. Raises `SettingsError` where there is none."""
+    path = run_folder / "summary.json"
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["status"])
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: there is no such file; the run has not been trained to its end") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        raise SettingsError(f"{path}: not the summary of a run") from None
+
+
+def read_export(folder: Path) -> dict[str, Any] | None:
+    """config.json of an exported model, with `run` and `text`; none of a run's folder. Raises `SettingsError`."""
+    path = folder / EXPORT_FILE
+    if not path.is_file():
+        return None
+    try:
+        exported = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        exported = None
+    if not isinstance(exported, dict) or not all(isinstance(exported.get(key), dict) for key in ("run", "text")):
+        raise SettingsError(f"{path}: not the configuration of an exported model")
+    return exported
+
+
+def side_names(src: str, tgt: str) -> tuple[str, str]:
+    """What the files of a corpus's two sides end in: `raw/test.de`, `raw/test.en`.
+
+    That is their language; of one language, as in simplification, the source's files end in `source.LANGUAGE`.
+    """
+    return (f"source.{src}" if src.casefold() == tgt.casefold() else src), tgt
+
+
+def corpora_of(run_folder: Path) -> Path:
+    """The prepared corpora of a run by its place: results/runs/DATASET/SYSTEM/seedN -> results/corpora."""
+    # As the run is named first, then where links lead: results/runs may be a link to another disk.
+    for folder in (Path(os.path.abspath(run_folder)), run_folder.resolve()):  # noqa: PTH100  (keeps links)
+        corpora = (folder.parents[3] if len(folder.parents) > 3 else folder) / "corpora"
+        if corpora.is_dir():
+            break
+    return corpora
+
+
+def split_dataset(name: str) -> tuple[str, str | None]:
+    """`europarl7@across-1024` -> `("europarl7", "across-1024")`; a sentence dataset has no segmentation."""
+    base, _, segments = name.partition("@")
+    return base, segments or None

@@ -1,0 +1,143 @@
+"""What a study is: the runs it needs and how they are shown; and what a claim is. No torch in here."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from reluformer.config.fields import Distinct
+from reluformer.config.measured import MeasuringConfig
+from reluformer.config.metrics import metric
+from reluformer.config.settings import Seed, SettingsError, Strict
+
+SENTENCE: Final = "sentence"
+"""The length of what a document dataset without a view holds, among a study's lengths."""
+FigureKind = Literal[
+    "lines",
+    "heat-map",
+    "bars",
+    "layers",
+    "buckets",
+    "top-share",
+    "training-curves",
+    "learning-curves",
+    "variance-law",
+    "attention-maps",
+]
+NEEDS_Y = ("lines", "heat-map", "bars", "layers", "top-share")
+
+
+class FigureConfig(Strict):
+    """One figure of a study: a kind of `reluformer.paper.figures`, and what it shows."""
+
+    kind: FigureKind
+    title: str
+    y: list[str] = Field(default=[], description="metrics, a panel each; top-share: e.g. ffn.top_share")
+    x: str | None = Field(None, description="lines, heat-map: a varied key, or length")
+    rows: str | None = Field(None, description="heat-map: another varied key, down the map")
+    log: bool = Field(False, description="lines: a logarithmic y axis")
+    systems: list[str] = Field(default=[], description="systems to show; none: all of the study's")
+    layer: int = Field(-1, description="attention-maps: the layer; -1 is the last")
+    attention: Literal["encoder", "decoder", "cross"] = Field("encoder", description="attention-maps: which attention")
+    window: int = Field(32, ge=4, description="attention-maps: tokens shown with their names")
+
+    @model_validator(mode="after")
+    def _complete(self) -> FigureConfig:
+        if self.kind in NEEDS_Y and not self.y:
+            raise ValueError(f"a figure of kind {self.kind} needs y")
+        if self.kind in ("lines", "heat-map") and self.x is None:
+            raise ValueError(f"a figure of kind {self.kind} needs x")
+        if self.kind == "heat-map" and self.rows in (None, self.x):
+            raise ValueError("a figure of kind heat-map needs rows, a key other than x")
+        for name in self.y:
+            known_metric(f"{name}.100" if self.kind == "top-share" else name)
+        return self
+
+
+class AnswerConfig(Strict):
+    """A sentence computed from the runs: which value of a varied key is best."""
+
+    key: str = Field(description="a varied key")
+    symbol: str = Field(description="how the sentence names the key")
+    metric: str = Field(description="what is best")
+    question: str = Field(description="the question that it answers")
+    tolerance: float = Field(0.3, ge=0, description="values this close to the best count as equally good")
+
+    @field_validator("metric")
+    @classmethod
+    def _metric(cls, name: str) -> str:
+        return known_metric(name)
+
+
+class StudyConfig(Strict):
+    """One table of the paper with its figures."""
+
+    title: str
+    question: str = Field(description="one sentence: what the study asks; its caption in the report")
+    dataset: str = Field(description="a role of config.yaml's `datasets`, or a dataset's name")
+    systems: Distinct[str] = Field(
+        description="systems by name, a row each; a name may carry changes: reluformer+gamma=1"
+    )
+    titles: dict[str, str] = Field(
+        default_factory=dict, description="titles of rows by their entry in `systems`; else that of systems.yaml"
+    )
+    vary: dict[str, Distinct[Any]] = Field(
+        default_factory=dict,
+        description="a grid of changes, e.g. {gamma: [0.5, 1]}; each point is a run of its own",
+    )
+    packing: Distinct[Literal["within", "across"]] = Field(
+        default=[], description="document datasets: packings to use; with neither packing nor lengths, single sentences"
+    )
+    lengths: Distinct[int | Literal["sentence"]] = Field(
+        default=[],
+        description="document datasets: segment lengths L to use; `sentence` adds the models of single sentences, "
+        "once for all packings and without the study's recipes",
+    )
+    recipe: str | None = Field(None, description="a named recipe of the dataset; one without it trains plainly")
+    seeds: Distinct[Seed] | None = Field(None, description="none: config.yaml's seeds")
+    baseline: dict[str, Any] | None = Field(
+        None,
+        description="what the other rows are tested against, e.g. {gamma: 1}, all else equal; none: the first system",
+    )
+    measured: MeasuringConfig | None = Field(
+        None, description="the systems are measured by length in one job, with random weights, instead of run"
+    )
+    columns: list[str] = Field(min_length=1, description="metrics of the table, see `reluformer.config.metrics`")
+    across: str | None = Field(None, description="a key spread over the table's columns: system, length, a varied key")
+    figures: dict[str, FigureConfig] = Field(default_factory=dict)
+    answer: AnswerConfig | None = None
+    main: bool = Field(False, description="the table that `make demo` prints at its end")
+
+    @field_validator("columns")
+    @classmethod
+    def _columns(cls, names: list[str]) -> list[str]:
+        return [known_metric(name) for name in names]
+
+    @model_validator(mode="after")
+    def _keys(self) -> StudyConfig:
+        keys = ["system", "length", "packing", *self.vary]
+        named = {"across": self.across, "answer.key": self.answer.key if self.answer else None}
+        for name, figure in self.figures.items():
+            named |= {f"figures.{name}.x": figure.x, f"figures.{name}.rows": figure.rows}
+        for where, key in named.items():
+            if key is not None and key not in keys:
+                raise ValueError(f"{where}: {key!r} is none of {', '.join(keys)}")
+        for key, value in (self.baseline or {}).items():
+            if key not in ("system", *self.vary):
+                raise ValueError(f"baseline: {key!r} is none of {', '.join(['system', *self.vary])}")
+            if key == "system" and value not in self.systems:
+                raise ValueError(f"baseline.system: {value!r} is none of {', '.join(self.systems)}")
+        for name, figure in self.figures.items():
+            for system in figure.systems:
+                if system not in self.systems:
+                    raise ValueError(f"figures.{name}.systems: {system!r} is none of {', '.join(self.systems)}")
+        return self
+
+
+def known_metric(name: str) -> str:
+    try:
+        metric(name)
+    except SettingsError as error:
+        raise ValueError(str(error)) from None
+    return name

@@ -1,0 +1,71 @@
+"""How a run is trained. No torch in here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from reluformer.config.settings import Strict
+
+
+class TrainingConfig(Strict):
+    """The recipe of one run; the defaults are the common IWSLT14 De-En recipe."""
+
+    start_from: str | None = Field(
+        None,
+        description="begin with the weights of another run of the same corpus, DATASET/SYSTEM/seedN; {dataset}, "
+        "{system} and {seed} are the run's own, without segmentation and recipe. The models must have the same "
+        "parameters (an activation, a constant γ, dropout may differ); optimiser and schedule begin anew. A run that "
+        "starts from one that diverged counts as diverged",
+    )
+    updates: int = Field(50_000, ge=1, description="optimizer updates")
+    batch_tokens: int = Field(4096, ge=1, description="target tokens an update sees, over all processes")
+    accumulation: int = Field(1, ge=1, description="gradient accumulation steps of one update")
+    learning_rate: float = Field(5e-4, gt=0, description="the peak")
+    schedule: Literal["inverse-sqrt", "cosine", "linear"] = "inverse-sqrt"
+    warmup: int = Field(4000, ge=0, description="updates of linear warm-up")
+    adam_betas: tuple[float, float] = (0.9, 0.98)
+    adam_eps: float = 1e-8
+    weight_decay: float = Field(1e-4, ge=0)
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    clip_norm: float = Field(0.0, ge=0, description="gradient norm to clip to; 0 is off")
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    zero_stage: Literal[0, 1, 2] = Field(0, description="DeepSpeed ZeRO stage")
+    activation_checkpointing: bool = False
+    compile: bool = Field(
+        False,
+        description="compile encoder and decoder with torch.compile where the device is a GPU; off because nobody has "
+        "measured yet whether it pays (`make bench` does, on a GPU)",
+    )
+    processes: int = Field(1, ge=1, description="ranks on one node; one device each where there are devices")
+    nodes: int = Field(1, ge=1)
+    threads: int | None = Field(None, ge=1, description="CPU threads a process; none: what the job is given")
+    log_every: int = Field(100, ge=1, description="updates between log lines")
+    validate_every: int = Field(1000, ge=1, description="updates between validations")
+    validate_bleu: bool = Field(
+        False, description="measure BLEU of greedy decoding at each validation, too; `stop_on: bleu` does anyway"
+    )
+    patience: int = Field(0, ge=0, description="validations without improvement before stopping; 0 is never")
+    stop_on: Literal["loss", "bleu"] = Field("loss", description="what a validation improves")
+    checkpoint_every: int = Field(1000, ge=1, description="updates between checkpoints")
+    checkpoint_minutes: float = Field(0, ge=0, description="also after so many minutes; 0 is off")
+    keep: int = Field(5, ge=1, description="checkpoints kept")
+    average_last: int = Field(5, ge=1, description="checkpoints averaged into the final model; 1 is none")
+    divergence_loss: float = Field(
+        100.0, gt=0, description="a training loss (nats a token) over this is divergence ..."
+    )
+    divergence_patience: int = Field(20, ge=1, description="... once it lasted for so many updates; NaN is at once")
+    tensorboard: bool = False
+
+    @property
+    def measures_bleu(self) -> bool:
+        """Whether validations decode."""
+        return self.validate_bleu or self.stop_on == "bleu"
+
+    @field_validator("compile")
+    @classmethod
+    def _compiled_whole(cls, wanted: bool, info: ValidationInfo) -> bool:
+        if wanted and info.data.get("activation_checkpointing"):
+            raise ValueError("cannot be had with activation_checkpointing: the compiler cannot trace it")
+        return wanted

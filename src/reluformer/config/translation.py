@@ -1,0 +1,27 @@
+"""How a model translates. No torch in here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from reluformer.config.settings import Strict
+
+
+class TranslationConfig(Strict):
+    """Beam search: hypotheses are ranked by log-probability / length ** length_penalty, as in fairseq."""
+
+    beam: int = Field(5, ge=1)
+    length_penalty: float = Field(1.0, ge=0)
+    max_ratio: float = Field(1.2, gt=0, description="hypothesis length limit: max_ratio · source + max_extra")
+    max_extra: int = Field(10, ge=0)
+    batch_tokens: int = Field(
+        4096, ge=1, description="source tokens of a batch, padding included; on a CPU at most 1,200"
+    )
+    precision: Literal["fp32", "fp16", "bf16"] = Field(
+        "fp32", description="of the weights and the caches on CUDA; on a CPU always fp32"
+    )
+    graphs: bool = Field(
+        True, description="search with CUDA graphs on CUDA, where the system allows it; false: without, and as on a CPU"
+    )

@@ -1,0 +1,191 @@
+"""Fused ReLU attention in Triton: forward and backward in memory linear in the length, whatever the weights.
+
+What backward needs is q, k and v alone: the scores are computed anew, tile by tile, and dropout is drawn again from
+its seed. Both passes are custom operators, which torch.compile and CUDA graphs take as they are.
+
+Shapes: B batch, H heads, Q rows, K slots, D head width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+from reluformer.memory.backends import TRITON_WIDEST, triton_passes
+from reluformer.memory.backends.triton_tune import bucket, tuned
+
+_forward = tuned(triton_passes.forward_kernel)
+_backward_query = tuned(triton_passes.query_kernel)
+_backward_slots = tuned(triton_passes.slot_kernel, turned=True)
+
+
+def triton_relu_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    keys: Tensor | None = None,
+    causal: bool = False,
+    scale: float = 1.0,
+    dropout: float = 0.0,
+    seed: int = 0,
+    statistics: bool = False,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """(output [B, H, Q, D], Σ_j s_ij, Σ_j s_ij log s_ij) of the weights s_ij = ReLU(scale · q_i·k_j) (Eq. 6).
+
+    query [B, H, Q, D], key and value [B, H, K, D]: fp32, bf16 or fp16, any strides, D up to 128. keys: bool [B, K],
+    true where a slot is visible. causal: row i sees the slots up to i + K - Q. dropout: probability, on the weights
+    that meet the values, drawn by Philox from `seed`. statistics: whether to give the two sums [B, H, Q] in fp32 of
+    the weights before dropout (Eq. 7), else none. Differentiable through all three, once.
+    ValueError: shapes, number formats or devices that do not fit together.
+
+    fp32 is multiplied in fp32, or in TF32 where torch.backends.cuda.matmul.allow_tf32 says so; sums are in fp32.
+    """
+    _check(query, key, value, keys, dropout)
+    output, total, logs = _attend(query, key, value, keys, causal, scale, dropout, seed, statistics)
+    return (output, total, logs) if statistics else (output, None, None)
+
+
+def _check(query: Tensor, key: Tensor, value: Tensor, keys: Tensor | None, dropout: float) -> None:
+    batch, heads, _, width = query.shape
+    slots = key.size(-2)
+    if key.shape != (batch, heads, slots, width) or value.shape != key.shape or width > TRITON_WIDEST:
+        shapes = ", ".join(str(tuple(t.shape)) for t in (query, key, value))
+        raise ValueError(f"no ReLU attention of query, key, value {shapes}")
+    if query.dtype not in (torch.float32, torch.bfloat16, torch.float16) or {key.dtype, value.dtype} != {query.dtype}:
+        raise ValueError(f"no ReLU attention of {query.dtype}, {key.dtype}, {value.dtype}")
+    if keys is not None and (keys.shape != (batch, slots) or keys.dtype != torch.bool):
+        raise ValueError(f"keys is {keys.dtype} {tuple(keys.shape)}, not bool {(batch, slots)}")
+    if {t.device for t in (key, value, *([] if keys is None else [keys]))} != {query.device}:
+        raise ValueError("query, key, value and keys are not on one device")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout {dropout} is not a probability below 1")
+
+
+def _constants(query: Tensor, keys: Tensor | None, causal: bool, dropout: float, statistics: bool) -> dict[str, Any]:
+    """What a kernel is compiled for."""
+    exact = query.dtype == torch.float32 and not torch.backends.cuda.matmul.allow_tf32
+    return {
+        "KEYS": keys is not None,
+        "CAUSAL": causal,
+        "DROPOUT": dropout > 0,
+        "STATISTICS": statistics,
+        "PRECISION": "ieee" if exact else "tf32",
+        "D": query.size(-1),
+        "W": max(16, triton.next_power_of_2(query.size(-1))),
+    }
+
+
+def _sizes(query: Tensor, key: Tensor, scale: float, dropout: float, seed: int) -> tuple[int | float, ...]:
+    rows, slots = query.size(2), key.size(2)
+    return query.size(1), rows, slots, bucket(rows, slots), scale, dropout, seed
+
+
+def _keys(query: Tensor, keys: Tensor | None) -> tuple[Tensor, tuple[int, int]]:
+    """AttentionMask slots as bytes with their strides; without any, something that no kernel reads."""
+    return (query, (0, 0)) if keys is None else (keys.view(torch.uint8), keys.stride())  # type: ignore[return-value]
+
+
+@torch.library.custom_op("reluformer::relu_attention", mutates_args=())
+def _attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    keys: Tensor | None,
+    causal: bool,
+    scale: float,
+    dropout: float,
+    seed: int,
+    statistics: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    output, total, logs = _like(query, key, value, keys, causal, scale, dropout, seed, statistics)
+    batch, heads, rows, _ = query.shape
+    if query.numel() == 0 or key.numel() == 0:
+        return output.zero_(), total.zero_(), logs.zero_()
+    shown, shown_strides = _keys(query, keys)
+    with torch.cuda.device_of(query):
+        _forward[lambda meta: (batch * heads * triton.cdiv(rows, meta["BM"]),)](
+            *(query, key, value, shown, output, total, logs),
+            *(*query.stride(), *key.stride(), *value.stride(), *shown_strides, *output.stride()),
+            *_sizes(query, key, scale, dropout, seed),
+            **_constants(query, keys, causal, dropout, statistics),
+        )
+    return output, total, logs
+
+
+@_attend.register_fake
+def _like(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    keys: Tensor | None,
+    causal: bool,
+    scale: float,
+    dropout: float,
+    seed: int,
+    statistics: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Room for the results; the output is laid out in memory as the query is."""
+    rows = query.shape[:3] if statistics else (0,)
+    total = query.new_empty(rows, dtype=torch.float32)
+    return torch.empty_like(query), total, torch.empty_like(total)
+
+
+@torch.library.custom_op("reluformer::relu_attention_backward", mutates_args=())
+def _attend_backward(
+    grad: Tensor,
+    grad_total: Tensor,
+    grad_logs: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    keys: Tensor | None,
+    causal: bool,
+    scale: float,
+    dropout: float,
+    seed: int,
+    statistics: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    grads = tuple(torch.empty_like(t) for t in (query, key, value))
+    query_grad, key_grad, value_grad = grads
+    if query.numel() == 0 or key.numel() == 0:
+        return query_grad.zero_(), key_grad.zero_(), value_grad.zero_()
+    batch, heads, rows, _ = query.shape
+    slots = key.size(2)
+    shown, shown_strides = _keys(query, keys)
+    given = (query, key, value, shown, grad, grad_total.contiguous(), grad_logs.contiguous())
+    strides = (*query.stride(), *key.stride(), *value.stride(), *shown_strides, *grad.stride())
+    sizes = _sizes(query, key, scale, dropout, seed)
+    constants = _constants(query, keys, causal, dropout, statistics)
+    with torch.cuda.device_of(query):
+        _backward_query[lambda meta: (batch * heads * triton.cdiv(rows, meta["BM"]),)](
+            *given, query_grad, *strides, *query_grad.stride(), *sizes, **constants
+        )
+        _backward_slots[lambda meta: (batch * heads * triton.cdiv(slots, meta["BN"]),)](
+            *given, key_grad, value_grad, *strides, *key_grad.stride(), *value_grad.stride(), *sizes, **constants
+        )
+    return query_grad, key_grad, value_grad
+
+
+@_attend_backward.register_fake
+def _like_backward(
+    grad: Tensor, grad_total: Tensor, grad_logs: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any
+) -> tuple[Tensor, ...]:
+    return tuple(torch.empty_like(t) for t in (query, key, value))
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    query, key, value, keys, *ctx.options = inputs
+    ctx.save_for_backward(query, key, value, *([] if keys is None else [keys]))
+
+
+def _differentiate(ctx: Any, grad: Tensor, grad_total: Tensor, grad_logs: Tensor) -> tuple[Tensor | None, ...]:
+    query, key, value, *keys = ctx.saved_tensors
+    grads = _attend_backward(grad, grad_total, grad_logs, query, key, value, keys[0] if keys else None, *ctx.options)
+    return (*grads, *(None for _ in range(6)))
+
+
+_attend.register_autograd(_differentiate, setup_context=_save)

@@ -1,1 +1,0 @@
-"""ReLU attention without its n × n weights: one function, `attention.relu_attention`, over several backends."""

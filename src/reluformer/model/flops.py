@@ -1,0 +1,56 @@
+"""Parameters and arithmetic of a model from its configuration alone. No torch in here.
+
+FLOPs count a multiplication and an addition as two, of matrix products only. Attention is counted by length: a query
+against n keys of width E costs 4·n·E (scores, then the weighted sum). The causal half that is masked is computed.
+"""
+
+from __future__ import annotations
+
+from reluformer.config.model import ModelConfig, kind_of
+
+TRAINING = 3
+"""An update is one forward pass and a backward pass of twice its arithmetic."""
+
+
+def parameters(model: ModelConfig) -> int:
+    """Trainable parameters of a model whose vocabulary is known."""
+    matrices = {"none": 3, "decoder": 2, "all": 1}[model.share_embeddings]
+    total = matrices * model.vocabulary * model.width
+    total += 4 * model.width if model.norm == "pre" else 0  # the norms after the last layers
+    return total + sum(_memory_parameters(model, place) for place in model.places())
+
+
+def _memory_parameters(model: ModelConfig, place: str) -> int:
+    """One memory with the norm of its residual connection."""
+    width, memory = model.width, model.memory(place)
+    total = 2 * width + (0 if memory.after == "nothing" else 2 * width)
+    if memory.options.get("gamma") == "learned":
+        total += 1 if kind_of(place) == "ffn" else model.heads
+    if kind_of(place) == "ffn":
+        return total + 2 * width * model.slots + (model.slots + width if model.ffn_bias else 0)
+    return total + 4 * width * width + (4 * width if model.attention_bias else 0)
+
+
+def forward_flops(model: ModelConfig, src: float, tgt: float, src_length: float, tgt_length: float) -> float:
+    """FLOPs of one forward pass over `src` and `tgt` tokens.
+
+    Args:
+        model: with its vocabulary.
+        src, tgt: tokens of each side.
+        src_length, tgt_length: the length of the sequence that a token of each side is in, on average over tokens.
+    """
+    width, slots = model.width, model.slots
+    projections, memory = 2 * width * width, 4 * width * slots
+    encoder = src * (4 * projections + memory + 4 * src_length * width)
+    own = tgt * (4 * projections + memory + 4 * tgt_length * width)
+    cross = tgt * (2 * projections + 4 * src_length * width) + src * 2 * projections
+    output = tgt * 2 * width * model.vocabulary
+    return model.encoder_layers * encoder + model.decoder_layers * (own + cross) + output
+
+
+def decoding_flops(
+    model: ModelConfig, src: float, out: float, src_length: float, out_length: float, beam: int
+) -> float:
+    """FLOPs of a beam search with caches: the encoder once, the decoder for every token of every hypothesis."""
+    encoded = forward_flops(model, src, 0, src_length, 0)
+    return encoded + beam * forward_flops(model, 0, out, src_length, out_length / 2)

@@ -1,0 +1,120 @@
+"""Compiles a C++ file once for a machine and keeps the library in a cache: `library(source)`.
+
+The cache is `$RELUFORMER_CACHE`, by default `~/.cache/reluformer`; the file's name has a hash of the source, the flags
+and the processor, so that machines of different kinds share a home, and one of the compiler. `$CXX` names the compiler;
+where there is none, what another one made of the same source for such a processor is taken.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from filelock import FileLock
+
+INCLUDE = Path(__file__).parent
+HEADERS = sorted(INCLUDE.parent.rglob("*.hpp"))
+FLAGS = ("-std=c++20", "-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-shared", "-fPIC")
+SECONDS = 300
+"""A compiler that takes longer is given up."""
+
+log = logging.getLogger(__name__)
+
+
+@functools.cache
+def library(source: Path) -> ctypes.CDLL | None:
+    """The compiled kernels of `source`, or none where they cannot be had: a line of the log says why."""
+    try:
+        return ctypes.CDLL(str(compiled(cache_folder(), source)))
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = getattr(error, "stderr", None) or str(error)
+        log.warning("%s: runs without its C++ kernels: %s", source.stem, " ".join(reason.split())[:300])
+        return None
+
+
+def call(source: Path, function: str, numbers: Sequence[int], *more: ctypes.c_float | ctypes.c_uint32) -> None:
+    """Calls a function of the compiled kernels of `source`, which must be there: packed int64 numbers, then `more`."""
+    kernel = library(source)
+    assert kernel is not None
+    getattr(kernel, function)((ctypes.c_int64 * len(numbers))(*numbers), *more)
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept. Raises `OSError` where the last resort is not this user's own."""
+    if named := os.environ.get("RELUFORMER_CACHE"):
+        return Path(named)
+    home = os.path.expanduser("~")  # noqa: PTH111  (a Path's raises RuntimeError where there is no home)
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or f"{home}/.cache") / "reluformer"
+    try:
+        if not folder.is_absolute():
+            raise FileNotFoundError("there is no home")
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if writable:
+        return folder
+    folder = Path(tempfile.gettempdir()) / f"reluformer-{os.getuid()}"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    if folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to somebody else")
+    return folder
+
+
+def compiled(folder: Path, source: Path) -> Path:
+    """The library of `source` in `folder`, compiled if it is not there.
+
+    Concurrent processes wait for the one that compiles.
+
+    Raises `OSError` and `subprocess.SubprocessError`.
+    """
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++") or shutil.which("c++")
+    told = (*(path.read_text(encoding="utf-8") for path in (source, *HEADERS)), *FLAGS, processor())
+    name = f"{source.stem}-{digest(*told)}"
+    if compiler is None:
+        if there := sorted(folder.glob(f"{name}-*.so")):
+            return there[0]
+        raise FileNotFoundError("there is no C++ compiler (g++, clang++ or $CXX)")
+    target = folder / f"{name}-{digest(compiler)}.so"
+    if target.is_file():
+        return target
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with FileLock(target.with_suffix(".lock")):
+        if not target.is_file():
+            partial = target.with_suffix(f".{os.getpid()}.part")
+            try:
+                subprocess.run(
+                    [*compiler.split(), *FLAGS, f"-I{INCLUDE}", str(source), "-o", str(partial)],
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                    timeout=SECONDS,
+                )
+                partial.replace(target)
+            finally:
+                partial.unlink(missing_ok=True)
+    return target
+
+
+def digest(*texts: str) -> str:
+    """A hash of texts as a part of a file name."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+def processor() -> str:
+    """What decides which instructions -march=native may use."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    told = ("vendor_id", "cpu family", "model", "flags", "Features", "CPU part")
+    return "\n".join(sorted({line for line in lines if line.split(":")[0].strip() in told}))

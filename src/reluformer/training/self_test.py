@@ -1,0 +1,101 @@
+"""Two updates of a small ReLUFormer in every process: does here what a training needs?
+
+    torchrun --nproc-per-node 2 -m reluformer.training.self_test OUTPUT.json
+
+Every process has other data; after an update all have the same weights if, and only if, they exchanged gradients.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import torch
+from torch.nn.utils import parameters_to_vector
+
+from reluformer.config.memory import MemoryConfig
+from reluformer.config.model import ModelConfig
+from reluformer.config.training import TrainingConfig
+from reluformer.files import write_json
+from reluformer.memory.backends.dispatch import backend, relu_attention
+from reluformer.model.objective import Objective
+from reluformer.model.transformer import Transformer
+from reluformer.training.engine import build_engine, join_world
+
+VOCABULARY, PAIRS, LENGTH = 50, 8, 12
+RELU = MemoryConfig.model_validate(
+    {"activation": "relu-scaled", "options": {"gamma": 2.0}, "penalty": {"weight": 0.1, "margin": 0.7}}
+)
+MODEL = ModelConfig(
+    encoder_layers=1,
+    decoder_layers=1,
+    width=32,
+    heads=2,
+    slots=64,
+    vocabulary=VOCABULARY,
+    dropout=0.0,
+    encoder_attention=RELU,
+    decoder_attention=RELU,
+    cross_attention=RELU,
+)
+
+
+def kernel_error(device: torch.device) -> float:
+    """The largest difference between one fused read of a ReLU memory and the same read written out."""
+    generator = torch.Generator().manual_seed(3)
+    query, key, value = (torch.randn(2, 2, 40, 16, generator=generator).to(device) for _ in range(3))
+    options: Any = {"keys": None, "causal": False, "dropout": 0.0, "seed": 0, "statistics": False}
+    output, *_ = relu_attention(query, key, value, scale=0.25, **options)
+    return (output - torch.relu(0.25 * query @ key.transpose(-1, -2)) @ value).abs().max().item()
+
+
+def main(output: Path) -> int:
+    """Writes what happened as JSON; the exit code is 1 where the processes differ, or nothing was learned."""
+    started = time.monotonic()
+    world = join_world()
+    torch.manual_seed(1)
+    objective = Objective(Transformer(MODEL), 0.1)
+    engine = build_engine(objective, TrainingConfig(updates=2, warmup=0), world)
+    before = parameters_to_vector(engine.module.parameters()).detach().clone()
+    torch.manual_seed(2 + world.rank)
+    ids = torch.randint(5, VOCABULARY, (PAIRS, LENGTH), device=world.device)
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    loss = 0.0
+    for _ in range(2):
+        losses = engine(ids, mask, ids, ids, mask)
+        mean = losses.loss_sum / losses.tokens + losses.penalty
+        engine.backward(mean, scale_wrt_gas=False)
+        engine.step()
+        loss = mean.item()
+    after = parameters_to_vector(engine.module.parameters()).detach()
+    first = after.clone()
+    torch.distributed.broadcast(first, 0)
+    apart = world.sum((after - first).abs().max())
+    moved = (after - before).abs().max()
+    good = bool(apart == 0) and bool(moved > 0) and bool(torch.isfinite(after).all())
+    if world.first:
+        told = {
+            "processes": world.size,
+            "device": world.device.type,
+            "backend": torch.distributed.get_backend(),
+            "deepspeed": deepspeed.__version__,
+            "kernel": backend(torch.empty(0, device=world.device)),
+            "kernel_error": kernel_error(world.device),
+            "loss": loss if math.isfinite(loss) else None,
+            "good": good,
+            "seconds": time.monotonic() - started,
+        }
+        write_json(output, told)
+    world.barrier()
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    CODE = main(Path(sys.argv[1]))
+    sys.stdout.flush()
+    os._exit(CODE)

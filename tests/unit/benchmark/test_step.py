@@ -1,0 +1,136 @@
+"""Rounds of points in processes of their own: what is slow, large or broken, and what ratios are of."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from reluformer.benchmark import step
+from reluformer.benchmark.plan import MeasuringPlan
+from reluformer.benchmark.step import OUT_OF_MEMORY, TOO_SLOW, PointError, measure
+from reluformer.config.measured import MeasuringConfig
+
+pytestmark = pytest.mark.slow
+
+
+def plan_of(runs, **changes):
+    settings = {"lengths": [4, 8], "rounds": 2, "batch_tokens": 16, "seconds": 0.001, "limit": 600, **changes}
+    return MeasuringPlan(study="speed", measured=MeasuringConfig(**settings), runs=runs)
+
+
+def test_every_point_of_every_round(small_run):
+    runs = [small_run(), small_run("reluformer", activation="relu-scaled", penalty={"weight": 0.01})]
+    told = []
+    found = measure(plan_of(runs), 1, told.append)
+    places = [(p["round"], p["length"], p["system"]) for p in found["points"]]
+    assert places == [(r, n, s) for r in (1, 2) for n in (4, 8) for s in ("transformer", "reluformer")]
+    for point, baseline in zip(found["points"], (p for p in found["points"][::2] for _ in range(2)), strict=True):
+        assert point["problems"] == {}
+        assert point["training_speed"] > 0 and point["decoding_speed"] > 0 and point["training_memory"] >= 0
+        assert point["training_ratio"] == point["training_speed"] / baseline["training_speed"]
+        assert point["decoding_ratio"] == point["decoding_speed"] / baseline["decoding_speed"]
+    assert found["baseline"] == "transformer" and found["machine"]["cores"] and len(told) == 4
+
+
+class FakePoint:
+    """Stands for a process: what its connection says, by (system, length)."""
+
+    said: dict
+    started: list
+
+    def __init__(self, target, args, daemon):
+        _, config, length, *_, wanted = args
+        self.place = (config.system, length)
+        FakePoint.started.append((*self.place, *wanted))
+
+    def start(self):
+        pass
+
+    kill = join = start
+
+
+class FakeContext:
+    Process = FakePoint
+
+    def __init__(self, answers):
+        self.answers = answers
+
+    def Pipe(self, duplex):
+        class End:
+            def close(self):
+                pass
+
+            def poll(self, seconds):
+                self.queue = getattr(self, "queue", None) or list(answers[FakePoint.started[-1][:2]])
+                return self.queue[0] is not TOO_SLOW
+
+            def recv(self):
+                said = self.queue.pop(0)
+                if said is EOFError:
+                    raise EOFError
+                return said
+
+        answers = self.answers
+        return End(), End()
+
+
+GOOD = [("", {}), ("", {"training_speed": 8.0}), ("", {"decoding_speed": 2.0})]
+
+
+@pytest.mark.parametrize(
+    ("answers", "problems", "known"),
+    [
+        (GOOD, {}, {"training_speed", "decoding_speed"}),
+        ([GOOD[0], GOOD[1], TOO_SLOW], {"decoding": TOO_SLOW}, {"training_speed"}),
+        ([GOOD[0], (OUT_OF_MEMORY, {}), GOOD[2]], {"training": OUT_OF_MEMORY}, {"decoding_speed"}),
+        ([GOOD[0], EOFError], {"training": OUT_OF_MEMORY, "decoding": OUT_OF_MEMORY}, set()),
+    ],
+)
+def test_a_point_that_does_not_end_is_a_result_and_not_tried_again(answers, problems, known, small_run):
+    FakePoint.started, lost = [], {}
+    settings = MeasuringConfig(lengths=[4, 8])
+    context = FakeContext({("transformer", 4): answers, ("transformer", 8): GOOD})
+    point = step._point(context, small_run(), 4, settings, 1, lost)
+    assert point["problems"] == problems
+    assert {name for name in point if name.endswith("speed")} == known
+    longer = step._point(context, small_run(), 8, settings, 1, lost) if len(problems) < 2 else None
+    if problems and longer:
+        assert set(FakePoint.started[1][2:]) == {"training", "decoding"} - set(problems)
+    if len(problems) == 2:
+        assert step._point(context, small_run(), 8, settings, 1, lost)["problems"] == problems
+        assert len(FakePoint.started) == 1
+
+
+def test_a_process_that_takes_too_long_is_ended(small_run):
+    found = measure(plan_of([small_run()], lengths=[256], rounds=1, limit=0.001, batch_tokens=4096), 1, print)
+    assert found["points"][0]["problems"] == {"training": TOO_SLOW, "decoding": TOO_SLOW}
+
+
+def test_an_allocation_that_does_not_fit_is_a_result(small_run, monkeypatch):
+    """1.5-entmax stores the weights: of 131,072 tokens and two heads they are 128 GiB each time."""
+    run = small_run(activation="entmax15")
+    found = measure(plan_of([run], lengths=[1 << 17], rounds=1), 1, print)
+    assert found["points"][0]["problems"]["training"] == OUT_OF_MEMORY
+
+
+def test_any_other_error_is_one(small_run):
+    run = small_run()
+    broken = run.model_copy(update={"model": run.model.model_copy(update={"heads": 3})})
+    with pytest.raises(PointError):
+        measure(plan_of([broken], rounds=1), 1, print)
+
+
+def test_a_point_imports_little_that_was_not_there_before():
+    code = (
+        "import importlib, sys\n"
+        "from reluformer.benchmark.step import PRELOAD\n"
+        "for name in PRELOAD: importlib.import_module(name)\n"
+        "before = set(sys.modules)\n"
+        "import torch\n"
+        "torch.optim.AdamW([torch.zeros(2, requires_grad=True)], lr=1e-12, fused=True)\n"
+        "assert len(set(sys.modules) - before) < 20, len(set(sys.modules) - before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

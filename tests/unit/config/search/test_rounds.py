@@ -1,0 +1,101 @@
+"""Searches as runs: names, files, guesses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from reluformer.config.search.rounds import Search, expected_rounds, read_score, replay, write_round
+from reluformer.config.settings import SettingsError
+
+START = {"learning_rate": 0.001, "gamma": 2}
+
+
+@pytest.fixture
+def search(made) -> Search:
+    found = made.experiment().tuning.search("pairs", "reluformer")
+    assert found is not None
+    return found
+
+
+def bleu(point):
+    return 30.0 - abs(point["gamma"] - 1.9) - 1000 * abs(point["learning_rate"] - 0.0011)
+
+
+def test_every_key_is_in_a_runs_name_and_its_recipe_last(search):
+    assert search.start == START
+    assert [run.path for run in search.first_runs()] == [
+        f"pairs/reluformer+gamma=2+learning_rate={rate}+recipe=tuning/seed9" for rate in ("0.0005", "0.001")
+    ]
+
+
+def test_the_names_are_those_that_the_experiment_asks_for(made, search):
+    experiment = made.experiment()
+    for runs in expected_rounds(search):
+        for run, config in runs.items():
+            assert experiment.resolve(run) == config
+            assert (config.training.updates, config.training.validate_bleu, config.seed) == (10, True, 9)
+    assert experiment.resolve(list(expected_rounds(search)[1])[1]).model.cross_attention.options == {"gamma": 4}
+
+
+def test_the_file_tells_grid_runs_scores_and_choice(made, search):
+    found = made.train(search, bleu)
+    assert [run["changes"] for run in found["runs"]] == [
+        {"learning_rate": 0.0005, "gamma": 2},
+        {"learning_rate": 0.001, "gamma": 2},
+        {"learning_rate": 0.002, "gamma": 2},
+        {"learning_rate": 0.001, "gamma": 1},
+        {"learning_rate": 0.001, "gamma": 4},
+    ]
+    assert [run["round"] for run in found["runs"]] == [0, 0, 1, 2, 2]
+    assert found["grid"] == {"learning_rate": [0.0005, 0.001], "gamma": [1, 2, 4]} and found["start"] == START
+    assert found["widened"] == {"learning_rate": [0.002]} and found["edges"] == [] and found["next"] == []
+    assert found["choice"] == {
+        "run": "pairs/reluformer+gamma=2+learning_rate=0.001+recipe=tuning/seed9",
+        "changes": START,
+        "status": "finished",
+        "validation_bleu": bleu(START),
+        "validation_loss": 3.0,
+    }
+
+
+def test_a_round_looks_at_its_own_runs_only(made, search):
+    made.train(search, bleu)
+    assert len(replay(search, made.results, 0)["next"]) == 2 and replay(search, made.results, 0)["runs"] == []
+    first = replay(search, made.results, 1)
+    assert first["next"] == ["pairs/reluformer+gamma=2+learning_rate=0.002+recipe=tuning/seed9"]
+    assert first["choice"] is None and len(first["runs"]) == 2
+    write_round(search, made.results, 1, made.results / "round0.json")
+    assert json.loads((made.results / "round0.json").read_text(encoding="utf-8")) == first
+
+
+def test_a_run_that_is_not_there_is_named(made, search):
+    with pytest.raises(SettingsError, match=r"pairs/reluformer: pairs/reluformer\+gamma=2\+.* has not been trained"):
+        replay(search, made.results)
+
+
+def test_where_every_run_diverged_nothing_is_chosen(made, search):
+    assert made.train(search, lambda point: None)["choice"] is None
+
+
+def test_a_summary_that_is_none_is_one_line(tmp_path):
+    (tmp_path / "summary.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"summary.json: not the summary of a run"):
+        read_score(tmp_path / "summary.json")
+
+
+def test_runs_are_guessed_without_widening_and_known_as_far_as_scores_are_there(made, search):
+    guess = [[run.path for run in runs] for runs in expected_rounds(search)]
+    assert [len(runs) for runs in guess] == [2, 2] and all("learning_rate=0.001" in path for path in guess[1])
+    found = made.train(search, bleu)
+    known = [run.path for runs in expected_rounds(search, made.results) for run in runs]
+    assert known == [run["run"] for run in found["runs"]]
+
+
+def test_a_widened_value_that_the_key_does_not_allow_is_not_asked_for(made):
+    grid = {"reluformer": {"learning_rate": [0.001], "gamma": [2], "model.dropout": [0.2, 0.3, 0.4, 0.8]}}
+    search = made.experiment(tuning={"grid": grid}).tuning.search("pairs", "reluformer")
+    found = made.train(search, lambda point: 10 * point["dropout"])
+    assert found["choice"]["changes"]["dropout"] == 0.8 and "dropout" in found["edges"], "1.6 is no probability"
+    assert found["runs"][0]["run"].startswith("pairs/reluformer+dropout=0.3+gamma=2+")

@@ -1,0 +1,126 @@
+"""Which systems are tuned, which runs take whose choice, and mistakes in it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from reluformer.config.experiment import Experiment
+from reluformer.config.run import Run
+from reluformer.config.settings import SettingsError
+
+
+def test_every_system_of_a_tuned_dataset_has_as_many_runs(made):
+    experiment = made.experiment()
+    assert {one.system: one.budget for one in experiment.tuning.searches} == {"transformer": 4, "reluformer": 4}
+    assert len(experiment.tuning.runs()) == 8
+
+
+def test_documents_take_the_choice_of_the_sentences_and_tuning_runs_none(made):
+    experiment = made.experiment()
+    for run in experiment.runs:
+        assert experiment.tuning.search_for(run).path == f"tuning/pairs/{run.system.split('+')[0]}.json"
+    assert not any(experiment.tuning.search_for(run) for run in experiment.tuning.runs())
+
+
+def test_a_varied_value_stays_in_the_name_though_the_system_has_it_anyway(made):
+    names = [run.system for run in made.experiment().study_runs("gamma")]
+    assert names == [f"reluformer+gamma={gamma}+recipe=sweep" for gamma in (1, 2, 4)]
+    untuned = [run.system for run in made.experiment(tuning=False).study_runs("gamma")]
+    assert untuned[1] == "reluformer+recipe=sweep"
+
+
+def test_a_system_may_take_the_choice_of_another_and_the_longest_pattern_counts(made):
+    grid = {"*": {"learning_rate": [0.001]}, "transformer": "reluformer", "trans*": "rela"}
+    experiment = made.experiment(tuning={"grid": grid})
+    run = Run("pairs", "transformer", 1)
+    assert experiment.tuning.search_for(run).path == "tuning/pairs/reluformer.json"
+    assert [one.system for one in experiment.tuning.searches] == ["reluformer"]
+    with pytest.raises(SettingsError, match=r"tuning.grid.rela: 'transformer' has no choice of its own"):
+        made.experiment(tuning={"grid": {"rela": "transformer", "transformer": "reluformer"}})
+    with pytest.raises(SettingsError, match=r"tuning.grid.rela: 'reluforner': unknown system; did you mean"):
+        made.experiment(tuning={"grid": {"rela": "reluforner"}})
+
+
+@pytest.mark.parametrize("off", [None, False, "false", "null"])
+def test_without_the_part_nothing_is_tuned(made, off):
+    experiment = made.experiment(tuning=off)
+    assert experiment.tuning.runs() == {} and not any(experiment.tuning.search_for(run) for run in experiment.runs)
+
+
+def test_a_role_that_is_left_out_is_not_tuned(made):
+    config = made.experiment().config.model_dump()
+    config["tuning"]["datasets"] = {"sentences": "sentences"}
+    experiment = Experiment(config, made.folder)
+    tuned = {run.dataset: experiment.tuning.search_for(run) is not None for run in experiment.runs}
+    assert tuned == {"pairs": True, "papers@within-64": False}
+
+
+def pin(made, source: str = "choice.json", **more) -> None:
+    made.pairs = {"choices": {"reluformer": {"changes": {"gamma": 4}, "source": source, **more}}}
+
+
+def test_a_pinned_choice_is_taken_at_once_and_makes_no_runs(made):
+    pin(made, validation_bleu=30.5)
+    experiment = made.experiment()
+    assert [one.system for one in experiment.tuning.searches] == ["transformer"]
+    for dataset in ("pairs", "papers@within-64"):
+        run = experiment.resolve(Run(dataset, "reluformer", 1))
+        assert run.model.cross_attention.options == {"gamma": 4} and run.tuned.validation_bleu == 30.5
+        assert experiment.tuning.search_for(Run(dataset, "reluformer", 1)) is None
+    assert experiment.resolve(Run("pairs", "reluformer+gamma=1", 1)).model.cross_attention.options == {"gamma": 1}
+
+
+def test_what_a_pin_decides_is_known_so_that_a_change_to_it_is_none(made):
+    pin(made)
+    experiment = made.experiment(tuning=False)
+    assert experiment.canonical("pairs", "reluformer+gamma=4") == "reluformer"
+    assert experiment.canonical("pairs", "reluformer+gamma=2") == "reluformer+gamma=2"
+
+
+def test_a_pin_that_its_source_does_not_bear_out_is_refused(made, tmp_path):
+    source = tmp_path / "choice.json"
+    content = {"next": [], "choice": {"changes": {"gamma": 2}, "validation_bleu": 30.0}}
+    source.write_text(json.dumps(content), encoding="utf-8")
+    pin(made, str(source))
+    with pytest.raises(SettingsError, match=r"dataset pairs: choices.reluformer: .*'gamma': 4.*chose.*'gamma': 2"):
+        made.experiment()
+    content["choice"]["changes"]["gamma"] = 4
+    source.write_text(json.dumps(content), encoding="utf-8")
+    assert made.experiment()
+    pin(made, str(source), validation_bleu=31.0)
+    with pytest.raises(SettingsError, match=r"choices.reluformer: validation_bleu: 31.0: .* says 30.0"):
+        made.experiment()
+
+
+@pytest.mark.parametrize(
+    ("tuning", "message"),
+    [
+        ({"seed": -1}, r"config.yaml: tuning.seed: -1: input should be greater than or equal to 0"),
+        ({"sead": 1}, r"config.yaml: tuning.sead: unknown key; did you mean 'seed'"),
+        ({"seed": 1}, r"tuning.seed: 1: pairs/transformer/seed1 has this seed, too"),
+        ({"datasets": {"sentence": "sentences"}}, r"tuning.datasets.sentence: 'sentence': unknown role; did you mean"),
+        ({"datasets": {"sentences": "words"}}, r"tuning.datasets.sentences: 'words': unknown role"),
+        ({"datasets": {"sentences": "documents"}}, r"tuning.datasets.sentences: 'documents' is not tuned itself"),
+        ({"grid": {"reluforner": {"gamma": [1, 2]}}}, r"tuning.grid: 'reluforner': unknown system; did you mean"),
+        ({"grid": {"*": {"gama": [1, 2]}}}, r"gama: unknown key; did you mean 'gamma'"),
+        ({"grid": {"*": {"learning_rate": [0.001, -1.0, 0.1, 0.2]}}}, r"tuning of pairs/transformer: training: learn"),
+        ({"grid": {"*": {"learning_rate": [0.001]}}}, r"grid: reluformer has 4 runs and transformer 1: every system"),
+        ({"recipe": None}, r"tuning of pairs/transformer: runs are ranked by validation BLEU, .*`validate_bleu: true`"),
+    ],
+)
+def test_a_mistake_is_one_line(made, tuning, message):
+    with pytest.raises(SettingsError, match=message):
+        made.experiment(tuning=tuning)
+
+
+def test_a_pin_of_an_unknown_system_is_refused(made):
+    made.pairs = {"choices": {"reluforner": {"changes": {}, "source": "x"}}}
+    with pytest.raises(SettingsError, match=r"choices.reluforner: unknown system; did you mean 'reluformer'"):
+        made.experiment()
+
+
+def test_a_dataset_without_the_recipe_trains_as_it_is(made):
+    experiment = made.experiment(tuning={"recipe": "another"})
+    assert experiment.tuning.searches == [] and not any(experiment.tuning.search_for(run) for run in experiment.runs)

@@ -1,0 +1,35 @@
+"""What the YAML files hold: a system's memories, and what decides a corpus."""
+
+from __future__ import annotations
+
+from reluformer.config.dataset import DatasetConfig
+from reluformer.config.systems import SystemConfig
+
+CORPUS = {
+    "reader": "lines",
+    "archives": [{"name": "text.de"}, {"name": "text.en"}],
+    "held_out": {"valid": 0.1, "test": 0.1},
+    "files": {"train": {"src": "text.de", "tgt": "text.en"}},
+}
+
+
+def test_a_system_says_what_differs_from_the_transformer():
+    plain = SystemConfig(title="t").memories()
+    assert plain["ffn"] == {"activation": "relu"} and plain["cross_attention"] == {}
+    system = SystemConfig(
+        title="t",
+        ffn={"after": "layernorm"},
+        attention={"activation": "relu-scaled", "options": {"gamma": 2}},
+        cross_attention={"options": {"gamma": 4}},
+    )
+    found = system.memories()
+    assert found["ffn"] == {"activation": "relu", "after": "layernorm"}
+    assert found["encoder_attention"] == found["decoder_attention"] == system.attention
+    assert found["cross_attention"] == {"activation": "relu-scaled", "options": {"gamma": 4}}
+
+
+def test_a_recipe_does_not_decide_the_corpus():
+    plain = DatasetConfig(title="t", src="de", tgt="en", corpus=CORPUS)
+    changed = DatasetConfig(title="other", src="de", tgt="en", corpus=CORPUS, training={"updates": 5})
+    assert plain.preparation() == changed.preparation()
+    assert plain.preparation() != DatasetConfig(title="t", src="en", tgt="de", corpus=CORPUS).preparation()

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.functional import multi_head_attention_forward
+
+from reluformer.config.memory import MemoryConfig
+from reluformer.memory.mask import AttentionMask
+from reluformer.memory.modules import CrossAttention, LearnedMemory, SelfAttention, joint_linear
+
+E, H = 12, 3
+
+
+def test_a_feed_forward_layer_without_bias_is_a_memory_read():
+    """The paper's equivalence: W1's rows are keys, W2's columns are values."""
+    torch.manual_seed(0)
+    first, second = torch.nn.Linear(E, 20, bias=False), torch.nn.Linear(20, E, bias=False)
+    memory = LearnedMemory(MemoryConfig(activation="relu"), E, 20)
+    with torch.no_grad():
+        memory.key.copy_(first.weight)
+        memory.value.copy_(second.weight.T)
+    x = torch.randn(2, 5, E)
+    torch.testing.assert_close(memory(x).output, second(torch.relu(first(x))))
+
+
+def test_feed_forward_biases_are_the_usual_ones():
+    memory = LearnedMemory(MemoryConfig(activation="relu"), E, 20, bias=True)
+    torch.nn.init.normal_(memory.key_bias)
+    torch.nn.init.normal_(memory.value_bias)
+    x = torch.randn(2, 5, E)
+    expected = torch.relu(x @ memory.key.T + memory.key_bias) @ memory.value + memory.value_bias
+    torch.testing.assert_close(memory(x).output, expected)
+    assert LearnedMemory(MemoryConfig(), E, 20).key_bias is None
+
+
+def test_softmax_memory_has_no_root_of_the_width():
+    memory = LearnedMemory(MemoryConfig(activation="softmax"), E, 20)
+    x = torch.randn(2, 5, E)
+    torch.testing.assert_close(memory(x).output, torch.softmax(x @ memory.key.T, -1) @ memory.value)
+
+
+@pytest.mark.parametrize("after", ["layernorm", "gated-rmsnorm"])
+def test_what_follows_a_learned_memory_acts_on_its_output(after):
+    memory = LearnedMemory(MemoryConfig(activation="softmax", after=after), E, 20)
+    x = torch.randn(2, 5, E)
+    raw = torch.softmax(x @ memory.key.T, -1) @ memory.value
+    norm = memory.layernorm if after == "layernorm" else memory.gated_norm
+    torch.testing.assert_close(memory(x).output, norm(raw))
+
+
+def test_softmax_attention_is_torchs_multi_head_attention():
+    torch.manual_seed(0)
+    attention = SelfAttention(MemoryConfig(), E, H)
+    torch.nn.init.normal_(attention.query_key_value.bias)
+    x = torch.randn(3, 6, E)
+    keys = torch.arange(6)[None] < torch.tensor([[6], [2], [4]])
+    joint, output = attention.query_key_value, attention.output
+    expected, _ = multi_head_attention_forward(
+        *(x.transpose(0, 1),) * 3, E, H, joint.weight, joint.bias, None, None, False, 0.0, output.weight, output.bias,
+        training=False, key_padding_mask=~keys, need_weights=False,
+    )  # fmt: skip
+    torch.testing.assert_close(attention(x, AttentionMask(6, keys)).output, expected.transpose(0, 1))
+
+
+def test_rela_normalises_the_joined_heads_before_the_projection():
+    """ReLA-g from its equation: ReLU(q·k/√d), heads joined, gated RMSNorm over E, output projection."""
+    torch.manual_seed(0)
+    attention = SelfAttention(MemoryConfig(activation="relu", after="gated-rmsnorm"), E, H).double()
+    torch.nn.init.normal_(attention.gated_norm.gate)
+    x = torch.randn(2, 5, E, dtype=torch.float64)
+    projected = attention.query_key_value(x)
+    joined = torch.zeros(2, 5, E, dtype=torch.float64)
+    d = E // H
+    for b in range(2):
+        for h in range(H):
+            for i in range(5):
+                q = projected[b, i, h * d : (h + 1) * d]
+                for j in range(5):
+                    k = projected[b, j, E + h * d : E + (h + 1) * d]
+                    v = projected[b, j, 2 * E + h * d : 2 * E + (h + 1) * d]
+                    joined[b, i, h * d : (h + 1) * d] += torch.relu(q @ k / d**0.5) * v
+    rms = joined.square().mean(-1, keepdim=True).sqrt()
+    normed = attention.gated_norm.scale * joined / rms * torch.sigmoid(attention.gated_norm.gate * joined)
+    torch.testing.assert_close(attention(x, AttentionMask(5)).output, attention.output(normed), atol=1e-6, rtol=1e-5)
+
+
+def test_layernorm_follows_the_output_projection():
+    attention = SelfAttention(MemoryConfig(after="layernorm"), E, H)
+    out = attention(torch.randn(2, 5, E), AttentionMask(5)).output
+    torch.testing.assert_close(out.mean(-1), torch.zeros(2, 5), atol=1e-6, rtol=0)
+    torch.testing.assert_close(out.var(-1, unbiased=False), torch.ones(2, 5), atol=0.01, rtol=0)
+
+
+def test_cross_attention_reads_the_source_once_computed_or_not():
+    attention = CrossAttention(MemoryConfig(activation="relu-scaled"), E, H)
+    x, source = torch.randn(2, 3, E), torch.randn(2, 7, E)
+    visible = AttentionMask(7, torch.arange(7)[None] < torch.tensor([[7], [4]]))
+    out = attention(x, source, visible).output
+    assert torch.equal(out, attention(x, attention.slots(source), visible).output)
+    source[1, 4:] = 99.0
+    assert torch.equal(out, attention(x, source, visible).output)
+
+
+def test_penalty_and_trace_only_when_asked_for():
+    config = MemoryConfig(activation="relu-scaled", penalty={"weight": 0.1})
+    attention = SelfAttention(config, E, H)
+    x = torch.randn(2, 5, E)
+    assert attention(x, AttentionMask(5))[1:] == (None, None)
+    recalled = attention(x, AttentionMask(5), penalise=True, trace=True)
+    assert recalled.penalty > 0
+    assert recalled.trace.weights.shape == (2, H, 5, 5)
+    assert recalled.trace.query.shape == recalled.trace.key.shape == (2, H, 5, E // H)
+    assert SelfAttention(MemoryConfig(penalty={"weight": 0}), E, H).penalty is None
+
+
+def test_dropout_only_in_training():
+    memory = LearnedMemory(MemoryConfig(activation="relu"), E, 20, dropout=0.5)
+    x = torch.randn(2, 5, E)
+    assert not torch.equal(memory(x).output, memory(x).output)
+    memory.eval()
+    assert torch.equal(memory(x).output, memory(x).output)
+
+
+def test_projections_start_as_in_fairseq():
+    joint = joint_linear(64, 3, bias=True)
+    bound = (6 / 128) ** 0.5 * 2**-0.5
+    for part in joint.weight.chunk(3):
+        assert bound * 0.95 < part.abs().max() <= bound
+    assert not joint.bias.any()

@@ -1,0 +1,78 @@
+"""Products by oneDNN equal torch's, with their gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from reluformer.config.memory import MemoryConfig
+from reluformer.memory.modules import LearnedMemory
+from reluformer.ops import linear as module
+from reluformer.ops.linear import LearnedSlots, Linear, linear, worthwhile
+
+pytestmark = pytest.mark.skipif(not module.AVAILABLE, reason="this torch has no oneDNN")
+
+
+@pytest.fixture(autouse=True)
+def _always(monkeypatch):
+    monkeypatch.setattr(module, "LEAST", 1)
+
+
+def gradients(compute, *inputs):
+    """The output and the gradients of all inputs."""
+    inputs = [tensor.clone().requires_grad_() for tensor in inputs]
+    output = compute(*inputs)
+    slope = torch.sin(torch.arange(output.numel(), dtype=torch.float32)).view(output.shape)
+    return output, *torch.autograd.grad(output, inputs, slope)
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (3, 4, 5), (1, 1, 5)])
+def test_a_linear_layer_equals_torchs(shape):
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(shape), torch.randn(6, 5), torch.randn(6)
+    assert worthwhile(x, weight)
+    torch.testing.assert_close(
+        gradients(linear, x, weight, bias), gradients(torch.nn.functional.linear, x, weight, bias)
+    )
+    torch.testing.assert_close(gradients(linear, x, weight), gradients(lambda x, w: x @ w.T, x, weight))
+
+
+def test_the_slots_of_a_learned_memory(monkeypatch):
+    torch.manual_seed(0)
+    x, slots, bias = torch.randn(2, 3, 5), torch.randn(6, 5), torch.randn(6)
+    scored = gradients(lambda x, s, b: LearnedSlots(s, b).scores(x), x, slots, bias)
+    torch.testing.assert_close(scored, gradients(lambda x, s, b: x @ s.T + b, x, slots, bias))
+    weights = torch.randn(2, 3, 6)
+    mixed = gradients(lambda w, s: LearnedSlots(s).mix(w), weights, slots)
+    torch.testing.assert_close(mixed, gradients(torch.matmul, weights, slots))
+    assert mixed[2].is_contiguous()
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_learned_memory_reads_the_same_either_way(bias, monkeypatch):
+    torch.manual_seed(0)
+    memory = LearnedMemory(MemoryConfig(activation="relu"), 8, 16, bias)
+    x = torch.randn(2, 3, 8)
+
+    def run():
+        memory.zero_grad()
+        output = memory(x).output
+        output.square().sum().backward()
+        return [output, *(parameter.grad for parameter in memory.parameters())]
+
+    fast = run()
+    calls = []
+    monkeypatch.setattr(module, "LEAST", 1 << 62)
+    monkeypatch.setattr(LearnedSlots, "scores", lambda *_: calls.append(1))
+    torch.testing.assert_close(fast, run())
+    assert not calls
+
+
+def test_only_large_products_in_single_precision_on_a_cpu(monkeypatch):
+    x, weight = torch.randn(4, 5), torch.randn(6, 5)
+    assert not worthwhile(x.double(), weight.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not worthwhile(x, weight)
+        assert Linear(5, 6)(x).dtype == torch.bfloat16
+    monkeypatch.setattr(module, "LEAST", 4 * 30 + 1)
+    assert not worthwhile(x, weight) and worthwhile(torch.randn(5, 5), weight)

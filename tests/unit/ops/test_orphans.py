@@ -1,0 +1,106 @@
+"""Processes end with the one that started them: each of these starts a starter, which starts a child, and is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+
+import psutil
+import pytest
+
+from reluformer.ops.orphans import STARTER, end_with_starter
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+
+
+@pytest.fixture
+def start():
+    """`start(code)`: a starter that runs `code` and says PID\\n of its child, which is returned with it."""
+    starters = []
+
+    def start(code: str) -> tuple[subprocess.Popen[str], psutil.Process]:
+        command = [sys.executable, "-c", textwrap.dedent(code)]
+        starters.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        return starters[-1], psutil.Process(int(starters[-1].stdout.readline()))
+
+    yield start
+    for starter in starters:
+        starter.kill()
+        starter.wait()
+        starter.stdout.close()
+
+
+CHILD = """
+import os, sys, time
+from reluformer.ops.orphans import {function}
+{function}()
+print(os.getpid(), flush=True)
+time.sleep(600)
+"""
+STARTED = """
+import os, socket, subprocess, sys
+os.environ["RELUFORMER_STARTER"] = f"{{os.getpid()}}@{{socket.gethostname()}}"
+subprocess.run([{between}sys.executable, "-c", {child!r}])
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "between"),
+    [("die_with_parent", ""), ("end_with_starter", ""), ("end_with_starter", "'timeout', '600', ")],
+    ids=["the parent's death kills", "the starter's end ends", "also where it is not the parent"],
+)
+def test_a_child_ends_with_its_starter(start, function, between):
+    starter, child = start(STARTED.format(between=between, child=CHILD.format(function=function)))
+    assert child.is_running()
+    starter.kill()
+    starter.wait()
+    child.wait(60)
+
+
+def test_a_process_of_multiprocessing_dies_with_the_one_that_asked_for_it(start, tmp_path):
+    (tmp_path / "child.py").write_text(
+        f"def main():\n{textwrap.indent(CHILD, '    ')}".format(function="die_with_main_process")
+    )
+    starter, child = start(
+        f"""
+        import multiprocessing, sys
+        sys.path.insert(0, {str(tmp_path)!r})
+        from child import main
+        process = multiprocessing.get_context("forkserver").Process(target=main)
+        process.start()
+        process.join()
+        """
+    )
+    assert child.ppid() != starter.pid  # the server's
+    starter.kill()
+    starter.wait()
+    child.wait(60)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The signals that this process sent itself."""
+    sent = []
+    monkeypatch.setattr("os.kill", lambda pid, number: sent.append((pid, number)))
+    return sent
+
+
+def test_a_starter_that_is_gone_already(asked, monkeypatch):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    monkeypatch.setenv(STARTER, f"{gone.pid}@{socket.gethostname()}")
+    end_with_starter()
+    assert asked == [(os.getpid(), signal.SIGTERM)]
+
+
+@pytest.mark.parametrize("starter", [None, f"{2**22 + 1}@another-host"])
+def test_without_a_starter_on_this_host_nothing_happens(starter, asked, monkeypatch):
+    monkeypatch.delenv(STARTER, raising=False)
+    if starter:
+        monkeypatch.setenv(STARTER, starter)
+    end_with_starter()
+    assert asked == []

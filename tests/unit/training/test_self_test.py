@@ -1,0 +1,29 @@
+"""The trial is no success where the numbers are not; on a sound machine it is one (cli/test_doctor.py)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+POISONED = """
+import sys, torch
+from pathlib import Path
+from reluformer.training import self_test
+build = self_test.build_engine
+def poisoned(module, *rest):
+    torch.nn.init.constant_(next(module.parameters()), torch.nan)
+    return build(module, *rest)
+self_test.build_engine = poisoned
+sys.exit(self_test.main(Path(sys.argv[1])))
+"""
+
+
+def test_weights_that_are_not_finite_are_no_success(tmp_path):
+    alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    environment = {**os.environ, **alone, "DS_ACCELERATOR": "cpu"}
+    output = tmp_path / "trial.json"
+    ended = subprocess.run([sys.executable, "-c", POISONED, output], env=environment, check=False)
+    told = json.loads(output.read_text(encoding="utf-8"))
+    assert ended.returncode == 1 and told["processes"] == 1 and told["good"] is False and told["loss"] is None
