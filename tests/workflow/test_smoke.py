@@ -13,7 +13,7 @@ from shutil import copytree
 import pytest
 import yaml
 
-from reluformer.cli.watching.jobs import progress
+from reluformer.cli.watching import progress
 from reluformer.config.experiment import Experiment
 
 pytestmark = pytest.mark.slow

@@ -7,8 +7,6 @@ import sys
 
 import pytest
 
-from reluformer.cli.watching.snakelog import last_line, newest_log, read_log
-
 pytestmark = pytest.mark.slow
 
 NAMES = ("numbers/numbers.fi", "numbers/numbers.pt")
@@ -23,15 +21,8 @@ def test_a_failed_job_is_seen_with_its_log_and_what_it_said(smoke_project):
     assert f"fetch numbers/numbers.fi failed; the end of logs/fetch/numbers/numbers.fi.log:\n  | {SAID}" in ended.stdout
     assert "start the same command again" in ended.stdout and "{" not in ended.stdout  # no settings
 
-    log = read_log(newest_log(project.folder))
-    assert log.running == {}
-    failed = {(job.rule, job.about, job.log): again for job, again in log.failed.values()}
-    assert failed == {
-        ("fetch", name, f"logs/fetch/{name}.log"): False for name in ("numbers/numbers.fi", "numbers/numbers.pt")
-    }
-    assert last_line(project.folder / "logs/fetch/numbers/numbers.fi.log").startswith(SAID)
-
     command = [sys.executable, "-m", "reluformer.cli", "watch", "--once", "--config", "smoke/smoke.yaml"]
     seen = subprocess.run(command, cwd=project.folder, capture_output=True, text=True)
     lines = [" ".join(line.split()) for line in seen.stdout.splitlines()]
-    assert any(line.startswith(f"fetch {NAMES[0]} logs/fetch/{NAMES[0]}.log {SAID[:40]}") for line in lines), seen
+    line = next(line for line in lines if line.startswith(f"fetch {NAMES[0]} logs/fetch/{NAMES[0]}.log "))
+    assert SAID[:40] in line

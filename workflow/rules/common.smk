@@ -27,7 +27,7 @@ from reluformer.paper.record import CORPUS_FILES, OWN_KEYS, STEPS
 from reluformer.paper.recorded import RESTORED, drop_restored, read_recorded
 from reluformer.config.run import Run
 from reluformer.config.settings import SettingsError, merge, read_yaml
-from reluformer.cli.watching.failures import explain_failures
+from reluformer.cli.watching import explain_failures
 from reluformer.config.yamlfile import YamlError, parse_scalar
 
 CONFIG = os.path.relpath(CONFIG)
@@ -100,7 +100,10 @@ onstart:
 
 
 onerror:
-    print(explain_failures(Path(log[0]), Path(".")), file=sys.stderr)
+    failed = workflow.scheduler.failed if workflow.scheduler else ()
+    named = [(name_of(job), Path(job.log[0]) if job.log else None) for job in failed]
+    if named:
+        print(explain_failures(sorted(named), Path(".")), file=sys.stderr)
 
 
 wildcard_constraints:
@@ -121,6 +124,14 @@ def there(paths):
 def any_of(names):
     """A wildcard's constraint: one of the names; of none, what nothing matches."""
     return "|".join(re.escape(name) for name in sorted(names)) or "(?!)"
+
+
+def name_of(job):
+    """`train iwslt14/reluformer/seed1`: a job's rule, and its run or the values of its wildcards."""
+    values = dict(job.wildcards_dict)
+    if values.keys() == {"dataset", "system", "seed"}:
+        return f"{job.rule.name} {values['dataset']}/{values['system']}/seed{values['seed']}"
+    return f"{job.rule.name} {', '.join(values.values())}".strip()
 
 
 def recorded_as(path):

@@ -1,8 +1,17 @@
-"""The typer application that every module of commands adds to."""
+"""The typer application that every module of commands adds to, and the options that the commands share."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
+
+from reluformer.config.dataset import Preparation
+from reluformer.config.experiment import Experiment
+from reluformer.config.search.rounds import Search
+from reluformer.config.settings import SettingsError, parse
 
 app = typer.Typer(
     help="Trained models for people, and each step of the DAG without Snakemake.",
@@ -13,7 +22,101 @@ app = typer.Typer(
 PEOPLE, STEPS = "For people", "Steps of the DAG"
 """The groups of commands in the help."""
 
+Settings = Annotated[
+    str | None, typer.Option(help="The resolved settings, a JSON file or JSON itself, instead of --config.")
+]
+Config = Annotated[list[str] | None, typer.Option(help="A configuration file; repeat to lay one over another.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all that torch finds otherwise.")]
+RunFolder = Annotated[Path, typer.Argument(help="A run's folder, results/runs/DATASET/SYSTEM/seedN.")]
+Corpora = Annotated[Path, typer.Option(help="The folder with the prepared corpora.")]
+
+Model = Annotated[Path, typer.Argument(help="A run's folder, or one that `reluformer export` wrote.")]
+OwnCorpora = Annotated[
+    Path | None,
+    typer.Option("--corpora", help="The folder of the prepared corpora; by default the one beside runs/."),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; by default a GPU where there is one.")]
+
+Results = Annotated[Path, typer.Option(help="The results folder.")]
+
+DEFAULT_CONFIG = "config/config.yaml"
+
 
 def examples(*lines: str) -> str:
-    """Command lines as the end of a command's help."""
+    """Formats command lines as the end of a command's help."""
     return "\n\n".join(["Examples:", *lines])
+
+
+def chosen_device(name: str | None, threads: int | None) -> str:
+    """The device to compute on, and so many CPU threads. Raises `SettingsError` where there is no such device."""
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingsError(f"--device: {name!r}: {str(error).splitlines()[0]}") from None
+    return name
+
+
+def experiment_of(config: list[str] | None) -> Experiment:
+    """The experiment of --config files, or of the one .json file with a whole configuration that the workflow wrote.
+
+    Raises `SettingsError`.
+    """
+    files = config or [DEFAULT_CONFIG]
+    if len(files) == 1 and files[0].endswith(".json"):
+        whole = parse_json(files[0], "--config")
+        if whole.keys() == {"config", "folder", "name"}:
+            return Experiment(whole["config"], whole["folder"], whole["name"])
+    return Experiment.from_files(DEFAULT_CONFIG, *[file for file in files if file != DEFAULT_CONFIG])
+
+
+def search_of(name: str, config: list[str] | None) -> Search:
+    """The search of DATASET/SYSTEM from the configuration files. Raises `SettingsError` where it is not tuned."""
+    dataset, slash, system = name.partition("/")
+    if not slash or "/" in system:
+        raise SettingsError(f"{name!r}: a tuned system is named DATASET/SYSTEM, e.g. iwslt14/reluformer")
+    search = experiment_of(config).tuning.search(dataset, system)
+    if search is None:
+        raise SettingsError(f"{name}: it is not tuned: its choice is pinned, or `tuning` does not name it")
+    return search
+
+
+def parse_json(text: str, where: str) -> dict[str, Any]:
+    """A JSON object given on the command line, itself or the path of its file. Raises `SettingsError`."""
+    if not text.lstrip().startswith(("{", "[")):
+        where = f"{where} {text}"
+        try:
+            content = Path(text).read_bytes()
+        except OSError as error:
+            raise SettingsError(f"{where}: {(error.strerror or str(error)).lower()}") from None
+    else:
+        content = text.encode()
+    try:
+        data = json.loads(content)
+    except ValueError as error:
+        raise SettingsError(f"{where}: not valid JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise SettingsError(f"{where}: expected a JSON object, found {type(data).__name__}")
+    return data
+
+
+def preparation_of(settings: str | None, dataset: str | None, config: list[str] | None) -> Preparation:
+    """A corpus's settings from JSON, or by the dataset's name from the configuration files."""
+    if settings is not None:
+        return parse(Preparation, parse_json(settings, "--settings"), "--settings")
+    if dataset is None:
+        raise SettingsError("name a dataset, or give --settings")
+    return experiment_of(config).dataset(dataset).preparation()
+
+
+def typed_text(text: str) -> str:
+    """Text of the command line, of which the locale may have made bytes. Raises `SettingsError` if it is not UTF-8."""
+    try:
+        return text.encode("utf-8", errors="surrogateescape").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{text!r}: not UTF-8 text ({error.reason})") from None

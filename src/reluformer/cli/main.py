@@ -81,7 +81,7 @@ def run(arguments: Sequence[str] | None) -> int:
     """The exit code of a command line. Everything is imported in here, where Ctrl-C ends it quietly."""
     from typer.exceptions import TyperException
 
-    from reluformer.cli import archive, doctor, look, measure, paper, people, plan, record, steps, watch  # noqa: F401  they add commands
+    from reluformer.cli import models, results, steps, tools  # noqa: F401  they add commands
     from reluformer.cli.app import app
     from reluformer.config.settings import SettingsError
 

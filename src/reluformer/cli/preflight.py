@@ -1,7 +1,7 @@
-"""What stops a run of the paper on a machine that would take months for it, and says so before it starts.
+"""Refuses to start a run of the paper on a machine that would take months for it.
 
-The cost of a training on a CPU is that of its matrix products (`reluformer plan` counts them), at half the speed that
-this machine reaches in one now.
+A training on a CPU costs its matrix products (`reluformer plan` counts them), at half the speed that this machine
+reaches in one now.
 """
 
 from __future__ import annotations
@@ -13,45 +13,44 @@ from pathlib import Path
 
 import numpy as np
 
-from reluformer.cli.planning.gpus import update_flops
-from reluformer.cli.planning.kinds import with_vocabulary
-from reluformer.cli.planning.sizes import Sizes, read_sizes
+from reluformer.cli.costs import Sizes, read_sizes, update_flops
 from reluformer.config.experiment import Experiment
 from reluformer.config.run import RunConfig
 from reluformer.config.settings import SettingsError
 from reluformer.training.devices import visible_devices
 
-PATIENCE_HOURS = 12.0
-"""A run of the workflow that takes longer than this on a CPU is stopped at its start."""
-UTILISATION = 0.5
+LIMIT_HOURS = 12.0
+"""A workflow that would train for longer than this on a CPU does not start."""
+CPU_UTILISATION = 0.5
+"""Share of the speed of a matrix product that a training reaches."""
 
 
 def refusal(experiment: Experiment, trainings: Sequence[RunConfig], corpora: Path) -> str | None:
-    """Why these trainings are not begun on this machine, and what to do instead; None where they may be.
+    """Returns why these trainings do not start on this machine, and what to do instead; None if they may.
 
-    The toy, a machine with a GPU, `force` and what is done within half a day are never refused. `corpora` is the
+    The toy, a machine with a GPU, `force` and what takes less than half a day are never refused. `corpora` is the
     folder of prepared corpora.
     """
     if experiment.config.toy or experiment.config.force or not trainings or visible_devices():
         return None
-    speed = matrix_speed() * UTILISATION
+    speed = matrix_speed() * CPU_UTILISATION
     seconds = training_flops(experiment, trainings, corpora) / speed
-    if seconds <= 3600 * PATIENCE_HOURS:
+    if seconds <= 3600 * LIMIT_HOURS:
         return None
     cores = len(os.sched_getaffinity(0))
     return (
         f"No GPU here: {len(trainings)} training(s) of this would take about {in_words(seconds)} on these {cores} "
-        f"core(s)\n(half of the {2 * speed / 1e9:.0f} GFLOP/s that matrix products reach here). Nothing was begun.\n\n"
-        "  make demo                                      the same paper in small, in minutes\n"
+        f"core(s)\n(half of the {2 * speed / 1e9:.0f} GFLOP/s that matrix products reach). Nothing was started.\n\n"
+        "  make demo                                      the same workflow in small, in minutes\n"
         "  reluformer plan                                what it costs on a GPU\n"
-        "  reluformer doctor                              whether there is a GPU that is only not found\n"
+        "  reluformer doctor                              whether there is a GPU that torch does not find\n"
         "  snakemake --profile workflow/profiles/slurm    on a cluster: docs/slurm.md\n"
-        "  snakemake ... --config force=true              here, all the same\n"
+        "  snakemake ... --config force=true              start it here anyway\n"
     )
 
 
 def training_flops(experiment: Experiment, trainings: Sequence[RunConfig], corpora: Path) -> float:
-    """FLOPs of the matrix products of these trainings; of a corpus of which no `sizes` are known, none."""
+    """Returns the FLOPs of these trainings' matrix products; none for a corpus of unknown size."""
     sizes: dict[str, Sizes | None] = {}
     total = 0.0
     for config in trainings:
@@ -60,13 +59,13 @@ def training_flops(experiment: Experiment, trainings: Sequence[RunConfig], corpo
                 sizes[config.dataset] = read_sizes(config.dataset, experiment.dataset(config.dataset), corpora)
             except SettingsError:
                 sizes[config.dataset] = None
-        if (found := sizes[config.dataset]) is not None:
-            total += config.training.updates * update_flops(with_vocabulary(config, found.vocabulary), found)
+        if (size := sizes[config.dataset]) is not None:
+            total += config.training.updates * update_flops(config, size)
     return total
 
 
 def matrix_speed(size: int = 1024) -> float:
-    """FLOPs a second of products of fp32 matrices on this CPU: the best of five."""
+    """Returns the FLOP/s of fp32 matrix products on this CPU: the best of five."""
     a = np.ones((size, size), np.float32)
     best = float("inf")
     for _ in range(5):
@@ -77,7 +76,7 @@ def matrix_speed(size: int = 1024) -> float:
 
 
 def in_words(seconds: float) -> str:
-    """`19 hours`, `12 days`, `3.4 years`."""
+    """Formats seconds: `19 hours`, `12 days`, `3.4 years`."""
     hours = seconds / 3600
     if hours < 48:
         return f"{hours:.0f} hours"

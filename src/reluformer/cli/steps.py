@@ -1,4 +1,4 @@
-"""The steps of the DAG that work on a corpus or a run.
+"""The steps of the DAG.
 
 Each takes its settings either as `--settings FILE` (what Snakemake hands over, fully resolved) or from the
 configuration files (`--config`, later ones laid over earlier ones).
@@ -11,14 +11,16 @@ from typing import Annotated, cast
 
 import typer
 
-from reluformer.cli.app import STEPS, app, examples
-from reluformer.cli.options import (
+from reluformer.cli.app import (
+    STEPS,
     Config,
     Corpora,
     Results,
     RunFolder,
     Settings,
     Threads,
+    app,
+    examples,
     experiment_of,
     parse_json,
     preparation_of,
@@ -207,7 +209,7 @@ def score(
     ] = None,
 ) -> None:
     """Score a run's translations: BLEU, tokenised BLEU, chrF, by length."""
-    from reluformer.cli.people import warn
+    from reluformer.cli.models import warn
     from reluformer.config.evaluation import TOKENIZERS, Tokenizer
     from reluformer.evaluation.score import score_run
 
@@ -233,3 +235,89 @@ def variance_law(
     from reluformer.analysis.gaussian import write_variance_law
 
     write_variance_law(output, seed)
+
+
+@app.command(
+    rich_help_panel=STEPS, epilog=examples("reluformer measure", "reluformer measure --config config/demo.yaml")
+)
+def measure(
+    output: Annotated[Path, typer.Option(help="The file of what was measured.")] = Path("results/paper/measured.json"),
+    settings: Settings = None,
+    config: Config = None,
+    threads: Threads = None,
+) -> None:
+    """Measure speed and memory of a study's systems by length, all in one job, with random weights."""
+    from reluformer.benchmark.plan import MeasuringPlan, measuring_plan
+    from reluformer.benchmark.step import measure as measure_plan
+    from reluformer.files import write_json
+
+    if settings is not None:
+        plan: MeasuringPlan | None = parse(MeasuringPlan, parse_json(settings, "--settings"), "--settings")
+    else:
+        plan = measuring_plan(experiment_of(config))
+    if plan is None:
+        raise SettingsError("no study of this configuration is measured: none has `measured` in studies.yaml")
+    write_json(output, measure_plan(plan, threads or 1, print))
+
+
+@app.command(
+    rich_help_panel=STEPS,
+    epilog=examples("reluformer study ablation", "reluformer study ablation --config config/demo.yaml"),
+)
+def study(
+    name: Annotated[str, typer.Argument(help="A study of config/studies.yaml.")],
+    config: Config = None,
+    results: Results = Path("results"),
+) -> None:
+    """Build one study's tables and figures from its runs."""
+    from reluformer.paper.build import build_study
+
+    build_study(experiment_of(config), name, results)
+
+
+@app.command(rich_help_panel=STEPS, epilog=examples("reluformer significance ffn-activation --config config/demo.yaml"))
+def significance(
+    name: Annotated[str, typer.Argument(help="A study of config/studies.yaml.")],
+    config: Config = None,
+    results: Results = Path("results"),
+) -> None:
+    """Test a study's runs in pairs on their test set: paired bootstrap and approximate randomisation."""
+    from reluformer.paper.build import build_significance
+
+    build_significance(experiment_of(config), name, results)
+
+
+@app.command(rich_help_panel=STEPS, epilog=examples("reluformer claims --config config/demo.yaml"))
+def claims(config: Config = None, results: Results = Path("results")) -> None:
+    """Put what the paper claims beside what the runs show."""
+    from reluformer.paper.claims import build_claims
+
+    build_claims(experiment_of(config), results)
+
+
+@app.command(rich_help_panel=STEPS, epilog=examples("reluformer index --config config/demo.yaml"))
+def index(
+    config: Config = None,
+    results: Results = Path("results"),
+    logs: Annotated[Path, typer.Option(help="The folder with the logs of the steps.")] = Path("logs"),
+) -> None:
+    """Write the reader's page: claims, tables, figures, runs and provenance, from what is there."""
+    from reluformer.paper.index import build_index
+
+    build_index(experiment_of(config), results, logs)
+
+
+@app.command(rich_help_panel=STEPS, epilog=examples("reluformer overview --config config/demo.yaml"))
+def overview(config: Config = None, results: Results = Path("results")) -> None:
+    """Print the main table, the verdicts, and where the report is."""
+    from reluformer.paper.overview import overview as overview_of
+
+    print(overview_of(experiment_of(config), results))
+
+
+@app.command(rich_help_panel=STEPS, epilog=examples("reluformer schemas workflow/schemas"))
+def schemas(folder: Annotated[Path, typer.Argument(help="Where the JSON schemas go.")]) -> None:
+    """Write the JSON schema of every configuration file, for editors."""
+    from reluformer.config.schemas import write_schemas
+
+    write_schemas(folder)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from reluformer.cli.app import typed_text
 from reluformer.cli.main import name_user
-from reluformer.cli.options import typed_text
 from reluformer.config.settings import SettingsError
 
 

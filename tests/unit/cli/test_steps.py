@@ -6,13 +6,16 @@ import json
 import shutil
 from pathlib import Path
 
+from reluformer.benchmark import step
+
 ROOT = Path(__file__).parents[3]
 
 
 def test_help_lists_every_step_of_the_dag(run):
     result = run("--help")
     assert result.returncode == 0
-    steps = "fetch prepare pack corpus-page train tune translate-run score analyse"
+    steps = "fetch prepare pack corpus-page train tune translate-run score analyse measure "
+    steps += "variance-law study significance claims overview schemas"
     assert all(f" {step} " in result.stdout for step in steps.split())
 
 
@@ -39,3 +42,17 @@ def test_tune_says_what_to_train_next_and_which_run_is_missing(command, monkeypa
     assert command("tune", "iwslt14").err.startswith("reluformer: 'iwslt14': a tuned system is named DATASET/SYSTEM")
     untuned = command("tune", "iwslt14/reluformer", "--config", "config/demo.yaml")
     assert untuned.code == 2
+
+
+def test_measure_writes_what_was_measured(tmp_path, monkeypatch, command):
+    monkeypatch.setattr(step, "measure", lambda plan, threads, tell: {"study": plan.study, "threads": threads})
+    output = tmp_path / "measured.json"
+    assert command("measure", "--output", output, "--threads", 3).code == 0
+    assert json.loads(output.read_text(encoding="utf-8")) == {"study": "speed-by-length", "threads": 3}
+
+
+def test_measure_without_a_measured_study_is_one_line(tmp_path, command):
+    only = tmp_path / "only.yaml"
+    only.write_text("only: [ablation]", encoding="utf-8")
+    result = command("measure", "--config", only, "--output", tmp_path / "measured.json")
+    assert result.code == 2 and "no study of this configuration is measured" in result.err

@@ -1,0 +1,292 @@
+"""What `reluformer doctor` tries on this machine: compiler, two processes, GPU, kernel, SLURM, memory and disk.
+
+Trainings run in processes of their own, so that a broken torch is a finding and not the end. Whether a corpus can be
+downloaded is in `reluformer.cli.sources`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import psutil  # type: ignore[import-untyped]
+from rich.console import Console
+from rich.markup import escape
+
+from reluformer.ops.build import FLAGS
+
+State = Literal["ok", "warn", "missing"]
+COLOURS: dict[State, str] = {"ok": "green", "warn": "yellow", "missing": "red"}
+SECONDS, PROBE_SECONDS, TRAINING_SECONDS = 10.0, 40.0, 50.0
+"""Limits of a program, of importing torch, and of the training on two processes."""
+KERNEL_ERROR = 1e-3
+GB = 1 << 30
+DEMO_MEMORY, PAPER_MEMORY = 2 * GB, 16 * GB
+"""Free memory: two trainings of the demo at 0.45 GB (measured) and Snakemake; preparing Europarl (assumed)."""
+DEMO_DISK, PAPER_DISK = 1 * GB, 110 * GB
+"""Free disk, without the virtual environment; `reluformer plan` counts the paper's."""
+
+PROGRAM = "#include <omp.h>\n#include <span>\nint f(std::span<int> v) { return omp_get_max_threads() + v[0]; }\n"
+PROBE = """
+import json, torch
+probe = dict(torch=torch.__version__, cuda=torch.version.cuda, cpu=torch.backends.cpu.get_cpu_capability(), gpus=[])
+probe["threads"] = torch.get_num_threads()
+try:
+    for i in range(torch.cuda.device_count()):
+        a = torch.randn(256, 256, device=f"cuda:{i}")
+        probe["gpus"].append(dict(name=torch.cuda.get_device_name(i), works=bool((a @ a).isfinite().all())))
+except Exception as error:
+    probe["error"] = str(error).splitlines()[0]
+print(json.dumps(probe))
+"""
+
+
+class Check(NamedTuple):
+    """The result of one check.
+
+    Attributes:
+        state: "warn" if something is slower or partly impossible; "missing" if it is not there.
+        detail: what was tried or seen.
+        effect: what follows from it.
+        fix: what to do about it; empty if there is nothing to do.
+        needed: the demo cannot run without it.
+    """
+
+    name: str
+    state: State
+    detail: str
+    effect: str
+    fix: str = ""
+    needed: bool = False
+
+
+class Ended(NamedTuple):
+    """How a command ended; `code` is None if it was not found or took too long."""
+
+    code: int | None
+    output: str
+    errors: str
+
+    @property
+    def last_line(self) -> str:
+        """The last line that is not blank, of standard error or else of the output."""
+        lines = [line.strip() for line in (self.errors or self.output).splitlines() if line.strip()]
+        return lines[-1] if lines else f"exit code {self.code}"
+
+
+def run(command: Sequence[str], seconds: float, environment: Mapping[str, str] | None = None) -> Ended:
+    """Runs a command; after `seconds` kills it and all that it started. Never raises."""
+    try:
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+    except OSError as error:
+        return Ended(None, "", f"{command[0]}: {error.strerror}")
+    try:
+        output, errors = process.communicate(timeout=seconds)
+        return Ended(process.returncode, output, errors)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return Ended(None, "", f"{command[0]}: no answer within {seconds:.0f} s")
+
+
+def machine_checks(folder: Path, toy: bool) -> list[Callable[[], list[Check]]]:
+    """Returns the checks of this machine, to run at the same time; `folder` is the project's."""
+    return [
+        lambda: [memory(), disk(folder, toy)],
+        torch_and_gpus,
+        lambda: two_processes(len(driver_gpus() or [])),
+        lambda: [compiler(), slurm()],
+    ]
+
+
+def run_checks(parts: Sequence[Callable[[], list[Check]]]) -> list[Check]:
+    """Runs checks at the same time; returns their results in order."""
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return [check for part in pool.map(lambda part: part(), parts) for check in part]
+
+
+def demo_can_run(checks: Sequence[Check]) -> bool:
+    """Returns whether nothing that the demo needs is missing."""
+    return not any(check.needed and check.state == "missing" for check in checks)
+
+
+def show(checks: Sequence[Check], console: Console) -> None:
+    """Prints each check with its state, effect and fix, then whether the demo can run."""
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        head = f"[{COLOURS[check.state]}]{check.state:>7}[/]  [bold]{escape(check.name):{width}}[/]"
+        console.print(head, f"{escape(check.detail)}: {escape(check.effect)}", soft_wrap=True, highlight=False)
+        if check.fix and check.state != "ok":
+            console.print(f"{'':9}fix: {escape(check.fix)}", style="dim", soft_wrap=True, highlight=False)
+    counts = ", ".join(f"{sum(check.state == state for check in checks)} {state}" for state in COLOURS)
+    verdict = "the demo can run here" if demo_can_run(checks) else "the demo cannot run here yet"
+    console.print(f"\n{counts}; [bold]{verdict}[/]", soft_wrap=True, highlight=False)
+
+
+def memory(free: int | None = None) -> Check:
+    """Checks free memory, of this process's control group if it has a limit. Bytes."""
+    free = _available() if free is None else free
+    detail = f"{free / GB:.1f} GB free"
+    fix = "end other programs, or ask for more memory (--mem, the container's limit)"
+    if free < DEMO_MEMORY:
+        effect = f"two trainings of the demo and Snakemake need {DEMO_MEMORY / GB:.0f} GB"
+        return Check("memory", "missing", detail, effect, f"{fix}; with half of it: make demo CORES=1", needed=True)
+    if free < PAPER_MEMORY:
+        effect = f"enough for the demo; preparing Europarl with 16 workers needs {PAPER_MEMORY / GB:.0f} GB"
+        return Check("memory", "warn", detail, effect, f"{fix}, or prepare with fewer cores (--set-threads prepare=4)")
+    return Check("memory", "ok", detail, "enough for the demo and for preparing the paper's corpora")
+
+
+def _available() -> int:
+    free = int(psutil.virtual_memory().available)
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text(encoding="ascii").strip()
+        used = int((group / "memory.current").read_text(encoding="ascii"))
+        return free if limit == "max" else min(free, int(limit) - used)
+    except (OSError, ValueError):
+        return free
+
+
+def disk(folder: Path, toy: bool, free: int | None = None) -> Check:
+    """Checks free disk in the project's folder; `toy`: for the demo alone. Bytes."""
+    free = shutil.disk_usage(folder).free if free is None else free
+    detail = f"{free / GB:.0f} GB free"
+    fix = "free some, or make results/, resources/ and checkpoints/ symbolic links to another disk"
+    if free < DEMO_DISK:
+        return Check("disk", "missing", detail, f"the demo writes up to {DEMO_DISK / GB:.0f} GB", fix, needed=True)
+    if free < PAPER_DISK and not toy:
+        effect = f"enough for the demo; the paper takes up to {PAPER_DISK / GB:.0f} GB, checkpoints included"
+        return Check("disk", "warn", detail, effect, fix)
+    return Check("disk", "ok", detail, "enough for " + ("the demo" if toy else "the demo and the paper"))
+
+
+def compiler() -> Check:
+    """Compiles a program with the kernels' own flags, by $CXX or the first compiler on the PATH."""
+    uses = "compiled kernels (attention, search) and DeepSpeed's shared-memory communication"
+    fix = "install g++ (Debian: apt install g++; RHEL: dnf install gcc-c++; cluster: module load gcc)"
+    effect = f"no {uses}: everything works on plain torch, more slowly"
+    path = os.environ.get("CXX") or next(filter(None, map(shutil.which, ("g++", "clang++", "c++"))), None)
+    if path is None:
+        return Check("compiler", "missing", "no g++ on the PATH", effect, fix)
+    with tempfile.TemporaryDirectory(prefix="reluformer-") as folder:
+        source = Path(folder) / "a.cpp"
+        source.write_text(PROGRAM, encoding="ascii")
+        built = run([*path.split(), *FLAGS, "-o", str(source.with_suffix(".so")), str(source)], SECONDS)
+    if built.code != 0:
+        return Check("compiler", "warn", f"{path} does not compile: {built.last_line}", effect, fix)
+    version = run([*path.split(), "-dumpversion"], SECONDS).output.strip()
+    if shutil.which("ninja") is None and importlib.util.find_spec("ninja") is None:
+        return Check("compiler", "warn", f"{path} {version}, no ninja", effect, "pip install -r requirements.txt")
+    return Check("compiler", "ok", f"{path} {version}, ninja", f"builds {uses} at first use")
+
+
+def slurm() -> Check:
+    """Asks SLURM's controller for its partitions."""
+    effect = "no cluster jobs from this machine; everything else runs here"
+    if shutil.which("sinfo") is None:
+        fix = "only for a cluster: work on its login node, where sinfo and sbatch are (docs/slurm.md)"
+        return Check("SLURM", "missing", "no sinfo on the PATH", effect, fix)
+    sinfo = run(["sinfo", "--noheader", "--format=%P %D %G"], SECONDS)
+    if sinfo.code != 0:
+        fix = "only for a cluster: `scontrol ping` says whether its controller is up; ask its administrators"
+        return Check("SLURM", "warn", f"sinfo fails: {sinfo.last_line}", effect, fix)
+    partitions = [line.split()[0] for line in sinfo.output.splitlines() if line.strip()]
+    return Check("SLURM", "ok", f"partitions {', '.join(partitions)}", "snakemake --profile workflow/profiles/slurm")
+
+
+def torch_and_gpus() -> list[Check]:
+    """Imports torch, and multiplies a matrix on each GPU."""
+    ended = run([sys.executable, "-c", PROBE], PROBE_SECONDS)
+    if ended.code != 0:
+        fix = "pip install -r requirements.txt into a virtual environment; `make demo` makes one"
+        return [Check("torch", "missing", ended.last_line, "nothing can be trained", fix, needed=True)]
+    probe = json.loads(ended.output.splitlines()[-1])
+    built = f"CUDA {probe['cuda']}" if probe["cuda"] else "CPUs only"
+    detail = f"torch {probe['torch']}, built for {built}; {probe['cpu']} on this CPU, {probe['threads']} threads"
+    return [Check("torch", "ok", detail, "the arithmetic of training and translation"), gpu(probe, driver_gpus())]
+
+
+def driver_gpus() -> list[str] | None:
+    """Returns the GPUs that NVIDIA's driver lists; None without nvidia-smi, empty if it fails."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    ended = run(["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"], 15)
+    return ended.output.splitlines() if ended.code == 0 else []
+
+
+def gpu(probe: Mapping[str, Any], listed: list[str] | None) -> Check:
+    """Compares the GPUs that torch multiplies on with those that the driver lists."""
+    effect = "the demo runs without; the paper takes very long on a CPU (`reluformer plan`)"
+    working = [gpu["name"] for gpu in probe["gpus"] if gpu["works"]]
+    if working and len(working) == len(probe["gpus"]):
+        detail = "; ".join(listed) if listed else ", ".join(working)
+        return Check("GPU", "ok", detail, f"torch multiplies on {len(working)}: as many trainings at a time")
+    if listed is None and not probe["gpus"]:
+        fix = "for the paper: a machine with an NVIDIA GPU (docs/reproduce.md), or a cluster (docs/slurm.md)"
+        return Check("GPU", "missing", "no nvidia-smi", effect, fix)
+    if listed == []:
+        return Check("GPU", "warn", "nvidia-smi fails", effect, "`nvidia-smi` says why; reload or install the driver")
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    reason = probe.get("error") or ("hidden by CUDA_VISIBLE_DEVICES" if hidden else "torch finds none")
+    fix = "unset CUDA_VISIBLE_DEVICES" if hidden else "install the torch that fits the driver: https://pytorch.org"
+    return Check("GPU", "warn", f"{'; '.join(listed or [])}: {reason}", effect, fix)
+
+
+def two_processes(gpus: int) -> list[Check]:
+    """Trains on two processes through DeepSpeed, by NCCL on two GPUs and by gloo otherwise; then checks the kernel."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    if gpus < 2:
+        environment |= {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
+    with tempfile.TemporaryDirectory(prefix="reluformer-") as folder:
+        output = Path(folder) / "self_test.json"
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        ended = run([*torchrun, "-m", "reluformer.training.self_test", str(output)], TRAINING_SECONDS, environment)
+        result = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
+    if ended.code == 0 and result.get("good"):
+        detail = (
+            f"DeepSpeed {result['deepspeed']}, {result['backend']} on {result['device']}, {result['seconds']:.1f} s"
+        )
+        effect = "a ReLUFormer took two updates in both; their weights are equal"
+        return [Check("two processes", "ok", detail, effect), kernel(result["kernel"], result["kernel_error"])]
+    reason = "the processes' weights differ" if result else _exception(ended.errors) or ended.last_line
+    effect = "trainings on several processes fail, and the demo has one"
+    fix = "see the whole message: torchrun --standalone --nproc-per-node=2 -m reluformer.training.self_test out.json"
+    return [Check("two processes", "missing", reason, effect, fix, needed=True)]
+
+
+def kernel(name: str, error: float) -> Check:
+    """Judges the kernel of ReLU attention by the error of one read."""
+    if not error < KERNEL_ERROR:  # or NaN
+        fix = "export RELUFORMER_KERNEL=reference, and report it"
+        return Check("ReLU kernel", "missing", f"{name} is wrong by {error}", "trainings learn nothing", fix, True)
+    detail = f"{name}, right to {error:.0e} in one read"
+    if name in ("cpu", "triton"):
+        return Check("ReLU kernel", "ok", detail, "ReLU attention without storing its weights")
+    effect = "ReLU attention in plain torch: right, and slower"
+    return Check("ReLU kernel", "warn", detail, effect, "install a compiler (see there) or, on a GPU, triton")
+
+
+def _exception(errors: str) -> str:
+    """The first exception in a traceback, as one line."""
+    lines = [line.strip() for line in errors.splitlines() if ":" in line]
+    return next((line for line in lines if line.split(":")[0].endswith(("Error", "Exception"))), "")

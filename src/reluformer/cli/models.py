@@ -1,0 +1,253 @@
+"""The commands for trained models: translate text, export a model, show an attention map, compare two runs."""
+
+from __future__ import annotations
+
+import json as json_module
+import shutil
+import sys
+from collections.abc import Iterable
+from contextlib import ExitStack
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import typer
+
+from reluformer.cli.app import (
+    PEOPLE,
+    Device,
+    Model,
+    OwnCorpora,
+    RunFolder,
+    Threads,
+    app,
+    chosen_device,
+    examples,
+    typed_text,
+)
+from reluformer.config.settings import SettingsError
+
+CHUNK = 400
+"""Lines that are translated at once: enough for full batches of similar lengths, and a few seconds on a CPU."""
+MAP_TOKENS = 512
+"""Tokens of an attention map, of either side."""
+
+
+class Attention(StrEnum):
+    """The attentions of a model, by what reads what."""
+
+    encoder = "encoder"
+    decoder = "decoder"
+    cross = "cross"
+
+
+class Score(StrEnum):
+    """What says how good a single segment is."""
+
+    bleu = "bleu"
+    chrf = "chrf"
+
+
+@app.command(
+    rich_help_panel=PEOPLE,
+    epilog=examples(
+        'echo "Das Gerät ist nicht erreichbar." | reluformer translate RUN',
+        "reluformer translate RUN --input text.de --output text.en --beam 8",
+        "reluformer translate exported/ --n-best 3 --scores < text.de",
+    ),
+)
+def translate(
+    model: Model,
+    input: Annotated[Path | None, typer.Option("--input", "-i", help="The text; by default standard input.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where it goes, written whole or not at all; standard output.")
+    ] = None,
+    beam: Annotated[int | None, typer.Option(min=1, help="Hypotheses kept alive; by default the run's own.")] = None,
+    length_penalty: Annotated[
+        float | None, typer.Option(min=0, help="Exponent of the length that scores are divided by; the run's own.")
+    ] = None,
+    batch_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Source tokens of a batch, padding included; the run's own.")
+    ] = None,
+    n_best: Annotated[int, typer.Option(min=1, help="Translations of each line, its number before each.")] = 1,
+    scores: Annotated[bool, typer.Option("--scores", help="The log-probability a token before each.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line, scores included.")] = False,
+    chunk: Annotated[
+        int | None, typer.Option(min=1, help=f"Lines translated at once; {CHUNK}, and 1 where they are typed.")
+    ] = None,
+    corpora: OwnCorpora = None,
+    threads: Threads = None,
+    device: Device = None,
+) -> None:
+    """Translate text, a sentence a line: raw text in, detokenised text out, and an empty line for an empty one.
+
+    A line far longer than what the model was trained on is translated in parts, and a warning says so.
+    """
+    from reluformer.files import descriptor_of, destination, replace
+    from reluformer.translation.lines import json_form, read_lines, text_form, translate_lines
+    from reluformer.translation.translator import Translator
+
+    with ExitStack() as stack:
+        typed = input is None or str(input) == "-"
+        source: IO[bytes] = sys.stdin.buffer if typed else stack.enter_context(input.open("rb"))  # type: ignore[union-attr]
+        changes = {"beam": beam, "length_penalty": length_penalty, "batch_tokens": batch_tokens}
+        changes = {key: value for key, value in changes.items() if value is not None}
+        translator = Translator(model, corpora, chosen_device(device, threads), **changes)
+        form = json_form if json else text_form(n_best, scores)
+        lines = read_lines(source, "standard input" if typed else str(input))
+        size = chunk or (1 if source.isatty() else CHUNK)
+        written = translate_lines(translator, lines, size, n_best, form, warn)
+        if output is None or descriptor_of(output) == 1:
+            write_all(sys.stdout.buffer, written)
+        else:
+            destination(output)  # refused now, not when all is translated
+            replace(output, lambda path: write_file(path, written), streams=True)
+
+
+def warn(message: str) -> None:
+    """A line on standard error for what is right but not as expected."""
+    print(f"reluformer: warning: {message}", file=sys.stderr, flush=True)
+
+
+def write_file(path: Path, texts: Iterable[str]) -> None:
+    """Writes texts one after the other."""
+    with path.open("wb") as file:
+        write_all(file, texts)
+
+
+def write_all(file: IO[bytes], texts: Iterable[str]) -> None:
+    """Writes texts as they come, so that whoever reads sees each at once."""
+    for text in texts:
+        file.write(text.encode("utf-8"))
+        file.flush()
+
+
+@app.command(
+    rich_help_panel=PEOPLE,
+    epilog=examples(
+        "reluformer export results/runs/iwslt14/reluformer/seed1 my-model",
+        'echo "Das Gerät ist nicht erreichbar." | reluformer translate my-model',
+    ),
+)
+def export(
+    run: RunFolder,
+    output: Annotated[Path, typer.Argument(help="The folder to write, whole or not at all.")],
+    corpora: OwnCorpora = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+) -> None:
+    """Write a trained model as a folder that stands alone: it translates anywhere, here or in transformers.
+
+    It holds the weights, the configuration, the subword model, a model card, and the code for Hugging Face's
+    transformers (trust_remote_code=True), which gives the same translations.
+    """
+    from reluformer.export.folder import export_model
+
+    export_model(run, output, corpora, force)
+    print(output)
+
+
+@app.command(
+    rich_help_panel=PEOPLE,
+    epilog=examples(
+        'reluformer attend RUN "Das Gerät ist nicht erreichbar."',
+        'reluformer attend RUN "Das Gerät ist da." --attention encoder --layer 1 --head 2',
+        'reluformer attend RUN "Das Gerät ist da." --target "The device is there." --svg map.svg',
+    ),
+)
+def attend(
+    model: Model,
+    sentence: Annotated[str, typer.Argument(help="A sentence of the source language.")],
+    target: Annotated[str | None, typer.Option(help="Its translation; by default the model's own.")] = None,
+    attention: Annotated[Attention, typer.Option(help="Which attention: of the source, the target, or between.")] = (
+        Attention.cross
+    ),
+    layer: Annotated[int | None, typer.Option(help="From 1; by default the last one.")] = None,
+    head: Annotated[int | None, typer.Option(help="From 1; by default the mean over heads.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Draw it into this file instead.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="The weights as JSON instead.")] = False,
+    corpora: OwnCorpora = None,
+    threads: Threads = None,
+    device: Device = None,
+) -> None:
+    """Show which tokens a model reads when it translates a sentence: one attention map.
+
+    Rows are the tokens that read, columns those that are read. Weights need not sum to 1: with ReLU a token may read
+    nothing at all.
+    """
+    from reluformer.analysis.ascii_map import shaded
+    from reluformer.analysis.maps import choose_map, maps_of
+    from reluformer.analysis.sweep import TensorBatch
+    from reluformer.corpus.text import Preprocessor, find_text
+    from reluformer.translation.translator import Translator
+
+    if svg is not None and svg.suffix != ".svg":
+        raise SettingsError(f"{svg}: the file's name must end in .svg")
+    translator = Translator(model, corpora, chosen_device(device, threads))
+    source = translator.text.ids([typed_text(sentence)])
+    if not source:
+        raise SettingsError("the sentence is empty")
+    if target is None:
+        ((best,),) = translator.search([source], 1)
+        written, ids = translator.written(best), best.tokens.tolist()
+    else:
+        files = find_text(model, translator.config, corpora, "tgt")
+        written = typed_text(target)
+        ids = Preprocessor(files, translator.config.tgt).ids([written])
+    pair = TensorBatch.of_pair(source, ids, next(translator.model.parameters()).device)
+    arrays = maps_of(translator.model, pair, translator.text.subword.pieces, MAP_TOKENS)
+    chosen = choose_map(arrays, attention.value, layer, head)
+    if svg is not None:
+        from reluformer.paper.plots.attention_maps import draw_sentence
+        from reluformer.paper.plots.style import save, style
+
+        with style():
+            save(draw_sentence(chosen.weights, chosen.queries, chosen.keys, chosen.title), svg)
+        print(svg)
+    elif json:
+        print_json({"translation": written, **chosen._asdict(), "weights": chosen.weights.tolist()})
+    else:
+        width = shutil.get_terminal_size().columns
+        print(f"{written}\n{chosen.title}\n\n{shaded(chosen.weights, chosen.queries, chosen.keys, width)}")
+
+
+@app.command(
+    rich_help_panel=PEOPLE,
+    epilog=examples(
+        "reluformer compare results/runs/iwslt14/transformer/seed1 results/runs/iwslt14/reluformer/seed1",
+        "reluformer compare RUN_A RUN_B --output differences.html --show 100 --by bleu",
+        "reluformer compare RUN_A RUN_B --json | jq .most_different",
+    ),
+)
+def compare(
+    run_a: RunFolder,
+    run_b: RunFolder,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The page to write; compare.html, and none with --json.")
+    ] = None,
+    by: Annotated[Score, typer.Option(help="The score whose difference ranks segments.")] = Score.chrf,
+    show: Annotated[int, typer.Option(min=0, help="Segments shown for each side.")] = 30,
+    json: Annotated[bool, typer.Option("--json", help="The comparison as JSON instead of a summary.")] = False,
+    corpora: OwnCorpora = None,
+) -> None:
+    """Compare two translated runs of one dataset: where they differ most, sentence by sentence and by length.
+
+    Writes a page that stands alone, and prints a summary.
+    """
+    from reluformer.config.run import corpora_of
+    from reluformer.evaluation.compare import compare_runs
+    from reluformer.files import write_text
+    from reluformer.paper.comparison import render_comparison, summary_text
+
+    comparison = compare_runs(run_a, run_b, corpora or corpora_of(run_a))
+    page = output or (None if json else Path("compare.html"))
+    if page is not None:
+        write_text(page, render_comparison(comparison, by.value, show))
+    if json:
+        print_json(comparison.summary(by.value, show))
+    else:
+        print(f"{summary_text(comparison, by.value)}\n\n{page}")
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """JSON for machines, on one line."""
+    print(json_module.dumps(content, ensure_ascii=False, allow_nan=False))

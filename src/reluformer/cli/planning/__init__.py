@@ -1,1 +1,0 @@
-"""What an experiment will cost, before anyone spends it."""

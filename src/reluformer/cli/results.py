@@ -1,0 +1,116 @@
+"""The commands that pass results on: the archive of a workflow, and the record of an experiment."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reluformer.cli.app import PEOPLE, Config, Results, app, examples, experiment_of
+from reluformer.config.settings import SettingsError
+
+
+@app.command(rich_help_panel=PEOPLE, epilog=examples("reluformer archive --config config/demo.yaml"))
+def archive(
+    config: Config = None,
+    results: Results = Path("results"),
+    logs: Annotated[Path, typer.Option(help="The folder with the logs of the steps.")] = Path("logs"),
+    output: Annotated[Path | None, typer.Option(help="By default RESULTS/paper/archive.zip.")] = None,
+    models: Annotated[bool, typer.Option("--models", help="Take in the trained models.")] = False,
+    references: Annotated[
+        bool, typer.Option("--references", help="Take in test text that its licence does not say may be passed on.")
+    ] = False,
+) -> None:
+    """Pack tables, figures, claims, scores, hypotheses, configurations and logs into one RO-Crate."""
+    from reluformer.paper.archive import pack_archive
+
+    path = output or results / "paper" / "archive.zip"
+    for line in pack_archive(experiment_of(config), results, logs, path, models, references):
+        print(f"- {line}")
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; check it by: reluformer verify {path}")
+
+
+@app.command(rich_help_panel=PEOPLE, epilog=examples("reluformer verify results/paper/archive.zip"))
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="A zip file of `reluformer archive`.")],
+    corpora: Annotated[
+        Path | None, typer.Option(help="Prepared corpora, for test text that is not in the archive.")
+    ] = None,
+) -> None:
+    """Check an archive: every byte against its manifest, every score against its hypotheses."""
+    from reluformer.paper.verify import verify_archive
+
+    found = verify_archive(path, corpora)
+    for fault in found.faults:
+        print(f"FAULT {fault}")
+    if found.faults:
+        print(f"{path}: {len(found.faults)} faults in {found.files} files")
+        raise typer.Exit(1)
+    left = f"; {found.unscored} not, as their test text is not here (--corpora)" if found.unscored else ""
+    print(f"{path}: {found.files} files as in the manifest; scores of {found.scored} runs computed anew{left}")
+
+
+@app.command(
+    rich_help_panel=PEOPLE,
+    epilog=examples(
+        "reluformer record --config config/small.yaml", "reluformer record --check --output record/small --cores 2"
+    ),
+)
+def record(
+    config: Config = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The record's folder, by default the configuration's; --check: all of record/.")
+    ] = None,
+    results: Results = Path("results"),
+    check: Annotated[
+        bool, typer.Option("--check", help="Compute all tables anew and compare them with those in the record.")
+    ] = False,
+    paper: Annotated[
+        Path | None, typer.Option(help="With --check: keep what was computed, tables and figures, in this folder.")
+    ] = None,
+    cores: Annotated[int, typer.Option(min=1, help="With --check: processes.")] = 1,
+) -> None:
+    """Take finished runs into a record, without weights and text; or check a record: scores, p-values, tables."""
+    if check:
+        _check(output, paper, cores)
+        return
+    from reluformer.paper.recompute import update_paper
+    from reluformer.paper.record import take
+    from reluformer.paper.record_page import write_page
+
+    experiment = experiment_of(config)
+    folder = output or (Path(experiment.config.record) if experiment.config.record else None)
+    if folder is None:
+        raise SettingsError("name the record's folder (--output record/NAME), or set `record` in the configuration")
+    taken = take(experiment, results, folder)
+    for line in taken.refused:
+        print(f"- left out: {line}")
+    update_paper(experiment, folder)
+    write_page(experiment, folder)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    print(f"{folder}: {len(taken.new)} runs taken, {len(taken.kept)} there already; {size / 1e6:.1f} MB")
+
+
+def _check(output: Path | None, paper: Path | None, cores: int) -> None:
+    from reluformer.paper.recompute import check_record
+    from reluformer.paper.record import EXPERIMENT
+
+    folders = [output] if output else sorted(path.parent for path in Path("record").glob(f"*/{EXPERIMENT}"))
+    if not folders:
+        raise SettingsError(f"record: no record is there (record/NAME/{EXPERIMENT})")
+    failed = False
+    for folder in folders:
+        with tempfile.TemporaryDirectory(prefix="reluformer-record-") as name:
+            faults = check_record(folder, Path(name), cores=cores)
+            if paper is not None:
+                shutil.copytree(Path(name) / "paper", paper / folder.name, dirs_exist_ok=True)
+        for fault in faults:
+            print(f"DIFFERS {folder}/{fault}")
+        failed |= bool(faults)
+        if not faults:
+            print(f"{folder}: scores, p-values, tables and verdicts computed anew are those committed")
+    if failed:
+        raise typer.Exit(1)

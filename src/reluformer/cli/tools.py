@@ -1,0 +1,122 @@
+"""The commands about a machine and a workflow: what an experiment costs, what the machine can do, what is running."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reluformer.cli.app import PEOPLE, Config, Corpora, app, examples, experiment_of
+from reluformer.config.experiment import Experiment
+from reluformer.config.metrics import MEASURED
+
+DEMO = Path("config/demo.yaml")
+
+
+@app.command(
+    rich_help_panel=PEOPLE,
+    epilog=examples("reluformer plan", "reluformer plan --config config/demo.yaml --gpu a100 --devices 2"),
+)
+def plan(
+    config: Config = None,
+    corpora: Corpora = Path("results/corpora"),
+    measured: Annotated[
+        Path | None,
+        typer.Option(help=f"Speeds measured by `reluformer measure`; by default results/paper/{MEASURED}, if any."),
+    ] = None,
+    gpu: Annotated[str | None, typer.Option("--gpu", "--card", help="Plan for this GPU by stated speeds.")] = None,
+    utilisation: Annotated[float, typer.Option(min=0.001, max=1, help="With stated speeds: the assumed MFU.")] = 0.4,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="GPUs, or cores if the speeds were measured on a CPU.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+) -> None:
+    """List the runs, their cost, the disk and the critical path, before anyone spends them."""
+    from rich.console import Console
+
+    from reluformer.cli.costs import MeasuredSpeed, Speed, StatedSpeed, find_gpu
+    from reluformer.cli.planning import all_sizes, make_plan, show
+
+    experiment = experiment_of(config)
+    sizes = all_sizes(experiment, corpora)
+    path = measured or corpora.parent / "paper" / MEASURED
+    if gpu is None and (measured is not None or (path.is_file() and experiment.measured_study)):
+        speed: Speed = MeasuredSpeed(path, experiment, sizes)
+    else:
+        speed = StatedSpeed(find_gpu(gpu or "h100"), utilisation)
+    found = make_plan(experiment, sizes, speed, devices or speed.devices)
+    if as_json:
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+    else:
+        show(found, Console(width=None if os.isatty(1) else 120))
+
+
+@app.command(
+    rich_help_panel=PEOPLE, epilog=examples("reluformer doctor", "reluformer doctor --config config/demo.yaml --json")
+)
+def doctor(
+    config: Config = None,
+    archives: Annotated[
+        Path | None, typer.Option(envvar="RELUFORMER_ARCHIVES", help="A folder searched before the network.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
+) -> None:
+    """Try what training needs on this machine, and say how to fix what fails; within a minute.
+
+    Exit code 0: the demo can run here. 1: it cannot.
+    """
+    from rich.console import Console
+
+    from reluformer.cli.checks import demo_can_run, machine_checks, run_checks, show
+    from reluformer.cli.sources import corpus_checks
+
+    experiments = [experiment_of(config)]
+    toy = experiments[0].config.toy
+    if DEMO.is_file() and not toy:
+        experiments.append(Experiment.from_files(Path("config/config.yaml"), DEMO))
+    if not as_json:
+        Console(stderr=True).print("Trying a training on two processes (up to a minute) ...", style="dim")
+    folder = Path.cwd()
+    checks = run_checks([*machine_checks(folder, toy), lambda: corpus_checks(experiments, folder, archives)])
+    good = demo_can_run(checks)
+    if as_json:
+        print(json.dumps({"demo": good, "checks": [check._asdict() for check in checks]}, indent=2, ensure_ascii=False))
+    else:
+        show(checks, Console())
+    raise typer.Exit(0 if good else 1)
+
+
+@app.command(
+    rich_help_panel=PEOPLE, epilog=examples("reluformer watch --config config/demo.yaml", "reluformer watch --once")
+)
+def watch(
+    config: Config = None,
+    once: Annotated[bool, typer.Option("--once", help="Print the state now, and exit.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between updates of the view.")] = 2.0,
+) -> None:
+    """Watch a running workflow: what is done, loss and time left of each training, failures as they come.
+
+    It reads results/, checkpoints/ and logs/ in this folder: start and stop it at any time, on any machine that shares
+    the disk. It exits when everything is done.
+    """
+    from rich.console import Console
+    from rich.live import Live
+
+    from reluformer.cli.watching import snapshot
+
+    experiment = experiment_of(config)
+    folder = Path.cwd()
+    view, done = snapshot(experiment, folder)
+    console = Console(width=None if Console().is_terminal else 160)
+    if once or not console.is_terminal:
+        console.print(view)
+        return
+    with Live(view, console=console, refresh_per_second=4) as live:
+        while not done:
+            time.sleep(every)
+            view, done = snapshot(experiment, folder)
+            live.update(view)

@@ -1,0 +1,224 @@
+"""What `reluformer watch` shows of a running workflow, from its outputs, checkpoints and logs alone; failed jobs."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from reluformer.cli.jobs import list_jobs
+from reluformer.cli.planning import duration
+from reluformer.config.experiment import Experiment
+
+SHOWN = 20
+"""Rows of a table at most."""
+QUIET_SECONDS = 180.0
+"""A training that has written nothing for this long, or for three of its log intervals, has stopped."""
+FAILED_LINES, FAILED_SHOWN = 8, 5
+"""Lines of a failed job's log, and failed jobs that are shown with them; of the others the log is named."""
+ERROR = re.compile(r"reluformer: (?!warning: )|[\w.]*(Error|Exception|Interrupt|Killed|Terminated)\b")
+"""How the last line of a failed step's log begins."""
+
+
+class Step(NamedTuple):
+    """How many jobs a step has, and how many of them are done."""
+
+    name: str
+    done: int
+    all: int
+
+
+class StartedJob(NamedTuple):
+    """A job with a log and without its output: it runs, or it has failed. quiet: seconds since its log changed."""
+
+    name: str
+    log: Path
+    last_line: str
+    quiet: float
+
+    @property
+    def failed(self) -> bool:
+        """Whether its last line is an error."""
+        return ERROR.match(self.last_line) is not None
+
+
+class Training(NamedTuple):
+    """A training that has not ended. loss: nats a token; left: estimated seconds; quiet: seconds since it wrote."""
+
+    run: str
+    update: int
+    updates: int
+    loss: float | None
+    tokens_per_second: float | None
+    left: float | None
+    quiet: float
+    running: bool
+
+
+def snapshot(experiment: Experiment, folder: Path) -> tuple[RenderableType, bool]:
+    """Returns the view of a project's folder now, and whether everything is done."""
+    steps = progress(experiment, folder / "results")
+    trainings = read_trainings(folder / "checkpoints")
+    jobs = [job for job in started_jobs(experiment, folder) if job.failed or not job.name.startswith("train ")]
+    parts: list[RenderableType] = [Text(experiment.config.title, style="bold"), progress_table(steps)]
+    parts += [training_table(trainings)] if trainings else []
+    parts += [job_table(jobs, folder)] if jobs else []
+    spaced = [part for table in parts for part in (table, Text())]
+    return Group(*spaced), all(step.done == step.all for step in steps)
+
+
+def progress(experiment: Experiment, results: Path) -> list[Step]:
+    """Returns each step of the experiment, in the order of its jobs."""
+    counts: dict[str, list[int]] = {}
+    for job in list_jobs(experiment, results):
+        count = counts.setdefault(job.step, [0, 0])
+        count[0] += (results / job.output).is_file()
+        count[1] += 1
+    return [Step(name, *count) for name, count in counts.items()]
+
+
+def started_jobs(experiment: Experiment, folder: Path) -> list[StartedJob]:
+    """Returns the jobs that have a log and no output yet, those that failed last; downloads are among them."""
+    jobs = list_jobs(experiment, folder / "results")
+    paths = {job.log: (job.name, folder / "results" / job.output) for job in jobs}
+    for log in (folder / "logs" / "fetch").glob("**/*.log"):
+        place = log.relative_to(folder / "logs" / "fetch").with_suffix("")
+        paths[log.relative_to(folder / "logs")] = (f"fetch {place}", folder / "resources" / place)
+    started = []
+    for log, (name, output) in paths.items():
+        path = folder / "logs" / log
+        if path.is_file() and not output.exists():
+            quiet = max(0.0, time.time() - path.stat().st_mtime)
+            started.append(StartedJob(name, path, last_lines(path, 1)[0].strip(), quiet))
+    return sorted(started, key=lambda job: job.failed)
+
+
+def read_trainings(checkpoints: Path, now: float | None = None) -> list[Training]:
+    """Returns every training that has started and not ended: one that ended has no checkpoints any more."""
+    now = time.time() if now is None else now
+    newest: dict[Path, Path] = {}
+    for path in sorted(checkpoints.glob("*/*/seed*/*/run.json"), key=lambda path: path.stat().st_mtime):
+        newest[path.parent.parent] = path
+    trainings = [read_training(folder, run, checkpoints, now) for folder, run in sorted(newest.items())]
+    return [training for training in trainings if training is not None]
+
+
+def read_training(folder: Path, run: Path, checkpoints: Path, now: float) -> Training | None:
+    """Returns one training, from its folder and its run.json; None while these are being written or removed."""
+    log = run.parent / "log.jsonl"
+    try:
+        updates = int(json.loads(run.read_text(encoding="utf-8"))["run"]["training"]["updates"])
+        files = [path for path in (folder / "train.log", log, run) if path.is_file()]
+        quiet = max(0.0, now - max(path.stat().st_mtime for path in files))
+        events = train_events(log)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    last: dict[str, Any] = events[-1] if events else {"update": 0, "seconds": 0.0}
+    before = events[-2] if len(events) > 1 else {"update": 0, "seconds": 0.0}
+    interval = last["seconds"] - before["seconds"]
+    left = None
+    if last["update"] > before["update"]:
+        left = interval / (last["update"] - before["update"]) * (updates - last["update"])
+    return Training(
+        folder.relative_to(checkpoints).as_posix(),
+        last["update"],
+        updates,
+        last.get("loss"),
+        last.get("tokens_per_second"),
+        left,
+        quiet,
+        quiet < max(QUIET_SECONDS, 3 * interval),
+    )
+
+
+def train_events(path: Path) -> list[dict[str, Any]]:
+    """Returns the last train events of a log.jsonl; skips an incomplete line."""
+    if not path.is_file():
+        return []
+    events = []
+    for line in _tail(path, 1 << 14):
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and event.get("event") == "train":
+            events.append(event)
+    return events
+
+
+def last_lines(path: Path, count: int) -> list[str]:
+    """Returns the last lines of a log that are not blank, at least one."""
+    try:
+        lines = _tail(path, 1 << 13)
+    except OSError as error:
+        return [f"({(error.strerror or 'not readable').lower()})"]
+    return [line.rstrip() for line in lines if line.strip()][-count:] or ["(empty)"]
+
+
+def _tail(path: Path, size: int) -> list[str]:
+    """The lines in the last `size` bytes of a file, of which the first may be cut."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, 2) - size))
+        return file.read().decode("utf-8", errors="replace").splitlines()
+
+
+def explain_failures(failed: Sequence[tuple[str, Path | None]], folder: Path) -> str:
+    """Returns a message that shows the end of each failed job's log and says what to do; `failed`: name and log."""
+    blocks = []
+    for name, log in failed[:FAILED_SHOWN]:
+        lines = [f"  | {line}" for line in last_lines(folder / log, FAILED_LINES)] if log else []
+        blocks.append("\n".join([f"{name} failed" + (f"; the end of {log}:" if log else "."), *lines]))
+    if more := [f"  {name}: {log}" for name, log in failed[FAILED_SHOWN:]]:
+        blocks.append("\n".join([f"and {len(more)} more:", *more]))
+    advice = "Fix what the last line of a log names. Then start the same command again: finished jobs are kept, "
+    return "\n" + "\n\n".join([*blocks, f"{advice}and a training resumes from its last checkpoint."])
+
+
+def progress_table(steps: Sequence[Step]) -> Table:
+    """A row for each step."""
+    table = _table("step", "", "done")
+    for step in [*steps, Step("all", sum(step.done for step in steps), sum(step.all for step in steps))]:
+        table.add_row(step.name, ProgressBar(step.all, step.done, width=24), f"{step.done} of {step.all}")
+    return table
+
+
+def training_table(trainings: Sequence[Training]) -> Table:
+    """A row for each training, those that run first."""
+    table = _table("training", "", "update", "loss", "tokens/s", "left")
+    for one in sorted(trainings, key=lambda one: not one.running)[:SHOWN]:
+        bar = ProgressBar(one.updates, one.update, width=24)
+        loss = "" if one.loss is None else f"{one.loss:.3f}"
+        speed = "" if one.tokens_per_second is None else f"{one.tokens_per_second:,.0f}"
+        left = "starting" if one.left is None else duration(one.left)
+        state = left if one.running else f"stopped {duration(one.quiet)} ago"
+        table.add_row(escape(one.run), bar, f"{one.update:,} of {one.updates:,}", loss, speed, state)
+    if len(trainings) > SHOWN:
+        table.add_row(f"and {len(trainings) - SHOWN} more")
+    return table
+
+
+def job_table(jobs: Sequence[StartedJob], folder: Path) -> Table:
+    """A row for each job that is not done, with the last line of its log."""
+    table = _table("running or failed", "log", "changed", "last line")
+    for job in jobs[-SHOWN:]:
+        log = escape(str(job.log.relative_to(folder)))
+        age = f"{duration(job.quiet)} ago"
+        table.add_row(escape(job.name), log, age, escape(job.last_line), style="red" if job.failed else None)
+    return table
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        right = name in ("done", "update", "loss", "tokens/s", "left")
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    return table

@@ -1,1 +1,0 @@
-"""A running workflow, seen through the files that it writes. Nothing is asked of it and nothing locked."""

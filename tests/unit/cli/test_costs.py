@@ -1,0 +1,175 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from reluformer.cli.costs import (
+    GPUS,
+    PAIRED_SAMPLE,
+    MeasuredSpeed,
+    StatedSpeed,
+    count_split,
+    find_gpu,
+    job_seconds,
+    read_sizes,
+    update_flops,
+)
+from reluformer.cli.jobs import Job
+from reluformer.config.evaluation import SignificanceConfig
+from reluformer.config.experiment import Experiment
+from reluformer.config.run import Run
+from reluformer.config.settings import SettingsError
+from reluformer.corpus.store import Sequences, StoreWriter
+from reluformer.paper.comparisons import compared_runs
+from reluformer.paper.outputs import paired_kinds
+
+
+@pytest.fixture
+def given(paper, tmp_path):
+    return paper.resolve(Run("iwslt14", "transformer", 1)), read_sizes("iwslt14", paper.dataset("iwslt14"), tmp_path)
+
+
+@pytest.fixture
+def demo_sizes(demo, tmp_path):
+    names = dict.fromkeys([*demo.datasets, *(run.dataset for run in demo.runs)])
+    return {name: read_sizes(name, demo.dataset(name), tmp_path) for name in names}
+
+
+def test_a_faster_gpu_takes_less_but_launches_stay(given):
+    slow, fast = (StatedSpeed(GPUS[name], 0.4).update(*given) for name in ("v100", "h100"))
+    assert fast < slow < fast * 10
+    config, sizes = given
+    bf16 = config.model_copy(update={"training": config.training.model_copy(update={"precision": "bf16"})})
+    assert 0.005 < StatedSpeed(GPUS["h100"], 1.0).update(bf16, sizes) < fast
+
+
+def test_the_update_of_the_common_recipe_is_of_the_right_size(given):
+    # 6 · 36 M weights of the layers and the projection · about 4,096 tokens of each side, at 40 % of 66.9 TFLOP/s
+    assert 0.02 < StatedSpeed(GPUS["h100"], 0.4).update(*given) < 0.08
+
+
+def test_an_unknown_gpu_is_refused_and_the_assumptions_are_stated():
+    with pytest.raises(SettingsError, match="did you mean 'h100'"):
+        find_gpu("h10")
+    text = " ".join(StatedSpeed(GPUS["h100"], 0.4).assumptions())
+    assert "66.9" in text and "40%" in text and "sparsemax" in text
+
+
+@pytest.fixture
+def measured(tmp_path, demo, demo_sizes):
+    """Speeds of a made-up measured.json on one core, of `points` (system, length, FLOP/s, decoded tokens/s)."""
+
+    def make(*points, **machine):
+        keys = ("system", "length", "flops_per_second", "decoding_speed")
+        content = {
+            "machine": {"cpu": "a processor", "cores": 2, "gpus": [], **machine},
+            "settings": {"batch_tokens": 256},
+            "points": [dict(zip(keys, point, strict=True)) for point in points],
+        }
+        (tmp_path / "measured.json").write_text(json.dumps(content))
+        return MeasuredSpeed(tmp_path / "measured.json", demo, demo_sizes)
+
+    return make
+
+
+def test_measured_speeds_are_taken_by_system_and_nearest_length(measured, demo, demo_sizes):
+    speed = measured(
+        ("transformer", 32, 1e9, 100.0),
+        ("transformer", 32, 3e9, 100.0),
+        ("transformer", 32, 2e9, 100.0),
+        ("transformer", 128, 9e9, 50.0),
+        ("reluformer", 32, 4e9, 200.0),
+    )
+    assert (speed.on_gpus, speed.devices, speed.device) == (False, 2, "a processor, one core")
+    sizes = demo_sizes["demo-sentences"]
+    for system, flops in (("transformer", 2e9), ("reluformer", 4e9), ("rela", 2.5e9)):  # rela: the median of the others
+        config = demo.resolve(Run("demo-sentences", system, 1))
+        assert speed.update(config, sizes) == pytest.approx(update_flops(config, sizes) / flops)
+    slow, fast = (demo.resolve(Run("demo-sentences", name, 1)) for name in ("transformer", "reluformer"))
+    assert speed.translation(slow, sizes) == pytest.approx(2 * speed.translation(fast, sizes))
+    assert 0.5 < speed.translation(slow, sizes) / (sizes.test.tgt / 100) < 2
+
+
+def test_a_file_that_is_not_of_measure_is_one_line(measured, demo, demo_sizes, tmp_path):
+    (tmp_path / "other.json").write_text("[]")
+    with pytest.raises(SettingsError, match="not a file of `reluformer measure`"):
+        MeasuredSpeed(tmp_path / "other.json", demo, demo_sizes)
+    with pytest.raises(SettingsError, match="no speed of a system"):
+        measured()
+
+
+def test_paired_tests_cost_their_samples_and_measuring_its_rounds(demo, demo_sizes):
+    speed = StatedSpeed(GPUS["h100"], 0.4)
+
+    def seconds(experiment, step, about=""):
+        return job_seconds(Job(step, about), experiment, demo_sizes, speed)
+
+    def changed(**changes):
+        return Experiment({**demo.config.model_dump(), **changes}, folder=demo.folder)
+
+    more = changed(significance=SignificanceConfig(bootstrap=1000, randomisation=101_000).model_dump())
+    study = next(name for name in demo.studies if compared_runs(demo, name) and paired_kinds(demo, name))
+    pairs = sum(demo_sizes[ours.dataset].test.pairs for ours, _ in compared_runs(demo, study))
+    samples = 102_000 - demo.config.significance.bootstrap - demo.config.significance.randomisation
+    grown = seconds(more, "significance", study) - seconds(demo, "significance", study)
+    assert grown == pytest.approx(len(paired_kinds(demo, study)) * samples * PAIRED_SAMPLE * pairs)
+    rounds = demo.studies["speed-by-length"].measured.rounds
+    lengths = demo.studies["speed-by-length"].measured.lengths
+    more = {"speed-by-length": {"measured": {"lengths": lengths, "rounds": 2 * rounds}}}
+    twice = changed(studies={**demo.config.studies, **more})
+    assert seconds(twice, "measure") > 1.8 * seconds(demo, "measure")
+
+
+def test_a_token_is_in_a_longer_sequence_than_a_sequence_is_long():
+    split = count_split(np.array([10, 10]), np.array([1, 9]))
+    assert (split.src_length, split.tgt_length) == pytest.approx((10, 8.2)) and split.src == 20
+
+
+def test_an_unprepared_corpus_is_estimated_from_its_configured_sizes(paper, tmp_path):
+    dataset = paper.dataset("iwslt14")
+    sizes = read_sizes("iwslt14", dataset, tmp_path)
+    assert not sizes.prepared and sizes.vocabulary == 10_000
+    assert [split.pairs for split in sizes.splits] == [160_239, 7283, 6750]
+    assert sizes.train.src_mean == pytest.approx(dataset.sizes.src_tokens + 1)
+    assert sizes.test.tgt == pytest.approx(6750 * (dataset.sizes.tgt_tokens + 1))
+
+
+def test_packed_documents_fill_what_their_packing_fills(paper, tmp_path):
+    dataset = paper.dataset("europarl7")
+    means = {
+        view: max(sizes.test.src_mean, sizes.test.tgt_mean)
+        for view in ("within-128", "within-2048", "across-128", "across-2048")
+        for sizes in [read_sizes(f"europarl7@{view}", dataset, tmp_path)]
+    }
+    assert 1900 < means["across-2048"] <= 2049 and 100 < means["across-128"] <= 129
+    assert 300 < means["within-2048"] < 600  # a document is one speech
+    assert 80 < means["within-128"] < 129
+
+
+def test_within_packing_is_the_mean_of_cut_exponential_documents(paper, tmp_path):
+    sizes = read_sizes("europarl7@within-256", paper.dataset("europarl7"), tmp_path)
+    config = paper.dataset("europarl7").sizes
+    longer = max(config.src_tokens, config.tgt_tokens)
+    documents = np.random.default_rng(1).exponential(longer * config.sentences_per_document, 200_000)
+    pieces = np.concatenate([np.full(int((documents // 256).sum()), 256.0), documents % 256])
+    longest = "src" if config.src_tokens == longer else "tgt"
+    assert getattr(sizes.train, f"{longest}_mean") - 1 == pytest.approx(pieces.mean(), rel=0.02)
+    assert getattr(sizes.train, f"{longest}_length") - 1 == pytest.approx((pieces**2).sum() / pieces.sum(), rel=0.02)
+    assert math.isclose(sizes.train.pairs * pieces.mean(), config.train * longer, rel_tol=0.02)
+
+
+def test_a_prepared_corpus_is_read(paper, tmp_path):
+    folder = tmp_path / "iwslt14"
+    for name in ("train", "valid", "test"):
+        with StoreWriter(folder / "store" / name, 99, documents=False) as writer:
+            writer.add(Sequences.of([[5, 6, 7], [5]]), Sequences.of([[5], [6, 7]]))
+    (folder / "statistics.json").write_text(json.dumps({}))
+    sizes = read_sizes("iwslt14", paper.dataset("iwslt14"), tmp_path)
+    assert sizes.prepared and sizes.vocabulary == 99 and sizes.train.src_mean == 3
+
+
+def test_a_corpus_without_sizes_is_one_line(paper, tmp_path):
+    bare = paper.dataset("iwslt14").model_copy(update={"sizes": None})
+    with pytest.raises(SettingsError, match="gives no `sizes`"):
+        read_sizes("iwslt14", bare, tmp_path)

@@ -1,0 +1,89 @@
+"""`plan`, `watch`, and `doctor` on this machine, made to look like one without compiler, SLURM, network and GPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reluformer.config.experiment import Experiment
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """What `reluformer doctor --json` says on a machine that has Python and nothing else."""
+    closed = "http://127.0.0.1:9"
+    environment = {
+        **{key: value for key, value in os.environ.items() if "proxy" not in key.lower()},
+        "PATH": str(tmp_path_factory.mktemp("empty")),
+        **dict.fromkeys(("http_proxy", "https_proxy", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"), closed),
+        "PIP_CONFIG_FILE": "/dev/null",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    environment.pop("RELUFORMER_ARCHIVES", None)
+    command = [sys.executable, "-m", "reluformer.cli", "doctor", "--json", "--config", "config/config.yaml"]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_it_says_what_is_missing_and_how_to_fix_it(bare):
+    told = {check["name"]: check for check in json.loads(bare.stdout)["checks"]}
+    for name, words in {
+        "compiler": "apt install g++",
+        "SLURM": "login node",
+        "GPU": "NVIDIA GPU",
+        "corpus iwslt14": "archives=DIR",
+        "corpus europarl7": "archives=DIR",
+    }.items():
+        assert told[name]["state"] == "missing" and words in told[name]["fix"], name
+
+
+@pytest.mark.slow
+def test_it_tells_what_works_by_training_on_two_processes(bare):
+    told = {check["name"]: check for check in json.loads(bare.stdout)["checks"]}
+    assert told["two processes"]["state"] == "ok", told["two processes"]
+    assert "gloo" in told["two processes"]["detail"] and "equal" in told["two processes"]["effect"]
+    assert told["ReLU kernel"]["state"] in ("ok", "warn") and "right to" in told["ReLU kernel"]["detail"]
+
+
+@pytest.mark.slow
+def test_the_exit_code_is_whether_the_demo_can_run(bare):
+    told = json.loads(bare.stdout)
+    wheel = next(check for check in told["checks"] if check["name"] == "corpus demo-sentences")
+    at_hand = any((ROOT / "resources").glob("homeassistant-*.whl"))
+    assert wheel["state"] == ("ok" if at_hand else "missing")
+    assert bare.returncode == (0 if told["demo"] else 1) and told["demo"] == (at_hand and _rest_is_there(told))
+
+
+def _rest_is_there(told) -> bool:
+    return not any(check["needed"] and check["state"] == "missing" for check in told["checks"])
+
+
+def test_a_plan_is_printed_for_people_and_for_machines(run):
+    text = run("plan", "--config", "config/demo.yaml", "--gpu", "a100", "--devices", "2").stdout
+    assert "GPU-hours on: NVIDIA A100" in text and "Assumptions:" in text
+    plan = json.loads(run("plan", "--config", "config/demo.yaml", "--json").stdout)
+    demo = Experiment.from_files(ROOT / "config" / "config.yaml", ROOT / "config" / "demo.yaml")
+    assert plan["totals"]["runs"] == len(demo.runs) and plan["device"] == "NVIDIA H100 SXM"
+
+
+def test_an_unknown_gpu_is_one_line(run):
+    result = run("plan", "--gpu", "h10")
+    assert result.returncode == 2 and result.stderr.startswith("reluformer: --gpu: 'h10'")
+
+
+def test_once_is_plain_text_and_ends(run):
+    result = run("watch", "--once", "--config", "config/demo.yaml", cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    assert "\x1b" not in result.stdout and result.stdout.splitlines()[0] == "ReLUFormer in small: the toy configuration"
+    assert any(line.split()[:1] == ["train"] and " of " in line for line in result.stdout.splitlines())
+
+
+def test_a_pipe_gets_one_look(run):
+    assert run("watch", cwd=ROOT).returncode == 0
