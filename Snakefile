@@ -38,26 +38,7 @@ include: "workflow/rules/paper.smk"
 report: "workflow/report/workflow.rst"
 
 
-# What takes seconds, or needs the network, does not become a job of a cluster; nor does rule study_*.
-localrules:
-    all,
-    fetch,
-    archive_by_name,
-    tuning_round,
-    tune,
-    score,
-    corpus_page,
-    significance,
-    claims,
-    paper,
-    index,
-    archive,
-    report,
-    restore_training,
-    restore_scores,
-    restore_analysis,
-    restore_corpus,
-    restore_file,
+container: "reluformer.sif"  # with --sdm apptainer; built from workflow/envs/reluformer.def
 
 
 rule all:
@@ -65,3 +46,4 @@ rule all:
     input:
         "results/paper/report.html",
         ARCHIVE,
+    localrule: True

@@ -176,7 +176,8 @@ def _start_munge(state: Path, daemons: list[subprocess.Popen[bytes]]) -> None:
 class Workflow:
     """A project whose jobs go to the cluster by the profile."""
 
-    def __init__(self, project: Any) -> None:
+    def __init__(self, project: Any, profile: str = "slurm") -> None:
+        self.profile = profile
         self.project, self.folder = project, project.folder
         self.process: subprocess.Popen[bytes] | None = None
         self.says = self.folder / "snakemake.out"
@@ -197,9 +198,10 @@ class Workflow:
         python = Path(sys.executable).parent
         environment = {**os.environ, "PATH": f"{python}:{os.environ['PATH']}", "GLOO_SOCKET_IFNAME": "lo"}
         command = [
-            *("timeout", "-k", "5", str(timeout), "snakemake", "--profile", "workflow/profiles/slurm"),
+            *("timeout", "-k", "5", str(timeout), "snakemake", "--profile", f"workflow/profiles/{self.profile}"),
             *("--configfile", "smoke/smoke.yaml", "--config", f"archives={self.folder / 'archives'}"),
-            *("--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5"),
+            *(("--slurm-init-seconds-before-status-checks", "1") if self.profile == "slurm" else ()),
+            *("--latency-wait", "5"),
             *("--jobs", "4", *options),
             *(("--", *targets) if targets else ()),
         ]

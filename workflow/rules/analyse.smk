@@ -11,6 +11,8 @@ rule analyse:
         "results/runs/{dataset}/{system}/seed{seed}/attention.npz",
     log:
         "logs/analyse/{dataset}/{system}/seed{seed}.log",
+    conda:
+        ENVIRONMENT
     resources:
         gpu=1,
         nodes=1,
@@ -23,5 +25,7 @@ rule variance_law:
         "results/paper/variance_law.json",
     log:
         "logs/variance_law.log",
+    conda:
+        ENVIRONMENT
     shell:
         step("variance-law --output {output:q} > {log:q} 2>&1")

@@ -24,7 +24,7 @@ from reluformer.paper.outputs import (
     study_outputs,
 )
 from reluformer.paper.record import CORPUS_FILES, OWN_KEYS, STEPS
-from reluformer.paper.recorded import RESTORED, drop_restored, read_recorded
+from reluformer.paper.recorded import read_recorded
 from reluformer.config.run import Run
 from reluformer.config.settings import SettingsError, merge, read_yaml
 from reluformer.cli.watching import explain_failures
@@ -34,6 +34,7 @@ CONFIG = os.path.relpath(CONFIG)
 CONFIG_NAME = os.path.relpath([*workflow.configfiles, "config"][0])  # a module's may come from no file
 
 STEP = ["reluformer.cli"]
+ENVIRONMENT = "../envs/reluformer.yaml"  # of every rule, with --sdm conda
 SNAKEMAKE = ["snakemake", "--snakefile", os.path.relpath(os.path.join(workflow.current_basedir, "../../Snakefile"))]
 
 
@@ -66,11 +67,6 @@ try:
     CLAIMS_INPUTS = claims_inputs(EXPERIMENT)
 except (SettingsError, YamlError) as error:
     sys.exit(f"Configuration error: {error}")
-
-if workflow.is_main_process:
-    for corpus in EXPERIMENT.datasets:
-        if f"corpora/{corpus}/{CORPUS_FILES[0]}" not in RECORDED.files:
-            drop_restored(Path("results/corpora", corpus))
 
 # With `partial`, the rules that make runs are left out: what is there of them is all there is.
 PARTIAL = EXPERIMENT.config.partial
@@ -144,7 +140,10 @@ def step(arguments, before="", program=STEP):
 
     -P keeps the working folder off Python's path: a random.py in it would otherwise shadow the standard library's.
     """
-    start = shlex.join([sys.executable, "-P", "-m", *program]).replace("{", "{{").replace("}", "}}")
+    python = [sys.executable]
+    if workflow.deployment_settings.deployment_method:  # --sdm: the environment has its Python, and not this package
+        python = ["env", f"PYTHONPATH={os.path.abspath(os.path.join(workflow.current_basedir, '../../src'))}", "python"]
+    start = shlex.join([*python, "-P", "-m", *program]).replace("{", "{{").replace("}", "}}")
     return " ".join([*([before] if before else []), start, arguments])
 
 

@@ -8,6 +8,9 @@ rule fetch:
         "logs/fetch/{place}.log",
     wildcard_constraints:
         place="|".join(map(re.escape, PLACES)),
+    localrule: True
+    conda:
+        ENVIRONMENT
     params:
         settings=lambda wildcards: settings_file(PLACES[wildcards.place].archive),
         dataset=lambda wildcards: PLACES[wildcards.place].dataset,
@@ -29,6 +32,9 @@ rule archive_by_name:
         "logs/archive_by_name/{archive}.log",
     wildcard_constraints:
         archive="|".join(re.escape(name) for name in NAMED) or "(?!)",
+    localrule: True
+    conda:
+        ENVIRONMENT
     params:
         place=lambda wildcards: NAMED[wildcards.archive],
     shell:
@@ -45,6 +51,8 @@ rule prepare:
         store=directory("results/corpora/{corpus}/store"),
     log:
         "logs/prepare/{corpus}.log",
+    conda:
+        ENVIRONMENT
     threads: 16  # or as many as there are
     params:
         settings=lambda wildcards: settings_file(EXPERIMENT.datasets[wildcards.corpus].preparation()),
@@ -59,11 +67,14 @@ rule prepare:
 rule pack:
     input:
         "results/corpora/{corpus}/statistics.json",
+        "results/corpora/{corpus}/store",
     output:
         "results/corpora/{corpus}/{packing}-{length}/statistics.json",
         store=directory("results/corpora/{corpus}/{packing}-{length}/store"),
     log:
         "logs/pack/{corpus}/{packing}-{length}.log",
+    conda:
+        ENVIRONMENT
     params:
         settings=lambda wildcards: settings_file(EXPERIMENT.datasets[wildcards.corpus].preparation()),
     shell:

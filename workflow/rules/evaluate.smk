@@ -10,6 +10,9 @@ rule score:
         "results/runs/{dataset}/{system}/seed{seed}/counts.npz",
     log:
         "logs/score/{dataset}/{system}/seed{seed}.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
     params:
         tokenizer=lambda wildcards: tokenizer_option(EXPERIMENT.dataset(wildcards.dataset)),
     shell:

@@ -9,6 +9,8 @@ rule measure:
         "results/paper/measured.json",
     log:
         "logs/measure.log",
+    conda:
+        ENVIRONMENT
     resources:
         gpu=1,
         nodes=1,

@@ -17,6 +17,8 @@ for study in EXPERIMENT.studies:
         log:
             f"logs/study/{study}.log",
         localrule: True
+        conda:
+            ENVIRONMENT
         params:
             study=study,
             question=lambda wildcards, study=study: EXPERIMENT.studies[study].question,
@@ -34,6 +36,9 @@ rule significance:
         "results/paper/significance/{study}.json",
     log:
         "logs/significance/{study}.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
     params:
         pairs=lambda wildcards: [(ours.path, other.path) for ours, other in compared_runs(EXPERIMENT, wildcards.study)],
         settings=lambda wildcards: experiment_file(compared_settings(wildcards.study)),
@@ -54,6 +59,9 @@ rule corpus_page:
         ),
     log:
         "logs/corpus_page/{corpus}.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
     params:
         views=lambda wildcards: [
             f"--view={dataset.partition('@')[2]}" for dataset in datasets_of(wildcards.corpus) if "@" in dataset
@@ -73,6 +81,9 @@ rule claims:
         [claims_in_report(path) for path in claims_outputs()],
     log:
         "logs/claims.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
     params:
         claims=lambda wildcards: CLAIMS,
         settings=lambda wildcards: experiment_file(SETTINGS),
@@ -85,6 +96,7 @@ rule paper:
         [study_outputs(EXPERIMENT, study) for study in EXPERIMENT.studies],
         claims_outputs(),
         [f"results/paper/corpora/{corpus}.html" for corpus in EXPERIMENT.datasets if datasets_of(corpus)],
+    localrule: True
 
 
 TRAINED = there(
@@ -106,6 +118,9 @@ rule index:
         ),
     log:
         "logs/index.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
     params:
         settings=lambda wildcards: experiment_file(SETTINGS),
     shell:
@@ -120,6 +135,9 @@ rule archive:
         "results/paper/archive.zip.sha256",
     log:
         "logs/archive.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
     params:
         settings=lambda wildcards: experiment_file(SETTINGS),
     shell:
@@ -133,6 +151,9 @@ rule report:
         "results/paper/report.html",
     log:
         "logs/report.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
     params:
         settings=lambda wildcards: experiment_file(SETTINGS),
         # What `make report` builds the report of anew: partial where this is. As it takes `output`, no trigger.

@@ -11,6 +11,9 @@ rule restore_training:
         "logs/restore/training/{run}.log",
     wildcard_constraints:
         run=any_of(run for run, steps in RECORDED.runs.items() if "train" in steps),
+    localrule: True
+    conda:
+        ENVIRONMENT
     shell:
         "cp {input:q} results/runs/{wildcards.run:q} > {log:q} 2>&1"
 
@@ -42,11 +45,13 @@ rule restore_corpus:
         expand("{record}/corpora/{{corpus}}/{file}", record=RECORD, file=CORPUS_FILES),
     output:
         expand("results/corpora/{{corpus}}/{file}", file=CORPUS_FILES),
-        touch(f"results/corpora/{{corpus}}/{RESTORED}"),
     log:
         "logs/restore/corpora/{corpus}.log",
     wildcard_constraints:
         corpus=any_of(name for name in EXPERIMENT.datasets if f"corpora/{name}/{CORPUS_FILES[0]}" in RECORDED.files),
+    localrule: True
+    conda:
+        ENVIRONMENT
     shell:
         "cp {input:q} results/corpora/{wildcards.corpus:q} > {log:q} 2>&1"
 
@@ -64,6 +69,9 @@ rule restore_file:
         "logs/restore/{recorded}.log",
     wildcard_constraints:
         recorded=any_of(file for file in RECORDED.files if re.fullmatch(SINGLE, file)),
+    localrule: True
+    conda:
+        ENVIRONMENT
     shell:
         "cp {input:q} {output:q} > {log:q} 2>&1"
 

@@ -4,7 +4,7 @@
 
 rule train:
     input:
-        lambda wildcards: f"{view(wildcards.dataset)}/statistics.json",
+        lambda wildcards: [f"{view(wildcards.dataset)}/{part}" for part in ("statistics.json", "store")],
         start_of,
         choice=choice_of,
     output:
@@ -14,6 +14,8 @@ rule train:
         "results/runs/{dataset}/{system}/seed{seed}/summary.json",
     log:
         "logs/train/{dataset}/{system}/seed{seed}.log",
+    conda:
+        ENVIRONMENT
     threads: training_threads
     resources:
         gpu=training_gpus,

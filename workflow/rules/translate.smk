@@ -11,6 +11,8 @@ rule translate:
         "results/runs/{dataset}/{system}/seed{seed}/translation.json",
     log:
         "logs/translate/{dataset}/{system}/seed{seed}.log",
+    conda:
+        ENVIRONMENT
     resources:
         gpu=1,
         nodes=1,

@@ -4,6 +4,7 @@
 rule tuning:
     input:
         [f"results/{search.path}" for search in EXPERIMENT.tuning.searches],
+    localrule: True
 
 
 checkpoint tuning_round:
@@ -15,6 +16,9 @@ checkpoint tuning_round:
         "logs/tune/{dataset}/{system}/round{round}.log",
     wildcard_constraints:
         round=r"\d+",
+    localrule: True
+    conda:
+        ENVIRONMENT
     params:
         settings=lambda wildcards: settings_file(search_of(wildcards)),
         rounds=lambda wildcards: int(wildcards.round) + 1,
@@ -29,5 +33,8 @@ rule tune:
         "results/tuning/{dataset}/{system}.json",
     log:
         "logs/tune/{dataset}/{system}.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
     shell:
         "cp {input:q} {output:q} > {log:q} 2>&1"

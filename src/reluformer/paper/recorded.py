@@ -55,9 +55,6 @@ class Recorded(NamedTuple):
         return "\n".join(lines) + "\n" if self.runs or self.unusable else ""
 
 
-RESTORED = "restored"
-"""The file beside statistics of a corpus that came from a record: its text is not here."""
-
 NOTHING = Recorded(frozenset(), {}, {})
 
 
@@ -96,14 +93,6 @@ def read_recorded(experiment: Experiment, record: Path | None, results: Path) ->
             files += _corpus_files(experiment, name)
     files += [VARIANCE_LAW, *([f"paper/{MEASURED}"] if _same_measuring(experiment, record) else [])]
     return Recorded(frozenset(file for file in files if (record / file).is_file()), runs, unusable)
-
-
-def drop_restored(corpus: Path) -> None:
-    """Removes statistics that came from a record, where the text itself is needed: its preparation writes them."""
-    if (corpus / RESTORED).is_file():
-        views = [path.relative_to(corpus).as_posix() for path in corpus.glob("*/statistics.json")]
-        for file in (*CORPUS_FILES, *views, RESTORED):
-            (corpus / file).unlink(missing_ok=True)
 
 
 def _unusable(experiment: Experiment, run: Run, record: Path, results: Path) -> str | None:

@@ -7,7 +7,7 @@ from reluformer.config.experiment import Experiment
 from reluformer.config.run import Run, RunConfig
 from reluformer.paper.outputs import study_inputs
 from reluformer.paper.record import STEPS, take
-from reluformer.paper.recorded import NOTHING, RESTORED, drop_restored, read_recorded
+from reluformer.paper.recorded import NOTHING, read_recorded
 
 
 @pytest.fixture
@@ -105,16 +105,3 @@ def test_a_broken_configuration_does_not_count(recorded):
     assert RunConfig.load(config.parent)
     config.write_text("seed: one\n", "utf-8")
     assert "this key is required" in read_recorded(experiment, record, results).unusable[path]
-
-
-def test_restored_statistics_make_way_for_a_preparation_and_prepared_ones_stay(tmp_path):
-    files = ["statistics.json", "provenance.json", "within-16/statistics.json"]
-    for corpus in ("restored", "prepared"):
-        for file in files:
-            (tmp_path / corpus / file).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / corpus / file).touch()
-    (tmp_path / "restored" / RESTORED).touch()
-    for corpus in ("restored", "prepared", "none"):
-        drop_restored(tmp_path / corpus)
-    assert [path for path in (tmp_path / "restored").rglob("*") if path.is_file()] == []
-    assert all((tmp_path / "prepared" / file).is_file() for file in files)
