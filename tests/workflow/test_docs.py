@@ -29,10 +29,9 @@ from reluformer.cli import main as command_line
 from reluformer.cli.app import app
 from reluformer.config.dataset import CorpusConfig, DatasetConfig
 from reluformer.config.experiment import Experiment
-from reluformer.config.run import Run
+from reluformer.config.run import ChoiceConfig, Run
 from reluformer.config.settings import merge, parse, read_yaml
 from reluformer.config.systems import SystemConfig
-from reluformer.config.tuning import ChoiceConfig
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])

@@ -28,7 +28,7 @@ from reluformer.paper.recorded import read_recorded
 from reluformer.config.run import Run
 from reluformer.config.settings import SettingsError, merge, read_yaml
 from reluformer.cli.watching import explain_failures
-from reluformer.config.yamlfile import YamlError, parse_scalar
+from reluformer.config.settings import YamlError, parse_scalar
 
 CONFIG = os.path.relpath(CONFIG)
 CONFIG_NAME = os.path.relpath([*workflow.configfiles, "config"][0])  # a module's may come from no file

@@ -14,7 +14,7 @@ from reluformer.analysis.gradients import gradient_top_shares
 from reluformer.analysis.maps import attention_maps, chosen_segment, no_maps
 from reluformer.analysis.places import mean_by_kind
 from reluformer.analysis.sweep import sweep
-from reluformer.config.analysis import AnalysisConfig
+from reluformer.config.evaluation import AnalysisConfig
 from reluformer.config.run import run_status, split_dataset
 from reluformer.config.settings import SettingsError
 from reluformer.corpus.store import Store, view_folder

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from reluformer.config.experiment import Experiment
-from reluformer.config.measured import MeasuringConfig
 from reluformer.config.run import RunConfig
 from reluformer.config.settings import Strict
+from reluformer.config.studies import MeasuringConfig
 
 
 class MeasuringPlan(Strict):

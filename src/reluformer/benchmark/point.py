@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from reluformer.config.measured import MeasuringConfig
 from reluformer.config.run import RunConfig
+from reluformer.config.studies import MeasuringConfig
 from reluformer.corpus.subword import BOS, EOS
 from reluformer.model.flops import TRAINING, forward_flops
 from reluformer.model.objective import Objective

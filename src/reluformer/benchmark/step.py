@@ -16,8 +16,8 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 
 from reluformer.benchmark.plan import MeasuringPlan
-from reluformer.config.measured import MeasuringConfig
 from reluformer.config.run import RunConfig
+from reluformer.config.studies import MeasuringConfig
 from reluformer.ops.orphans import die_with_main_process
 from reluformer.training.devices import visible_devices
 from reluformer.training.summary import machine, versions

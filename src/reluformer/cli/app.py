@@ -10,7 +10,7 @@ import typer
 
 from reluformer.config.dataset import Preparation
 from reluformer.config.experiment import Experiment
-from reluformer.config.search.rounds import Search
+from reluformer.config.search import Search
 from reluformer.config.settings import SettingsError, parse
 
 app = typer.Typer(

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import MEASURED
 from reluformer.config.run import Run, split_dataset
-from reluformer.config.search.rounds import Search, expected_rounds
+from reluformer.config.search import Search, expected_rounds
 from reluformer.paper.outputs import VARIANCE_LAW, claims_inputs, significance_file, significance_inputs, study_inputs
 
 STEP_OF_FILE = {

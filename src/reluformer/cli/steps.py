@@ -139,7 +139,7 @@ def train(
     threads: Threads = None,
 ) -> None:
     """Train one run, from its last checkpoint where there is one."""
-    from reluformer.config.search.choice import apply_choice, read_choice
+    from reluformer.config.tuning import apply_choice, read_choice
     from reluformer.files import require_own_folder
     from reluformer.training.launch import launch
 
@@ -177,7 +177,7 @@ def tune(
     ] = None,
 ) -> None:
     """Rank a system's tuning runs by validation BLEU: write the choice, or with --rounds what to train next."""
-    from reluformer.config.search.rounds import Search, write_round
+    from reluformer.config.search import Search, write_round
 
     if settings is not None:
         search = parse(Search, parse_json(settings, "--settings"), "--settings")

@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 
 from reluformer.config.memory import ACTIVATIONS, MemoryConfig
 from reluformer.config.model import ATTENTIONS, KINDS, ModelConfig
-from reluformer.config.settings import SettingsError, Strict, merge, nearest, read_path
+from reluformer.config.settings import SettingsError, Strict, YamlError, merge, nearest, parse_scalar, read_path
 from reluformer.config.training import TrainingConfig
 from reluformer.config.translation import TranslationConfig
-from reluformer.config.yamlfile import YamlError, parse_scalar
 
 RECIPE_PARTS: dict[str, type[Strict]] = {
     "model": ModelConfig,

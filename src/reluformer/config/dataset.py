@@ -1,15 +1,29 @@
-"""Where a corpus comes from and how it is prepared. No torch in here."""
+"""Where a corpus comes from and how it is prepared. Does not import torch."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from reluformer.config.changes import RECIPE_PARTS
 from reluformer.config.evaluation import Tokenizer
-from reluformer.config.fields import Distinct, Language, clash
-from reluformer.config.settings import Strict
-from reluformer.config.tuning import ChoiceConfig
+from reluformer.config.run import ChoiceConfig
+from reluformer.config.settings import (
+    Distinct,
+    Language,
+    SettingsError,
+    Strict,
+    clash,
+    load,
+    nearest,
+    parse,
+    refuse_clash,
+    require_name,
+)
 
 
 class ArchiveConfig(Strict):
@@ -183,3 +197,66 @@ class DatasetConfig(Strict):
     def preparation(self) -> Preparation:
         """The part that a change of the recipe leaves alone."""
         return Preparation(src=self.src, tgt=self.tgt, corpus=self.corpus)
+
+
+def read_datasets(
+    names: Mapping[str, str], folder: Path, where: str
+) -> tuple[dict[str, str], dict[str, DatasetConfig]]:
+    """Reads the datasets of config.yaml.
+
+    Args:
+        names: role -> a name in `folder`/datasets, or the path of a .yaml file.
+        folder: of the configuration.
+        where: begins the message of an error.
+
+    Returns:
+        The dataset's name by role, and the datasets by name.
+
+    Raises:
+        SettingsError: a dataset is unknown or wrong, or two have one name.
+    """
+    files = {role: dataset_file(name, folder) for role, name in names.items()}
+    check_datasets(files, f"{where}: datasets")
+    datasets = {}
+    for role, path in files.items():
+        if not path.is_file():
+            known = sorted(other.stem for other in path.parent.glob("*.yaml"))
+            raise SettingsError(
+                f"{where}: datasets.{role}: {names[role]!r}: unknown dataset{nearest(names[role], known)}"
+            )
+        require_name(path.stem, f"{where}: datasets.{role}")
+        datasets[path.stem] = read_dataset(path)
+    return {role: path.stem for role, path in files.items()}, datasets
+
+
+def read_dataset(path: Path) -> DatasetConfig:
+    """Reads a dataset's file, with its recipes checked. Raises `SettingsError`."""
+    dataset = load(DatasetConfig, path)
+    for part, model in RECIPE_PARTS.items():
+        parse(model, getattr(dataset, part), f"{path}: {part}")
+        for recipe, changes in dataset.recipes.items():
+            require_name(recipe, f"{path}: recipes")
+            if unknown := set(changes) - set(RECIPE_PARTS):
+                key = sorted(unknown)[0]
+                raise SettingsError(f"{path}: recipes.{recipe}: {key}: unknown key{nearest(key, RECIPE_PARTS)}")
+            parse(model, changes.get(part, {}), f"{path}: recipes.{recipe}.{part}")
+    return dataset
+
+
+def dataset_file(name: str, folder: Path) -> Path:
+    """Returns the file of a dataset: the path of a .yaml file, or a name in `folder`/datasets."""
+    path = Path(os.path.expanduser(name))  # noqa: PTH111  (works without a home, too)
+    return path if path.suffix in (".yaml", ".yml") else folder / "datasets" / f"{name}.yaml"
+
+
+def check_datasets(files: Mapping[str, Path], where: str) -> None:
+    """Raises `SettingsError` if two files have one name, the dataset's, or a role has the name of another's dataset."""
+    names = {role: file.stem for role, file in files.items()}
+    by_name: dict[str, Path] = {}
+    for role, file in files.items():
+        other = by_name.setdefault(file.stem, file)
+        if other.resolve() != file.resolve():
+            raise SettingsError(f"{where}: {other} and {file} are both the dataset {file.stem!r}; rename one file")
+        if role in names.values() and names[role] != role:
+            raise SettingsError(f"{where}: {role!r} is both a role, of {names[role]!r}, and a dataset's name")
+    refuse_clash(names.values(), where)

@@ -1,4 +1,4 @@
-"""How systems are compared on one test set. No torch in here."""
+"""How trained runs are measured and compared on a test set. Does not import torch."""
 
 from __future__ import annotations
 
@@ -24,3 +24,18 @@ class SignificanceConfig(Strict):
 
     bootstrap: int = Field(1000, ge=100, description="resamples of the paired bootstrap")
     randomisation: int = Field(10000, ge=100, description="trials of the paired approximate randomisation")
+
+
+class AnalysisConfig(Strict):
+    """What is measured over; the defaults suit a test split on one CPU core as well as on a GPU."""
+
+    split: Literal["train", "valid", "test"] = "test"
+    batch_tokens: int = Field(default=2048, ge=1, description="tokens of a batch on its longer side, padding included")
+    top_rows: int = Field(
+        default=2048,
+        ge=1,
+        description="rows a place whose weights are sorted for top_share, evenly spread over the split",
+    )
+    gradient_batches: int = Field(default=4, ge=1, description="batches whose gradients are averaged")
+    gradient_tokens: int = Field(default=512, ge=1, description="target tokens of each of them, about")
+    map_tokens: int = Field(default=512, ge=1, description="tokens of each axis of the attention maps at most")

@@ -11,23 +11,22 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+from pydantic import BeforeValidator, Field
 from tabulate import tabulate
 
-from reluformer.config.changes import RECIPE_PARTS, apply_changes, canonical_changes, join_system, split_system
-from reluformer.config.configfile import ExperimentConfig, check_datasets, dataset_file
-from reluformer.config.dataset import DatasetConfig
-from reluformer.config.memory import MemoryConfig
+from reluformer.config.changes import RECIPE_PARTS, join_system, split_system
+from reluformer.config.dataset import DatasetConfig, read_datasets
+from reluformer.config.evaluation import SignificanceConfig
+from reluformer.config.resolution import Resolver
 from reluformer.config.run import Run, RunConfig, split_dataset
-from reluformer.config.search.choice import in_effect, lay
-from reluformer.config.search.searches import Tuning
 from reluformer.config.settings import (
+    Distinct,
+    Seed,
     SettingsError,
     Strict,
-    load,
     merge,
     nearest,
     parse,
@@ -35,8 +34,59 @@ from reluformer.config.settings import (
     refuse_clash,
     require_name,
 )
-from reluformer.config.studies import SENTENCE, StudyConfig
-from reluformer.config.systems import SystemConfig
+from reluformer.config.studies import SENTENCE, StudyConfig, parse_study
+from reluformer.config.systems import read_systems
+from reluformer.config.tuning import Tuning, TuningConfig
+
+
+class RunOverride(Strict):
+    """Changes to the runs whose names match."""
+
+    dataset: str = Field("*", description="a pattern of dataset names")
+    system: str = Field("*", description="a pattern of system names")
+    model: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+    translation: dict[str, Any] = Field(default_factory=dict)
+
+
+def _none_of(value: object) -> object:
+    """None for what says so on the command line, where Snakemake hands over text."""
+    return None if value in (False, "false", "null") else value
+
+
+class ExperimentConfig(Strict):
+    """config.yaml: which datasets, seeds and studies, and what to change in their recipes."""
+
+    title: str
+    toy: bool = Field(False, description="stamp every page as the toy configuration")
+    datasets: dict[str, str] = Field(
+        description="role in studies.yaml -> a name in config/datasets/, or the path of a .yaml file"
+    )
+    seeds: Distinct[Seed] = Field([1, 2, 3], min_length=1)
+    only: Distinct[str] = Field(default=[], description="studies to build; empty is all of studies.yaml")
+    stages: dict[str, Distinct[str]] = Field(
+        default_factory=dict, description="studies in the order in which they are worth having, by the name of a stage"
+    )
+    stage: str | None = Field(None, description="build the studies up to and including this stage")
+    studies: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="changes to studies of studies.yaml, or a study more"
+    )
+    model: dict[str, Any] = Field(default_factory=dict, description="changes to every run's model")
+    training: dict[str, Any] = Field(default_factory=dict, description="changes to every run's training")
+    translation: dict[str, Any] = Field(default_factory=dict, description="changes to every run's translation")
+    overrides: list[RunOverride] = Field(default=[], description="changes to the runs whose names match")
+    tuning: Annotated[TuningConfig | None, BeforeValidator(_none_of)] = Field(
+        None, description="the tuning of every system; null, or false on the command line: none"
+    )
+    significance: SignificanceConfig = Field(
+        default_factory=SignificanceConfig, description="samples of the tests between systems on one test set"
+    )
+    partial: bool = Field(False, description="tables and report from the runs that are there; nothing is trained")
+    archives: str | None = Field(None, description="a folder searched for archives before the network")
+    record: str | None = Field(
+        None, description="a folder with recorded runs (`reluformer record`): those of the same settings count as done"
+    )
+    force: bool = Field(False, description="start even where it would take very long")
 
 
 class Point(NamedTuple):
@@ -58,15 +108,11 @@ class Experiment:
         self.config = parse(ExperimentConfig, config, name)
         for part, model in RECIPE_PARTS.items():
             parse(model, getattr(self.config, part), f"{name}: {part}")
-        self.systems = self._read_systems()
-        files = {role: dataset_file(file, self.folder) for role, file in self.config.datasets.items()}
-        self.roles = {role: file.stem for role, file in files.items()}
-        check_datasets(files, f"{name}: datasets")
-        self.datasets = {file.stem: self._read_dataset(role, file) for role, file in files.items()}
+        self.systems = read_systems(self.folder / "systems.yaml")
+        self.roles, self.datasets = read_datasets(self.config.datasets, self.folder, name)
         self.tuning = Tuning(self)
         self.studies = self._read_studies()
-        self._names: dict[tuple[str, str], str] = {}
-        self._parts: dict[tuple[str, str], dict[str, Any]] = {}
+        self._resolver = Resolver(self)
         self._points = {study: self._expand(study) for study in self.studies}
         self._resolved: dict[Run, RunConfig] = {}
         for run in itertools.chain.from_iterable(self._points.values()):
@@ -145,138 +191,12 @@ class Experiment:
         return f"{self.config.title}\n{table}\n{tuning}"
 
     def resolve(self, run: Run) -> RunConfig:
-        """The full configuration of a run from its three names. Raises `SettingsError`."""
-        return self._resolve(run, ())
-
-    def _resolve(self, run: Run, before: tuple[Run, ...]) -> RunConfig:
-        """before: the runs that start from this one, directly or not."""
-        canonical = self.canonical(run.dataset, run.system)
-        if run.system != canonical:
-            right = run._replace(system=canonical)
-            raise SettingsError(f"run {run.path}: this run is named {right.path}; ask for it by that name")
-        dataset = self.dataset(run.dataset)
-        base, changes = split_system(run.system)
-        config = RunConfig(
-            dataset=run.dataset,
-            system=run.system,
-            seed=run.seed,
-            src=dataset.src,
-            tgt=dataset.tgt,
-            **self._parsed(run.dataset, base, changes),
-        )
-        if pinned := self.tuning.pinned(run.dataset, base):
-            config = config.model_copy(update={"tuned": in_effect(pinned, config.parts(), f"run {run.path}")})
-        if config.training.start_from is None:
-            return config
-        start = self._start_of(run, config, (*before, run))
-        return config.model_copy(update={"training": config.training.model_copy(update={"start_from": start.path})})
-
-    def _start_of(self, run: Run, config: RunConfig, before: tuple[Run, ...]) -> Run:
-        """The run whose weights `run` begins with, checked. Raises `SettingsError`."""
-        start_from = config.training.start_from or ""
-        where = f"run {run.path}: training.start_from: {start_from!r}"
-        corpus, _ = split_dataset(run.dataset)
-        base, changes = split_system(run.system)
-        changes.pop("recipe", None)
-        own = {"dataset": corpus, "system": join_system(base, changes), "seed": run.seed}
-        try:
-            start = Run.parse(start_from.format(**own))
-        except (KeyError, IndexError, ValueError) as error:
-            reason = error if isinstance(error, SettingsError) else "known are {dataset}, {system} and {seed}"
-            raise SettingsError(f"{where}: {reason}") from None
-        if split_dataset(start.dataset)[0] != corpus:
-            raise SettingsError(f"{where}: a run starts from one of its own corpus, {corpus}: others have other words")
-        start = start._replace(system=self.canonical(start.dataset, start.system))
-        if start in before:
-            raise SettingsError(f"{where}: {' starts from '.join(step.path for step in (*before, start))}")
-        theirs, ours = self._resolve(start, before).model.shape(), config.model.shape()
-        for key in (*ours, *theirs):
-            if theirs.get(key) != ours.get(key):
-                unlike = f"{key} is {theirs.get(key)} there and {ours.get(key)} here"
-                raise SettingsError(f"{where}: the weights of {start.path} do not fit: {unlike}")
-        return start
+        """Returns the full configuration of a run from its three names. Raises `SettingsError`."""
+        return self._resolver.resolve(run)
 
     def canonical(self, dataset: str, system: str) -> str:
-        """The one name of a system with changes on a dataset: `reluformer+gamma=1.0` is `reluformer` where γ is 1
-        anyway. Keys are in their shortest spelling and sorted, the recipe last. Raises `SettingsError`.
-        """
-        if (dataset, system) not in self._names:
-            base, changes = split_system(system)
-            if base not in self.systems:
-                where = f"run {dataset}/{system}"
-                raise SettingsError(f"{where}: system: {base!r}: unknown system{nearest(base, self.systems)}")
-            self._names[dataset, system] = join_system(base, self._canonical(dataset, base, changes))
-        return self._names[dataset, system]
-
-    def _canonical(self, dataset: str, base: str, changes: dict[str, Any]) -> dict[str, Any]:
-        if not changes:
-            return {}
-        changed = _plain(self._parsed(dataset, base, changes))
-        recipe = {key: value for key, value in changes.items() if key == "recipe"}
-        plain = self.tuning.hide(_plain(self._parsed(dataset, base, recipe)), dataset, base)
-        where = f"run {dataset}/{join_system(base, changes)}"
-        for key, value in changes.items():
-            if "/" in str(value):
-                raise SettingsError(f"{where}: {key}: a run's name holds no '/': make it a recipe of the dataset")
-        own = {key: value for key, value in changes.items() if key != "recipe"}
-        spelled = canonical_changes(own, plain, changed, where)
-        if recipe and _plain(self._parsed(dataset, base, spelled)) != changed:
-            return {**spelled, **recipe}
-        return spelled
-
-    def _parsed(self, dataset: str, base: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """The parts of a run, checked: the dataset's recipe, the system, config.yaml, the named recipe, the overrides,
-        a pinned choice, and the changes in the name, each laid over those before it. Raises `SettingsError`.
-        """
-        name = join_system(base, changes)
-        if (dataset, name) in self._parts:
-            return self._parts[dataset, name]
-        config = self.dataset(dataset)
-        where = f"run {dataset}/{name}"
-        parts: dict[str, Any] = {part: getattr(config, part) for part in RECIPE_PARTS}
-        parts["model"] = merge(parts["model"], self.systems[base].memories())
-        parts = merge(parts, {part: getattr(self.config, part) for part in RECIPE_PARTS})
-        if (recipe := changes.get("recipe")) is not None:
-            if recipe not in config.recipes:
-                raise SettingsError(f"{where}: recipe: {recipe!r}: unknown recipe{nearest(recipe, config.recipes)}")
-            parts = merge(parts, config.recipes[recipe])
-        for override in self.config.overrides:
-            if fnmatchcase(dataset, override.dataset) and fnmatchcase(name, override.system):
-                parts = merge(parts, {part: getattr(override, part) for part in RECIPE_PARTS})
-        own = {key: value for key, value in changes.items() if key != "recipe"}
-        pinned = self.tuning.pinned(dataset, base)
-        parts = lay(parts, pinned, own, where) if pinned else apply_changes(parts, own, where)
-        parsed = {part: parse(model, parts[part], f"{where}: {part}") for part, model in RECIPE_PARTS.items()}
-        return self._parts.setdefault((dataset, name), parsed)
-
-    def _read_systems(self) -> dict[str, SystemConfig]:
-        path = self.folder / "systems.yaml"
-        systems = {}
-        for name, data in read_yaml(path).items():
-            require_name(name, f"{path}: systems")
-            systems[name] = parse(SystemConfig, data, f"{path}: {name}")
-            for place, memory in systems[name].memories().items():
-                if place != "layers":
-                    parse(MemoryConfig, memory, f"{path}: {name}: {place}")
-        refuse_clash(systems, str(path))
-        return systems
-
-    def _read_dataset(self, role: str, path: Path) -> DatasetConfig:
-        if not path.is_file():
-            file = self.config.datasets[role]
-            known = sorted(p.stem for p in path.parent.glob("*.yaml"))
-            raise SettingsError(f"{self.name}: datasets.{role}: {file!r}: unknown dataset{nearest(file, known)}")
-        require_name(path.stem, f"{self.name}: datasets.{role}")
-        dataset = load(DatasetConfig, path)
-        for part, model in RECIPE_PARTS.items():
-            parse(model, getattr(dataset, part), f"{path}: {part}")
-            for recipe, changes in dataset.recipes.items():
-                require_name(recipe, f"{path}: recipes")
-                if unknown := set(changes) - set(RECIPE_PARTS):
-                    key = sorted(unknown)[0]
-                    raise SettingsError(f"{path}: recipes.{recipe}: {key}: unknown key{nearest(key, RECIPE_PARTS)}")
-                parse(model, changes.get(part, {}), f"{path}: recipes.{recipe}.{part}")
-        return dataset
+        """Returns the one name of a system with changes on a dataset, see `Resolver`. Raises `SettingsError`."""
+        return self._resolver.canonical(dataset, system)
 
     def _read_studies(self) -> dict[str, StudyConfig]:
         path = self.folder / "studies.yaml"
@@ -289,15 +209,7 @@ class Experiment:
         studies = {}
         for name in self._chosen(list(data)):
             where = f"{path}: {require_name(name, f'{path}: studies')}"
-            if not isinstance(data[name], dict):
-                raise SettingsError(f"{where}: expected a mapping of keys to values")
-            study = parse(StudyConfig, data[name], where)
-            for system in study.titles:
-                if system not in study.systems:
-                    hint = nearest(system, study.systems)
-                    raise SettingsError(f"{where}: titles: {system!r}: not a system of the study{hint}")
-            if change := self.config.studies.get(name):
-                study = parse(StudyConfig, {**data[name], **change}, f"{self.name}: studies.{name}")
+            study = parse_study(data[name], self.config.studies.get(name), where, f"{self.name}: studies.{name}")
             self._check_study(study, where)
             studies[name] = study
         refuse_clash(studies, str(path))
@@ -382,10 +294,6 @@ class Experiment:
                         f"{_row(study, points[run])} and {_row(study, point)}"
                     )
         return points
-
-
-def _plain(parts: Mapping[str, Strict]) -> dict[str, Any]:
-    return {part: model.model_dump() for part, model in parts.items()}
 
 
 def _row(study: StudyConfig, point: Point) -> str:

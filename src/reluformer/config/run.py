@@ -13,16 +13,22 @@ import yaml
 from pydantic import Field
 
 from reluformer.config.changes import RECIPE_PARTS
-from reluformer.config.fields import Language
 from reluformer.config.model import ModelConfig
-from reluformer.config.settings import Seed, SettingsError, Strict, load, nearest, parse
+from reluformer.config.settings import Language, Seed, SettingsError, Strict, load, nearest, parse
 from reluformer.config.training import TrainingConfig
 from reluformer.config.translation import TranslationConfig
-from reluformer.config.tuning import ChoiceConfig
 from reluformer.files import write_text
 
 EXPORT_FILE = "config.json"
 """The configuration of an exported model: Hugging Face's name for it."""
+
+
+class ChoiceConfig(Strict):
+    """A choice made before: what it changes, and the file that it came from. No tuning runs are made for it."""
+
+    changes: dict[str, bool | int | float | str | None]
+    source: str = Field(description="the file of an earlier search, e.g. record/tuning/iwslt14/reluformer.json")
+    validation_bleu: float | None = Field(None, description="of the run that was chosen")
 
 
 class RunConfig(Strict):

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 from reluformer.config.claims import ClaimConfig
-from reluformer.config.configfile import ExperimentConfig
 from reluformer.config.dataset import DatasetConfig
+from reluformer.config.experiment import ExperimentConfig
 from reluformer.config.run import RunConfig
 from reluformer.config.studies import StudyConfig
 from reluformer.config.systems import SystemConfig

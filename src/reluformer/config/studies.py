@@ -1,4 +1,4 @@
-"""What a study is: the runs it needs and how they are shown; and what a claim is. No torch in here."""
+"""What a study is: the runs that it needs and how they are shown. Does not import torch."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from reluformer.config.fields import Distinct
-from reluformer.config.measured import MeasuringConfig
 from reluformer.config.metrics import metric
-from reluformer.config.settings import Seed, SettingsError, Strict
+from reluformer.config.settings import Distinct, Seed, SettingsError, Strict, nearest, parse
 
 SENTENCE: Final = "sentence"
 """The length of what a document dataset without a view holds, among a study's lengths."""
@@ -68,6 +66,16 @@ class AnswerConfig(Strict):
     @classmethod
     def _metric(cls, name: str) -> str:
         return known_metric(name)
+
+
+class MeasuringConfig(Strict):
+    """Points and effort of a measured study: each system at each length, once a round, systems one after another."""
+
+    lengths: list[int] = Field(min_length=1, description="tokens of every source and every target, ascending")
+    rounds: int = Field(5, ge=1, description="times that every point is measured")
+    batch_tokens: int = Field(4096, ge=1, description="target tokens of an update; a longer sentence is alone in it")
+    seconds: float = Field(1.0, gt=0, description="least time of the updates, and of the searches, that are timed")
+    limit: float = Field(120.0, gt=0, description="seconds after which training or decoding at a point is too slow")
 
 
 class StudyConfig(Strict):
@@ -136,8 +144,21 @@ class StudyConfig(Strict):
 
 
 def known_metric(name: str) -> str:
+    """Returns `name`. Raises `ValueError` if there is no such metric."""
     try:
         metric(name)
     except SettingsError as error:
         raise ValueError(str(error)) from None
     return name
+
+
+def parse_study(data: Any, change: dict[str, Any] | None, where: str, where_changed: str) -> StudyConfig:
+    """Parses a study with the changes of config.yaml. Raises `SettingsError`."""
+    if not isinstance(data, dict):
+        raise SettingsError(f"{where}: expected a mapping of keys to values")
+    study = parse(StudyConfig, data, where)
+    for system in study.titles:
+        if system not in study.systems:
+            hint = nearest(system, study.systems)
+            raise SettingsError(f"{where}: titles: {system!r}: not a system of the study{hint}")
+    return parse(StudyConfig, {**data, **change}, where_changed) if change else study

@@ -1,19 +1,21 @@
-"""A system of systems.yaml: the memory in each place. Does not import torch."""
+"""The systems of systems.yaml: the memory in each place. Does not import torch."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
+from reluformer.config.memory import MemoryConfig
 from reluformer.config.model import ATTENTIONS
-from reluformer.config.settings import Strict, merge
+from reluformer.config.settings import Strict, merge, parse, read_yaml, refuse_clash, require_name
 
 
 class SystemConfig(Strict):
     """A system by name: the memory in each place. `attention` stands for all three attentions.
 
-    What is not said is the Transformer's: ReLU in the FFN, Softmax in the attentions.
+    The default is the Transformer: ReLU in the FFN, Softmax in the attentions.
     """
 
     title: str
@@ -25,6 +27,19 @@ class SystemConfig(Strict):
     layers: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     def memories(self) -> dict[str, Any]:
-        """The part of a model's configuration that this system decides."""
+        """Returns the keys of a model that this system decides."""
         attentions: dict[str, Any] = {place: merge(self.attention, getattr(self, place)) for place in ATTENTIONS}
         return {"ffn": merge({"activation": "relu"}, self.ffn), **attentions, "layers": self.layers}
+
+
+def read_systems(path: Path) -> dict[str, SystemConfig]:
+    """Reads systems.yaml. Raises `SettingsError`."""
+    systems = {}
+    for name, data in read_yaml(path).items():
+        require_name(name, f"{path}: systems")
+        systems[name] = parse(SystemConfig, data, f"{path}: {name}")
+        for place, memory in systems[name].memories().items():
+            if place != "layers":
+                parse(MemoryConfig, memory, f"{path}: {name}: {place}")
+    refuse_clash(systems, str(path))
+    return systems

@@ -18,9 +18,9 @@ from reluformer.config.evaluation import COUNTS
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import ANALYSIS, ATTENTION, LOG, MEASURED, SCORES, SUMMARY, TRANSLATION
 from reluformer.config.run import Run, RunConfig, split_dataset
-from reluformer.config.search.choice import apply_choice, read_choice
-from reluformer.config.search.rounds import Search
+from reluformer.config.search import Search
 from reluformer.config.settings import SettingsError, parse
+from reluformer.config.tuning import apply_choice, read_choice
 from reluformer.corpus.statistics import sha256
 from reluformer.files import replace, write_text
 from reluformer.paper.outputs import VARIANCE_LAW, figure_runs

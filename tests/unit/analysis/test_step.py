@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from reluformer.analysis.step import analyse_run
-from reluformer.config.analysis import AnalysisConfig
+from reluformer.config.evaluation import AnalysisConfig
 from reluformer.config.settings import SettingsError
 
 

@@ -11,7 +11,7 @@ import torch
 
 from reluformer.benchmark import point as measuring
 from reluformer.benchmark.point import Endless, Point, make_batch, median_seconds, peak_memory
-from reluformer.config.measured import MeasuringConfig
+from reluformer.config.studies import MeasuringConfig
 from reluformer.corpus.subword import BOS, EOS
 from reluformer.translation.decode import translate
 

@@ -10,7 +10,7 @@ import pytest
 from reluformer.benchmark import step
 from reluformer.benchmark.plan import MeasuringPlan
 from reluformer.benchmark.step import OUT_OF_MEMORY, TOO_SLOW, PointError, measure
-from reluformer.config.measured import MeasuringConfig
+from reluformer.config.studies import MeasuringConfig
 
 pytestmark = pytest.mark.slow
 

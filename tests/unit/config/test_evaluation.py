@@ -1,13 +1,18 @@
 import pytest
 
-from reluformer.config.evaluation import SignificanceConfig
+from reluformer.config.evaluation import AnalysisConfig, SignificanceConfig
 from reluformer.config.settings import SettingsError, parse
 
 
-def test_the_defaults_are_sacrebleus():
-    assert SignificanceConfig().model_dump() == {"bootstrap": 1000, "randomisation": 10000}
-
-
-def test_too_few_samples_are_refused():
-    with pytest.raises(SettingsError, match="bootstrap"):
-        parse(SignificanceConfig, {"bootstrap": 10}, "here")
+@pytest.mark.parametrize(
+    ("model", "change"),
+    [
+        (AnalysisConfig, {"split": "dev"}),
+        (AnalysisConfig, {"top_rows": 0}),
+        (AnalysisConfig, {"rows": 3}),
+        (SignificanceConfig, {"bootstrap": 10}),
+    ],
+)
+def test_mistakes_are_named(model, change):
+    with pytest.raises(SettingsError, match=next(iter(change))):
+        parse(model, change, "here")

@@ -11,8 +11,7 @@ import yaml
 
 from reluformer.config.dataset import CorpusConfig, DatasetConfig, Preparation
 from reluformer.config.experiment import Experiment
-from reluformer.config.fields import clash
-from reluformer.config.settings import SettingsError, parse
+from reluformer.config.settings import SettingsError, clash, parse
 from reluformer.paper.outputs import refuse_shared_outputs
 
 CORPUS: dict[str, Any] = {

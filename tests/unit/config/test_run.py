@@ -93,7 +93,7 @@ def test_corpora_of_runs_behind_a_link_lie_beside_the_link(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 18446744073709551616, True, "x", 1.5])
 def test_a_seed_that_no_generator_takes_is_refused(seed):
-    from reluformer.config.configfile import ExperimentConfig
+    from reluformer.config.experiment import ExperimentConfig
     from reluformer.config.settings import parse
 
     with pytest.raises(SettingsError, match="seeds"):

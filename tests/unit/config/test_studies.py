@@ -2,7 +2,7 @@ import pytest
 
 from reluformer.config.claims import ClaimConfig
 from reluformer.config.settings import SettingsError, parse
-from reluformer.config.studies import FigureConfig, StudyConfig
+from reluformer.config.studies import FigureConfig, MeasuringConfig, StudyConfig
 
 STUDY = {"title": "T", "question": "Q?", "dataset": "d", "systems": ["a", "b"], "columns": ["bleu"]}
 CLAIM = {"sentence": "It is so.", "source": "S", "study": "s"}
@@ -56,3 +56,9 @@ def test_a_rule_compares_with_something():
     for rule in ({"system": "a", "relation": "above"}, {"system": "a", "relation": "diverges", "than": "b"}):
         with pytest.raises(SettingsError, match="`than` is"):
             parse(ClaimConfig, {**CLAIM, "rule": [rule]}, "c")
+
+
+@pytest.mark.parametrize("wrong", [{"lengths": []}, {"lengths": [8], "rounds": 0}, {"lengths": [8], "limit": 0}])
+def test_a_measured_study_has_lengths_rounds_and_time(wrong):
+    with pytest.raises(SettingsError, match=list(wrong)[-1]):
+        parse(MeasuringConfig, wrong, "measured")

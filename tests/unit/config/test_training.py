@@ -22,14 +22,3 @@ def test_a_compiled_layer_is_not_computed_again():
     with pytest.raises(SettingsError, match=r"recipe: compile: True: cannot be had with activation_checkpointing"):
         parse(TrainingConfig, both, "recipe")
     assert parse(TrainingConfig, {"compile": True}, "recipe").compile
-    assert not TrainingConfig().compile
-
-
-def test_defaults_are_the_iwslt_recipe():
-    config = TrainingConfig()
-    assert (config.batch_tokens, config.warmup, config.adam_betas, config.label_smoothing) == (
-        4096,
-        4000,
-        (0.9, 0.98),
-        0.1,
-    )

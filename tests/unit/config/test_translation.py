@@ -8,11 +8,6 @@ from reluformer.config.settings import SettingsError, parse
 from reluformer.config.translation import TranslationConfig
 
 
-def test_the_defaults_are_the_papers_beam_and_plain_length_normalisation():
-    config = parse(TranslationConfig, {}, "t")
-    assert (config.beam, config.length_penalty) == (5, 1.0)
-
-
 @pytest.mark.parametrize(
     ("key", "value"), [("beam", 0), ("length_penalty", -1), ("max_ratio", 0), ("max_extra", -1), ("batch_tokens", 0)]
 )

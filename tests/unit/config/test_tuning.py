@@ -1,7 +1,8 @@
 import pytest
 
+from reluformer.config.run import ChoiceConfig
 from reluformer.config.settings import SettingsError, parse
-from reluformer.config.tuning import ChoiceConfig, TuningConfig
+from reluformer.config.tuning import TuningConfig
 
 
 @pytest.mark.parametrize("values", [[], [1, 1], ["learned", "learned"]])

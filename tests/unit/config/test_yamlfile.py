@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reluformer.config.settings import SettingsError, Strict, load, read_yaml
-from reluformer.config.yamlfile import YamlError, parse_scalar, parse_yaml
+from reluformer.config.settings import SettingsError, Strict, YamlError, load, parse_scalar, parse_yaml, read_yaml
 
 
 class Words(Strict):

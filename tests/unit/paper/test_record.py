@@ -6,7 +6,7 @@ import pytest
 
 from reluformer.config.experiment import Experiment
 from reluformer.config.run import Run
-from reluformer.config.search.rounds import Search
+from reluformer.config.search import Search
 from reluformer.config.settings import SettingsError
 from reluformer.files import write_json
 from reluformer.paper.record import deciding, differing_settings, may_enter, take, wanted

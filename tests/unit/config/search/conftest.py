@@ -14,8 +14,7 @@ import yaml
 from reluformer.config.changes import split_system
 from reluformer.config.experiment import Experiment
 from reluformer.config.run import Run
-from reluformer.config.search.rounds import Search, replay
-from reluformer.config.search.search import Point
+from reluformer.config.search import Point, Search, replay
 from reluformer.config.settings import merge
 from reluformer.files import write_json
 

@@ -6,10 +6,9 @@ import json
 
 import pytest
 
-from reluformer.config.run import Run, RunConfig
-from reluformer.config.search.choice import apply_choice, read_choice
+from reluformer.config.run import ChoiceConfig, Run, RunConfig
 from reluformer.config.settings import SettingsError
-from reluformer.config.tuning import ChoiceConfig
+from reluformer.config.tuning import apply_choice, read_choice
 
 CHOICE = ChoiceConfig(
     changes={"learning_rate": 0.002, "gamma": 4, "penalty.weight": 0.3}, source="choice.json", validation_bleu=30.5

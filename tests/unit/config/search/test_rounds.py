@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from reluformer.config.search.rounds import Search, expected_rounds, read_score, replay, write_round
+from reluformer.config.search import Search, expected_rounds, read_score, replay, write_round
 from reluformer.config.settings import SettingsError
 
 START = {"learning_rate": 0.001, "gamma": 2}

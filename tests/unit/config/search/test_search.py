@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reluformer.config.search.search import Score, Step, beyond, budget, identity, search
+from reluformer.config.search import Score, Step, beyond, budget, identity, search
 
 AXES = {"rate": [1, 2], "gamma": [1, 2, 4], "weight": [0.03, 0.1, 0.3]}
 START = {"rate": 3, "gamma": 2, "weight": 0.1}
