@@ -281,7 +281,7 @@ def edit() -> Callable[..., None]:
         for key in keys[:-1]:
             inner = inner[key]
         inner[keys[-1]] = value
-        path.write_text(yaml.safe_dump(data), encoding="utf-8")
+        path.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
 
     return set_key
 

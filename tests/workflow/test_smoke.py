@@ -15,29 +15,22 @@ import yaml
 
 from reluformer.cli.watching import progress
 from reluformer.config.experiment import Experiment
+from reluformer.paper.figures import KINDS
+from reluformer.paper.outputs import study_outputs
 
 pytestmark = pytest.mark.slow
 
-STUDIES = """
-    ffn-activation variance-ratio memory-size concentration anisotropy length-variance attention-activation ablation
-    document-length distance gamma measures
-"""
 
-
-def test_every_study_ends_in_tables_figures_and_one_report(smoke):
+def test_every_study_ends_in_tables_figures_and_one_report(smoke, monkeypatch):
     assert smoke.returncode == 0, smoke.output[-4000:]
+    monkeypatch.chdir(smoke.folder)
+    experiment = Experiment.from_files("config/config.yaml", "smoke/smoke.yaml")
     paper = smoke.folder / "results" / "paper"
-    for study in STUDIES.split():
-        for form in ("csv", "md", "html", "tex"):
-            assert (paper / "tables" / f"{study}.{form}").stat().st_size > 0
-    figures = {path.name for path in (paper / "figures").iterdir()}
-    assert {path.removesuffix(".svg") for path in figures if path.endswith(".svg")} == {
-        path.removesuffix(".png") for path in figures if path.endswith(".png")
-    }
-    assert {path.removesuffix(".pdf") for path in figures if path.endswith(".pdf")} == {
-        path.removesuffix(".svg") for path in figures if path.endswith(".svg")
-    }
-    assert len(figures) >= 3 * 15
+    wanted = {smoke.folder / path for study in experiment.studies for path in study_outputs(experiment, study)}
+    assert {path for folder in ("tables", "figures") for path in (paper / folder).iterdir()} == wanted
+    assert all(path.stat().st_size > 0 for path in wanted)
+    kinds = {figure.kind for study in experiment.studies.values() for figure in study.figures.values()}
+    assert kinds == KINDS.keys(), "the smoke configuration has a figure of each kind"
     assert (paper / "index.html").stat().st_size > 100_000
     assert "toy" in (paper / "report.html").read_text(encoding="utf-8").lower()
     assert json.loads((paper / "claims.json").read_text(encoding="utf-8"))["claims"]

@@ -57,6 +57,7 @@ def odd(smoke_project, tmp_path) -> Path:
     return project
 
 
+@pytest.mark.slow
 def test_odd_names_and_nothing_activated(odd):
     archives = f"archives={odd / f'a {ODD}'}"
     ended = snakemake(odd, "--configfile", "c.yaml", "--config", archives, "--", STATISTICS)
@@ -65,6 +66,7 @@ def test_odd_names_and_nothing_activated(odd):
     assert not list(odd.rglob("pwned"))
 
 
+@pytest.mark.slow
 def test_from_another_folder_a_dry_run_writes_and_locks_nothing(odd, tmp_path):
     data = tmp_path / "data"
     data.mkdir()
@@ -76,6 +78,7 @@ def test_from_another_folder_a_dry_run_writes_and_locks_nothing(odd, tmp_path):
     assert not list((data / ".snakemake").glob("locks/*"))
 
 
+@pytest.mark.slow
 def test_as_a_module_with_the_locks_of_a_killed_one(odd, tmp_path):
     mine = tmp_path / "mine"
     locks = mine / ".snakemake" / "locks"

@@ -27,11 +27,12 @@ from reluformer.config.settings import SettingsError
         (("prepare", "a.gz", "--output", "x"), "name a dataset, or give --settings"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(run, tmp_path, arguments, message):
-    result = run(*arguments, cwd=tmp_path)
-    assert result.returncode == 2, result.stderr
-    assert result.stderr.startswith("reluformer: ") and message in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+def test_a_mistake_is_one_line_and_exit_code_2(command, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    result = command(*arguments)
+    assert result.code == 2, result.err
+    assert result.err.startswith("reluformer: ") and message in result.err
+    assert len(result.err.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 

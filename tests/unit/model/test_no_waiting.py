@@ -93,8 +93,7 @@ def test_it_is_seen_when_something_waits(on_meta):
             each()
 
 
-@pytest.mark.parametrize("norm", ["post", "pre"])
-@pytest.mark.parametrize("backend", ["reference", "tiled", "triton"])
+@pytest.mark.parametrize(("backend", "norm"), [("reference", "post"), ("tiled", "pre"), ("triton", "post")])
 def test_every_system(on_meta, system, backend, norm, monkeypatch):
     if backend == "triton":
         pytest.importorskip("triton", reason="needs triton")

@@ -7,6 +7,7 @@ import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -225,39 +226,40 @@ def dataset(title: str, segments: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
+def make_up(root: Path, **config: Any) -> Made:
+    """Returns the project's systems and studies on two made-up datasets; `config` as in config.yaml."""
+    folder = root / "config"
+    (folder / "datasets").mkdir(parents=True, exist_ok=True)
+    for name in ("systems.yaml", "studies.yaml", "claims.yaml"):
+        shutil.copy(CONFIG / name, folder / name)
+    segments = {"packing": ["within", "across"], "lengths": [64, 128]}
+    made_up = {"sentences": ("Some sentences", None), "documents": ("Some documents", segments)}
+    for role, (title, what) in made_up.items():
+        path = folder / "datasets" / f"some-{role}.yaml"
+        path.write_text(yaml.safe_dump(dataset(title, what)), encoding="utf-8")
+    changes = {
+        "document-length": {
+            "lengths": [64, 128],
+            "packing": ["within"],
+            "vary": {"recipe": ["from-sentences"]},
+        },
+        "distance": {"lengths": [128], "packing": ["within"]},
+        "memory-size": {"vary": {"slots": [32, 128, 512]}},
+    }
+    whole = {
+        "title": "Made up",
+        "datasets": {"sentences": "some-sentences", "documents": "some-documents"},
+        "seeds": [1],
+        **config,
+        "studies": {**changes, **config.get("studies", {})},
+    }
+    return Made(Experiment(whole, folder, "made-up.yaml"), root / "results")
+
+
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., Made]:
-    """`make(toy=True, seeds=[1, 2], studies={...})`: the project's systems and studies on two made-up datasets."""
-
-    def build(**config: Any) -> Made:
-        folder = tmp_path / "config"
-        (folder / "datasets").mkdir(parents=True, exist_ok=True)
-        for name in ("systems.yaml", "studies.yaml", "claims.yaml"):
-            shutil.copy(CONFIG / name, folder / name)
-        segments = {"packing": ["within", "across"], "lengths": [64, 128]}
-        made_up = {"sentences": ("Some sentences", None), "documents": ("Some documents", segments)}
-        for role, (title, what) in made_up.items():
-            path = folder / "datasets" / f"some-{role}.yaml"
-            path.write_text(yaml.safe_dump(dataset(title, what)), encoding="utf-8")
-        changes = {
-            "document-length": {
-                "lengths": [64, 128],
-                "packing": ["within"],
-                "vary": {"recipe": ["from-sentences"]},
-            },
-            "distance": {"lengths": [128], "packing": ["within"]},
-            "memory-size": {"vary": {"slots": [32, 128, 512]}},
-        }
-        whole = {
-            "title": "Made up",
-            "datasets": {"sentences": "some-sentences", "documents": "some-documents"},
-            "seeds": [1],
-            **config,
-            "studies": {**changes, **config.get("studies", {})},
-        }
-        return Made(Experiment(whole, folder, "made-up.yaml"), tmp_path / "results")
-
-    return build
+    """`make(toy=True, seeds=[1, 2], studies={...})`: `make_up` in the test's folder."""
+    return partial(make_up, tmp_path)
 
 
 @pytest.fixture

@@ -10,12 +10,14 @@ from reluformer.paper.build import build_study
 from reluformer.paper.outputs import study_inputs, study_outputs
 
 
-def test_every_study_makes_exactly_what_it_says(make):
+def test_a_study_makes_exactly_what_it_says(make):
+    """Of the project's studies these; tests/workflow/test_smoke.py has the others."""
+    studies = ("penalty-parts", "readings", "length-variance", "distance")
     made = make(toy=True)
-    made.fill(*made.experiment.studies)
+    made.fill(*studies)
     made.law()
     expected = {made.results / "paper" / "variance_law.json"}
-    for study in made.experiment.studies:
+    for study in studies:
         build_study(made.experiment, study, made.results)
         expected |= {Path(path) for path in study_outputs(made.experiment, study, str(made.results))}
     assert {path for path in (made.results / "paper").rglob("*") if path.is_file()} == expected

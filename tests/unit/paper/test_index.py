@@ -1,12 +1,17 @@
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from tests.unit.paper.conftest import make_up
 
+from reluformer.files import write_text
+from reluformer.paper import figures
 from reluformer.paper.build import build_study
 from reluformer.paper.claims import build_claims
 from reluformer.paper.index import build_index
+from reluformer.paper.outputs import study_outputs
 
 
 class Links(HTMLParser):
@@ -24,31 +29,49 @@ class Links(HTMLParser):
         self.images += [found["src"]] if tag == "img" else []
 
 
-@pytest.fixture
-def page(make, tmp_path):
-    """Builds the page of an experiment; returns its text and its links."""
+PICTURE = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
+"""Stands for a figure: how figures are drawn is not tested here, and takes long."""
 
-    def build(made, *studies):
-        made.fill(*studies)
+
+def stand_ins(experiment, study, results):
+    """Writes `PICTURE` as every figure of a study."""
+    for path in study_outputs(experiment, study, str(results)):
+        if path.endswith(".svg"):
+            write_text(Path(path), PICTURE)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """Builds the page of an experiment; returns the experiment, the page's text and its links."""
+
+    def build(*studies, **config):
+        folder = tmp_path_factory.mktemp("page")
+        made = make_up(folder, **config)
+        made.fill(*(studies := studies or made.experiment.studies))
         made.law()
-        for study in studies:
-            build_study(made.experiment, study, made.results)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(figures, "draw", stand_ins)
+            for study in studies:
+                build_study(made.experiment, study, made.results)
         build_claims(made.experiment, made.results)
         run = made.experiment.study_runs("ablation")[0]
-        log = tmp_path / "logs" / "train" / f"{run.path}.log"
-        log.parent.mkdir(parents=True)
-        log.write_text("trained\n", encoding="utf-8")
-        (made.results / "paper" / "measured.json").write_text("{}", encoding="utf-8")
-        build_index(made.experiment, made.results, tmp_path / "logs")
+        write_text(folder / "logs" / "train" / f"{run.path}.log", "trained\n")
+        write_text(made.results / "paper" / "measured.json", "{}")
+        build_index(made.experiment, made.results, folder / "logs")
         text = (made.results / "paper" / "index.html").read_text(encoding="utf-8")
-        return text, Links(text)
+        return made, text, Links(text)
 
     return build
 
 
-def test_every_link_opens(make, page):
-    made = make(toy=True)
-    _text, links = page(made, *made.experiment.studies)
+@pytest.fixture(scope="module")
+def whole(page):
+    """The page of everything, with two seeds."""
+    return page(toy=True, seeds=[1, 2])
+
+
+def test_every_link_opens(whole):
+    made, _text, links = whole
     assert len(links.links) > 100
     for href in links.links:
         if href.startswith("#"):
@@ -59,9 +82,8 @@ def test_every_link_opens(make, page):
     assert "measured.json" in links.links  # a claim about speed rests on no trained run
 
 
-def test_everything_is_on_the_page_claims_first(make, page):
-    made = make(toy=True, seeds=[1, 2])
-    text, links = page(made, *made.experiment.studies)
+def test_everything_is_on_the_page_claims_first(whole):
+    made, text, links = whole
     assert text.index("The claims</h2>") < text.index('<section id="study-')
     figures = {f"figure-{study}-{name}" for study, one in made.experiment.studies.items() for name in one.figures}
     assert figures <= links.ids and len(links.images) == len(figures)
@@ -71,17 +93,15 @@ def test_everything_is_on_the_page_claims_first(make, page):
     assert "TOY CONFIGURATION" in text and "some-sentences" in text
 
 
-def test_each_claim_links_to_its_runs_and_its_study(make, page):
-    made = make()
-    text, _links = page(made, *made.experiment.studies)
+def test_each_claim_links_to_its_runs_and_its_study(whole):
+    _made, text, _links = whole
     rows = re.findall(r'<tr><td data-label="verdict".*?</tr>', text, flags=re.DOTALL)
     assert len(rows) == 15 and all('href="#claim-' in row for row in rows)
     assert sum('href="#study-' in row for row in rows) == 14  # one holds by construction
 
 
-def test_half_of_the_runs_make_a_page_that_says_what_is_missing(make, page):
-    made = make()
-    text, _links = page(made, "ablation")
+def test_half_of_the_runs_make_a_page_that_says_what_is_missing(page):
+    made, _text, _links = page("ablation")
     run = made.experiment.study_runs("ablation")[0]
     (made.folder(run) / "summary.json").unlink()
     build_index(made.experiment, made.results, made.results / "no-logs")
@@ -91,8 +111,7 @@ def test_half_of_the_runs_make_a_page_that_says_what_is_missing(make, page):
     assert "None is prepared yet." in text
 
 
-def test_the_page_is_the_same_every_time(make, page):
-    made = make()
-    text, _ = page(made, "ablation")
+def test_the_page_is_the_same_every_time(page):
+    made, text, _links = page("ablation")
     build_index(made.experiment, made.results, made.results.parent / "logs")
     assert (made.results / "paper" / "index.html").read_text(encoding="utf-8") == text

@@ -71,6 +71,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 def test_every_figure_and_p_value_of_a_table_is_what_the_sacrebleu_command_line_gives(scored, tmp_path):
     made, references, hypotheses = scored
     tables = made.results / "paper" / "tables"

@@ -43,8 +43,14 @@ def test_sizes_are_rounded_up_by_a_half_at_most():
     assert all(n <= size(n, 32) <= max(32, 1.5 * n) for n in range(1, 2000))
 
 
-@pytest.mark.parametrize("beam", [1, 4, 5])
-def test_every_system_gives_the_same_while_its_batch_shrinks_and_its_hypotheses_outgrow_their_parts(
+@pytest.mark.parametrize(
+    ("system", "beam"),
+    [
+        *(("transformer", 1), ("transformer", 5), ("reluformer", 1), ("reluformer", 4), ("ffn-softmax-layernorm", 5)),
+        *(("attention-relu", 5), ("attention-sparsemax", 4), ("attention-entmax15", 1), ("rela", 5)),
+    ],
+)
+def test_systems_give_the_same_while_their_batch_shrinks_and_their_hypotheses_outgrow_their_parts(
     make_model, system, beam, tapes
 ):
     model = make_model(system)
