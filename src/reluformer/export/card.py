@@ -34,7 +34,7 @@ With the code of the reproduction:
 echo "..." | reluformer translate {name}
 ```
 
-With Hugging Face's transformers (`pip install torch transformers sentencepiece sacremoses{entmax}`), whose results are
+With Hugging Face's transformers (`pip install torch transformers sentencepiece sacremoses`), whose results are
 the same; the code that it runs is in this folder:
 
 ```python
@@ -90,7 +90,6 @@ def model_card(run_folder: Path, config: RunConfig, files: TextFiles, name: str)
     provenance = read_provenance(files.subword.parent)
     licence = provenance["configuration"].get("licence") or "unknown; see where it was published"
     metrics = _metrics(run_folder / "scores.json")
-    activations = {config.model.memory(place).activation for place in config.model.places()}
     head: dict[str, Any] = {
         "language": [config.src, config.tgt],
         "library_name": "transformers",
@@ -109,7 +108,6 @@ def model_card(run_folder: Path, config: RunConfig, files: TextFiles, name: str)
         paper=PAPER,
         status="" if run_status(run_folder) == "finished" else f"; its training ended as: {run_status(run_folder)}",
         name=name,
-        entmax=" entmax" if activations & {"sparsemax", "entmax15"} else "",
         max_tokens=files.config.max_tokens,
         dataset=config.dataset,
         scores=_scores(metrics),

@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from reluformer.config.memory import ACTIVATIONS
 from reluformer.config.run import EXPORT_FILE, RunConfig, read_export
 from reluformer.config.settings import SettingsError
+from reluformer.corpus import moses
 from reluformer.corpus.subword import BOS, EOS, PAD, UNK
 from reluformer.corpus.text import (
     SUBWORD_FILE,
@@ -20,11 +20,11 @@ from reluformer.corpus.text import (
     require_trained_with,
 )
 from reluformer.export.card import model_card
-from reluformer.export.flatten import Qualified, flatten
 from reluformer.files import write_json, write_text
 from reluformer.model.files import MODEL_FILE, load_model, save_model
 
-CODE = ("configuration_reluformer", "modeling_reluformer", "tokenization_reluformer")
+CODE = [*sorted((Path(__file__).parent / "huggingface").glob("*_reluformer.py")), Path(moses.__file__)]
+"""The Python files that transformers loads from an exported folder."""
 
 
 def export_model(run_folder: Path, output: Path, corpora: Path | None = None, force: bool = False) -> None:
@@ -60,8 +60,8 @@ def export_model(run_folder: Path, output: Path, corpora: Path | None = None, fo
         write_json(partial / EXPORT_FILE, model_json(config, files))
         write_json(partial / "generation_config.json", generation_json(config))
         write_json(partial / "tokenizer_config.json", tokenizer_json(config, files))
-        for name, source in code(config).items():
-            write_text(partial / f"{name}.py", source)
+        for file in CODE:
+            shutil.copyfile(file, partial / file.name)
         write_text(partial / "README.md", model_card(run_folder, config, files, output.name))
         if there:  # the folder itself stays: it may be the working folder, or a disk of its own
             _fill(output, partial)
@@ -128,53 +128,6 @@ def tokenizer_json(config: RunConfig, files: TextFiles) -> dict[str, Any]:
         "clean_up_tokenization_spaces": False,
         "split_special_tokens": True,
         "padding_side": "right",
-    }
-
-
-def code(config: RunConfig) -> dict[str, str]:
-    """The Python files that transformers loads, by name: each stands alone but for the configuration's class."""
-    used = sorted({config.model.memory(place).activation for place in config.model.places()})
-    replaced = {
-        **plain_memory(used),
-        ("reluformer.export.huggingface.configuration_reluformer", "ReLUFormerConfig"): "",
-    }
-    sources = {}
-    for name in CODE:
-        source = flatten(f"reluformer.export.huggingface.{name}", replaced)
-        if name == "modeling_reluformer":
-            imports = "from .configuration_reluformer import ReLUFormerConfig\n"
-            source = source.replace("\n\n\n", f"\n{imports}\n\n", 1)
-        sources[name] = source
-    return sources
-
-
-def plain_memory(activations: list[str]) -> dict[Qualified, str]:
-    """What stands in for the registry of activations, of which only these are taken along, and for the kernels.
-
-    No kernel leaves with a model: each read computes its weights, as the package does where it has no kernel.
-    """
-    targets = {name: ACTIVATIONS[name].target.partition(":") for name in activations}
-    imports = "".join(f"from {module} import {cls}\n" for module, _, cls in targets.values())
-    table = ", ".join(f'"{name}": {cls}' for name, (_, _, cls) in targets.items())
-    build = f'''{imports}
-def build_activation(config, heads=1):
-    """The activation that a memory's configuration names, with its options."""
-    return {{{table}}}[config.activation](heads, **config.options)
-'''
-    backends, ops = "reluformer.memory.backends", "reluformer.ops"
-    return {
-        ("reluformer.memory.activations", "build_activation"): build,
-        (f"{backends}.dispatch", "backend"): 'def backend(query):\n    return "reference"  # no kernel is here',
-        (f"{backends}.dispatch", "relu_attention"): "relu_attention = None  # no kernel is here",
-        (f"{ops}.counter", "draw_seed"): "draw_seed = None  # no kernel is here",
-        (
-            f"{ops}.dropout_kernel",
-            "can_drop",
-        ): "def can_drop(x, added):\n    return False  # no kernel",
-        (f"{ops}.dropout_kernel", "Dropout"): "Dropout = None  # no kernel is here",
-        (f"{ops}.beam", "has_kernel"): "def has_kernel(tensor):\n    return False  # no kernel is here",
-        (f"{ops}.beam", "path_scores"): "path_scores = None  # no kernel is here",
-        (f"{ops}.beam", "path_mix"): "path_mix = None  # no kernel is here",
     }
 
 

@@ -22,9 +22,11 @@ FILES = {
     "generation_config.json",
     "model.safetensors",
     "modeling_reluformer.py",
+    "moses.py",
     "subword.model",
     "tokenization_reluformer.py",
     "tokenizer_config.json",
+    "transformer_reluformer.py",
     "truecaser.tgt.txt",
     "truecaser.txt",
 }

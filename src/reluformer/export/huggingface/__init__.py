@@ -1,5 +1,5 @@
-"""The code that an exported folder carries, so that Hugging Face's transformers loads it.
+"""The code that an exported folder carries, so that Hugging Face's transformers loads it without this package.
 
-`reluformer.export.flatten` writes each module here as one file that needs nothing of this package. Only there is
-transformers at hand: nothing else may import these modules.
+`reluformer export` copies these files, and `corpus/moses.py` beside them. `transformer_reluformer` needs torch alone;
+the others need transformers, so nothing else may import them.
 """

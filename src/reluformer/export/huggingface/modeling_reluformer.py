@@ -1,13 +1,10 @@
-"""An exported ReLUFormer or one of its relatives, for Hugging Face's transformers: plain torch, nothing else.
-
-Written by `reluformer export` out of the code that trained the model (https://arxiv.org/abs/2302.06461).
+"""An exported ReLUFormer or one of its relatives as a model of Hugging Face's transformers.
 
 Shapes: B batch, S source tokens, T target tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -16,17 +13,8 @@ from torch.nn.functional import cross_entropy
 from transformers import GenerationMixin, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
-from reluformer.export.huggingface.configuration_reluformer import ReLUFormerConfig
-from reluformer.model.transformer import Transformer
-from reluformer.translation.search import length_limits
-
-
-class Shape(SimpleNamespace):
-    """The configuration as the Transformer reads it."""
-
-    def memory(self, place: str) -> SimpleNamespace:
-        """The memory in one place; the penalty is for training alone."""
-        return SimpleNamespace(penalty=None, **self.memories[place])
+from .configuration_reluformer import ReLUFormerConfig
+from .transformer_reluformer import Transformer
 
 
 class SourceEncoder:
@@ -76,8 +64,7 @@ class ReLUFormerForTranslation(PreTrainedModel, GenerationMixin):
 
     def __init__(self, config: ReLUFormerConfig) -> None:
         super().__init__(config)
-        shape: Any = Shape(memories=config.memories, **config.run["model"])
-        self.transformer = Transformer(shape)
+        self.transformer = Transformer(config.run["model"], config.memories)
         self.post_init()
 
     def get_encoder(self, *_: Any, **__: Any) -> SourceEncoder:
@@ -109,9 +96,7 @@ class ReLUFormerForTranslation(PreTrainedModel, GenerationMixin):
             shifted = torch.where(labels == -100, self.config.pad_token_id, labels).roll(1, 1)
             shifted[:, 0] = self.config.bos_token_id
             decoder_input_ids = shifted
-        real = torch.ones_like(decoder_input_ids, dtype=torch.bool)
-        hidden = self.transformer.decode(source, attention_mask.bool(), decoder_input_ids, real)
-        logits = self.transformer.project(hidden)
+        logits = self.transformer.decode(source, attention_mask.bool(), decoder_input_ids)
         loss = None if labels is None else cross_entropy(logits.flatten(0, 1), labels.flatten())
         return Seq2SeqLMOutput(loss=loss, logits=logits, encoder_last_hidden_state=source)
 
@@ -128,7 +113,8 @@ class ReLUFormerForTranslation(PreTrainedModel, GenerationMixin):
         if attention_mask is None:
             attention_mask = (source != self.config.pad_token_id).long()
         lengths = attention_mask.sum(1) - 1  # a source ends with EOS
-        limits = length_limits(lengths, SimpleNamespace(**self.config.run["translation"]))
+        search = self.config.run["translation"]
+        limits = (lengths * search["max_ratio"] + search["max_extra"]).long().clamp_min(1)
         processors = LogitsProcessorList([*(logits_processor or []), AllowedTokens(limits, lengths < 1, self.config)])
         if "max_length" not in kwargs:
             kwargs.setdefault("max_new_tokens", int(limits.max()) + 1)

@@ -1,23 +1,27 @@
-"""The text side of an exported model, for Hugging Face's transformers: sacremoses and sentencepiece.
-
-Written by `reluformer export` out of the code that prepared the corpus.
-"""
+"""The text side of an exported model as a tokenizer of Hugging Face's transformers: sacremoses and sentencepiece."""
 
 from __future__ import annotations
 
 import shutil
+import unicodedata
+from functools import lru_cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+from sacremoses import MosesDetokenizer
+from sentencepiece import SentencePieceProcessor
 from transformers import PreTrainedTokenizer
 
-from reluformer.corpus.text import Preprocessor, TextFiles
-from reluformer.evaluation.detokenise import detokenise_all
+from .moses import lowercase, tokenizer
+
+SENTENCE_BREAK = "<sent>"
 
 
 class ReLUFormerTokenizer(PreTrainedTokenizer):
-    """Raw text of the source language in; detokenised text of the target language out."""
+    """Raw text of the source language in; detokenised text of the target language out.
+
+    text: how the corpus was prepared: `truecase`, `lowercase`, `straighten` (typographic apostrophes).
+    """
 
     vocab_files_names = {"vocab_file": "subword.model", "truecaser_file": "truecaser.txt"}
     model_input_names = ["input_ids", "attention_mask"]
@@ -31,32 +35,26 @@ class ReLUFormerTokenizer(PreTrainedTokenizer):
         text: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        config: Any = SimpleNamespace(**(text or {}))
-        self.files = TextFiles(Path(vocab_file), Path(truecaser_file or ""), config)
-        self.preprocessor = Preprocessor(self.files, src)
-        self.subword = self.preprocessor.subword
-        self.tgt = tgt
+        self.preparation = text or {}
+        self.files = {"vocab_file": Path(vocab_file), "truecaser_file": Path(truecaser_file or "")}
+        self.subword = SentencePieceProcessor(model_file=str(vocab_file))
+        self.truecaser = Truecaser(self.files["truecaser_file"]) if self.preparation.get("truecase") else None
+        self.src, self.tgt = src, tgt
         kwargs.setdefault("split_special_tokens", True)  # a special token written in a text is just text
         super().__init__(src=src, tgt=tgt, text=text, **kwargs)
 
     @property
     def vocab_size(self) -> int:
         """V, special symbols included."""
-        return len(self.subword)
+        return self.subword.get_piece_size()
 
     def get_vocab(self) -> dict[str, int]:
         """Every piece and its id."""
-        return {piece: i for i, piece in enumerate(self.subword.pieces(range(self.vocab_size)))}
+        return {self.subword.id_to_piece(i): i for i in range(self.vocab_size)}
 
     def tokenize(self, text: str, **_: Any) -> list[str]:
         """The pieces of a raw sentence."""
-        return self.subword.pieces(self.preprocessor.ids([text]))
-
-    def _convert_token_to_id(self, token: str) -> int:
-        return self.subword.processor.piece_to_id(token)
-
-    def _convert_id_to_token(self, index: int) -> str:
-        return self.subword.processor.id_to_piece(index)
+        return self.subword.encode(self._prepare(text).replace(SENTENCE_BREAK, "< sent >"), out_type=str)
 
     def build_inputs_with_special_tokens(self, ids: list[int], _: list[int] | None = None) -> list[int]:
         """A source ends with EOS."""
@@ -64,22 +62,78 @@ class ReLUFormerTokenizer(PreTrainedTokenizer):
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """The tokenised text of pieces."""
-        return self.subword.processor.decode_pieces(tokens)
-
-    def _decode(self, token_ids: Any, skip_special_tokens: bool = False, *_: Any, **__: Any) -> str:
-        ids = [token_ids] if isinstance(token_ids, int) else list(token_ids)
-        if not skip_special_tokens:
-            return " ".join(self.subword.pieces(ids))
-        sentences = self.subword.sentences(ids)
-        return " ".join(detokenise_all(sentences, self.tgt, recase=self.files.config.truecase))
+        return self.subword.decode_pieces(tokens)
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
         """Copies the models of subwords and of casing."""
         copies = []
-        for file, name in ((self.files.subword, "vocab_file"), (self.files.truecaser, "truecaser_file")):
+        for name, file in self.files.items():
             if file.is_file():
                 target = Path(save_directory) / ((filename_prefix or "") + self.vocab_files_names[name])
                 if target.resolve() != file.resolve():
                     shutil.copyfile(file, target)
                 copies.append(str(target))
         return tuple(copies)
+
+    def _convert_token_to_id(self, token: str) -> int:
+        return self.subword.piece_to_id(token)
+
+    def _convert_id_to_token(self, index: int) -> str:
+        return self.subword.id_to_piece(index)
+
+    def _prepare(self, text: str) -> str:
+        """The tokens of a sentence, cased as the corpus is; "" if a reader sees nothing in it."""
+        if all(one.isspace() or unicodedata.category(one) in ("Cc", "Cf") for one in text):
+            return ""
+        if self.preparation.get("straighten"):
+            text = text.replace("’", "'")
+        tokens = tokenizer(self.src)(text).strip()
+        if self.preparation.get("lowercase"):
+            return lowercase(tokens)
+        return tokens if self.truecaser is None else self.truecaser(tokens)
+
+    def _decode(self, token_ids: Any, skip_special_tokens: bool = False, *_: Any, **__: Any) -> str:
+        pieces = [self.subword.id_to_piece(int(i)) for i in ([token_ids] if isinstance(token_ids, int) else token_ids)]
+        if not skip_special_tokens:
+            return " ".join(pieces)
+        sentences: list[list[str]] = [[]]
+        for piece in pieces:
+            if piece == SENTENCE_BREAK:
+                sentences.append([])
+            elif piece not in (self.pad_token, self.bos_token, self.eos_token):
+                sentences[-1].append(piece)
+        return " ".join(self._detokenise(self.subword.decode_pieces(sentence)) for sentence in sentences)
+
+    def _detokenise(self, sentence: str) -> str:
+        text: str = detokenizer(self.tgt).detokenize(sentence.split())
+        if self.truecaser is not None:  # the first letter becomes a capital, as Moses' detruecase does
+            first = next((i for i, one in enumerate(text) if one.isalnum()), 0)
+            text = text[:first] + text[first : first + 1].upper() + text[first + 1 :]
+        return text
+
+
+class Truecaser:
+    """Moses' truecase.perl: the most frequent casing of the first word of a sentence, and of words unknown as cased."""
+
+    def __init__(self, model: Path) -> None:
+        lines = [line.split(" ")[::2] for line in model.read_text(encoding="utf-8").split("\n") if line]
+        self.best = {lowercase(forms[0]): forms[0] for forms in lines}
+        self.known = {form for forms in lines for form in forms}
+
+    def __call__(self, tokens: str) -> str:
+        """Truecases one tokenised line."""
+        words, start = tokens.split(), True
+        for i, word in enumerate(words):
+            if start or word not in self.known:
+                words[i] = self.best.get(lowercase(word), word)
+            if word in (".", ":", "?", "!"):
+                start = True
+            elif word not in ("(", "[", '"', "'", "&apos;", "&quot;", "&#91;", "&#93;"):
+                start = False
+        return " ".join(words)
+
+
+@lru_cache
+def detokenizer(language: str) -> MosesDetokenizer:
+    """Moses' detokenizer, made once for each language."""
+    return MosesDetokenizer(lang=language)

@@ -33,7 +33,10 @@ with torch.no_grad():
     ids = torch.cat([torch.full((1, 1), model.config.bos_token_id), labels[:, :-1]], 1)
     logits = model(**source, decoder_input_ids=ids).logits
     expected = torch.nn.functional.cross_entropy(logits[0], labels[0]).item()
+torch.manual_seed(1)
+sampled = translate(tokenizer, model, lines[:3], do_sample=True, num_beams=1, top_k=5)
 told = {
+    "sampled": sampled,
     "translations": [
         text for i in range(0, 100, 16) for text in translate(tokenizer, model, lines[i : min(i + 16, 100)])
     ],

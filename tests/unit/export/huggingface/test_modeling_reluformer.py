@@ -39,6 +39,10 @@ def test_a_model_saved_by_transformers_is_the_same(elsewhere):
     assert elsewhere["again"] == elsewhere["translations"][:20]
 
 
+def test_sampling_gives_other_sentences(elsewhere):
+    assert len(elsewhere["sampled"]) == 3 and all(elsewhere["sampled"])
+
+
 def test_the_n_best_and_their_scores_are_the_same(elsewhere, translator):
     (line,) = translator.lines(["Yksi kaksi ."], n_best=3)
     assert elsewhere["n_best"] == [translation.text for translation in line.translations]

@@ -1,0 +1,234 @@
+"""The Transformer of an exported run in plain torch: every layer reads a memory, out = f(q·Kᵀ)·V.
+
+Equations are those of "A Study on ReLU and Softmax in Transformer" (https://arxiv.org/abs/2302.06461). Parameters have
+the names that training gave them.
+
+Shapes: B batch, H heads, S source tokens, T target tokens, Q rows of a read, K slots, E model width, V vocabulary.
+Masks are true on real tokens; sequences are padded on the right.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout, embedding, linear
+
+HIDDEN = -1e9
+
+
+class Activation(nn.Module):
+    """f: scores of a row with the slots that it sees -> weights. `config` names f and its options."""
+
+    def __init__(self, config: dict[str, Any], heads: int) -> None:
+        super().__init__()
+        self.name = config["activation"]
+        options = {"temperature": 1.0, "gamma": 1.0, **config["options"]}
+        self.temperature, self.gamma = options["temperature"], options["gamma"]
+        self.log_gamma = nn.Parameter(torch.zeros(heads, 1, 1)) if self.gamma == "learned" else None
+
+    def forward(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        """scores [..., Q, K], mask bool broadcastable to it or None where every row sees every slot -> [..., Q, K]."""
+        if self.name in ("relu", "relu-scaled"):
+            weights = scores.relu() if mask is None else scores.relu() * mask
+            return weights if self.name == "relu" else weights * self._factor(scores, mask)
+        scores = scores / self.temperature
+        if mask is None:
+            return SIMPLEX[self.name](scores)
+        return SIMPLEX[self.name](scores.masked_fill(~mask, HIDDEN)) * mask.any(-1, keepdim=True)
+
+    def _factor(self, scores: Tensor, mask: Tensor | None) -> Tensor:
+        """Eq. 6: 1 / (γ·√(n_i/2)), n_i the slots that row i sees."""
+        count = scores.new_tensor(scores.size(-1)) if mask is None else mask.sum(-1, keepdim=True).clamp(min=1)
+        gamma = self.gamma if self.log_gamma is None else self.log_gamma.exp()
+        return (2 / count).sqrt() / gamma
+
+
+def softmax(scores: Tensor) -> Tensor:
+    """exp(s_j) / Σ exp(s)."""
+    return torch.softmax(scores, -1)
+
+
+def sparsemax(scores: Tensor) -> Tensor:
+    """The Euclidean projection onto the simplex (Martins and Astudillo 2016): max(s - τ, 0)."""
+    scores = scores - scores.amax(-1, keepdim=True)
+    ordered = scores.sort(-1, descending=True).values
+    rank = torch.arange(1, scores.size(-1) + 1, device=scores.device)
+    total = ordered.cumsum(-1) - 1
+    support = (rank * ordered > total).sum(-1, keepdim=True)
+    return (scores - total.gather(-1, support - 1) / support).clamp(min=0)
+
+
+def entmax15(scores: Tensor) -> Tensor:
+    """1.5-entmax (Peters et al. 2019): max(s/2 - τ, 0)²."""
+    halves = scores / 2
+    halves = halves - halves.amax(-1, keepdim=True)
+    ordered = halves.sort(-1, descending=True).values
+    rank = torch.arange(1, scores.size(-1) + 1, device=scores.device)
+    mean = ordered.cumsum(-1) / rank
+    spread = rank * (ordered.square().cumsum(-1) / rank - mean.square())
+    threshold = mean - ((1 - spread) / rank).clamp(min=0).sqrt()
+    support = (threshold <= ordered).sum(-1, keepdim=True)
+    return (halves - threshold.gather(-1, support - 1)).clamp(min=0).square()
+
+
+SIMPLEX = {"softmax": softmax, "sparsemax": sparsemax, "entmax15": entmax15}
+
+
+class GatedRMSNorm(nn.Module):
+    """scale · x / rms(x) · sigmoid(gate · x): what follows the read in ReLA (Zhang, Titov and Sennrich 2021)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(width))
+        self.gate = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., E], the same shape out."""
+        return self.scale * x * (x.square().mean(-1, keepdim=True) + 1e-8).rsqrt() * torch.sigmoid(self.gate * x)
+
+
+class Memory(nn.Module):
+    """What the memories share: the activation, and what follows the read."""
+
+    def __init__(self, config: dict[str, Any], width: int, heads: int, weight_dropout: float) -> None:
+        super().__init__()
+        self.activation = Activation(config, heads)
+        self.gated_norm = GatedRMSNorm(width) if config["after"] == "gated-rmsnorm" else None
+        self.layernorm = nn.LayerNorm(width) if config["after"] == "layernorm" else None
+        self.weight_dropout = weight_dropout
+
+    def weights(self, scores: Tensor, mask: Tensor | None = None) -> Tensor:
+        """f(scores), with dropout in training."""
+        return dropout(self.activation(scores, mask), self.weight_dropout, self.training)
+
+
+class FeedForward(Memory):
+    """The FFN: f(x·Kᵀ)·V with learned K and V [slots, E]."""
+
+    def __init__(self, model: dict[str, Any], config: dict[str, Any]) -> None:
+        super().__init__(config, model["width"], 1, model["activation_dropout"])
+        shape = model["slots"], model["width"]
+        self.key, self.value = nn.Parameter(torch.zeros(shape)), nn.Parameter(torch.zeros(shape))
+        self.key_bias = nn.Parameter(torch.zeros(shape[0])) if model["ffn_bias"] else None
+        self.value_bias = nn.Parameter(torch.zeros(shape[1])) if model["ffn_bias"] else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, L, E], the same shape out."""
+        output = linear(self.weights(linear(x, self.key, self.key_bias)), self.value.T, self.value_bias)
+        output = output if self.gated_norm is None else self.gated_norm(output)
+        return output if self.layernorm is None else self.layernorm(output)
+
+
+class Attention(Memory):
+    """H reads with scale 1/√(E/H), concatenated and projected; of the sequence itself, or of another (`cross`)."""
+
+    def __init__(self, model: dict[str, Any], config: dict[str, Any], cross: bool = False) -> None:
+        super().__init__(config, model["width"], model["heads"], model["attention_dropout"])
+        self.heads, width, bias = model["heads"], model["width"], model["attention_bias"]
+        self.output = nn.Linear(width, width, bias)
+        if cross:
+            self.query, self.key_value = nn.Linear(width, width, bias), nn.Linear(width, 2 * width, bias)
+        else:
+            self.query_key_value = nn.Linear(width, 3 * width, bias)
+
+    def forward(self, x: Tensor, mask: Tensor, source: Tensor | None = None) -> Tensor:
+        """x [B, Q, E], mask bool [B|1, 1, Q|1, K], source [B, K, E] -> [B, Q, E]."""
+        if source is None:
+            query, key, value = self.query_key_value(x).chunk(3, -1)
+        else:
+            query, (key, value) = self.query(x), self.key_value(source).chunk(2, -1)
+        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
+        scores = query @ key.mT / math.sqrt(query.size(-1))
+        output = (self.weights(scores, mask) @ value).transpose(1, 2).flatten(2)
+        output = self.output(output if self.gated_norm is None else self.gated_norm(output))
+        return output if self.layernorm is None else self.layernorm(output)
+
+
+class Residual(nn.Module):
+    """x + memory(x), LayerNorm after the sum (`post`) or before the memory (`pre`)."""
+
+    def __init__(self, model: dict[str, Any], memory: Memory) -> None:
+        super().__init__()
+        self.memory = memory
+        self.norm = nn.LayerNorm(model["width"])
+        self.pre, self.dropout = model["norm"] == "pre", model["dropout"]
+
+    def forward(self, x: Tensor, *read: Tensor) -> Tensor:
+        """x [B, L, E], the same shape out; read: what the memory takes beside it."""
+        output = dropout(self.memory(self.norm(x) if self.pre else x, *read), self.dropout, self.training)
+        return x + output if self.pre else self.norm(x + output)
+
+
+class Layer(nn.Module):
+    """Self-attention, attention to the source in a decoder, the FFN. `place`: `encoder.0`, `decoder.0`, ..."""
+
+    def __init__(self, model: dict[str, Any], memories: dict[str, dict[str, Any]], place: str) -> None:
+        super().__init__()
+        self.attention = Residual(model, Attention(model, memories[f"{place}.attention"]))
+        cross = memories.get(f"{place}.cross_attention")
+        self.cross_attention = Residual(model, Attention(model, cross, cross=True)) if cross else None
+        self.ffn = Residual(model, FeedForward(model, memories[f"{place}.ffn"]))
+
+    def forward(self, x: Tensor, mask: Tensor, *source: Tensor) -> Tensor:
+        """x [B, L, E], the same shape out; source: of a decoder, the mask and the encoded source."""
+        x = self.attention(x, mask)
+        return self.ffn(x if self.cross_attention is None else self.cross_attention(x, *source))
+
+
+class Embeddings(nn.Module):
+    """Token embeddings with sinusoidal positions, and the vocabulary projection; shared matrices exist once."""
+
+    def __init__(self, vocabulary: int, width: int, share: str) -> None:
+        super().__init__()
+        self.target = nn.Parameter(torch.zeros(vocabulary, width))
+        self.source = None if share == "all" else nn.Parameter(torch.zeros(vocabulary, width))
+        self.output = nn.Parameter(torch.zeros(vocabulary, width)) if share == "none" else None
+
+    def forward(self, tokens: Tensor, matrix: Tensor | None) -> Tensor:
+        """tokens int [B, L] -> [B, L, E]; matrix: the source's, or None where there is none of its own."""
+        vectors = embedding(tokens, self.target if matrix is None else matrix)
+        return vectors * math.sqrt(vectors.size(-1)) + sinusoids(tokens.size(1), vectors.size(-1)).to(vectors)
+
+
+def sinusoids(length: int, width: int) -> Tensor:
+    """Positions 0 .. length-1 as [length, width]: sines, then cosines, as in fairseq."""
+    half = width // 2
+    steps = torch.exp(torch.arange(half) * -(math.log(10_000) / max(half - 1, 1)))
+    angles = torch.arange(length)[:, None] * steps
+    return nn.functional.pad(torch.cat([angles.sin(), angles.cos()], 1), (0, width - 2 * half))
+
+
+class Transformer(nn.Module):
+    """The encoder-decoder of a run.
+
+    model: the run's `model`. memories: place (`encoder.0.attention`) -> activation, its options, what follows the read.
+    """
+
+    def __init__(self, model: dict[str, Any], memories: dict[str, dict[str, Any]]) -> None:
+        super().__init__()
+        self.dropout = model["dropout"]
+        self.embeddings = Embeddings(model["vocabulary"], model["width"], model["share_embeddings"])
+        self.encoder = nn.ModuleList(Layer(model, memories, f"encoder.{i}") for i in range(model["encoder_layers"]))
+        self.decoder = nn.ModuleList(Layer(model, memories, f"decoder.{i}") for i in range(model["decoder_layers"]))
+        pre = model["norm"] == "pre"
+        self.encoder_norm = nn.LayerNorm(model["width"]) if pre else None
+        self.decoder_norm = nn.LayerNorm(model["width"]) if pre else None
+
+    def encode(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """tokens int [B, S], mask bool [B, S] -> [B, S, E]."""
+        x = dropout(self.embeddings(tokens, self.embeddings.source), self.dropout, self.training)
+        for layer in self.encoder:
+            x = layer(x, mask[:, None, None, :])
+        return x if self.encoder_norm is None else self.encoder_norm(x)
+
+    def decode(self, source: Tensor, mask: Tensor, tokens: Tensor) -> Tensor:
+        """Encoded source [B, S, E], its mask bool [B, S], tokens int [B, T], BOS first -> logits [B, T, V]."""
+        x = dropout(self.embeddings(tokens, None), self.dropout, self.training)
+        causal = torch.ones(tokens.size(1), tokens.size(1), dtype=torch.bool, device=tokens.device).tril()
+        for layer in self.decoder:
+            x = layer(x, causal[None, None], mask[:, None, None, :], source)
+        x = x if self.decoder_norm is None else self.decoder_norm(x)
+        return linear(x, self.embeddings.target if self.embeddings.output is None else self.embeddings.output)
