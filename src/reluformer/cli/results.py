@@ -24,7 +24,7 @@ def archive(
         bool, typer.Option("--references", help="Take in test text that its licence does not say may be passed on.")
     ] = False,
 ) -> None:
-    """Pack tables, figures, claims, scores, hypotheses, configurations and logs into one RO-Crate."""
+    """Pack tables, figures, claims, scores, hypotheses, configurations and logs into one zip file with checksums."""
     from reluformer.paper.archive import pack_archive
 
     path = output or results / "paper" / "archive.zip"

@@ -1,15 +1,16 @@
-"""An experiment's results in one zip file that another person can check: an RO-Crate whose metadata is the manifest.
+"""An experiment's results in one zip file that another person can check.
 
-`ro-crate-metadata.json` lists every other file with its size and sha256. It is written here and not by a library, whose
-metadata carry the time of writing: the same results give the same bytes.
+`SHA256SUMS` lists every other file: unpack the archive and run `sha256sum -c SHA256SUMS`, or `reluformer verify`, which
+also computes the scores anew. The same results give the same bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,7 @@ from reluformer.files import descriptor_of, destination, replace, write_text
 from reluformer.paper.notes import toy_stamp
 from reluformer.paper.provenance import provenance
 
-MANIFEST = "ro-crate-metadata.json"
-CONTEXT = "https://w3id.org/ro/crate/1.1/context"
-ABOUT = "Results of a reproduction of arXiv:2302.06461."
-PROFILE = "https://w3id.org/ro/crate/1.1"
+MANIFEST = "SHA256SUMS"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The date of every file in the archive: the earliest that a zip file knows."""
 
@@ -35,20 +33,6 @@ RUN_FILES = (
 MODEL = "model.safetensors"
 REFERENCES = ("raw/test.{tgt}", "test.tok.{src}", "test.tok.{tgt}")
 CORPUS_FILES = ("provenance.json", "statistics.json")
-TYPES = {
-    ".json": "application/json",
-    ".jsonl": "application/jsonl",
-    ".yaml": "application/yaml",
-    ".csv": "text/csv",
-    ".md": "text/markdown",
-    ".tex": "text/x-tex",
-    ".html": "text/html",
-    ".svg": "image/svg+xml",
-    ".png": "image/png",
-    ".pdf": "application/pdf",
-    ".log": "text/plain",
-    ".tsv": "text/tab-separated-values",
-}
 
 
 def pack_archive(
@@ -71,22 +55,22 @@ def pack_archive(
     files, left_out = collect(experiment, results, logs, models, references)
     if not any(name.startswith("results/runs/") for name in files):
         raise SettingsError(f"{results}: no run of this configuration is there, so there is nothing to archive")
-    texts = {"results/paper/provenance.json": _json(provenance(experiment, results))}
-    texts |= {"experiment.json": _json(experiment.config.model_dump(mode="json"))}
-    entries = [_entry(name, path.stat().st_size, sha256(path)) for name, path in files.items()]
-    entries += [_entry(name, len(text), hashlib.sha256(text).hexdigest()) for name, text in texts.items()]
-    manifest = _json(_crate(experiment, sorted(entries, key=lambda entry: entry["@id"]), left_out))
+    texts = {
+        "README.txt": "\n".join(_description(experiment, left_out)).encode(),
+        "experiment.json": _json(experiment.config.model_dump(mode="json")),
+        "results/paper/provenance.json": _json(provenance(experiment, results)),
+    }
+    checksums = {name: sha256(path) for name, path in files.items()}
+    checksums |= {name: hashlib.sha256(text).hexdigest() for name, text in texts.items()}
+    texts[MANIFEST] = "".join(f"{checksum}  {name}\n" for name, checksum in sorted(checksums.items())).encode()
 
     def write(temporary: Path) -> None:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(_info(MANIFEST), manifest)
-            for name in sorted([*files, *texts]):
-                if name in texts:
-                    archive.writestr(_info(name), texts[name])
-                    continue
+            for name, text in sorted(texts.items()):
+                archive.writestr(_info(name), text)
+            for name in sorted(files):
                 with archive.open(_info(name), "w", force_zip64=True) as target, files[name].open("rb") as source:
-                    while block := source.read(1 << 20):
-                        target.write(block)
+                    shutil.copyfileobj(source, target)
 
     replace(output, write)
     write_text(checksum_file(output), f"{sha256(output)}  {output.name}\n")
@@ -159,37 +143,15 @@ def _under(folder: Path) -> Iterable[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("."))
 
 
-def _crate(experiment: Experiment, entries: Sequence[dict[str, Any]], left_out: Sequence[str]) -> dict[str, Any]:
-    """The metadata: the descriptor, the root, a `File` for each file, and what made them."""
-    stamp = toy_stamp(experiment)
-    root = {
-        "@id": "./",
-        "@type": "Dataset",
-        "name": experiment.config.title,
-        "description": " ".join([*([f"{stamp}."] if stamp else []), ABOUT, *left_out]),
-        "license": {"@id": "https://www.apache.org/licenses/LICENSE-2.0"},
-        "datePublished": "1980-01-01",
-        "citation": {"@id": "https://arxiv.org/abs/2302.06461"},
-        "hasPart": [{"@id": entry["@id"]} for entry in entries],
-    }
-    descriptor = {
-        "@id": MANIFEST,
-        "@type": "CreativeWork",
-        "conformsTo": {"@id": PROFILE},
-        "about": {"@id": "./"},
-    }
-    article = {
-        "@id": "https://arxiv.org/abs/2302.06461",
-        "@type": "ScholarlyArticle",
-        "name": "A Study on ReLU and Softmax in Transformer",
-    }
-    licence = {"@id": "https://www.apache.org/licenses/LICENSE-2.0", "@type": "CreativeWork", "name": "Apache-2.0"}
-    return {"@context": CONTEXT, "@graph": [descriptor, root, article, licence, *entries]}
-
-
-def _entry(name: str, size: int, checksum: str) -> dict[str, Any]:
-    kind = TYPES.get(Path(name).suffix, "application/octet-stream")
-    return {"@id": name, "@type": "File", "contentSize": str(size), "sha256": checksum, "encodingFormat": kind}
+def _description(experiment: Experiment, left_out: Sequence[str]) -> Iterator[str]:
+    """What the archive is and lacks, line by line."""
+    yield experiment.config.title
+    yield "Results of a reproduction of arXiv:2302.06461, under the Apache License 2.0."
+    if stamp := toy_stamp(experiment):
+        yield f"{stamp}."
+    yield from left_out
+    yield f"Check it: sha256sum -c {MANIFEST}, or reluformer verify ARCHIVE."
+    yield ""
 
 
 def _info(name: str) -> zipfile.ZipInfo:

@@ -48,7 +48,7 @@ def test_what_is_missing_is_said_in_a_line(folder, capsys):
 def test_a_broken_archive_ends_with_code_1_and_none_with_2(run, tmp_path):
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("ro-crate-metadata.json", '{"@graph": []}')
+        archive.writestr("SHA256SUMS", "")
         archive.writestr("extra", "x")
     result = run("verify", str(path))
     assert result.returncode == 1 and "FAULT extra: not in the manifest" in result.stdout
