@@ -37,7 +37,7 @@ def feed(tmp_path):
 @pytest.mark.parametrize("precision", [None, torch.bfloat16])
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_nothing_waits(name, precision, feed):
-    dropouts = {"dropout": 0.1, "attention_dropout": 0.1, "activation_dropout": 0.1}
+    dropouts = {"dropout": 0.1, "attention_dropout": 0.1}
     model = Transformer(ModelConfig(**SHAPE, **dropouts, **SystemConfig(**SYSTEMS[name]).memories())).cuda().train()
     model.embeddings.reserve(40)
     objective = Objective(model, 0.1)

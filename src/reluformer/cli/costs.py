@@ -290,7 +290,7 @@ def job_seconds(job: Job, experiment: Experiment, sizes: Mapping[str, Sizes], sp
     if job.step == "analyse":
         return start + ANALYSIS_PASSES * forward * data.test.tgt
     validations = -(-training.updates // training.validate_every)
-    if training.measures_bleu:
+    if training.validate_bleu:
         forward += speed.translation(config, data) / data.test.tgt / config.translation.beam  # greedy
     return start + update * training.updates + validations * forward * data.valid.tgt
 

@@ -1,4 +1,4 @@
-"""The shape of a Transformer and the memory in each of its places. No torch in here."""
+"""The shape of a Transformer and the memory in each of its places. Does not import torch."""
 
 from __future__ import annotations
 
@@ -46,6 +46,8 @@ def changed(base: MemoryConfig, layers: Mapping[str, Mapping[str, Any]], place: 
 class ModelConfig(Strict):
     """An encoder-decoder Transformer whose four kinds of memory are chosen one by one."""
 
+    removed = {"activation_dropout": 0.0}
+
     encoder_layers: int = Field(6, ge=1)
     decoder_layers: int = Field(6, ge=1)
     width: int = Field(512, ge=2, description="E, the model dimension")
@@ -62,7 +64,6 @@ class ModelConfig(Strict):
     attention_bias: bool = Field(True, description="biases of the query, key, value and output projections")
     dropout: float = Field(0.3, ge=0, lt=1)
     attention_dropout: float = Field(0.0, ge=0, lt=1, description="on the weights of sequence memories")
-    activation_dropout: float = Field(0.0, ge=0, lt=1, description="on the weights of learned memories")
     penalty_reduction: Literal["mean", "sum"] = Field(
         "mean", description="over the memories that have a penalty; each memory's is a mean over its rows and heads"
     )

@@ -16,10 +16,11 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 
 class SettingsError(ValueError):
@@ -30,6 +31,19 @@ class Strict(BaseModel):
     """A frozen configuration model that refuses unknown keys, infinity and NaN."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    removed: ClassVar[dict[str, Any]] = {}
+    """Keys of earlier versions with their defaults: saved configurations that hold a default still load."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_removed(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or not cls.removed:
+            return data
+        for key, default in cls.removed.items():
+            if key in data and data[key] != default:
+                values = {"key": key, "default": repr(default)}
+                raise PydanticCustomError("removed", "{key}: this key was removed; every run has {default}", values)
+        return {key: value for key, value in data.items() if key not in cls.removed}
 
 
 T = TypeVar("T")
@@ -194,6 +208,8 @@ def explain(error: ValidationError, model: type[BaseModel], data: Any, where: st
     key = ".".join(location)
     if first["type"] == "extra_forbidden":
         return f"{where}: {key}: unknown key{nearest(location[-1], _fields_at(model, first['loc'][:-1]))}"
+    if first["type"] == "removed":
+        return f"{where}: {key}{'.' if key else ''}{first['msg']}"
     if first["type"] == "missing":
         return f"{where}: {key}: this key is required"
     value = first.get("input")

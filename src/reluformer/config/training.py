@@ -1,4 +1,4 @@
-"""How a run is trained. No torch in here."""
+"""How a run is trained. Does not import torch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from reluformer.config.settings import Strict
 
 class TrainingConfig(Strict):
     """The recipe of one run; the defaults are the common IWSLT14 De-En recipe."""
+
+    removed = {"adam_eps": 1e-8, "stop_on": "loss", "divergence_loss": 100.0, "divergence_patience": 20}
 
     start_from: str | None = Field(
         None,
@@ -26,7 +28,6 @@ class TrainingConfig(Strict):
     schedule: Literal["inverse-sqrt", "cosine", "linear"] = "inverse-sqrt"
     warmup: int = Field(4000, ge=0, description="updates of linear warm-up")
     adam_betas: tuple[float, float] = (0.9, 0.98)
-    adam_eps: float = 1e-8
     weight_decay: float = Field(1e-4, ge=0)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     clip_norm: float = Field(0.0, ge=0, description="gradient norm to clip to; 0 is off")
@@ -35,37 +36,25 @@ class TrainingConfig(Strict):
     activation_checkpointing: bool = False
     compile: bool = Field(
         False,
-        description="compile encoder and decoder with torch.compile where the device is a GPU; off because nobody has "
-        "measured yet whether it pays (`make bench` does, on a GPU)",
+        description="compile encoder and decoder with torch.compile where the device is a GPU; off because its "
+        "benefit has not been measured yet (`make bench` does, on a GPU)",
     )
     processes: int = Field(1, ge=1, description="ranks on one node; one device each where there are devices")
     nodes: int = Field(1, ge=1)
     threads: int | None = Field(None, ge=1, description="CPU threads a process; none: what the job is given")
     log_every: int = Field(100, ge=1, description="updates between log lines")
     validate_every: int = Field(1000, ge=1, description="updates between validations")
-    validate_bleu: bool = Field(
-        False, description="measure BLEU of greedy decoding at each validation, too; `stop_on: bleu` does anyway"
-    )
-    patience: int = Field(0, ge=0, description="validations without improvement before stopping; 0 is never")
-    stop_on: Literal["loss", "bleu"] = Field("loss", description="what a validation improves")
+    validate_bleu: bool = Field(False, description="also measure BLEU of greedy decoding at each validation")
+    patience: int = Field(0, ge=0, description="validations without a lower loss before stopping; 0 is never")
     checkpoint_every: int = Field(1000, ge=1, description="updates between checkpoints")
     checkpoint_minutes: float = Field(0, ge=0, description="also after so many minutes; 0 is off")
     keep: int = Field(5, ge=1, description="checkpoints kept")
     average_last: int = Field(5, ge=1, description="checkpoints averaged into the final model; 1 is none")
-    divergence_loss: float = Field(
-        100.0, gt=0, description="a training loss (nats a token) over this is divergence ..."
-    )
-    divergence_patience: int = Field(20, ge=1, description="... once it lasted for so many updates; NaN is at once")
     tensorboard: bool = False
-
-    @property
-    def measures_bleu(self) -> bool:
-        """Whether validations decode."""
-        return self.validate_bleu or self.stop_on == "bleu"
 
     @field_validator("compile")
     @classmethod
     def _compiled_whole(cls, wanted: bool, info: ValidationInfo) -> bool:
         if wanted and info.data.get("activation_checkpointing"):
-            raise ValueError("cannot be had with activation_checkpointing: the compiler cannot trace it")
+            raise ValueError("is incompatible with activation_checkpointing, which the compiler cannot trace")
         return wanted

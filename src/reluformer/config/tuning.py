@@ -207,7 +207,7 @@ class Tuning:
         return next(iter(split_system(name).changes))
 
     def _checked(self, one: Search) -> Search:
-        if not one.run.training.measures_bleu:
+        if not one.run.training.validate_bleu:
             recipe = f"recipes.{self.config.recipe}.training" if self.config and self.config.recipe else "training"
             raise SettingsError(
                 f"{one.where}: runs are ranked by validation BLEU, which is measured with `validate_bleu: true`: "

@@ -149,5 +149,5 @@ def self_attention(config: ModelConfig, place: str) -> Residual:
 def ffn(config: ModelConfig, place: str) -> Residual:
     """The FFN of one place."""
     memory = config.memory(place)
-    learned = LearnedMemory(memory, config.width, config.slots, config.ffn_bias, config.activation_dropout)
+    learned = LearnedMemory(memory, config.width, config.slots, config.ffn_bias)
     return residual(config, place, learned)

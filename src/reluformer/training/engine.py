@@ -131,7 +131,6 @@ def build_engine(
         module.parameters(),
         lr=config.learning_rate,
         betas=config.adam_betas,
-        eps=config.adam_eps,
         weight_decay=config.weight_decay,
         fused=True,
     )

@@ -86,9 +86,9 @@ class Trainer:
             log.message(f"training.compile: nothing is compiled on a {world.device.type}, only on a GPU")
         self.exchange = LossReducer(world)
         self.exchange_every = 1 if world.size == 1 and world.device.type == "cpu" else EXCHANGE_EVERY
-        self.divergence = Divergence(config.divergence_loss, config.divergence_patience)
-        self.stopping = EarlyStopping(config.patience, higher=config.stop_on == "bleu")
-        self.validation = Validation(data, world, config.batch_tokens, with_bleu=config.measures_bleu)
+        self.divergence = Divergence()
+        self.stopping = EarlyStopping(config.patience)
+        self.validation = Validation(data, world, config.batch_tokens, with_bleu=config.validate_bleu)
         self.update = 0
         self.epoch = 0
         self.window = {"loss": 0.0, "nll": 0.0, "penalty": 0.0, "tokens": 0}
@@ -264,7 +264,7 @@ class Trainer:
         self.results["best_valid_loss"] = _finite(loss) if best is None else min(best, loss)
         if found.bleu is not None:
             self.results["best_valid_bleu"] = max(found.bleu, self.results["best_valid_bleu"] or 0.0)
-        return self.stopping.judge(found.bleu if self.stopping.higher and found.bleu is not None else loss)
+        return self.stopping.judge(loss)
 
     def _save(self, interim: bool) -> None:
         """Saves the state of all processes."""

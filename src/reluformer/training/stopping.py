@@ -7,14 +7,14 @@ from typing import Any
 
 
 class Divergence:
-    """NaN or infinity at once, or a loss over a bound for so many updates in a row.
+    """Detects divergence: NaN or infinity at once, or a loss above a bound for several updates in a row.
 
     Args:
         bound: nats a token.
-        patience: updates in a row over the bound that make a divergence.
+        patience: updates in a row above the bound.
     """
 
-    def __init__(self, bound: float, patience: int) -> None:
+    def __init__(self, bound: float = 100.0, patience: int = 20) -> None:
         self.bound = bound
         self.patience = patience
         self.over = 0
@@ -38,24 +38,20 @@ class Divergence:
 
 
 class EarlyStopping:
-    """So many validations in a row without improvement.
+    """Stops after several validations in a row without a lower loss.
 
-    Args:
-        patience: validations without improvement; 0 never stops.
-        higher: whether more is better (BLEU), or less (loss).
+    patience: validations without improvement; 0 never stops.
     """
 
-    def __init__(self, patience: int, higher: bool = False) -> None:
+    def __init__(self, patience: int) -> None:
         self.patience = patience
-        self.higher = higher
         self.best: float | None = None
         self.waited = 0
 
-    def judge(self, value: float) -> bool:
-        """Takes one validation's value; true once it is time to stop."""
-        better = self.best is None or (value > self.best if self.higher else value < self.best)
-        if better:
-            self.best, self.waited = value, 0
+    def judge(self, loss: float) -> bool:
+        """Takes one validation's loss; returns whether to stop."""
+        if self.best is None or loss < self.best:
+            self.best, self.waited = loss, 0
         else:
             self.waited += 1
         return 0 < self.patience <= self.waited

@@ -10,7 +10,7 @@ from reluformer.config.training import TrainingConfig
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"zero_stage": 3}, {"precision": "fp8"}, {"updates": 0}, {"schedule": "step"}, {"divergence_patience": 0}],
+    [{"zero_stage": 3}, {"precision": "fp8"}, {"updates": 0}, {"schedule": "step"}],
 )
 def test_refuses(wrong):
     with pytest.raises(SettingsError, match=f"recipe: {next(iter(wrong))}"):
@@ -19,6 +19,12 @@ def test_refuses(wrong):
 
 def test_a_compiled_layer_is_not_computed_again():
     both = {"compile": True, "activation_checkpointing": True}
-    with pytest.raises(SettingsError, match=r"recipe: compile: True: cannot be had with activation_checkpointing"):
+    with pytest.raises(SettingsError, match=r"recipe: compile: True: is incompatible with activation_checkpointing"):
         parse(TrainingConfig, both, "recipe")
     assert parse(TrainingConfig, {"compile": True}, "recipe").compile
+
+
+def test_a_removed_key_loads_with_its_default_and_is_refused_with_another_value():
+    assert parse(TrainingConfig, {"adam_eps": 1e-8, "stop_on": "loss"}, "recipe") == TrainingConfig()
+    with pytest.raises(SettingsError, match=r"^recipe: stop_on: this key was removed; every run has 'loss'$"):
+        parse(TrainingConfig, {"stop_on": "bleu"}, "recipe")

@@ -68,7 +68,7 @@ def on_meta(make_model, sentences, monkeypatch):
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)  # which knows no such device
 
     def make(system, batch=sentences, **changes):
-        dropouts = {"dropout": 0.1, "attention_dropout": 0.1, "activation_dropout": 0.1}
+        dropouts = {"dropout": 0.1, "attention_dropout": 0.1}
         model = make_model(system, **{**dropouts, **changes}).to("meta").train()
         model.embeddings.positions(200)
         return Objective(model, 0.1), [x.to("meta") for x in batch]

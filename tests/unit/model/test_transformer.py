@@ -91,7 +91,7 @@ def test_select_keeps_reorders_and_repeats_rows(make_model, sentences, system):
 @pytest.mark.parametrize("norm", ["post", "pre"])
 def test_checkpointed_activations_give_identical_gradients(make_model, sentences, system, norm):
     def gradients(recompute):
-        model = make_model(system, norm=norm, dropout=0.2, attention_dropout=0.1, activation_dropout=0.1).train()
+        model = make_model(system, norm=norm, dropout=0.2, attention_dropout=0.1).train()
         model.checkpoint_activations = recompute
         torch.manual_seed(0)
         hidden, penalty = model.forward_with_penalty(*sentences.inputs)

@@ -47,7 +47,7 @@ def kill_at_random(each, rng: random.Random, kills: int) -> None:
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_killed_at_random_moments(training, processes):
-    recipe = {"updates": 800, "processes": processes, "validate_every": 200, "stop_on": "bleu"}
+    recipe = {"updates": 800, "processes": processes, "validate_every": 200, "validate_bleu": True}
     straight = training("straight", **recipe).finish()
     killed = training("killed", **recipe)
     kill_at_random(killed, random.Random(processes), kills=10)

@@ -32,8 +32,8 @@ def test_early_stopping_counts_validations_without_improvement():
     assert not any(EarlyStopping(0).judge(1.0) for _ in range(9))
 
 
-def test_early_stopping_on_bleu_wants_more():
-    rule, other = EarlyStopping(1, higher=True), EarlyStopping(1, higher=True)
-    assert not rule.judge(10.0) and not rule.judge(11.0)
+def test_early_stopping_resumes():
+    rule, other = EarlyStopping(1), EarlyStopping(1)
+    assert not rule.judge(11.0) and not rule.judge(10.0)
     other.load_state_dict(rule.state_dict())
-    assert other.judge(10.9) and other.best == 11.0
+    assert other.judge(10.1) and other.best == 10.0

@@ -109,7 +109,7 @@ class FeedForward(Memory):
     """The FFN: f(x·Kᵀ)·V with learned K and V [slots, E]."""
 
     def __init__(self, model: dict[str, Any], config: dict[str, Any]) -> None:
-        super().__init__(config, model["width"], 1, model["activation_dropout"])
+        super().__init__(config, model["width"], 1, weight_dropout=0.0)
         shape = model["slots"], model["width"]
         self.key, self.value = nn.Parameter(torch.zeros(shape)), nn.Parameter(torch.zeros(shape))
         self.key_bias = nn.Parameter(torch.zeros(shape[0])) if model["ffn_bias"] else None
