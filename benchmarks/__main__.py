@@ -1,7 +1,7 @@
 """Every benchmark, or those named: `python -m benchmarks [--save] [corpus] [training] ...`; prints ratios.
 
 Each module here with a function `rows()` is a benchmark. The options of one are on its own command line, e.g.
-`python -m benchmarks.decoding --help`. `--save` also writes the rows to `benchmarks/results/`.
+`python -m benchmarks.training --help`. `--save` also writes the rows to `benchmarks/results/`.
 """
 
 from __future__ import annotations

@@ -11,14 +11,12 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import re
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
 from benchmarks.rows import Row, interleaved, table, threads
+from reluformer.benchmark.harness import matmul_speed, peak_memory, timed
 from reluformer.config.memory import MemoryConfig, PenaltyConfig
 from reluformer.memory.activations import Activation, build_activation
 from reluformer.memory.mask import AttentionMask
@@ -68,11 +66,7 @@ class Problem:
 
         def measure() -> float:
             with forced(backend):
-                begin = time.perf_counter()
-                self.run(built, penalty)
-                if device() == "cuda":
-                    torch.cuda.synchronize()
-                return time.perf_counter() - begin
+                return timed(lambda: self.run(built, penalty), device())
 
         return measure
 
@@ -94,28 +88,6 @@ class forced:
             os.environ["RELUFORMER_KERNEL"] = self.before
 
 
-def matmul() -> Callable[[], float]:
-    """A function that gives the operations a second of a large square product: what the machine can do at most."""
-    n = 1536 if device() == "cpu" else 8192
-    dtype = torch.float32 if device() == "cpu" else torch.bfloat16
-    one, two = (torch.randn(n, n, device=device(), dtype=dtype) for _ in range(2))
-
-    def measure() -> float:
-        begin = time.perf_counter()
-        one @ two
-        if device() == "cuda":
-            torch.cuda.synchronize()
-        return 2 * n**3 / (time.perf_counter() - begin)
-
-    return measure
-
-
-def resident(field: str) -> int:
-    """Bytes of this process in memory, now (VmRSS) or at most (VmHWM); Linux."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)[1]) * 1024  # type: ignore[index]
-
-
 def long_memory(name: str, backend: str, length: int, pipe: object) -> None:
     """Sends the MiB that one read of so many tokens, forward and backward, needs beside its tensors."""
     torch.set_num_threads(threads())
@@ -123,17 +95,9 @@ def long_memory(name: str, backend: str, length: int, pipe: object) -> None:
     warm, problem = Problem(64, 64, 1, 64, "all"), Problem(length, length, 1, 64, "all")
     built = build_activation(MemoryConfig(activation=name), 1).to(device(), problem.query.dtype)
     warm.run(built)
-    if device() == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+    with peak_memory(device()) as peak:
         problem.run(built)
-        peak = torch.cuda.max_memory_allocated() - before
-    else:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew at what is resident
-        before = resident("VmRSS")
-        problem.run(built)
-        peak = resident("VmHWM") - before
-    pipe.send(peak / 2**20)  # type: ignore[attr-defined]
+    pipe.send(peak() / 2**20)  # type: ignore[attr-defined]
 
 
 def memory(name: str, backend: str, length: int = LONG) -> float:
@@ -160,7 +124,7 @@ def speed_rows(length: int, heads: int, width: int, tokens: int, rounds: int) ->
             "ours": problem.timed("relu-scaled"),
             "SDPA": problem.timed("softmax"),
             "penalty": problem.timed("relu-scaled", penalty),
-            "matmul": matmul(),
+            "matmul": matmul_speed("fp32" if device() == "cpu" else "bf16", device()),
         }
         if mask == "all":
             measures["eager"] = problem.timed("relu-scaled", backend="reference")

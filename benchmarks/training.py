@@ -27,13 +27,14 @@ import torch
 import yaml
 
 from benchmarks import text
-from benchmarks.arithmetic import matmul_peak, update_flops
 from benchmarks.peer import Peer
 from benchmarks.rows import ROOT, Row, paired, table, threads
+from reluformer.benchmark.harness import matmul_peak
 from reluformer.config.model import ModelConfig
 from reluformer.config.systems import SystemConfig
 from reluformer.corpus.batches import BatchSampler, Indices
 from reluformer.corpus.store import Store, view_folder
+from reluformer.model.flops import TRAINING, forward_flops
 
 PEERS = ("marian", "torch", "joeynmt")
 TITLES = {"marian": "MarianMT", "torch": "nn.Transformer", "joeynmt": "JoeyNMT"}
@@ -110,7 +111,7 @@ def against_peers(name: str, shape: Shape, options: argparse.Namespace, folder: 
     target = shape.target[contest.device != "cpu"]
     found += [row(label, ours, TITLES[peer], speeds[peer], target, contest.why(name)) for peer in options.peers]
     rate = contest.flops_per_token() * median(ours) / 1e9
-    peak = matmul_peak(contest.device, torch.float32 if contest.device == "cpu" else torch.bfloat16) / 1e9
+    peak = matmul_peak("fp32" if contest.device == "cpu" else "bf16", contest.device) / 1e9
     label = f"training, {name}: arithmetic"
     least = None if contest.device == "cpu" else 0.35
     return [*found, Row(label, rate, "matmul peak", peak, "GFLOP/s", least)]
@@ -261,10 +262,13 @@ class Contest:
     def flops_per_token(self) -> float:
         """Operations for each target token, padding included."""
         src, tgt = self.store.src_lengths + 1, self.store.tgt_lengths + 1
-        batches = self.batches[1:]
-        shapes = [(len(batch), int(src[batch].max()), int(tgt[batch].max())) for batch in batches]
-        real = sum(int(tgt[batch].sum()) for batch in batches)
-        return update_flops(self.model, shapes, real) / real
+        layers = self.model.model_copy(update={"vocabulary": 0})
+        total, real = 0.0, 0
+        for batch in self.batches[1:]:
+            lengths = int(src[batch].max()), int(tgt[batch].max())
+            total += forward_flops(layers, *(len(batch) * length for length in lengths), *lengths)
+            real += int(tgt[batch].sum())
+        return TRAINING * (total / real + 2 * self.model.width * self.model.vocabulary)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ import sys
 from reluformer.corpus.places import Checksums, archive_places, edited_state, fetched_state, places_of, sole_places
 from reluformer.config.experiment import Experiment
 from reluformer.files import write_by_content
-from reluformer.benchmark.plan import measuring_plan
+from reluformer.benchmark.study import measuring_plan
 from reluformer.cli.preflight import refusal
 from reluformer.ops.orphans import STARTER
 from reluformer.paper.comparisons import compared_runs

@@ -247,8 +247,7 @@ def measure(
     threads: Threads = None,
 ) -> None:
     """Measure speed and memory of a study's systems by length, all in one job, with random weights."""
-    from reluformer.benchmark.plan import MeasuringPlan, measuring_plan
-    from reluformer.benchmark.step import measure as measure_plan
+    from reluformer.benchmark.study import MeasuringPlan, measure_study, measuring_plan
     from reluformer.files import write_json
 
     if settings is not None:
@@ -257,7 +256,7 @@ def measure(
         plan = measuring_plan(experiment_of(config))
     if plan is None:
         raise SettingsError("no study of this configuration is measured: none has `measured` in studies.yaml")
-    write_json(output, measure_plan(plan, threads or 1, print))
+    write_json(output, measure_study(plan, threads or 1, print))
 
 
 @app.command(

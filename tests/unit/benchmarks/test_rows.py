@@ -69,7 +69,7 @@ def test_a_file_keeps_the_rows_of_other_benchmarks_and_replaces_its_own(tmp_path
 def test_a_benchmark_that_does_not_exist_is_named(capsys):
     assert command.main(["trainin"]) == 2
     assert "'trainin'" in capsys.readouterr().err
-    assert {"corpus", "decoding"} <= set(command.NAMES)
+    assert {"corpus", "beam"} <= set(command.NAMES)
 
 
 def test_pairs_give_the_median_of_their_ratios_whatever_the_turns():

@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from reluformer.benchmark import step
+from reluformer.benchmark import study
 
 ROOT = Path(__file__).parents[3]
 
@@ -45,7 +45,7 @@ def test_tune_says_what_to_train_next_and_which_run_is_missing(command, monkeypa
 
 
 def test_measure_writes_what_was_measured(tmp_path, monkeypatch, command):
-    monkeypatch.setattr(step, "measure", lambda plan, threads, tell: {"study": plan.study, "threads": threads})
+    monkeypatch.setattr(study, "measure_study", lambda plan, threads, tell: {"study": plan.study, "threads": threads})
     output = tmp_path / "measured.json"
     assert command("measure", "--output", output, "--threads", 3).code == 0
     assert json.loads(output.read_text(encoding="utf-8")) == {"study": "speed-by-length", "threads": 3}

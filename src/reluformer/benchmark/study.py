@@ -1,8 +1,8 @@
-"""All points of a measured study, round by round: `results/paper/measured.json`.
+"""The measured study: speed and memory of its systems by length, round by round (`results/paper/measured.json`).
 
-A point runs in a process of its own, forked from one that has imported everything, so that its peak memory is its own
-and a point that does not fit, or takes too long, ends alone. Within a round, the systems follow each other at each
-length, and ratios are taken within a round: whatever else the machine does meets all of them.
+A point runs in a process of its own, forked from one that has imported everything: its peak memory is its own, and a
+point that does not fit, or takes too long, ends alone. Within a round the systems follow each other at each length, and
+ratios are taken within a round, so that whatever else the machine does affects all of them.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
-from reluformer.benchmark.plan import MeasuringPlan
+from reluformer.config.experiment import Experiment
 from reluformer.config.run import RunConfig
+from reluformer.config.settings import Strict
 from reluformer.config.studies import MeasuringConfig
 from reluformer.ops.orphans import die_with_main_process
 from reluformer.training.devices import visible_devices
@@ -30,36 +31,59 @@ RATIOS = {
     "memory_ratio": "training_memory",
 }
 PRELOAD = ["reluformer.benchmark.point", "torch._dynamo"]
-"""What every point would import for itself: the second by its first optimizer, in over a second."""
+"""Imported once for all points; the first optimizer imports the second, in over a second."""
 START = 600.0
-"""Seconds that a process may take to have its model, beside the point's limit."""
+"""Seconds that a process may take to build its model, beside the point's limit."""
 
 
 class PointError(RuntimeError):
-    """A point failed, and neither memory nor time was the reason."""
+    """A point failed for another reason than memory or time."""
 
 
-def measure(plan: MeasuringPlan, threads: int, tell: Callable[[str], None]) -> dict[str, Any]:
+class MeasuringPlan(Strict):
+    """A measured study and its systems, whose models have a vocabulary; the first is the baseline."""
+
+    study: str
+    measured: MeasuringConfig
+    runs: list[RunConfig]
+
+
+def measuring_plan(experiment: Experiment) -> MeasuringPlan | None:
+    """Returns the plan of the experiment's measured study, if it has one."""
+    name = experiment.measured_study
+    if name is None:
+        return None
+    runs = []
+    for config in experiment.measured_systems():
+        vocabulary = experiment.dataset(config.dataset).corpus.vocabulary
+        model = config.model.model_copy(update={"vocabulary": vocabulary})
+        runs.append(config.model_copy(update={"model": model}))
+    measured = experiment.studies[name].measured
+    assert measured is not None
+    return MeasuringPlan(study=name, measured=measured, runs=runs)
+
+
+def measure_study(plan: MeasuringPlan, threads: int, tell: Callable[[str], None]) -> dict[str, Any]:
     """Measures every point of a plan.
 
     Args:
         plan: the study, the systems' runs and the points.
         threads: of torch on a CPU.
-        tell: what is being done, for a person.
+        tell: prints progress.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     settings = plan.measured
-    lost: dict[tuple[str, str], tuple[int, str]] = {}  # (system, part) -> from which length on, and why
+    failed: dict[tuple[str, str], tuple[int, str]] = {}  # (system, part) -> from which length on, and why
     peak = _apart(context, _peak, plan.runs[0], threads) if visible_devices() else None
     points: list[dict[str, Any]] = []
     for number in range(1, settings.rounds + 1):
         for length in settings.lengths:
-            found = [_point(context, run, length, settings, threads, lost) for run in plan.runs]
-            for point in found:
-                _compare(point, found[0], peak)
+            row = [_point(context, run, length, settings, threads, failed) for run in plan.runs]
+            for point in row:
+                _compare(point, row[0], peak)
                 points.append({"round": number, **point})
-            tell(f"round {number} of {settings.rounds}, {length} tokens: " + "; ".join(map(_told, found)))
+            tell(f"round {number} of {settings.rounds}, {length} tokens: " + "; ".join(map(_summary, row)))
     return {
         "study": plan.study,
         "baseline": plan.runs[0].system,
@@ -72,16 +96,16 @@ def measure(plan: MeasuringPlan, threads: int, tell: Callable[[str], None]) -> d
     }
 
 
-def _told(point: dict[str, Any]) -> str:
-    shown = [
+def _summary(point: dict[str, Any]) -> str:
+    parts = [
         f"{point[name]:,.0f}" if name in point else point["problems"].get(part, "–")
         for part, (name, *_) in PARTS.items()
     ]
-    return f"{point['system']} {', '.join(shown)} tokens/s"
+    return f"{point['system']} {', '.join(parts)} tokens/s"
 
 
 def _compare(point: dict[str, Any], baseline: dict[str, Any], peak: float | None) -> None:
-    """Adds the ratios to the baseline of the same round and length, and on a GPU the utilisation."""
+    """Adds the ratios to the baseline of the same round and length, and the utilisation of a GPU."""
     for ratio, name in RATIOS.items():
         if name in point and baseline.get(name):
             point[ratio] = point[name] / baseline[name]
@@ -95,13 +119,13 @@ def _point(
     length: int,
     settings: MeasuringConfig,
     threads: int,
-    lost: dict[tuple[str, str], tuple[int, str]],
+    failed: dict[tuple[str, str], tuple[int, str]],
 ) -> dict[str, Any]:
-    """One point; a part that did not end at this length or a shorter one is not tried again."""
+    """Measures one point; a part that failed at this length or a shorter one is not tried again."""
     point: dict[str, Any] = {"system": config.system, "length": length, "problems": {}}
     wanted = []
     for part in PARTS:
-        bound, why = lost.get((config.system, part), (length + 1, ""))
+        bound, why = failed.get((config.system, part), (length + 1, ""))
         if length >= bound:
             point["problems"][part] = why
         else:
@@ -118,11 +142,11 @@ def _point(
             problem, values = _receive(ours, settings.limit, part)
             if problem:
                 point["problems"][part] = problem
-                lost[config.system, part] = (length, problem)
-                if values is None:  # the process is no longer there, or not to be waited for: the rest is not known
+                failed[config.system, part] = (length, problem)
+                if values is None:  # the process ended, or is too slow: the other parts are unknown
                     for other in wanted[wanted.index(part) + 1 :]:
                         point["problems"][other] = problem
-                        lost[config.system, other] = (length, problem)
+                        failed[config.system, other] = (length, problem)
                     break
             point |= values or {}
     finally:
@@ -133,12 +157,12 @@ def _point(
 
 
 def _receive(connection: Connection, seconds: float, part: str) -> tuple[str, dict[str, float] | None]:
-    """What a point's process says next: a problem and {}, or no problem and values; none instead if it says nothing."""
+    """The next message of a point's process: a problem and {}, or "" and values; None instead if there is none."""
     if not connection.poll(seconds):
         return TOO_SLOW, None
     try:
         problem, values = connection.recv()
-    except EOFError:  # ended by the system, which does that to whoever takes too much
+    except EOFError:  # killed by the system for taking too much
         return OUT_OF_MEMORY, None
     if problem and problem != OUT_OF_MEMORY:
         raise PointError(f"{part}: {problem}")
@@ -148,14 +172,14 @@ def _receive(connection: Connection, seconds: float, part: str) -> tuple[str, di
 def _work(
     connection: Connection, config: RunConfig, length: int, settings: MeasuringConfig, threads: int, wanted: list[str]
 ) -> None:
-    """In the point's process: says that it has begun, then each part's values."""
+    """In the point's process: sends that it is ready, then each part's values."""
     import torch
 
     from reluformer.benchmark.point import Point
 
     die_with_main_process()
     device = _device(threads)
-    if device.type == "cpu":  # an allocation that does not fit fails here, instead of something elsewhere
+    if device.type == "cpu":  # an allocation that does not fit fails here and not elsewhere
         available = psutil.virtual_memory().available
         resource.setrlimit(resource.RLIMIT_DATA, (psutil.Process().memory_info().data + available * 9 // 10,) * 2)
     try:
@@ -182,13 +206,13 @@ def _device(threads: int) -> Any:
 
 
 def _peak(connection: Connection, config: RunConfig, threads: int) -> None:
-    from reluformer.benchmark.point import matmul_peak
+    from reluformer.benchmark.harness import matmul_peak
 
     connection.send(matmul_peak(config.training.precision, _device(threads)))
 
 
 def _apart(context: Any, work: Callable[..., None], *arguments: Any) -> float:
-    """What `work` sends, from a process of its own."""
+    """Returns what `work` sends, from a process of its own."""
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=work, args=(theirs, *arguments), daemon=True)
     process.start()

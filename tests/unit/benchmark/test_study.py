@@ -7,9 +7,16 @@ import sys
 
 import pytest
 
-from reluformer.benchmark import step
-from reluformer.benchmark.plan import MeasuringPlan
-from reluformer.benchmark.step import OUT_OF_MEMORY, TOO_SLOW, PointError, measure
+from reluformer.benchmark import study
+from reluformer.benchmark.study import (
+    OUT_OF_MEMORY,
+    TOO_SLOW,
+    MeasuringPlan,
+    PointError,
+    measure_study,
+    measuring_plan,
+)
+from reluformer.config.experiment import Experiment
 from reluformer.config.studies import MeasuringConfig
 
 pytestmark = pytest.mark.slow
@@ -23,7 +30,7 @@ def plan_of(runs, **changes):
 def test_every_point_of_every_round(small_run):
     runs = [small_run(), small_run("reluformer", activation="relu-scaled", penalty={"weight": 0.01})]
     told = []
-    found = measure(plan_of(runs), 1, told.append)
+    found = measure_study(plan_of(runs), 1, told.append)
     places = [(p["round"], p["length"], p["system"]) for p in found["points"]]
     assert places == [(r, n, s) for r in (1, 2) for n in (4, 8) for s in ("transformer", "reluformer")]
     for point, baseline in zip(found["points"], (p for p in found["points"][::2] for _ in range(2)), strict=True):
@@ -92,26 +99,26 @@ def test_a_point_that_does_not_end_is_a_result_and_not_tried_again(answers, prob
     FakePoint.started, lost = [], {}
     settings = MeasuringConfig(lengths=[4, 8])
     context = FakeContext({("transformer", 4): answers, ("transformer", 8): GOOD})
-    point = step._point(context, small_run(), 4, settings, 1, lost)
+    point = study._point(context, small_run(), 4, settings, 1, lost)
     assert point["problems"] == problems
     assert {name for name in point if name.endswith("speed")} == known
-    longer = step._point(context, small_run(), 8, settings, 1, lost) if len(problems) < 2 else None
+    longer = study._point(context, small_run(), 8, settings, 1, lost) if len(problems) < 2 else None
     if problems and longer:
         assert set(FakePoint.started[1][2:]) == {"training", "decoding"} - set(problems)
     if len(problems) == 2:
-        assert step._point(context, small_run(), 8, settings, 1, lost)["problems"] == problems
+        assert study._point(context, small_run(), 8, settings, 1, lost)["problems"] == problems
         assert len(FakePoint.started) == 1
 
 
 def test_a_process_that_takes_too_long_is_ended(small_run):
-    found = measure(plan_of([small_run()], lengths=[256], rounds=1, limit=0.001, batch_tokens=4096), 1, print)
+    found = measure_study(plan_of([small_run()], lengths=[256], rounds=1, limit=0.001, batch_tokens=4096), 1, print)
     assert found["points"][0]["problems"] == {"training": TOO_SLOW, "decoding": TOO_SLOW}
 
 
 def test_an_allocation_that_does_not_fit_is_a_result(small_run, monkeypatch):
     """1.5-entmax stores the weights: of 131,072 tokens and two heads they are 128 GiB each time."""
     run = small_run(activation="entmax15")
-    found = measure(plan_of([run], lengths=[1 << 17], rounds=1), 1, print)
+    found = measure_study(plan_of([run], lengths=[1 << 17], rounds=1), 1, print)
     assert found["points"][0]["problems"]["training"] == OUT_OF_MEMORY
 
 
@@ -119,13 +126,13 @@ def test_any_other_error_is_one(small_run):
     run = small_run()
     broken = run.model_copy(update={"model": run.model.model_copy(update={"heads": 3})})
     with pytest.raises(PointError):
-        measure(plan_of([broken], rounds=1), 1, print)
+        measure_study(plan_of([broken], rounds=1), 1, print)
 
 
 def test_a_point_imports_little_that_was_not_there_before():
     code = (
         "import importlib, sys\n"
-        "from reluformer.benchmark.step import PRELOAD\n"
+        "from reluformer.benchmark.study import PRELOAD\n"
         "for name in PRELOAD: importlib.import_module(name)\n"
         "before = set(sys.modules)\n"
         "import torch\n"
@@ -134,3 +141,19 @@ def test_a_point_imports_little_that_was_not_there_before():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_paper_measures_every_attention_at_every_length(paper):
+    experiment = paper
+    plan = measuring_plan(paper)
+    assert plan.study == "speed-by-length"
+    assert {128, 256, 512, 1024, 2048, 4096} <= set(plan.measured.lengths)
+    assert [run.system for run in plan.runs] == experiment.studies["attention-activation"].systems
+    assert plan.runs[0].system == "transformer"
+    assert {run.model.vocabulary for run in plan.runs} == {10000}
+    assert experiment.study_runs(plan.study) == []
+
+
+def test_without_a_measured_study(paper):
+    config = {**paper.config.model_dump(), "only": ["ablation"]}
+    assert measuring_plan(Experiment(config, paper.folder)) is None
