@@ -95,6 +95,8 @@ def paths_of(key: str, parts: Parts, where: str) -> list[Path]:
         return [(part, first, *([".".join(rest)] if rest else []))]
     if [first, *rest][-1] in OPTIONS and first in ("attention", "options", *OPTIONS):
         raise SettingsError(f"{where}: {key}: no attention of this system has it")
+    if new := MemoryConfig.renamed.get([first, *rest][-1]):
+        raise SettingsError(f"{where}: {key}: this key is now {new}")
     valid = [*ModelConfig.model_fields, *TrainingConfig.model_fields, *MemoryConfig.model_fields, *OPTIONS]
     raise SettingsError(f"{where}: {key}: unknown key{nearest(first, valid)}")
 

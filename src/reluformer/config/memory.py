@@ -54,12 +54,14 @@ class PenaltyConfig(Strict):
 
 
 class MemoryConfig(Strict):
-    """One memory: f in `out = f(q·Kᵀ)·V`, and what is done to the result."""
+    """One memory: f in `out = f(q·Kᵀ)·V`, its penalty, and the norm of its output."""
+
+    renamed = {"after": "output_norm"}
 
     activation: str = Field(default="softmax", description="a name of the registry ACTIVATIONS")
     options: dict[str, Any] = Field(default_factory=dict, description="the activation's options, e.g. gamma")
-    after: Literal["nothing", "layernorm", "gated-rmsnorm"] = Field(
-        default="nothing", description="what follows the read, before the residual connection"
+    output_norm: Literal["nothing", "layernorm", "gated-rmsnorm"] = Field(
+        default="nothing", description="of the read's output, before the residual connection"
     )
     penalty: PenaltyConfig | None = Field(default=None, description="Eq. 7, or none")
 

@@ -108,7 +108,7 @@ class ModelConfig(Strict):
         shape = {key: getattr(self, key) for key in (*keys, "ffn_bias", "attention_bias")}
         for place in self.places():
             memory = self.memory(place)
-            shape[f"{place}.after"] = memory.after
+            shape[f"{place}.output_norm"] = memory.output_norm
             shape |= {f"{place}.{option}": value for option, value in memory.options.items() if value == "learned"}
         return shape
 

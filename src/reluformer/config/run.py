@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from reluformer.config.changes import RECIPE_PARTS
+from reluformer.config.memory import MemoryConfig
 from reluformer.config.model import ModelConfig
 from reluformer.config.settings import Language, Seed, SettingsError, Strict, load, nearest, parse
 from reluformer.config.training import TrainingConfig
@@ -44,6 +45,11 @@ class RunConfig(Strict):
     translation: TranslationConfig
     tuned: ChoiceConfig | None = Field(None, description="the tuned values that the run took; none: it took none")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, data: Any) -> Any:
+        return {**data, "model": _renamed(data["model"])} if isinstance(data, dict) and "model" in data else data
+
     def parts(self) -> dict[str, Any]:
         """Model, training and translation as plain mappings, see `reluformer.config.changes`."""
         return {part: getattr(self, part).model_dump() for part in RECIPE_PARTS}
@@ -68,6 +74,13 @@ class RunConfig(Strict):
         if exported is not None:
             return parse(cls, exported["run"], f"{folder / EXPORT_FILE}: run")
         return load(cls, folder / "config.yaml")
+
+
+def _renamed(model: Any) -> Any:
+    """A saved model with the present names of a memory's keys."""
+    if not isinstance(model, dict):
+        return model
+    return {MemoryConfig.renamed.get(key, key): _renamed(value) for key, value in model.items()}
 
 
 class Run(NamedTuple):

@@ -34,15 +34,21 @@ class Strict(BaseModel):
     removed: ClassVar[dict[str, Any]] = {}
     """Keys of earlier versions with their defaults: saved configurations that hold a default still load."""
 
+    renamed: ClassVar[dict[str, str]] = {}
+    """Former names of keys, which a saved run may have."""
+
     @model_validator(mode="before")
     @classmethod
-    def _without_removed(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping) or not cls.removed:
+    def _refuse_old_keys(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or not (cls.removed or cls.renamed):
             return data
+        for key, name in cls.renamed.items():
+            if key in data:
+                raise PydanticCustomError("old_key", "{key}: this key is now {name}", {"key": key, "name": name})
         for key, default in cls.removed.items():
             if key in data and data[key] != default:
                 values = {"key": key, "default": repr(default)}
-                raise PydanticCustomError("removed", "{key}: this key was removed; every run has {default}", values)
+                raise PydanticCustomError("old_key", "{key}: this key was removed; every run has {default}", values)
         return {key: value for key, value in data.items() if key not in cls.removed}
 
 
@@ -208,7 +214,7 @@ def explain(error: ValidationError, model: type[BaseModel], data: Any, where: st
     key = ".".join(location)
     if first["type"] == "extra_forbidden":
         return f"{where}: {key}: unknown key{nearest(location[-1], _fields_at(model, first['loc'][:-1]))}"
-    if first["type"] == "removed":
+    if first["type"] == "old_key":
         return f"{where}: {key}{'.' if key else ''}{first['msg']}"
     if first["type"] == "missing":
         return f"{where}: {key}: this key is required"

@@ -161,7 +161,7 @@ def _memories(config: RunConfig) -> list[str]:
     for place in config.model.places():
         memory = config.model.memory(place)
         options = ", ".join(f"{key} {value}" for key, value in memory.options.items()) or "-"
-        rows.setdefault(f"{memory.activation} | {options} | {memory.after}", []).append(place)
+        rows.setdefault(f"{memory.activation} | {options} | {memory.output_norm}", []).append(place)
     return [f"| {', '.join(places)} | {row} |" for row, places in rows.items()]
 
 

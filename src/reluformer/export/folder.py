@@ -93,7 +93,7 @@ def model_json(config: RunConfig, files: TextFiles) -> dict[str, Any]:
         "decoder_start_token_id": BOS,
         "run": config.model_dump(mode="json"),
         "memories": {
-            place: memory.model_dump(mode="json", include={"activation", "options", "after"})
+            place: memory.model_dump(mode="json", include={"activation", "options", "output_norm"})
             for place, memory in memories.items()
         },
         "text": files.config.model_dump(mode="json"),

@@ -53,8 +53,8 @@ class Memory(nn.Module):
     def __init__(self, config: MemoryConfig, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.activation = build_activation(config, heads)
-        self.layernorm = nn.LayerNorm(width) if config.after == "layernorm" else None
-        self.gated_norm = GatedRMSNorm(width) if config.after == "gated-rmsnorm" else None
+        self.layernorm = nn.LayerNorm(width) if config.output_norm == "layernorm" else None
+        self.gated_norm = GatedRMSNorm(width) if config.output_norm == "gated-rmsnorm" else None
         self.penalty = Penalty(config.penalty) if config.penalty and config.penalty.weight > 0 else None
         self.weight_dropout = dropout
 

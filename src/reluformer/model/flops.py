@@ -23,7 +23,7 @@ def parameters(model: ModelConfig) -> int:
 def _memory_parameters(model: ModelConfig, place: str) -> int:
     """One memory with the norm of its residual connection."""
     width, memory = model.width, model.memory(place)
-    total = 2 * width + (0 if memory.after == "nothing" else 2 * width)
+    total = 2 * width + (0 if memory.output_norm == "nothing" else 2 * width)
     if memory.options.get("gamma") == "learned":
         total += 1 if kind_of(place) == "ffn" else model.heads
     if kind_of(place) == "ffn":

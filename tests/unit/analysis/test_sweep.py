@@ -38,7 +38,7 @@ def test_batches_have_every_sequence_once_within_the_limit(make_store):
 @pytest.mark.parametrize(
     "memory",
     [{"activation": name} for name in ("relu-scaled", "softmax", "sparsemax", "entmax15")]
-    + [{"activation": "relu", "after": "gated-rmsnorm"}, {"activation": "softmax", "after": "layernorm"}],
+    + [{"activation": "relu", "output_norm": "gated-rmsnorm"}, {"activation": "softmax", "output_norm": "layernorm"}],
 )
 def test_padding_and_batch_size_change_nothing(make_store, make_model, memory):
     model = make_model(encoder_attention=memory, decoder_attention=memory, cross_attention=memory)

@@ -62,7 +62,7 @@ def places(run) -> list:
         ),
         ("reluformer+activation=softmax", lambda run: [m.options for m in places(run)], [{}] * 3),
         ("ffn-softmax+ffn.temperature=2", lambda run: run.model.ffn.options, {"temperature": 2.0}),
-        ("ffn-softmax+ffn.after=layernorm", lambda run: run.model.ffn.after, "layernorm"),
+        ("ffn-softmax+ffn.output_norm=layernorm", lambda run: run.model.ffn.output_norm, "layernorm"),
         ("transformer+learning_rate=1e-3", lambda run: run.training.learning_rate, 0.001),
         ("transformer+training.warmup=7", lambda run: run.training.warmup, 7),
         ("transformer+translation.beam=1", lambda run: run.translation.beam, 1),
@@ -109,6 +109,7 @@ def test_a_run_is_asked_for_by_its_one_name(experiment):
 @pytest.mark.parametrize(
     ("system", "message"),
     [
+        ("reluformer+ffn.after=layernorm", "ffn.after: this key is now output_norm"),
         ("reluformer+gama=1", "gama: unknown key; did you mean 'gamma'?"),
         ("reluformer+penalty.wait=1", "penalty.wait: unknown key; did you mean 'weight'?"),
         ("reluformer+training.learnin_rate=1", "unknown key; did you mean 'learning_rate'?"),

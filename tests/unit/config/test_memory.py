@@ -16,7 +16,7 @@ from reluformer.memory.activations import Activation, build_activation
         ({"activation": "relu-scaled", "options": {"gamma": 0}}, "greater than 0"),
         ({"activation": "relu-scaled", "options": {"gamma": "learnt"}}, "'learned'"),
         ({"activation": "softmax", "options": {"temperature": -1}}, "greater than 0"),
-        ({"after": "layer-norm"}, "'layernorm'"),
+        ({"output_norm": "layer-norm"}, "'layernorm'"),
         ({"penalty": {"wieght": 1}}, "did you mean 'weight'"),
         ({"penalty": {"weight": -1}}, "greater than or equal to 0"),
     ],
@@ -35,3 +35,8 @@ def test_options_are_read_as_their_type():
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_line_of_the_registry_names_an_activation(name):
     assert isinstance(build_activation(MemoryConfig(activation=name), heads=2), Activation)
+
+
+def test_the_former_name_of_a_key_is_answered_with_the_new_one():
+    with pytest.raises(SettingsError, match=r"^here: after: this key is now output_norm$"):
+        parse(MemoryConfig, {"after": "layernorm"}, "here")

@@ -46,7 +46,7 @@ def test_a_mistake_elsewhere_is_reported_for_itself():
         {"share_embeddings": "all"},
         {"decoder_layers": 2},
         {"cross_attention": {"activation": "relu-scaled", "options": {"gamma": "learned"}}},
-        {"layers": {"encoder.0.ffn": {"after": "layernorm"}}},
+        {"layers": {"encoder.0.ffn": {"output_norm": "layernorm"}}},
         {"dropout": 0.0},
         {"attention_dropout": 0.1},
         {"encoder_attention": {"activation": "relu-scaled", "options": {"gamma": 2}, "penalty": {"weight": 1}}},

@@ -45,6 +45,27 @@ def test_a_saved_configuration_is_read_back_equal(tmp_path: Path):
     assert RunConfig.load(tmp_path) == config
 
 
+def test_a_run_saved_with_the_former_names_of_keys_is_read(tmp_path: Path):
+    config = RunConfig(
+        dataset="d",
+        system="s",
+        seed=1,
+        src="de",
+        tgt="en",
+        model=ModelConfig(
+            ffn={"activation": "relu", "output_norm": "layernorm"}, layers={"*ffn": {"output_norm": "nothing"}}
+        ),
+        training={},
+        translation={},
+    )
+    config.save(tmp_path / "config.yaml")
+    text = (tmp_path / "config.yaml").read_text(encoding="utf-8")
+    assert text.count("output_norm") == 5
+    old = text.replace("output_norm", "after").replace("updates:", "adam_eps: 1.0e-08\n  updates:")
+    (tmp_path / "config.yaml").write_text(old, encoding="utf-8")
+    assert RunConfig.load(tmp_path) == config
+
+
 def test_a_run_that_is_not_there_has_a_neighbour_that_is(tmp_path: Path):
     (tmp_path / "seed1").mkdir()
     (tmp_path / "seed1" / "config.yaml").touch()

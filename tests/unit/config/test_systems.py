@@ -18,12 +18,12 @@ def test_a_system_says_what_differs_from_the_transformer():
     assert plain["ffn"] == {"activation": "relu"} and plain["cross_attention"] == {}
     system = SystemConfig(
         title="t",
-        ffn={"after": "layernorm"},
+        ffn={"output_norm": "layernorm"},
         attention={"activation": "relu-scaled", "options": {"gamma": 2}},
         cross_attention={"options": {"gamma": 4}},
     )
     found = system.memories()
-    assert found["ffn"] == {"activation": "relu", "after": "layernorm"}
+    assert found["ffn"] == {"activation": "relu", "output_norm": "layernorm"}
     assert found["encoder_attention"] == found["decoder_attention"] == system.attention
     assert found["cross_attention"] == {"activation": "relu-scaled", "options": {"gamma": 4}}
 

@@ -62,7 +62,7 @@ def test_an_export_says_what_transformers_asks(trained, exported):
     assert config["memories"]["encoder.0.attention"] == {
         "activation": "relu-scaled",
         "options": {"gamma": 2.0},
-        "after": "nothing",
+        "output_norm": "nothing",
     }
     generation = json.loads((exported / "generation_config.json").read_text(encoding="utf-8"))
     assert (generation["num_beams"], generation["length_penalty"], generation["early_stopping"]) == (5, 1.0, True)

@@ -39,12 +39,12 @@ def test_softmax_memory_has_no_root_of_the_width():
     torch.testing.assert_close(memory(x).output, torch.softmax(x @ memory.key.T, -1) @ memory.value)
 
 
-@pytest.mark.parametrize("after", ["layernorm", "gated-rmsnorm"])
-def test_what_follows_a_learned_memory_acts_on_its_output(after):
-    memory = LearnedMemory(MemoryConfig(activation="softmax", after=after), E, 20)
+@pytest.mark.parametrize("output_norm", ["layernorm", "gated-rmsnorm"])
+def test_what_follows_a_learned_memory_acts_on_its_output(output_norm):
+    memory = LearnedMemory(MemoryConfig(activation="softmax", output_norm=output_norm), E, 20)
     x = torch.randn(2, 5, E)
     raw = torch.softmax(x @ memory.key.T, -1) @ memory.value
-    norm = memory.layernorm if after == "layernorm" else memory.gated_norm
+    norm = memory.layernorm if output_norm == "layernorm" else memory.gated_norm
     torch.testing.assert_close(memory(x).output, norm(raw))
 
 
@@ -65,7 +65,7 @@ def test_softmax_attention_is_torchs_multi_head_attention():
 def test_rela_normalises_the_joined_heads_before_the_projection():
     """ReLA-g from its equation: ReLU(q·k/√d), heads joined, gated RMSNorm over E, output projection."""
     torch.manual_seed(0)
-    attention = SelfAttention(MemoryConfig(activation="relu", after="gated-rmsnorm"), E, H).double()
+    attention = SelfAttention(MemoryConfig(activation="relu", output_norm="gated-rmsnorm"), E, H).double()
     torch.nn.init.normal_(attention.gated_norm.gate)
     x = torch.randn(2, 5, E, dtype=torch.float64)
     projected = attention.query_key_value(x)
@@ -85,7 +85,7 @@ def test_rela_normalises_the_joined_heads_before_the_projection():
 
 
 def test_layernorm_follows_the_output_projection():
-    attention = SelfAttention(MemoryConfig(after="layernorm"), E, H)
+    attention = SelfAttention(MemoryConfig(output_norm="layernorm"), E, H)
     out = attention(torch.randn(2, 5, E), AttentionMask(5)).output
     torch.testing.assert_close(out.mean(-1), torch.zeros(2, 5), atol=1e-6, rtol=0)
     torch.testing.assert_close(out.var(-1, unbiased=False), torch.ones(2, 5), atol=0.01, rtol=0)

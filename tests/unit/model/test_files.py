@@ -26,7 +26,7 @@ def save_run(model, folder):
 
 def test_a_saved_model_comes_back(make_model, sentences, system, tmp_path):
     for share in ("none", "decoder", "all"):
-        model = make_model(system, share_embeddings=share, layers={"encoder.*.attention": {"after": "layernorm"}})
+        model = make_model(system, share_embeddings=share, layers={"encoder.*.attention": {"output_norm": "layernorm"}})
         save_run(model, tmp_path)
         loaded, run = load_model(tmp_path)
         assert run.model == model.config and not loaded.training

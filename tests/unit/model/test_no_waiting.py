@@ -112,7 +112,7 @@ def test_every_system(on_meta, system, backend, norm, monkeypatch):
         {"penalty": {"weight": 1.0, "entropy_of": "raw"}},
         {"activation": "relu-scaled", "options": {"gamma": "learned"}, "penalty": {"weight": 1.0}},
         {"activation": "softmax", "penalty": {"weight": 1.0}},
-        {"after": "layernorm"},
+        {"output_norm": "layernorm"},
     ],
 )
 def test_what_a_memory_may_have(on_meta, memory):

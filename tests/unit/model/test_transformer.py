@@ -143,9 +143,9 @@ def test_any_activation_in_any_place(make_model, sentences):
         "transformer",
         encoder_attention={"activation": "relu-scaled", "options": {"gamma": "learned"}},
         layers={
-            "encoder.1.ffn": {"activation": "sparsemax", "after": "layernorm"},
+            "encoder.1.ffn": {"activation": "sparsemax", "output_norm": "layernorm"},
             "decoder.0.cross_attention": {"activation": "entmax15"},
-            "decoder.1.*attention": {"activation": "relu", "after": "gated-rmsnorm"},
+            "decoder.1.*attention": {"activation": "relu", "output_norm": "gated-rmsnorm"},
         },
     )
     names = {p.place: type(p.memory.activation).__name__ for p in model.places()}

@@ -96,8 +96,8 @@ class Memory(nn.Module):
     def __init__(self, config: dict[str, Any], width: int, heads: int, weight_dropout: float) -> None:
         super().__init__()
         self.activation = Activation(config, heads)
-        self.gated_norm = GatedRMSNorm(width) if config["after"] == "gated-rmsnorm" else None
-        self.layernorm = nn.LayerNorm(width) if config["after"] == "layernorm" else None
+        self.gated_norm = GatedRMSNorm(width) if config["output_norm"] == "gated-rmsnorm" else None
+        self.layernorm = nn.LayerNorm(width) if config["output_norm"] == "layernorm" else None
         self.weight_dropout = weight_dropout
 
     def weights(self, scores: Tensor, mask: Tensor | None = None) -> Tensor:
