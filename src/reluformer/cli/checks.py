@@ -1,4 +1,4 @@
-"""What `reluformer doctor` tries on this machine: compiler, two processes, GPU, kernel, SLURM, memory and disk.
+"""What `reluformer doctor` tries on this machine: torch, GPUs, a training on two processes, kernel, compiler, SLURM.
 
 Trainings run in processes of their own, so that a broken torch is a finding and not the end. Whether a corpus can be
 downloaded is in `reluformer.cli.sources`.
@@ -19,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import psutil  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.markup import escape
 
@@ -30,12 +29,6 @@ COLOURS: dict[State, str] = {"ok": "green", "warn": "yellow", "missing": "red"}
 SECONDS, PROBE_SECONDS, TRAINING_SECONDS = 10.0, 40.0, 50.0
 """Limits of a program, of importing torch, and of the training on two processes."""
 KERNEL_ERROR = 1e-3
-GB = 1 << 30
-DEMO_MEMORY, PAPER_MEMORY = 2 * GB, 16 * GB
-"""Free memory: two trainings of the demo at 0.45 GB (measured) and Snakemake; preparing Europarl (assumed)."""
-DEMO_DISK, PAPER_DISK = 1 * GB, 110 * GB
-"""Free disk, without the virtual environment; `reluformer plan` counts the paper's."""
-
 PROGRAM = "#include <omp.h>\n#include <span>\nint f(std::span<int> v) { return omp_get_max_threads() + v[0]; }\n"
 PROBE = """
 import json, torch
@@ -108,14 +101,9 @@ def run(command: Sequence[str], seconds: float, environment: Mapping[str, str] |
         return Ended(None, "", f"{command[0]}: no answer within {seconds:.0f} s")
 
 
-def machine_checks(folder: Path, toy: bool) -> list[Callable[[], list[Check]]]:
-    """Returns the checks of this machine, to run at the same time; `folder` is the project's."""
-    return [
-        lambda: [memory(), disk(folder, toy)],
-        torch_and_gpus,
-        lambda: two_processes(len(driver_gpus() or [])),
-        lambda: [compiler(), slurm()],
-    ]
+def machine_checks() -> list[Callable[[], list[Check]]]:
+    """Returns the checks of this machine, to run at the same time."""
+    return [torch_and_gpus, lambda: two_processes(len(driver_gpus() or [])), lambda: [compiler(), slurm()]]
 
 
 def run_checks(parts: Sequence[Callable[[], list[Check]]]) -> list[Check]:
@@ -140,44 +128,6 @@ def show(checks: Sequence[Check], console: Console) -> None:
     counts = ", ".join(f"{sum(check.state == state for check in checks)} {state}" for state in COLOURS)
     verdict = "the demo can run here" if demo_can_run(checks) else "the demo cannot run here yet"
     console.print(f"\n{counts}; [bold]{verdict}[/]", soft_wrap=True, highlight=False)
-
-
-def memory(free: int | None = None) -> Check:
-    """Checks free memory, of this process's control group if it has a limit. Bytes."""
-    free = _available() if free is None else free
-    detail = f"{free / GB:.1f} GB free"
-    fix = "end other programs, or ask for more memory (--mem, the container's limit)"
-    if free < DEMO_MEMORY:
-        effect = f"two trainings of the demo and Snakemake need {DEMO_MEMORY / GB:.0f} GB"
-        return Check("memory", "missing", detail, effect, f"{fix}; with half of it: make demo CORES=1", needed=True)
-    if free < PAPER_MEMORY:
-        effect = f"enough for the demo; preparing Europarl with 16 workers needs {PAPER_MEMORY / GB:.0f} GB"
-        return Check("memory", "warn", detail, effect, f"{fix}, or prepare with fewer cores (--set-threads prepare=4)")
-    return Check("memory", "ok", detail, "enough for the demo and for preparing the paper's corpora")
-
-
-def _available() -> int:
-    free = int(psutil.virtual_memory().available)
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = (group / "memory.max").read_text(encoding="ascii").strip()
-        used = int((group / "memory.current").read_text(encoding="ascii"))
-        return free if limit == "max" else min(free, int(limit) - used)
-    except (OSError, ValueError):
-        return free
-
-
-def disk(folder: Path, toy: bool, free: int | None = None) -> Check:
-    """Checks free disk in the project's folder; `toy`: for the demo alone. Bytes."""
-    free = shutil.disk_usage(folder).free if free is None else free
-    detail = f"{free / GB:.0f} GB free"
-    fix = "free some, or make results/, resources/ and checkpoints/ symbolic links to another disk"
-    if free < DEMO_DISK:
-        return Check("disk", "missing", detail, f"the demo writes up to {DEMO_DISK / GB:.0f} GB", fix, needed=True)
-    if free < PAPER_DISK and not toy:
-        effect = f"enough for the demo; the paper takes up to {PAPER_DISK / GB:.0f} GB, checkpoints included"
-        return Check("disk", "warn", detail, effect, fix)
-    return Check("disk", "ok", detail, "enough for " + ("the demo" if toy else "the demo and the paper"))
 
 
 def compiler() -> Check:

@@ -21,14 +21,14 @@ FIX = (
 )
 
 
-def corpus_checks(experiments: Sequence[Experiment], folder: Path, archives: Path | None) -> list[Check]:
+def corpus_checks(experiments: Sequence[Experiment], resources: Path, archives: Path | None) -> list[Check]:
     """Checks the corpora of these experiments.
 
     Args:
-        folder: the project's folder; resources/ in it is searched.
+        resources: the folder of the archives that have been fetched.
         archives: a folder searched before the network, beside that of each configuration.
     """
-    given = [archives, *(experiment.config.archives for experiment in experiments), folder / "resources"]
+    given = [archives, *(experiment.config.archives for experiment in experiments), resources]
     folders = [Path(path) for path in given if path is not None and Path(path).is_dir()]
     corpora = {
         name: (dataset.corpus.archives, experiment.config.toy)

@@ -48,11 +48,11 @@ def plan(
         speed: Speed = MeasuredSpeed(path, experiment, sizes)
     else:
         speed = StatedSpeed(find_gpu(gpu or "h100"), utilisation)
-    found = make_plan(experiment, sizes, speed, devices or speed.devices)
+    costs = make_plan(experiment, sizes, speed, devices or speed.devices)
     if as_json:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
+        print(json.dumps(costs, indent=1, ensure_ascii=False))
     else:
-        show(found, Console(width=None if os.isatty(1) else 120))
+        show(costs, Console(width=None if os.isatty(1) else 120))
 
 
 @app.command(
@@ -75,13 +75,11 @@ def doctor(
     from reluformer.cli.sources import corpus_checks
 
     experiments = [experiment_of(config)]
-    toy = experiments[0].config.toy
-    if DEMO.is_file() and not toy:
+    if DEMO.is_file() and not experiments[0].config.toy:
         experiments.append(Experiment.from_files(Path("config/config.yaml"), DEMO))
     if not as_json:
         Console(stderr=True).print("Trying a training on two processes (up to a minute) ...", style="dim")
-    folder = Path.cwd()
-    checks = run_checks([*machine_checks(folder, toy), lambda: corpus_checks(experiments, folder, archives)])
+    checks = run_checks([*machine_checks(), lambda: corpus_checks(experiments, Path("resources"), archives)])
     good = demo_can_run(checks)
     if as_json:
         print(json.dumps({"demo": good, "checks": [check._asdict() for check in checks]}, indent=2, ensure_ascii=False))

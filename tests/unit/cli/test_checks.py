@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from reluformer.cli import checks
-from reluformer.cli.checks import GB, Check, Ended, demo_can_run, disk, memory, run, show
+from reluformer.cli.checks import Check, Ended, demo_can_run, run, show
 
 
 def test_a_command_that_is_not_there():
@@ -44,21 +44,6 @@ def test_each_line_says_its_state_and_how_to_fix_it():
     assert lines[0].split() == ["ok", "torch", "2.13:", "everything"]
     assert lines[1].endswith("no g++ [on] PATH: slower") and lines[2].strip() == "fix: apt install g++"
     assert lines[-1] == "1 ok, 0 warn, 2 missing; the demo cannot run here yet"
-
-
-@pytest.mark.parametrize(("gigabytes", "state"), [(1, "missing"), (8, "warn"), (64, "ok")])
-def test_memory(gigabytes, state):
-    check = memory(gigabytes * GB)
-    assert check.state == state and f"{gigabytes}.0 GB" in check.detail
-    assert bool(check.fix) == (state != "ok")
-
-
-@pytest.mark.parametrize(
-    ("gigabytes", "toy", "state"), [(0, True, "missing"), (5, True, "ok"), (5, False, "warn"), (500, False, "ok")]
-)
-def test_disk_needed_against_free(tmp_path, gigabytes, toy, state):
-    check = disk(tmp_path, toy, gigabytes * GB)
-    assert check.state == state and check.needed == (state == "missing")
 
 
 @pytest.fixture
