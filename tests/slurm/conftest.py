@@ -29,6 +29,7 @@ from tests import leftovers
 
 MARK = "# Written by tests/slurm, and removed by it."
 FOLDER = Path("/etc/slurm")  # SLURM_CONF does not reach the srun inside a job
+SNAKEMAKE = Path(__file__).with_name("attentive_snakemake.py")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
 LOCK = Path(tempfile.gettempdir()) / "reluformer-slurm-test.lock"
 
@@ -198,7 +199,8 @@ class Workflow:
         python = Path(sys.executable).parent
         environment = {**os.environ, "PATH": f"{python}:{os.environ['PATH']}", "GLOO_SOCKET_IFNAME": "lo"}
         command = [
-            *("timeout", "-k", "5", str(timeout), "snakemake", "--profile", f"workflow/profiles/{self.profile}"),
+            *("timeout", "-k", "5", str(timeout), sys.executable, str(SNAKEMAKE)),
+            *("--profile", f"workflow/profiles/{self.profile}"),
             *("--configfile", "smoke/smoke.yaml", "--config", f"archives={self.folder / 'archives'}"),
             *(("--slurm-init-seconds-before-status-checks", "1") if self.profile == "slurm" else ()),
             *("--latency-wait", "5"),
@@ -279,11 +281,19 @@ def cluster() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def new_workflow(cluster: Path, smoke_project: Callable[[], Any]) -> Iterator[Callable[[], Workflow]]:
-    """Makes workflows of the smoke configuration, to be submitted to the cluster; the session's end stops them."""
-    made: list[Workflow] = []
+    """Makes workflows of the smoke configuration, to be submitted to the cluster; the session's end stops them.
 
-    def make() -> Workflow:
+    In each the corpus of single sentences is prepared, unless it is a `bare` one.
+    """
+    made: list[Workflow] = []
+    template = Workflow(smoke_project())
+    done = template.here("results/corpora/numbers/statistics.json")
+    assert done.returncode == 0, done.stdout
+
+    def make(bare: bool = False) -> Workflow:
         made.append(Workflow(smoke_project()))
+        for name in () if bare else (".snakemake", "resources", "results"):
+            shutil.copytree(template.folder / name, made[-1].folder / name, symlinks=True)
         return made[-1]
 
     yield make

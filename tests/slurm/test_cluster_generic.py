@@ -37,4 +37,4 @@ def test_a_run_is_trained_and_scored_by_jobs(workflow):
     assert workflow.wait() == 0, workflow.said()[-6000:]
     assert (workflow.folder / RUN / "scores.json").is_file()
     submitted = re.findall(r"Submitted job \d+ with external jobid '\d+'", workflow.said())
-    assert len(submitted) == 3  # prepare, train, translate; the score is made beside Snakemake
+    assert len(submitted) == 2  # train, translate; the score is made beside Snakemake

@@ -93,7 +93,7 @@ def test_a_named_pipe_is_written_into(tmp_path, streams):
     with ThreadPoolExecutor(1) as pool:
         read = pool.submit(pipe.read_bytes)
         replace(pipe, lambda path: path.write_bytes(b"text"), streams=streams)
-        assert read.result(timeout=20) == b"text"
+        assert read.result(timeout=600) == b"text"
     assert pipe.is_fifo() and names(tmp_path) == ["pipe"]
 
 

@@ -59,7 +59,7 @@ def begun(numbers):
         process = subprocess.Popen(
             command, cwd=numbers.folder, env=environment, stdout=file, stderr=file, start_new_session=True
         )
-    wait_for(lambda: updates_begun(numbers.folder / "checkpoints" / RUN) > 3 * EVERY, 300, says.read_text)
+    wait_for(lambda: updates_begun(numbers.folder / "checkpoints" / RUN) > 3 * EVERY, 600, says.read_text)
     yield process
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
@@ -70,7 +70,7 @@ def test_a_training_whose_snakemake_was_killed_saves_and_ends_and_the_next_one_g
     snakemake, *_ = family = psutil.Process(begun.pid).children(recursive=True)
     snakemake.kill()
     begun.wait()
-    assert psutil.wait_procs(family, timeout=120)[1] == []
+    assert psutil.wait_procs(family, timeout=600)[1] == []
     said = (numbers.folder / "logs" / "train" / f"{RUN}.log").read_text()
     saved = int(re.search(r"interrupted: saved at update (\d+)", said)[1])
     assert saved > 3 * EVERY

@@ -62,7 +62,7 @@ def test_however_it_is_started_there_is_no_traceback(line, environment, code, sa
         ["bash", "-c", f'"$0" -P -m reluformer.cli {line}', sys.executable],
         env={key: value for key, value in changed.items() if value is not None},
         capture_output=True,
-        timeout=120,
+        timeout=600,
     )
     error = ended.stderr.decode("utf-8")
     assert ended.returncode == code and error.startswith(says) and error.count("\n") == bool(says), error

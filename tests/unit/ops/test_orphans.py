@@ -58,7 +58,7 @@ def test_a_child_ends_with_its_starter(start, function, between):
     assert child.is_running()
     starter.kill()
     starter.wait()
-    child.wait(60)
+    child.wait(600)
 
 
 def test_a_process_of_multiprocessing_dies_with_the_one_that_asked_for_it(start, tmp_path):
@@ -78,7 +78,7 @@ def test_a_process_of_multiprocessing_dies_with_the_one_that_asked_for_it(start,
     assert child.ppid() != starter.pid  # the server's
     starter.kill()
     starter.wait()
-    child.wait(60)
+    child.wait(600)
 
 
 @pytest.fixture

@@ -150,7 +150,7 @@ def test_nothing_outlives_a_killed_launcher(tmp_path, corpora, toy_run, processe
     assert len(family) >= (1 if processes == 1 else 3)
     job.kill()
     job.wait()
-    assert psutil.wait_procs(family, timeout=120)[1] == []
+    assert psutil.wait_procs(family, timeout=600)[1] == []
 
 
 @pytest.mark.slow

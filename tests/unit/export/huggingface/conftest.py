@@ -62,8 +62,8 @@ def make(trained, folder: Path) -> dict:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
     lend(Path(sysconfig.get_path("purelib")), folder / "lent", site)
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", HERE / "requirements.txt"]
-    installed = subprocess.run(pip, env=environment, capture_output=True, text=True)
+    pip = [python, "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check"]
+    installed = subprocess.run([*pip, "-r", HERE / "requirements.txt"], env=environment, capture_output=True, text=True)
     if installed.returncode:
         reason = installed.stderr.strip().splitlines() or ["pip failed"]
         return {"skip": f"no environment with transformers: {reason[-1]}"}
