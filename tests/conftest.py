@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -291,9 +292,11 @@ APART = re.compile(r"tests/(workflow/test_(?!smoke)|unit/training/test_(launch|r
 
 
 class LongestFirst(LoadScopeScheduling):  # type: ignore[misc]
-    """Hands the tests to the workers in their order, file by file, those of `APART` one by one."""
+    """Hands the tests to the workers in their order, by file; those of `APART` one by one, of SLURM all at once."""
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith("tests/slurm/"):
+            return "tests/slurm"
         return nodeid if APART.match(nodeid) else nodeid.partition("::")[0]
 
 
@@ -303,15 +306,21 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LongestFirst
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The DAG and the cluster start first, then what takes long; what reads the DAG's results comes later."""
+    """The DAG and the cluster start first, then what takes long, then what reads the DAG's results, which are there.
 
-    def place(item: pytest.Item) -> int:
+    Of the others the files that draw come first, then those of many tests, so that no worker ends long after another.
+    """
+    tests = Counter(item.path for item in items)
+
+    def place(item: pytest.Item) -> tuple[int, int]:
         if item.path.name == "test_smoke.py":
-            return 0
+            return 0, 0
         if item.get_closest_marker("slurm"):
-            return 1
-        if item.get_closest_marker("browser"):
-            return 3
-        return 2 if item.get_closest_marker("slow") else 4
+            return 1, 0
+        if "smoke" in getattr(item, "fixturenames", ()):
+            return 3, 0
+        if item.get_closest_marker("slow"):
+            return 2, 0
+        return 4, -1000 if item.path.parent.name == "paper" else -tests[item.path]
 
-    items.sort(key=place)
+    items.sort(key=lambda item: (*place(item), str(item.path)))

@@ -209,6 +209,7 @@ def start(*arguments: object, **streams) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stderr=subprocess.PIPE, **streams)
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_ends_quietly(places):
     process = start("translate", places["runs"] / "seed1", "--chunk", 1, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     process.stdin.write(TEXT)
@@ -224,6 +225,7 @@ def test_a_closed_pipe_ends_quietly(places):
     assert process.stderr.read() == b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interrupted", ["while it waits for text", "while it translates"])
 def test_ctrl_c_ends_with_130_and_no_file(places, tmp_path, interrupted):
     output = tmp_path / "new" / "text"

@@ -55,6 +55,7 @@ STARTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "environment", "code", "says"), [c[1:] for c in STARTS], ids=[c[0] for c in STARTS])
 def test_however_it_is_started_there_is_no_traceback(line, environment, code, says):
     changed = {**os.environ, **environment}

@@ -80,7 +80,7 @@ def sentences():
     return batch()
 
 
-@pytest.fixture(params=list(SYSTEMS))
+@pytest.fixture(params=[name for name in SYSTEMS if name == "reluformer-cross" or "reluformer-" not in name])
 def system(request):
-    """Every system's name."""
+    """Every system; of those with ReLU in some attentions, one."""
     return request.param

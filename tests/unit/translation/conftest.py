@@ -188,8 +188,9 @@ def make_model() -> Callable[..., Transformer]:
     return build
 
 
-@pytest.fixture(params=list(SYSTEMS))
+@pytest.fixture(params=[name for name in SYSTEMS if name == "reluformer-cross" or "reluformer-" not in name])
 def system(request: pytest.FixtureRequest) -> str:
+    """Every system; of those with ReLU in some attentions, one."""
     return request.param
 
 
