@@ -1,6 +1,7 @@
 import io
 import json
 from collections import Counter
+from functools import cache
 
 import pytest
 from rich.console import Console
@@ -22,7 +23,7 @@ class CpuSpeed(StatedSpeed):
 @pytest.fixture(scope="module")
 def planned(paper, tmp_path_factory):
     sizes = all_sizes(paper, tmp_path_factory.mktemp("corpora"))
-    return lambda devices: make_plan(paper, sizes, StatedSpeed(GPUS["h100"], 0.4), devices)
+    return cache(lambda devices: make_plan(paper, sizes, StatedSpeed(GPUS["h100"], 0.4), devices))
 
 
 def test_the_papers_configuration_is_complete(paper):
