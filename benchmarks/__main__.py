@@ -18,7 +18,7 @@ NAMES = sorted(
 
 
 def main(arguments: list[str]) -> int:
-    """Runs them one after the other, each with its default options; 2 for a name that does not exist."""
+    """Runs benchmarks with their default options; returns 2 for an unknown name."""
     chosen = [name for name in arguments if name != "--save"] or NAMES
     for name in chosen:
         if name not in NAMES:
@@ -27,11 +27,11 @@ def main(arguments: list[str]) -> int:
     collected = []
     for name in chosen:
         print(f"== {name}", flush=True)
-        found = [row.record() for row in importlib.import_module(f"benchmarks.{name}").rows()]
-        collected += found
-        print(table(found), flush=True)  # at once: what follows may fail
+        rows = [row.record() for row in importlib.import_module(f"benchmarks.{name}").rows()]
+        collected += rows
+        print(table(rows), flush=True)  # now: the next benchmark may fail
         if "--save" in arguments:
-            print(f"{len(found)} rows in {save(name, found)}", flush=True)
+            print(f"{len(rows)} rows in {save(name, rows)}", flush=True)
     if len(chosen) > 1:
         print(table(collected))
     return 0

@@ -1,4 +1,4 @@
-"""What a benchmark gives: rows of ours against theirs, measured in one run; the table of them, and the file."""
+"""The rows of a benchmark: ours against theirs, measured in one run; their table, and their file."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def interleaved(
 
     measures: by name, what measures once. rounds: how often each is called, after `warm` calls that do not count.
     """
-    found: dict[str, list[float]] = {name: [] for name in measures}
+    values: dict[str, list[float]] = {name: [] for name in measures}
     for turn in range(warm + rounds):
         for name, measure in measures.items():
             value = measure()
             if turn >= warm:
-                found[name].append(value)
-    return {name: median_and_spread(values) for name, values in found.items()}
+                values[name].append(value)
+    return {name: median_and_spread(measured) for name, measured in values.items()}
 
 
 def paired(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
@@ -128,13 +128,13 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def save(benchmark: str, rows: list[dict[str, Any]], folder: Path = RESULTS) -> Path:
-    """Puts the rows of one benchmark into today's file of this device, in place of its older ones; the file's path."""
+    """Writes the rows of one benchmark into today's file of this device, replacing its older ones; returns the path."""
     setting = surroundings()
     path = folder / f"{time.strftime('%Y-%m-%d')}-{slug(setting['device'])}.json"
     held = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-    kept = [row for row in held if row["benchmark"] != benchmark]
+    others = [row for row in held if row["benchmark"] != benchmark]
     mark = {"benchmark": benchmark, "commit": setting.pop("commit")}
-    setting["rows"] = sorted(kept + [mark | row for row in rows], key=lambda row: row["benchmark"])
+    setting["rows"] = sorted(others + [mark | row for row in rows], key=lambda row: row["benchmark"])
     folder.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(setting, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -180,7 +180,7 @@ def slug(name: str) -> str:
 
 def _versions() -> dict[str, str]:
     wanted = {"torch", "deepspeed", "numpy", "triton", "snakemake", "entmax"}
-    return {found.name: found.version for found in distributions() if found.name.lower() in wanted}
+    return {package.name: package.version for package in distributions() if package.name.lower() in wanted}
 
 
 def _commit() -> str:

@@ -248,16 +248,16 @@ class Contest:
 
     def run(self) -> dict[str, list[float]]:
         """Target tokens a second of each, update by update."""
-        found: dict[str, list[float]] = {name: [] for name in self._updates}
+        speeds: dict[str, list[float]] = {name: [] for name in self._updates}
         for index, batch in enumerate(self.batches):
             tokens = int(self.store.tgt_lengths[batch].sum()) + len(batch)
             for name, update in self._updates.items():
                 seconds = update(index)
                 if index:
-                    found[name].append(tokens / seconds)
+                    speeds[name].append(tokens / seconds)
             if self.options.verbose:
-                print({name: round(values[-1]) for name, values in found.items() if values}, flush=True)
-        return found
+                print({name: round(values[-1]) for name, values in speeds.items() if values}, flush=True)
+        return speeds
 
     def flops_per_token(self) -> float:
         """Operations for each target token, padding included."""

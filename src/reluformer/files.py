@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old one or the whole new one, also after a crash."""
+"""Atomic writes: a reader sees the old file or the whole new one, also after a crash."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 
 def sync(path: Path) -> None:
-    """Waits until a file, or the names in a folder, are on the disk."""
+    """Flushes a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -28,7 +28,7 @@ def sync(path: Path) -> None:
 
 
 def destination(path: Path) -> Path:
-    """The file that writing to `path` changes: where a link points to, if only to a place where nothing is yet.
+    """Returns the file that writing to `path` changes: the target of a link, which need not exist.
 
     Raises:
         OSError: `path` is a folder, a disk, or a link in a circle.
@@ -47,15 +47,15 @@ def destination(path: Path) -> Path:
 def replace(path: Path, write: Callable[[Path], object], streams: bool = False) -> None:
     """Calls `write` with a temporary name beside `path`, of the same suffix, then renames; makes the folder.
 
-    A link stays and its target is replaced; a file keeps its permissions, a new one has those that the umask allows
-    (safetensors would make it readable for its owner alone). What is no plain file is written into: a device, a named
-    pipe, standard output as `-` or /dev/stdout.
+    Replaces the target of a link. A file keeps its permissions; a new one gets those of the umask (safetensors would
+    make it readable for its owner alone). Writes into what is not a plain file: a device, a named pipe, standard
+    output as `-` or /dev/stdout.
 
     Args:
-        streams: `write` goes through its file from the first byte to the last, so that a pipe gets each as it comes.
+        streams: `write` writes sequentially, so a pipe can get each byte as it comes.
 
     Raises:
-        OSError: `path` cannot be written; it is the file that the error names.
+        OSError: `path` cannot be written; the error names it.
     """
     descriptor = descriptor_of(path)
     target = path if descriptor is not None else destination(path)
@@ -88,12 +88,12 @@ def replace(path: Path, write: Callable[[Path], object], streams: bool = False) 
 
 
 def descriptor_of(path: Path) -> int | None:
-    """The open stream of this process that a path stands for: `-`, /dev/stdout, /dev/fd/3; None of any other."""
+    """Returns the descriptor that a path stands for: `-`, /dev/stdout, /dev/fd/3; None for any other path."""
     named = {"-": 1, "/dev/stdout": 1, "/dev/stderr": 2}
     if str(path) in named:
         return named[str(path)]
-    found = re.fullmatch(r"/(?:dev|proc/self)/fd/(\d+)", str(path))
-    return int(found[1]) if found else None
+    match = re.fullmatch(r"/(?:dev|proc/self)/fd/(\d+)", str(path))
+    return int(match[1]) if match else None
 
 
 def _opened(target: Path, descriptor: int | None) -> int:
@@ -101,7 +101,7 @@ def _opened(target: Path, descriptor: int | None) -> int:
 
 
 def _mode(target: Path) -> int:
-    """The permissions of a file that is there, of which one that nobody may write is kept; else those of a new one."""
+    """The permissions of an existing file, or those of a new one. Raises `PermissionError` if it is read-only."""
     if not target.exists():
         return 0o666 & ~_umask()
     if not os.access(target, os.W_OK):
@@ -110,8 +110,8 @@ def _mode(target: Path) -> int:
 
 
 def find_files(folder: Path, name: str) -> list[Path]:
-    """The files called exactly `name` in and below `folder`, links followed, each folder once; sorted."""
-    found, seen = [], set()
+    """Returns the files called `name` in and below `folder`, sorted; follows links, but visits each folder once."""
+    paths, seen = [], set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         place = Path(parent).stat()
         if (place.st_dev, place.st_ino) in seen:
@@ -119,15 +119,15 @@ def find_files(folder: Path, name: str) -> list[Path]:
             continue
         seen.add((place.st_dev, place.st_ino))
         if name in names and (path := Path(parent, name)).is_file():
-            found.append(path)
-    return sorted(found)
+            paths.append(path)
+    return sorted(paths)
 
 
 @contextlib.contextmanager
 def exclusive(path: Path, wait: bool = False) -> Iterator[None]:
-    """Keeps other processes that ask for the same `path`, a file or a folder, away from it; ends with this process.
+    """Locks `path`, a file or a folder, against other processes that lock it.
 
-    Raises `BlockingIOError` where another process has it, unless `wait`. A file system without locks has none.
+    Raises `BlockingIOError` if another process has the lock, unless `wait`. Does nothing if the disk has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(Path(os.path.realpath(path.parent)) / f".{path.name[:100]}.lock", timeout=-1 if wait else 0)
@@ -144,7 +144,7 @@ def exclusive(path: Path, wait: bool = False) -> Iterator[None]:
 
 
 def require_own_folder(folder: Path) -> Path:
-    """`folder`, which is about to be filled. Raises `OSError` where it is the working folder or one above it."""
+    """Returns `folder`, which will be filled. Raises `OSError` if it is the working folder or one above it."""
     if os.path.realpath(folder) in [str(place) for place in (Path.cwd(), *Path.cwd().parents)]:
         raise OSError(errno.EISDIR, "this is the folder where you are, or one above; name one of its own", str(folder))
     return folder
@@ -157,17 +157,17 @@ def _umask() -> int:
 
 
 def write_text(path: Path, text: str) -> None:
-    """UTF-8 with the line ends of `text`, whole or not at all."""
+    """Writes `text` atomically as UTF-8, with its own line ends."""
     replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline=""), streams=True)
 
 
 def write_json(path: Path, data: Any) -> None:
-    """`data` as JSON, whole or not at all. Raises `ValueError` for NaN and infinity."""
+    """Writes `data` atomically as JSON. Raises `ValueError` for NaN and infinity."""
     write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_by_content(folder: Path, data: Any, write: bool = True) -> Path:
-    """Writes `data` as JSON into a file that is named by its content; without `write`, only returns the path."""
+    """Writes `data` as JSON into a file named by its content; without `write`, only returns the path."""
     text = json.dumps(data, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
     if write and not path.is_file():

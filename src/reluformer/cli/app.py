@@ -25,8 +25,8 @@ PEOPLE, STEPS = "For people", "Steps of the DAG"
 Settings = Annotated[
     str | None, typer.Option(help="The resolved settings, a JSON file or JSON itself, instead of --config.")
 ]
-Config = Annotated[list[str] | None, typer.Option(help="A configuration file; repeat to lay one over another.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all that torch finds otherwise.")]
+Config = Annotated[list[str] | None, typer.Option(help="A configuration file; repeat to update one by another.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; by default all.")]
 RunFolder = Annotated[Path, typer.Argument(help="A run's folder, results/runs/DATASET/SYSTEM/seedN.")]
 Corpora = Annotated[Path, typer.Option(help="The folder with the prepared corpora.")]
 
@@ -35,7 +35,7 @@ OwnCorpora = Annotated[
     Path | None,
     typer.Option("--corpora", help="The folder of the prepared corpora; by default the one beside runs/."),
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; by default a GPU where there is one.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; by default a GPU if there is one.")]
 
 Results = Annotated[Path, typer.Option(help="The results folder.")]
 
@@ -48,7 +48,7 @@ def examples(*lines: str) -> str:
 
 
 def chosen_device(name: str | None, threads: int | None) -> str:
-    """The device to compute on, and so many CPU threads. Raises `SettingsError` where there is no such device."""
+    """Returns the device to compute on, and sets the CPU threads. Raises `SettingsError` for an unknown device."""
     import torch
 
     if threads is not None:
@@ -63,7 +63,7 @@ def chosen_device(name: str | None, threads: int | None) -> str:
 
 
 def experiment_of(config: list[str] | None) -> Experiment:
-    """The experiment of --config files, or of the one .json file with a whole configuration that the workflow wrote.
+    """Reads the experiment of --config files, or of the .json file that the workflow wrote.
 
     Raises `SettingsError`.
     """
@@ -76,7 +76,7 @@ def experiment_of(config: list[str] | None) -> Experiment:
 
 
 def search_of(name: str, config: list[str] | None) -> Search:
-    """The search of DATASET/SYSTEM from the configuration files. Raises `SettingsError` where it is not tuned."""
+    """Returns the search of DATASET/SYSTEM. Raises `SettingsError` if it is not tuned."""
     dataset, slash, system = name.partition("/")
     if not slash or "/" in system:
         raise SettingsError(f"{name!r}: a tuned system is named DATASET/SYSTEM, e.g. iwslt14/reluformer")
@@ -87,7 +87,7 @@ def search_of(name: str, config: list[str] | None) -> Search:
 
 
 def parse_json(text: str, where: str) -> dict[str, Any]:
-    """A JSON object given on the command line, itself or the path of its file. Raises `SettingsError`."""
+    """Parses a JSON object, given itself or as the path of its file. Raises `SettingsError`."""
     if not text.lstrip().startswith(("{", "[")):
         where = f"{where} {text}"
         try:
@@ -106,7 +106,7 @@ def parse_json(text: str, where: str) -> dict[str, Any]:
 
 
 def preparation_of(settings: str | None, dataset: str | None, config: list[str] | None) -> Preparation:
-    """A corpus's settings from JSON, or by the dataset's name from the configuration files."""
+    """Returns a corpus's settings from JSON, or by the dataset's name from the configuration files."""
     if settings is not None:
         return parse(Preparation, parse_json(settings, "--settings"), "--settings")
     if dataset is None:
@@ -115,7 +115,7 @@ def preparation_of(settings: str | None, dataset: str | None, config: list[str] 
 
 
 def typed_text(text: str) -> str:
-    """Text of the command line, of which the locale may have made bytes. Raises `SettingsError` if it is not UTF-8."""
+    """Returns text of the command line as UTF-8, whatever the locale. Raises `SettingsError` if it is not UTF-8."""
     try:
         return text.encode("utf-8", errors="surrogateescape").decode("utf-8")
     except UnicodeDecodeError as error:

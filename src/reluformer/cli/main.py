@@ -1,4 +1,4 @@
-"""Where the command line starts: all commands, and what becomes of a mistake."""
+"""The entry point: runs a command and turns mistakes into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ STREAM_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EIO, errno.EFBIG
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits.
 
-    arguments: without the program's name; none: those of the process. A person's mistake and what the system refuses
-    (a file that cannot be written) end as one line and exit code 2, output that standard output does not take as one
-    line and 1, Ctrl-C with 130 as the shell has it, and a closed pipe quietly with 1, as typer has it.
+    A mistake, or a file that cannot be read or written, ends with one line and exit code 2; a failure to write standard
+    output with one line and 1; Ctrl-C with 130, as in a shell; a closed pipe silently with 1, as in typer.
+    arguments: without the program's name; None: those of the process.
     """
     if arguments is None:
         prepare_process()
@@ -40,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def prepare_process() -> None:
-    """Makes this process, and what it starts, independent of how it was started: streams, encoding, path, user."""
-    # A stream that is closed would be the first file that is opened. Reading or writing these fails, as it did.
+    """Makes this process and its children independent of how it was started: streams, encoding, path, user."""
+    # Otherwise the first file that is opened would get the descriptor of a closed stream. These fail when used, too.
     closed = {0: os.O_WRONLY, 1: os.O_RDONLY, 2: os.O_WRONLY}
     for descriptor, mode in closed.items():
         try:
@@ -52,14 +52,14 @@ def prepare_process() -> None:
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # UTF-8 whatever the locale; half a character of a path is escaped
+        if isinstance(stream, io.TextIOWrapper):  # UTF-8 whatever the locale; escapes invalid characters
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    os.environ["PYTHONSAFEPATH"] = "1"  # what it starts shall not take a user's tokenize.py for Python's own
+    os.environ["PYTHONSAFEPATH"] = "1"  # children must not import a user's tokenize.py for Python's own
     name_user()
 
 
 def name_user() -> None:
-    """Gives a user without an entry, of a container say, a name and a home: libraries call folders by them."""
+    """Gives a user without a passwd entry (in a container) a name and a home, which libraries need."""
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:
@@ -68,7 +68,7 @@ def name_user() -> None:
 
 
 def discard(stream: TextIO | None) -> None:
-    """What a stream that takes no more still buffers goes nowhere, instead of failing when Python ends."""
+    """Discards what a broken stream still buffers, so that Python does not fail at exit."""
     try:
         if stream is not None:
             stream.flush()
@@ -78,7 +78,7 @@ def discard(stream: TextIO | None) -> None:
 
 
 def run(arguments: Sequence[str] | None) -> int:
-    """The exit code of a command line. Everything is imported in here, where Ctrl-C ends it quietly."""
+    """Returns the exit code of a command line. Imports happen here, where Ctrl-C is handled."""
     from typer.exceptions import TyperException
 
     from reluformer.cli import models, results, steps, tools  # noqa: F401  they add commands
@@ -97,7 +97,7 @@ def run(arguments: Sequence[str] | None) -> int:
         return mistake(str(error))
     except OSError as error:
         reason = error.strerror or str(error)
-        if error.filename is None and error.errno in STREAM_FAULTS:  # every file is named by its error
+        if error.filename is None and error.errno in STREAM_FAULTS:  # an error of a file names it
             mistake(f"standard input or output: {reason.lower()}")
             return LOST_OUTPUT
         return mistake(reason if error.filename is None else f"{error.filename}: {reason.lower()}")
@@ -105,7 +105,7 @@ def run(arguments: Sequence[str] | None) -> int:
 
 
 def mistake(message: str, context: object = None) -> int:
-    """Says on one line of standard error what is wrong; context: typer's, of the command that was misused."""
+    """Prints one line on standard error, and returns the exit code; context: typer's, of the command."""
     line = " ".join(message.split())
     if context is not None:
         line = f"{line.rstrip('.')}; see {getattr(context, 'command_path', 'reluformer')} --help"

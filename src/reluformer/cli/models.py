@@ -28,13 +28,13 @@ from reluformer.cli.app import (
 from reluformer.config.settings import SettingsError
 
 CHUNK = 400
-"""Lines that are translated at once: enough for full batches of similar lengths, and a few seconds on a CPU."""
+"""Lines translated at once: enough for full batches of similar lengths, and a few seconds on a CPU."""
 MAP_TOKENS = 512
-"""Tokens of an attention map, of either side."""
+"""Tokens on each side of an attention map."""
 
 
 class Attention(StrEnum):
-    """The attentions of a model, by what reads what."""
+    """The attentions of a model."""
 
     encoder = "encoder"
     decoder = "decoder"
@@ -42,7 +42,7 @@ class Attention(StrEnum):
 
 
 class Score(StrEnum):
-    """What says how good a single segment is."""
+    """Scores of a single segment."""
 
     bleu = "bleu"
     chrf = "chrf"
@@ -60,7 +60,7 @@ def translate(
     model: Model,
     input: Annotated[Path | None, typer.Option("--input", "-i", help="The text; by default standard input.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where it goes, written whole or not at all; standard output.")
+        Path | None, typer.Option("--output", "-o", help="The file to write, atomically; by default standard output.")
     ] = None,
     beam: Annotated[int | None, typer.Option(min=1, help="Hypotheses kept alive; by default the run's own.")] = None,
     length_penalty: Annotated[
@@ -73,15 +73,15 @@ def translate(
     scores: Annotated[bool, typer.Option("--scores", help="The log-probability a token before each.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line, scores included.")] = False,
     chunk: Annotated[
-        int | None, typer.Option(min=1, help=f"Lines translated at once; {CHUNK}, and 1 where they are typed.")
+        int | None, typer.Option(min=1, help=f"Lines translated at once; by default {CHUNK}, or 1 on a terminal.")
     ] = None,
     corpora: OwnCorpora = None,
     threads: Threads = None,
     device: Device = None,
 ) -> None:
-    """Translate text, a sentence a line: raw text in, detokenised text out, and an empty line for an empty one.
+    """Translate text, a sentence a line: raw text in, detokenised text out, an empty line for an empty line.
 
-    A line far longer than what the model was trained on is translated in parts, and a warning says so.
+    A line far longer than the training sentences is translated in parts, with a warning.
     """
     from reluformer.files import descriptor_of, destination, replace
     from reluformer.translation.lines import json_form, read_lines, text_form, translate_lines
@@ -100,23 +100,23 @@ def translate(
         if output is None or descriptor_of(output) == 1:
             write_all(sys.stdout.buffer, written)
         else:
-            destination(output)  # refused now, not when all is translated
+            destination(output)  # fails now, not after the translation
             replace(output, lambda path: write_file(path, written), streams=True)
 
 
 def warn(message: str) -> None:
-    """A line on standard error for what is right but not as expected."""
+    """Prints a warning on standard error."""
     print(f"reluformer: warning: {message}", file=sys.stderr, flush=True)
 
 
 def write_file(path: Path, texts: Iterable[str]) -> None:
-    """Writes texts one after the other."""
+    """Writes texts into a file."""
     with path.open("wb") as file:
         write_all(file, texts)
 
 
 def write_all(file: IO[bytes], texts: Iterable[str]) -> None:
-    """Writes texts as they come, so that whoever reads sees each at once."""
+    """Writes texts as they come, and flushes each."""
     for text in texts:
         file.write(text.encode("utf-8"))
         file.flush()
@@ -131,14 +131,14 @@ def write_all(file: IO[bytes], texts: Iterable[str]) -> None:
 )
 def export(
     run: RunFolder,
-    output: Annotated[Path, typer.Argument(help="The folder to write, whole or not at all.")],
+    output: Annotated[Path, typer.Argument(help="The folder to write, atomically.")],
     corpora: OwnCorpora = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
 ) -> None:
-    """Write a trained model as a folder that stands alone: it translates anywhere, here or in transformers.
+    """Write a trained model as a self-contained folder, for `reluformer translate` and Hugging Face's transformers.
 
-    It holds the weights, the configuration, the subword model, a model card, and the code for Hugging Face's
-    transformers (trust_remote_code=True), which gives the same translations.
+    It holds the weights, the configuration, the subword model, a model card, and modeling code
+    (trust_remote_code=True) that gives the same translations.
     """
     from reluformer.export.folder import export_model
 
@@ -163,16 +163,15 @@ def attend(
     ),
     layer: Annotated[int | None, typer.Option(help="From 1; by default the last one.")] = None,
     head: Annotated[int | None, typer.Option(help="From 1; by default the mean over heads.")] = None,
-    svg: Annotated[Path | None, typer.Option(help="Draw it into this file instead.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="The weights as JSON instead.")] = False,
+    svg: Annotated[Path | None, typer.Option(help="Draw it into this file.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the weights as JSON.")] = False,
     corpora: OwnCorpora = None,
     threads: Threads = None,
     device: Device = None,
 ) -> None:
-    """Show which tokens a model reads when it translates a sentence: one attention map.
+    """Show an attention map of a sentence and its translation.
 
-    Rows are the tokens that read, columns those that are read. Weights need not sum to 1: with ReLU a token may read
-    nothing at all.
+    Rows are queries, columns keys. Weights need not sum to 1: with ReLU a row may be all zero.
     """
     from reluformer.analysis.ascii_map import shaded
     from reluformer.analysis.maps import choose_map, maps_of
@@ -222,16 +221,17 @@ def compare(
     run_a: RunFolder,
     run_b: RunFolder,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The page to write; compare.html, and none with --json.")
+        Path | None,
+        typer.Option("--output", "-o", help="The page; by default compare.html, or none with --json."),
     ] = None,
     by: Annotated[Score, typer.Option(help="The score whose difference ranks segments.")] = Score.chrf,
     show: Annotated[int, typer.Option(min=0, help="Segments shown for each side.")] = 30,
-    json: Annotated[bool, typer.Option("--json", help="The comparison as JSON instead of a summary.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
     corpora: OwnCorpora = None,
 ) -> None:
-    """Compare two translated runs of one dataset: where they differ most, sentence by sentence and by length.
+    """Compare two translated runs of one dataset: where they differ most, by sentence and by length.
 
-    Writes a page that stands alone, and prints a summary.
+    Writes a self-contained page, and prints a summary.
     """
     from reluformer.config.run import corpora_of
     from reluformer.evaluation.compare import compare_runs
@@ -249,5 +249,5 @@ def compare(
 
 
 def print_json(content: dict[str, Any]) -> None:
-    """JSON for machines, on one line."""
+    """Prints JSON on one line."""
     print(json_module.dumps(content, ensure_ascii=False, allow_nan=False))

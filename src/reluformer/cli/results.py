@@ -18,10 +18,10 @@ def archive(
     config: Config = None,
     results: Results = Path("results"),
     logs: Annotated[Path, typer.Option(help="The folder with the logs of the steps.")] = Path("logs"),
-    output: Annotated[Path | None, typer.Option(help="By default RESULTS/paper/archive.zip.")] = None,
-    models: Annotated[bool, typer.Option("--models", help="Take in the trained models.")] = False,
+    output: Annotated[Path | None, typer.Option(help="The file; by default RESULTS/paper/archive.zip.")] = None,
+    models: Annotated[bool, typer.Option("--models", help="Include the trained models.")] = False,
     references: Annotated[
-        bool, typer.Option("--references", help="Take in test text that its licence does not say may be passed on.")
+        bool, typer.Option("--references", help="Include test text whose licence may not allow redistribution.")
     ] = False,
 ) -> None:
     """Pack tables, figures, claims, scores, hypotheses, configurations and logs into one zip file with checksums."""
@@ -37,7 +37,7 @@ def archive(
 def verify(
     path: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="A zip file of `reluformer archive`.")],
     corpora: Annotated[
-        Path | None, typer.Option(help="Prepared corpora, for test text that is not in the archive.")
+        Path | None, typer.Option(help="Prepared corpora, for test text that the archive lacks.")
     ] = None,
 ) -> None:
     """Check an archive: every byte against its manifest, every score against its hypotheses."""
@@ -62,18 +62,19 @@ def verify(
 def record(
     config: Config = None,
     output: Annotated[
-        Path | None, typer.Option(help="The record's folder, by default the configuration's; --check: all of record/.")
+        Path | None,
+        typer.Option(help="The folder; by default the configuration's, or all of record/ with --check."),
     ] = None,
     results: Results = Path("results"),
     check: Annotated[
-        bool, typer.Option("--check", help="Compute all tables anew and compare them with those in the record.")
+        bool, typer.Option("--check", help="Recompute all tables and compare them with those in the record.")
     ] = False,
     paper: Annotated[
-        Path | None, typer.Option(help="With --check: keep what was computed, tables and figures, in this folder.")
+        Path | None, typer.Option(help="With --check: save the computed tables and figures in this folder.")
     ] = None,
     cores: Annotated[int, typer.Option(min=1, help="With --check: processes.")] = 1,
 ) -> None:
-    """Take finished runs into a record, without weights and text; or check a record: scores, p-values, tables."""
+    """Copy finished runs into a record, without weights and text; or check a record: scores, p-values, tables."""
     if check:
         _check(output, paper, cores)
         return

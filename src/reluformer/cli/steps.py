@@ -1,7 +1,7 @@
 """The steps of the DAG.
 
-Each takes its settings either as `--settings FILE` (what Snakemake hands over, fully resolved) or from the
-configuration files (`--config`, later ones laid over earlier ones).
+Each takes its settings either fully resolved, as `--settings FILE` (from Snakemake), or from the configuration files
+(`--config`).
 """
 
 from __future__ import annotations
@@ -38,16 +38,14 @@ from reluformer.config.settings import SettingsError, nearest, parse
     ),
 )
 def fetch(
-    output: Annotated[Path, typer.Option(help="Where the file goes; its name is its published name.")],
+    output: Annotated[Path, typer.Option(help="The file to write; its name is its published name.")],
     settings: Annotated[str, typer.Option(help="The archive's settings, a JSON file or JSON: name, urls, sha256.")],
     archives: Annotated[
         Path | None, typer.Option(envvar="RELUFORMER_ARCHIVES", help="A folder searched before the network.")
     ] = None,
-    dataset: Annotated[
-        str, typer.Option(help="Whose it is: of several files of its name, that in a folder called so.")
-    ] = "",
+    dataset: Annotated[str, typer.Option(help="Prefer a file in a folder of this name.")] = "",
 ) -> None:
-    """Fetch one archive: from a folder, or from its mirrors; verified, resumed, never half-written."""
+    """Fetch an archive from a folder or its mirrors: verified, resumed, written atomically."""
     from reluformer.corpus.fetch import fetch as fetch_archive
     from reluformer.files import exclusive
 
@@ -113,7 +111,7 @@ def corpus_page(
     view: Annotated[list[str] | None, typer.Option(help="A packed view to list, e.g. within-128; repeat.")] = None,
     note: Annotated[str, typer.Option(help="A line under the title.")] = "",
 ) -> None:
-    """Write a corpus's sources, counts at every cleaning step and lengths as a page."""
+    """Write a page of a corpus's sources, lengths, and counts at every cleaning step."""
     from reluformer.paper.corpus_page import write_page
 
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -132,13 +130,13 @@ def train(
     config: Config = None,
     corpora: Corpora = Path("results/corpora"),
     output: Annotated[Path | None, typer.Option(help="The run's folder; by default results/runs/RUN.")] = None,
-    checkpoints: Annotated[Path, typer.Option(help="Where training state is kept.")] = Path("checkpoints"),
+    checkpoints: Annotated[Path, typer.Option(help="The folder of checkpoints.")] = Path("checkpoints"),
     choice: Annotated[
-        Path | None, typer.Option(help="The tuned values, as `tune` wrote them; by default those of the run's system.")
+        Path | None, typer.Option(help="The tuned values written by `tune`; by default those of the run's system.")
     ] = None,
     threads: Threads = None,
 ) -> None:
-    """Train one run, from its last checkpoint where there is one."""
+    """Train a run; resume from its last checkpoint if there is one."""
     from reluformer.config.tuning import apply_choice, read_choice
     from reluformer.files import require_own_folder
     from reluformer.training.launch import launch
@@ -168,9 +166,7 @@ def tune(
     system: Annotated[str | None, typer.Argument(help="DATASET/SYSTEM, e.g. iwslt14/reluformer.")] = None,
     settings: Settings = None,
     config: Config = None,
-    rounds: Annotated[
-        int | None, typer.Option(min=0, help="Look at this many rounds of runs; by default at all of them.")
-    ] = None,
+    rounds: Annotated[int | None, typer.Option(min=0, help="Rounds of runs to use; by default all.")] = None,
     results: Results = Path("results"),
     output: Annotated[
         Path | None, typer.Option(help="The file to write; by default results/tuning/DATASET/SYSTEM.json.")
@@ -241,12 +237,12 @@ def variance_law(
     rich_help_panel=STEPS, epilog=examples("reluformer measure", "reluformer measure --config config/demo.yaml")
 )
 def measure(
-    output: Annotated[Path, typer.Option(help="The file of what was measured.")] = Path("results/paper/measured.json"),
+    output: Annotated[Path, typer.Option(help="The file to write.")] = Path("results/paper/measured.json"),
     settings: Settings = None,
     config: Config = None,
     threads: Threads = None,
 ) -> None:
-    """Measure speed and memory of a study's systems by length, all in one job, with random weights."""
+    """Measure speed and memory of a study's systems by length, with random weights."""
     from reluformer.benchmark.study import MeasuringPlan, measure_study, measuring_plan
     from reluformer.files import write_json
 
@@ -288,7 +284,7 @@ def significance(
 
 @app.command(rich_help_panel=STEPS, epilog=examples("reluformer claims --config config/demo.yaml"))
 def claims(config: Config = None, results: Results = Path("results")) -> None:
-    """Put what the paper claims beside what the runs show."""
+    """Compare the paper's claims with what the runs show."""
     from reluformer.paper.claims import build_claims
 
     build_claims(experiment_of(config), results)
@@ -300,7 +296,7 @@ def index(
     results: Results = Path("results"),
     logs: Annotated[Path, typer.Option(help="The folder with the logs of the steps.")] = Path("logs"),
 ) -> None:
-    """Write the reader's page: claims, tables, figures, runs and provenance, from what is there."""
+    """Write the index page: claims, tables, figures, runs and provenance, from existing results."""
     from reluformer.paper.index import build_index
 
     build_index(experiment_of(config), results, logs)

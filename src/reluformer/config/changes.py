@@ -1,8 +1,8 @@
-"""`+key=value` in a system's name and `vary` in a study: which keys of a run a change reaches, and its one spelling.
+"""`+key=value` in a system's name and `vary` in a study: which keys of a run a change sets, and its canonical spelling.
 
-A change names a key by its dotted path, and may leave out what is clear without it: `learning_rate` is
+A change names a key by its dotted path, and may leave out what is unambiguous without it: `learning_rate` is
 `training.learning_rate`, `slots` is `model.slots`, `cross_attention.gamma` is
-`model.cross_attention.options.gamma`, and `gamma` or `penalty.weight` without a place reach all attentions that have
+`model.cross_attention.options.gamma`, and `gamma` or `penalty.weight` without a place set all attentions that have
 it. Does not import torch.
 """
 
@@ -30,14 +30,14 @@ Parts = Mapping[str, Any]
 
 
 class Name(NamedTuple):
-    """A system's name taken apart: `reluformer+gamma=0.5` is ("reluformer", {"gamma": 0.5})."""
+    """The parts of a system's name: `reluformer+gamma=0.5` is ("reluformer", {"gamma": 0.5})."""
 
     base: str
     changes: dict[str, Any]
 
 
 def split_system(name: str) -> Name:
-    """The system and the changes of a system's name; values are read as YAML. Raises `SettingsError`."""
+    """Splits a system's name into system and changes; values are parsed as YAML. Raises `SettingsError`."""
     base, *changes = name.split("+")
     pairs: dict[str, Any] = {}
     for change in changes:
@@ -54,14 +54,14 @@ def split_system(name: str) -> Name:
 
 
 def join_system(base: str, changes: Mapping[str, Any]) -> str:
-    """The name of a system with changes, in the order given."""
+    """Returns the name of a system with changes, in the order given."""
     return base + "".join(f"+{key}={_write_scalar(value)}" for key, value in changes.items())
 
 
 def apply_changes(parts: Parts, changes: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`parts` with changes laid over them; `recipe` is not a key. Raises `SettingsError`.
+    """Returns `parts` with changes applied; `recipe` is not a key. Raises `SettingsError`.
 
-    A new activation comes first: it decides which options there are, and starts without the old one's.
+    A new activation is applied first: it determines the valid options, and starts without the old one's.
     """
     parts = dict(parts)
     for key in sorted(changes, key=lambda key: not key.endswith("activation")):
@@ -70,7 +70,7 @@ def apply_changes(parts: Parts, changes: Mapping[str, Any], where: str) -> dict[
 
 
 def apply_change(parts: Parts, key: str, value: Any, where: str) -> dict[str, Any]:
-    """`parts` with one change laid over them. Raises `SettingsError` for an unknown key; values are not checked."""
+    """Returns `parts` with one change applied. Raises `SettingsError` for an unknown key; does not check values."""
     changed = dict(parts)
     for path in paths_of(key, parts, where):
         if path[-1] == "activation" and read_path(changed, path) != value:
@@ -80,7 +80,7 @@ def apply_change(parts: Parts, key: str, value: Any, where: str) -> dict[str, An
 
 
 def paths_of(key: str, parts: Parts, where: str) -> list[Path]:
-    """The full paths in `parts` that a key reaches. Raises `SettingsError`."""
+    """Returns the full paths in `parts` that a key sets. Raises `SettingsError`."""
     first, *rest = key.split(".")
     if first in RECIPE_PARTS and rest:
         part, (first, *rest) = first, rest
@@ -102,8 +102,9 @@ def paths_of(key: str, parts: Parts, where: str) -> list[Path]:
 
 
 def canonical_changes(changes: Mapping[str, Any], plain: Parts, changed: Parts, where: str) -> dict[str, Any]:
-    """Changes in their one spelling: shortest keys, sorted, values as the models read them, without those that change
-    nothing. plain, changed: the run's parts as its models read them, without and with the changes.
+    """Returns changes in canonical form: shortest keys, sorted, parsed values, without those that change nothing.
+
+    plain, changed: the run's parsed parts, without and with the changes.
     """
     reached = {path for key in changes for path in paths_of(key, changed, where)}
     values = {path: read_path(changed, path) for path in reached}
@@ -118,7 +119,7 @@ def canonical_changes(changes: Mapping[str, Any], plain: Parts, changed: Parts, 
 
 
 def _places_of(first: str, rest: list[str], model: Mapping[str, Any]) -> list[str]:
-    """The memories that a key of a model reaches; [] where it is no key of a memory."""
+    """Returns the memories that a key of a model sets; [] if it is not a key of a memory."""
     if first in KINDS:
         return [first] if rest and _is_memory_key(rest) else []
     inner = rest if first == "attention" else [first, *rest]
@@ -145,11 +146,11 @@ def _memory_path(inner: list[str]) -> Path:
 
 def _activation(model: Mapping[str, Any], place: str) -> str:
     name = read_path(model, (place, "activation"), default="softmax")
-    return name if name in ACTIVATIONS else "softmax"  # an unknown one is reported where the model is parsed
+    return name if name in ACTIVATIONS else "softmax"  # an unknown one is reported when the model is parsed
 
 
 def _spellings(path: Path) -> Iterable[str]:
-    """Keys that may stand for a path, the shortest first."""
+    """Yields the keys that may stand for a path, the shortest first."""
     part, first, *rest = path
     if part == "model" and first in KINDS:
         inner = rest[1:] if rest[0] == "options" and len(rest) == 2 else rest

@@ -15,7 +15,7 @@ Relation = Literal["above", "at least", "close to", "times", "diverges", "trains
 
 
 class ReportedConfig(Strict):
-    """One figure that the paper reports, with how we know it."""
+    """A number that the paper reports, and its source."""
 
     what: str
     value: str
@@ -23,7 +23,7 @@ class ReportedConfig(Strict):
 
 
 class RuleConfig(Strict):
-    """One condition of a claim's verdict, on means over seeds (medians over rounds)."""
+    """A condition of a claim's verdict, on means over seeds (medians over rounds)."""
 
     metric: str = "tokenized_bleu"
     system: str
@@ -46,12 +46,12 @@ class RuleConfig(Strict):
 
 
 class ClaimConfig(Strict):
-    """One claim of the paper: what it reports, and the rule by which our runs support it."""
+    """A claim of the paper: what it reports, and the rule that our runs must satisfy."""
 
     sentence: str
     source: Source
     reported: list[ReportedConfig] = []
-    study: str | None = Field(None, description="the study whose runs decide; none: true by construction")
+    study: str | None = Field(None, description="the study whose runs decide; null: true by construction")
     rule: list[RuleConfig] = Field(default=[], description="all must hold")
     construction: str | None = Field(None, description="why it holds without runs, and which test shows it")
 

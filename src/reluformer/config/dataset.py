@@ -35,7 +35,7 @@ class ArchiveConfig(Strict):
         None, description="instead of urls: a requirement such as NAME==VERSION whose wheel pip downloads"
     )
     python: str | None = Field(None, description="with pip: the Python version that the wheel is chosen for")
-    sha256: str | None = Field(None, description="none: recorded at the first download and enforced from then on")
+    sha256: str | None = Field(None, description="null: recorded at the first download and enforced from then on")
     members: dict[str, str] = Field(default_factory=dict, description="sha256 of files inside a tar archive")
 
     @model_validator(mode="after")
@@ -52,14 +52,14 @@ class ArchiveConfig(Strict):
 
 
 class SidesConfig(Strict):
-    """The two line-aligned files of one split, by the names of their archives."""
+    """The two line-aligned files of a split, by the names of their archives."""
 
     src: str
     tgt: str
 
 
 class HeldOutConfig(Strict):
-    """Shares of a corpus that is published without splits; whole documents where it has documents."""
+    """Shares of a corpus that is published without splits; whole documents if it has documents."""
 
     valid: float = Field(0.0, ge=0, lt=1)
     test: float = Field(0.0, ge=0, lt=1)
@@ -75,7 +75,7 @@ class SegmentsConfig(Strict):
 
 
 class SizesConfig(Strict):
-    """How large a corpus will be; `reluformer plan` counts with it until the corpus is prepared."""
+    """The expected size of a corpus, which `reluformer plan` uses until the corpus is prepared."""
 
     train: int = Field(ge=1, description="sentence pairs")
     valid: int = Field(ge=1, description="sentence pairs")
@@ -161,7 +161,7 @@ class CorpusConfig(Strict):
 
 
 class Preparation(Strict):
-    """What decides the text and the token ids of a dataset; its recipe does not."""
+    """The settings that determine the text and the token ids of a dataset; its recipe does not."""
 
     src: Language
     tgt: Language
@@ -182,8 +182,8 @@ class DatasetConfig(Strict):
     tgt: Language = Field(description="language code of the target")
     corpus: CorpusConfig
     redistribute: bool = Field(False, description="whether the text's licence lets an archive of results pass it on")
-    tokenizer: Tokenizer | None = Field(None, description="sacreBLEU's; none: that of the target language")
-    sizes: SizesConfig | None = Field(None, description="what to plan with until the corpus is prepared")
+    tokenizer: Tokenizer | None = Field(None, description="sacreBLEU's; null: that of the target language")
+    sizes: SizesConfig | None = Field(None, description="for `reluformer plan` until the corpus is prepared")
     model: dict[str, Any] = Field(default_factory=dict, description="keys of the model configuration")
     training: dict[str, Any] = Field(default_factory=dict, description="keys of the training configuration")
     translation: dict[str, Any] = Field(default_factory=dict, description="keys of the translation configuration")
@@ -195,7 +195,7 @@ class DatasetConfig(Strict):
     )
 
     def preparation(self) -> Preparation:
-        """The part that a change of the recipe leaves alone."""
+        """Returns the settings that a change of the recipe does not affect."""
         return Preparation(src=self.src, tgt=self.tgt, corpus=self.corpus)
 
 

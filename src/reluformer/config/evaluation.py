@@ -9,7 +9,7 @@ from pydantic import Field
 from reluformer.config.settings import Strict
 
 COUNTS = "counts.npz"
-"""What each metric counts in each segment (d-BLEU: document) of a translation: scores and paired tests rest on it."""
+"""Counts of each metric for each segment (d-BLEU: document), from which scores and paired tests are computed."""
 
 
 Tokenizer = Literal["13a", "intl", "zh", "char", "ja-mecab", "ko-mecab", "none"]
@@ -20,14 +20,14 @@ PLAIN: Tokenizer = "13a"
 
 
 class SignificanceConfig(Strict):
-    """Numbers of samples of sacreBLEU's paired tests; a p-value is never below 1 / (samples + 1)."""
+    """Samples of sacreBLEU's paired tests; a p-value is at least 1 / (samples + 1)."""
 
     bootstrap: int = Field(1000, ge=100, description="resamples of the paired bootstrap")
     randomisation: int = Field(10000, ge=100, description="trials of the paired approximate randomisation")
 
 
 class AnalysisConfig(Strict):
-    """What is measured over; the defaults suit a test split on one CPU core as well as on a GPU."""
+    """The analysis of a run; the defaults suit a test split on one CPU core as well as on a GPU."""
 
     split: Literal["train", "valid", "test"] = "test"
     batch_tokens: int = Field(default=2048, ge=1, description="tokens of a batch on its longer side, padding included")

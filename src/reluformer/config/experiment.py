@@ -2,7 +2,7 @@
 
 A run is named `DATASET/SYSTEM/seedN`. A dataset's name may carry a segmentation (`europarl7@across-1024`), a system's
 name may carry changes (`reluformer+gamma=0.5+recipe=sweep`, see `reluformer.config.changes`); `Experiment.resolve`
-turns the three names into the full `RunConfig`. A run has one name, so two studies that need the same run share it.
+turns the three names into the full `RunConfig`. A run has one name, so studies share runs.
 Does not import torch or Snakemake.
 """
 
@@ -50,7 +50,7 @@ class RunOverride(Strict):
 
 
 def _none_of(value: object) -> object:
-    """None for what says so on the command line, where Snakemake hands over text."""
+    """None for `false` and `null`, which Snakemake's --config passes as text."""
     return None if value in (False, "false", "null") else value
 
 
@@ -65,42 +65,42 @@ class ExperimentConfig(Strict):
     seeds: Distinct[Seed] = Field([1, 2, 3], min_length=1)
     only: Distinct[str] = Field(default=[], description="studies to build; empty is all of studies.yaml")
     stages: dict[str, Distinct[str]] = Field(
-        default_factory=dict, description="studies in the order in which they are worth having, by the name of a stage"
+        default_factory=dict, description="studies by stage, in the order in which to build them"
     )
     stage: str | None = Field(None, description="build the studies up to and including this stage")
     studies: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="changes to studies of studies.yaml, or a study more"
+        default_factory=dict, description="changes to studies of studies.yaml, or additional studies"
     )
     model: dict[str, Any] = Field(default_factory=dict, description="changes to every run's model")
     training: dict[str, Any] = Field(default_factory=dict, description="changes to every run's training")
     translation: dict[str, Any] = Field(default_factory=dict, description="changes to every run's translation")
     overrides: list[RunOverride] = Field(default=[], description="changes to the runs whose names match")
     tuning: Annotated[TuningConfig | None, BeforeValidator(_none_of)] = Field(
-        None, description="the tuning of every system; null, or false on the command line: none"
+        None, description="the tuning of every system; null, or false on the command line: no tuning"
     )
     significance: SignificanceConfig = Field(
         default_factory=SignificanceConfig, description="samples of the tests between systems on one test set"
     )
-    partial: bool = Field(False, description="tables and report from the runs that are there; nothing is trained")
+    partial: bool = Field(False, description="tables and report from existing runs; nothing is trained")
     archives: str | None = Field(None, description="a folder searched for archives before the network")
     record: str | None = Field(
         None, description="a folder with recorded runs (`reluformer record`): those of the same settings count as done"
     )
-    force: bool = Field(False, description="start even where it would take very long")
+    force: bool = Field(False, description="start even if it would take very long")
 
 
 class Point(NamedTuple):
-    """What a run is within a study: everything but the seed."""
+    """The place of a run in a study, without its seed."""
 
     dataset: str
     system: str
-    """The entry of the study's `systems`."""
+    """An entry of the study's `systems`."""
     values: tuple[Any, ...]
     """Of the varied keys, in the study's order."""
 
 
 class Experiment:
-    """An experiment's configuration, read and checked: every mistake in it is a `SettingsError` at construction."""
+    """An experiment's configuration; the constructor raises `SettingsError` for every mistake in it."""
 
     def __init__(self, config: Mapping[str, Any], folder: str | Path = "config", name: str = "config.yaml") -> None:
         self.folder = Path(folder)
@@ -121,7 +121,7 @@ class Experiment:
 
     @classmethod
     def from_files(cls, *files: str | Path, folder: str | Path | None = None) -> Experiment:
-        """The experiment of one or more config files, later ones laid over earlier ones."""
+        """Reads one or more config files; later ones update earlier ones."""
         config: dict[str, Any] = {}
         for file in files:
             config = merge(config, read_yaml(file))
@@ -133,7 +133,7 @@ class Experiment:
         return next((name for name, study in self.studies.items() if study.measured), None)
 
     def measured_systems(self) -> list[RunConfig]:
-        """The systems of the measured study, each as a run that is never made; none where there is no such study."""
+        """Returns the systems of the measured study as runs, which are never trained; [] without such a study."""
         if self.measured_study is None:
             return []
         study = self.studies[self.measured_study]
@@ -142,13 +142,13 @@ class Experiment:
 
     @property
     def runs(self) -> dict[Run, RunConfig]:
-        """Every run that some study needs, each once; a run that another starts from comes before it."""
+        """Every run that a study needs; a run comes after the one that it starts from."""
         return self._resolved
 
-    def beginnings(self, run: Run) -> list[Run]:
-        """A run of the experiment after the runs that it begins with, the first of all first."""
+    def with_starts(self, run: Run) -> list[Run]:
+        """Returns the runs that a run starts from, in order, and the run itself."""
         start = self._resolved[run].training.start_from
-        return [*(self.beginnings(Run.parse(start)) if start else []), run]
+        return [*(self.with_starts(Run.parse(start)) if start else []), run]
 
     def _add(self, run: Run) -> None:
         if run not in self._resolved:
@@ -158,22 +158,22 @@ class Experiment:
             self._resolved[run] = config
 
     def study_runs(self, study: str) -> list[Run]:
-        """The runs of one study, in the order of its table."""
+        """Returns the runs of one study, in the order of its table."""
         return list(self._points[study])
 
     def study_points(self, study: str) -> dict[Run, Point]:
-        """The runs of one study, in the order of its table, and what each is within the study."""
+        """Returns the runs of one study, in the order of its table, with their places in it."""
         return self._points[study]
 
     def dataset(self, name: str) -> DatasetConfig:
-        """The dataset of a run, its segmentation ignored. Raises `SettingsError`."""
+        """Returns the dataset of a run, whose segmentation is ignored. Raises `SettingsError`."""
         base, _ = split_dataset(name)
         if base not in self.datasets:
             raise SettingsError(f"{self.name}: datasets: {base!r}: unknown dataset{nearest(base, self.datasets)}")
         return self.datasets[base]
 
     def summary(self) -> str:
-        """How many runs of which system on which dataset, as a table for a person."""
+        """Formats how many runs of each system there are on each dataset."""
         counts: dict[str, Counter[str]] = {}
         for run in self.runs:
             counts.setdefault(split_dataset(run.dataset)[0], Counter())[split_system(run.system)[0]] += 1
@@ -216,7 +216,7 @@ class Experiment:
         return studies
 
     def _chosen(self, studies: list[str]) -> list[str]:
-        """The studies to build: those of `only`, those up to `stage`, those of all stages, or all."""
+        """Returns the studies to build: those of `only`, up to `stage`, of all stages, or all."""
         config = self.config
         if config.only:
             return config.only
@@ -232,12 +232,12 @@ class Experiment:
         return list(dict.fromkeys(chosen)) or studies
 
     def stage_runs(self) -> dict[str, list[Run]]:
-        """The runs that each stage adds to those before it; one stage without a name where there are none."""
+        """Returns the runs that each stage adds to those before it; without stages, one without a name has them all."""
         stages = self.config.stages or {"": list(self.studies)}
         added: dict[Run, str] = {}
         for stage, studies in stages.items():
             for study in studies:
-                for run in itertools.chain.from_iterable(map(self.beginnings, self._points.get(study, ()))):
+                for run in itertools.chain.from_iterable(map(self.with_starts, self._points.get(study, ()))):
                     added.setdefault(run, stage)
         return {stage: [run for run, first in added.items() if first == stage] for stage in stages}
 
@@ -258,7 +258,7 @@ class Experiment:
                         raise SettingsError(f"{where}: {key}: {value!r}: the dataset has {list(valid)}")
 
     def dataset_name(self, study: StudyConfig) -> str:
-        """The dataset of a study by its name in config/datasets/."""
+        """Returns the name in config/datasets/ of a study's dataset."""
         return self.roles.get(study.dataset, study.dataset)
 
     def _expand(self, name: str) -> dict[Run, Point]:

@@ -1,4 +1,4 @@
-"""How one memory is read: its activation, what follows the read, its penalty. No torch in here.
+"""How a memory is read: its activation, its penalty, the norm of its output. Does not import torch.
 
 To add an activation, write its class in `reluformer.memory.activations` and one line in `ACTIVATIONS`.
 """
@@ -17,7 +17,7 @@ Gamma = Positive | Literal["learned"]
 
 
 class Activation(NamedTuple):
-    """Where an activation's class is, and the type of each option it takes."""
+    """An activation's class, and the type of each of its options."""
 
     target: str
     options: dict[str, Any]
@@ -40,7 +40,7 @@ def _adapter(option: Any) -> TypeAdapter[Any]:
 class PenaltyConfig(Strict):
     """Eq. 7: per row, L = |log Σs| + max(H(s) − C, 0) with C = margin · log n.
 
-    How the memories' penalties become one is the model's `penalty_reduction`.
+    The model's `penalty_reduction` combines the memories' penalties.
     """
 
     weight: float = Field(default=0.1, ge=0, description="λ, the weight of the penalty in the training loss")

@@ -1,4 +1,4 @@
-"""Every metric of a run by name: in which file it is, how it is called and printed, which direction is better.
+"""Every metric of a run by name: its file, its title and format, which direction is better.
 
 Plain names (`bleu`, `updates`) are listed in `METRICS`. A measure of the memories is `KIND.MEASURE`, e.g.
 `ffn.variance_ratio` or `attention.entropy`, the mean over the kind's places; shares of slots carry their percentage,
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SUMMARY, TRANSLATION, SCORES, ANALYSIS = "summary.json", "translation.json", "scores.json", "analysis.json"
 ATTENTION, LOG = "attention.npz", "log.jsonl"
 MEASURED = "measured.json"
-"""Of no run: what `reluformer measure` writes, in results/paper/."""
+"""Written by `reluformer measure` into results/paper/; belongs to no run."""
 
 MISSING = {
     SUMMARY: "not run",
@@ -28,7 +28,7 @@ MISSING = {
     ANALYSIS: "not analysed",
     MEASURED: "not measured",
 }
-"""What a table says where a run's file is not there."""
+"""What a table shows if a run's file is missing."""
 
 KINDS = {
     "ffn": "FFN",
@@ -38,11 +38,11 @@ KINDS = {
     "cross_attention": "cross-attention",
 }
 SHARES = ("0.1", "0.2", "0.5", "1", "2", "5", "10", "20", "50", "100")
-"""Percentages of slots at which shares of the mass are kept."""
+"""Percentages of slots at which shares of the mass are saved."""
 
 
 class Metric(NamedTuple):
-    """Where a metric is, and how it is shown."""
+    """Where a metric is stored, and how it is shown."""
 
     name: str
     title: str
@@ -51,14 +51,14 @@ class Metric(NamedTuple):
     format: str = ".2f"
     better: Literal["higher", "lower", "neither"] = "neither"
     survives: bool = False
-    """Meaningful for a run that diverged, too."""
+    """Also meaningful for a run that diverged."""
     robust: bool = False
-    """Whether repeated values count by their median: what a clock says has outliers."""
+    """Whether repeated values are summarised by their median: times have outliers."""
     tested: bool = True
-    """Whether systems are tested for a difference in it: not in what the configuration or the corpus decides."""
+    """Whether systems are tested for a difference; false for what the configuration or the corpus determines."""
 
     def read(self, files: Mapping[str, Any]) -> float | None:
-        """The metric's value in a run's JSON files (name -> content); None where it is absent."""
+        """Returns the metric's value in a run's JSON files (name -> content); None if it is absent."""
         value: Any = files.get(self.file)
         for part in self.path:
             if not isinstance(value, Mapping):
@@ -70,24 +70,24 @@ class Metric(NamedTuple):
 
     @property
     def average(self) -> str:
-        """What `centre` is called."""
+        """The name of `centre`."""
         return "median" if self.robust else "mean"
 
     def centre(self, values: pd.Series) -> float:
-        """The one number that stands for several: their mean, or median."""
+        """Returns the mean of several values, or their median."""
         return float(values.median() if self.robust else values.mean())
 
     def show(self, value: float, sd: float | None = None) -> str:
-        """`value ± sd` as text; without a spread, or with seeds that agree exactly, `value`."""
+        """Formats `value ± sd`; `value` without a spread, or if the seeds agree exactly."""
         text = format(value, self.format)
         return text if sd is None or abs(sd) <= 1e-9 * abs(value) else f"{text} ± {format(sd, self.format)}"
 
     def show_difference(self, value: float) -> str:
-        """A difference with its sign as text."""
+        """Formats a difference with its sign."""
         return format(value, f"+{self.format}")
 
     def show_interval(self, interval: tuple[float, float]) -> str:
-        """`[low, high]` as text."""
+        """Formats `[low, high]`."""
         return f"[{', '.join(format(bound, self.format) for bound in interval)}]"
 
 
@@ -171,11 +171,11 @@ CURVES = {
     "gradient_top_share": "gradient held by the top slots",
     "value_norm_top_share": "value norm held by the top slots",
 }
-"""Measures kept at each of `SHARES`."""
+"""Measures saved at each of `SHARES`."""
 
 
 def metric(name: str) -> Metric:
-    """The metric called `name`. Raises `SettingsError`, naming the nearest one there is."""
+    """Returns the metric called `name`. Raises `SettingsError` with the nearest name."""
     if name in METRICS:
         return METRICS[name]
     kind, _, measure = name.partition(".")

@@ -17,7 +17,7 @@ KINDS: tuple[Kind, ...] = ("ffn", *ATTENTIONS)
 
 
 def kind_of(place: str) -> Kind:
-    """The kind of memory in a place: `encoder.0.attention` -> `encoder_attention`."""
+    """Returns the kind of memory in a place: `encoder.0.attention` -> `encoder_attention`."""
     side, _, name = place.split(".")
     if name == "attention":
         return "encoder_attention" if side == "encoder" else "decoder_attention"
@@ -25,14 +25,14 @@ def kind_of(place: str) -> Kind:
 
 
 def places_of(encoder_layers: int, decoder_layers: int) -> list[str]:
-    """The name of every memory of a model, first the encoder's, in the order in which they are read."""
+    """Returns the name of every memory of a model, the encoder's first, in the order in which they are read."""
     encoder = [f"encoder.{i}.{name}" for i in range(encoder_layers) for name in ("attention", "ffn")]
     names = ("attention", "cross_attention", "ffn")
     return encoder + [f"decoder.{i}.{name}" for i in range(decoder_layers) for name in names]
 
 
 def changed(base: MemoryConfig, layers: Mapping[str, Mapping[str, Any]], place: str) -> MemoryConfig:
-    """`base` with the changes whose pattern matches `place`, in their order. Raises `SettingsError`."""
+    """Returns `base` with the changes whose pattern matches `place`, in order. Raises `SettingsError`."""
     memory = base.model_dump()
     for pattern, change in layers.items():
         if not fnmatchcase(place, pattern):
@@ -44,7 +44,7 @@ def changed(base: MemoryConfig, layers: Mapping[str, Mapping[str, Any]], place: 
 
 
 class ModelConfig(Strict):
-    """An encoder-decoder Transformer whose four kinds of memory are chosen one by one."""
+    """An encoder-decoder Transformer with a choice of memory in each of four kinds of place."""
 
     removed = {"activation_dropout": 0.0}
 
@@ -89,7 +89,7 @@ class ModelConfig(Strict):
     @classmethod
     def _layers_exist(cls, layers: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
         if not layers or not {"encoder_layers", "decoder_layers", *KINDS} <= set(info.data):
-            return layers  # or one of those keys is wrong, which is reported already
+            return layers  # one of those keys may be wrong, which is reported already
         places = places_of(info.data["encoder_layers"], info.data["decoder_layers"])
         for pattern in layers:
             if not any(fnmatchcase(place, pattern) for place in places):
@@ -99,11 +99,11 @@ class ModelConfig(Strict):
         return layers
 
     def places(self) -> list[str]:
-        """The name of every memory, first the encoder's, in the order in which they are read."""
+        """Returns the name of every memory, the encoder's first, in the order in which they are read."""
         return places_of(self.encoder_layers, self.decoder_layers)
 
     def shape(self) -> dict[str, Any]:
-        """What decides which parameters there are: only models of one shape can begin with each other's weights."""
+        """Returns what determines the parameters: only models of one shape can load each other's weights."""
         keys = ("encoder_layers", "decoder_layers", "width", "heads", "slots", "norm", "share_embeddings")
         shape = {key: getattr(self, key) for key in (*keys, "ffn_bias", "attention_bias")}
         for place in self.places():
@@ -113,5 +113,5 @@ class ModelConfig(Strict):
         return shape
 
     def memory(self, place: str) -> MemoryConfig:
-        """The memory in one place: its kind's, with the changes in `layers` that match."""
+        """Returns the memory in one place: its kind's, with the matching changes in `layers`."""
         return changed(getattr(self, kind_of(place)), self.layers, place)

@@ -105,8 +105,8 @@ class Resolver:
         return spelled
 
     def _parsed(self, dataset: str, base: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """The parts of a run, checked: the dataset's recipe, the system, config.yaml, the named recipe, the overrides,
-        a pinned choice, and the changes in the name, each laid over those before it. Raises `SettingsError`.
+        """Returns the parsed parts of a run: the dataset's recipe, updated by the system, config.yaml, the named
+        recipe, the overrides, a pinned choice, and the changes in the name. Raises `SettingsError`.
         """
         name = join_system(base, changes)
         if (dataset, name) in self._parts:

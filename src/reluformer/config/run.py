@@ -1,4 +1,4 @@
-"""What a run is: dataset × system × seed, its names, and the configuration saved in its folder. No torch in here."""
+"""What a run is: dataset × system × seed, its names, and its saved configuration. Does not import torch."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from reluformer.config.translation import TranslationConfig
 from reluformer.files import write_text
 
 EXPORT_FILE = "config.json"
-"""The configuration of an exported model: Hugging Face's name for it."""
+"""The configuration of an exported model, by Hugging Face's name."""
 
 
 class ChoiceConfig(Strict):
-    """A choice made before: what it changes, and the file that it came from. No tuning runs are made for it."""
+    """A choice of an earlier search: its changes, and the file it came from. Replaces the tuning runs."""
 
     changes: dict[str, bool | int | float | str | None]
     source: str = Field(description="the file of an earlier search, e.g. record/tuning/iwslt14/reluformer.json")
@@ -33,7 +33,7 @@ class ChoiceConfig(Strict):
 
 
 class RunConfig(Strict):
-    """Everything that decides a run; saved as config.yaml in the run's folder."""
+    """Everything that determines a run; saved as config.yaml in the run's folder."""
 
     dataset: str
     system: str
@@ -43,7 +43,7 @@ class RunConfig(Strict):
     model: ModelConfig
     training: TrainingConfig
     translation: TranslationConfig
-    tuned: ChoiceConfig | None = Field(None, description="the tuned values that the run took; none: it took none")
+    tuned: ChoiceConfig | None = Field(None, description="the tuned values that the run uses, if any")
 
     @model_validator(mode="before")
     @classmethod
@@ -51,11 +51,11 @@ class RunConfig(Strict):
         return {**data, "model": _renamed(data["model"])} if isinstance(data, dict) and "model" in data else data
 
     def parts(self) -> dict[str, Any]:
-        """Model, training and translation as plain mappings, see `reluformer.config.changes`."""
+        """Returns model, training and translation as plain mappings, see `reluformer.config.changes`."""
         return {part: getattr(self, part).model_dump() for part in RECIPE_PARTS}
 
     def with_parts(self, parts: Mapping[str, Any], where: str) -> RunConfig:
-        """The same run with other parts. Raises `SettingsError`; `where` begins its message."""
+        """Returns the run with other parts. Raises `SettingsError`; `where` begins its message."""
         return self.model_copy(
             update={part: parse(model, parts[part], f"{where}: {part}") for part, model in RECIPE_PARTS.items()}
         )
@@ -66,7 +66,7 @@ class RunConfig(Strict):
 
     @classmethod
     def load(cls, folder: Path) -> RunConfig:
-        """The configuration in a run's folder, or in one that `reluformer export` wrote. Raises `SettingsError`."""
+        """Reads the configuration in the folder of a run or of an exported model. Raises `SettingsError`."""
         if not folder.is_dir():
             siblings = [path.parent.name for path in folder.parent.glob("*/config.*")]
             raise SettingsError(f"{folder}: there is no such run or exported model{nearest(folder.name, siblings)}")
@@ -97,7 +97,7 @@ class Run(NamedTuple):
 
     @classmethod
     def parse(cls, path: str) -> Run:
-        """The run of `DATASET/SYSTEM/seedN`. Raises `SettingsError`."""
+        """Parses `DATASET/SYSTEM/seedN`. Raises `SettingsError`."""
         match path.strip("/").split("/"):
             case [dataset, system, seed] if re.fullmatch("(seed)?[0-9]+", seed):
                 return cls(dataset, system, int(seed.removeprefix("seed")))
@@ -105,7 +105,7 @@ class Run(NamedTuple):
 
 
 def run_status(run_folder: Path) -> str:
-    """`status` of a run's summary.json. Raises `SettingsError` where there is none."""
+    """Returns `status` in a run's summary.json. Raises `SettingsError` if there is none."""
     path = run_folder / "summary.json"
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["status"])
@@ -116,7 +116,7 @@ def run_status(run_folder: Path) -> str:
 
 
 def read_export(folder: Path) -> dict[str, Any] | None:
-    """config.json of an exported model, with `run` and `text`; none of a run's folder. Raises `SettingsError`."""
+    """Reads an exported model's config.json, with `run` and `text`; None for a run. Raises `SettingsError`."""
     path = folder / EXPORT_FILE
     if not path.is_file():
         return None
@@ -130,16 +130,16 @@ def read_export(folder: Path) -> dict[str, Any] | None:
 
 
 def side_names(src: str, tgt: str) -> tuple[str, str]:
-    """What the files of a corpus's two sides end in: `raw/test.de`, `raw/test.en`.
+    """Returns the suffixes of a corpus's two sides: `raw/test.de`, `raw/test.en`.
 
-    That is their language; of one language, as in simplification, the source's files end in `source.LANGUAGE`.
+    A suffix is the language; if both are the same, as in simplification, the source's is `source.LANGUAGE`.
     """
     return (f"source.{src}" if src.casefold() == tgt.casefold() else src), tgt
 
 
 def corpora_of(run_folder: Path) -> Path:
-    """The prepared corpora of a run by its place: results/runs/DATASET/SYSTEM/seedN -> results/corpora."""
-    # As the run is named first, then where links lead: results/runs may be a link to another disk.
+    """Returns the prepared corpora beside a run: results/runs/DATASET/SYSTEM/seedN -> results/corpora."""
+    # First by the given path, then by its target: results/runs may be a link to another disk.
     for folder in (Path(os.path.abspath(run_folder)), run_folder.resolve()):  # noqa: PTH100  (keeps links)
         corpora = (folder.parents[3] if len(folder.parents) > 3 else folder) / "corpora"
         if corpora.is_dir():
@@ -148,6 +148,6 @@ def corpora_of(run_folder: Path) -> Path:
 
 
 def split_dataset(name: str) -> tuple[str, str | None]:
-    """`europarl7@across-1024` -> `("europarl7", "across-1024")`; a sentence dataset has no segmentation."""
+    """Splits `europarl7@across-1024` into `("europarl7", "across-1024")`; sentences have no segmentation."""
     base, _, segments = name.partition("@")
     return base, segments or None

@@ -27,7 +27,7 @@ SCHEMAS: dict[str, type[BaseModel] | Any] = {
 
 
 def schema_text(name: str) -> str:
-    """The schema of one kind of configuration file as JSON text."""
+    """Returns the JSON schema of one kind of configuration file."""
     return json.dumps(TypeAdapter(SCHEMAS[name]).json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -32,7 +32,7 @@ BEST_GUESS = 1e6
 
 
 class Score(NamedTuple):
-    """What a run is ranked by: its best validation BLEU, then its best validation loss (nats a token)."""
+    """The score of a run: its best validation BLEU, then its best validation loss (nats a token)."""
 
     bleu: float | None = None
     loss: float | None = None
@@ -48,11 +48,11 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class Step:
-    """Where a search stands: the points to run next, or, with none left, the choice.
+    """The state of a search: the points to run next, or, if none is left, the choice.
 
     Attributes:
         points: to run next; empty once the search has ended.
-        choice: the best point; None while there are points to run, and where every run diverged.
+        choice: the best point; None while there are points to run, and if every run diverged.
         axis: the key whose values are tried; empty once the search has ended.
         widened: the values added to each axis.
         edges: axes whose best value is still at the edge after widening.
@@ -66,17 +66,17 @@ class Step:
 
 
 def identity(point: Mapping[str, Any]) -> str:
-    """What tells points apart: 1.0 and 1 are one value, whatever the order of the keys."""
+    """Returns a key for a point: 1.0 and 1 are equal, and so is any order of its keys."""
     return json.dumps({key: plain(value) for key, value in point.items()}, sort_keys=True)
 
 
 def plain(value: Any) -> Any:
-    """A whole number as an int."""
+    """Returns a whole number as an int."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def budget(axes: Axes, start: Mapping[str, Any]) -> int:
-    """Runs of a search before any widening: a value that the point searched from has already costs none."""
+    """Returns the number of runs before any widening; a value of the starting point costs none."""
     sizes = [
         len(values) - (number > 0 and key in start and _contains(values, start[key]))
         for number, (key, values) in enumerate(axes.items())
@@ -90,11 +90,11 @@ def search(
     scores: Mapping[str, Score],
     allowed: Callable[[Point], bool] = lambda point: True,
 ) -> Step:
-    """Takes the scores so far and says what to run next.
+    """Returns the state of a search given the scores so far.
 
     Args:
         axes: the grid.
-        start: the system's own values of the keys; a key may be missing where it has no single value.
+        start: the system's own values of the keys; a key without a single value may be missing.
         scores: by `identity` of the point.
         allowed: whether a widened point is valid; a key's own bounds are where widening ends.
     """
@@ -135,9 +135,9 @@ def _filled(lists: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
 
 
 def beyond(best: Any, tried: Sequence[Any]) -> Any:
-    """The next value after `best` where it is the smallest or largest number of an axis, by the axis's last ratio.
+    """Returns the next value after `best` if that is the smallest or largest number of an axis, by the last ratio.
 
-    None where `best` is inside, no number, or has no positive neighbour to take a ratio from.
+    Returns None if `best` is inside, not a number, or has no positive neighbour.
     """
     numbers = sorted({value for value in tried if _is_number(value)})
     if not _is_number(best) or len(numbers) < 2 or best not in (numbers[0], numbers[-1]):
@@ -158,7 +158,7 @@ def _contains(values: Sequence[Any], value: Any) -> bool:
 
 
 class Search(Strict):
-    """What decides a search: the run that it starts from (with the tuning's seed and recipe), and the grid."""
+    """A search: the run that it starts from (with the tuning's seed and recipe), and the grid."""
 
     run: RunConfig
     axes: list[tuple[str, list[Any]]]
@@ -196,24 +196,24 @@ class Search(Strict):
 
     @property
     def where(self) -> str:
-        """What error messages call this search."""
+        """The search in error messages."""
         return f"tuning of {self.run.dataset}/{self.system}"
 
     def run_at(self, point: Point) -> Run:
-        """The run of a point. Every key is in its name: what the system has by itself is tuned, too."""
+        """Returns the run of a point. Its name has every key, also those with the system's own value."""
         changes = {**dict(sorted(point.items())), **recipe_of(self.run)}
         return Run(self.run.dataset, join_system(self.system, changes), self.run.seed)
 
     def first_runs(self) -> list[Run]:
-        """The runs of the first round."""
+        """Returns the runs of the first round."""
         return [self.run_at(point) for point in self.step({}).points]
 
     def resolve(self, point: Point) -> RunConfig:
-        """The configuration of a point's run. Raises `SettingsError` for a value that is not valid."""
+        """Returns the configuration of a point's run. Raises `SettingsError` for an invalid value."""
         return self.run.with_parts(apply_changes(self.run.parts(), point, self.where), self.where)
 
     def allowed(self, point: Point) -> bool:
-        """Whether a point's values are valid."""
+        """Returns whether a point's values are valid."""
         try:
             self.resolve(point)
         except SettingsError:
@@ -221,20 +221,20 @@ class Search(Strict):
         return True
 
     def step(self, scores: Mapping[str, Score], widen: bool = True) -> Step:
-        """Where the search stands."""
+        """Returns the state of the search."""
         return search(self.grid, self.start, scores, self.allowed if widen else lambda point: False)
 
 
 def recipe_of(run: RunConfig) -> dict[str, Any]:
-    """`{"recipe": NAME}` of a run's name, or {}."""
+    """Returns `{"recipe": NAME}` of a run's name, or {}."""
     return {key: value for key, value in split_system(run.system).changes.items() if key == "recipe"}
 
 
 def read_score(summary: Path) -> Score | None:
-    """The score of a run by its summary.json; None where there is none yet. Raises `SettingsError`."""
+    """Reads the score of a run in its summary.json; None if there is none yet. Raises `SettingsError`."""
     try:
-        found = json.loads(summary.read_text(encoding="utf-8"))
-        return Score(found.get("best_valid_bleu"), found.get("best_valid_loss"), found["status"] == "diverged")
+        data = json.loads(summary.read_text(encoding="utf-8"))
+        return Score(data.get("best_valid_bleu"), data.get("best_valid_loss"), data["status"] == "diverged")
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, AttributeError):
@@ -242,15 +242,15 @@ def read_score(summary: Path) -> Score | None:
 
 
 def replay(one: Search, results: Path, rounds: int | None = None) -> dict[str, Any]:
-    """What a search has found after `rounds` rounds, from the summaries of its runs; None: after its last.
+    """Replays a search from the summaries of its runs, for `rounds` rounds; None: to its end.
 
     Returns:
         the content of the choice's file: `dataset`, `system`, `seed`, `recipe`, the `grid`, the system's own values
-        (`start`), `widened` values, `edges` (keys whose best value is at the edge all the same), every run with its
+        (`start`), `widened` values, `edges` (keys whose best value is still at the edge), every run with its
         changes, round and scores, the `next` runs, and the `choice`: its `changes`, run and scores, or null.
 
     Raises:
-        SettingsError: where a run of these rounds has not been trained.
+        SettingsError: a run of these rounds has not been trained.
     """
     scores: dict[str, Score] = {}
     runs: dict[str, dict[str, Any]] = {}
@@ -283,15 +283,15 @@ def replay(one: Search, results: Path, rounds: int | None = None) -> dict[str, A
 
 
 def write_round(one: Search, results: Path, rounds: int | None, output: Path) -> None:
-    """Writes what `replay` finds."""
+    """Writes the result of `replay`."""
     write_json(output, replay(one, results, rounds))
 
 
 def expected_rounds(one: Search, results: Path | None = None) -> list[dict[Run, RunConfig]]:
-    """The runs of a search round by round: those that its scores so far ask for, then a guess.
+    """Returns the runs of a search round by round: those that its scores so far lead to, then a guess.
 
-    The guess takes the system's own value for the best of its key, else the middle one, and widens nothing.
-    results: where the runs' summaries are; None: guess all.
+    The guess assumes that the system's own value is best, else the middle one, and widens nothing.
+    results: the folder with the runs; None: guess all.
     """
     scores: dict[str, Score] = {}
     rounds: list[dict[Run, RunConfig]] = []

@@ -10,7 +10,7 @@ from reluformer.config.metrics import metric
 from reluformer.config.settings import Distinct, Seed, SettingsError, Strict, nearest, parse
 
 SENTENCE: Final = "sentence"
-"""The length of what a document dataset without a view holds, among a study's lengths."""
+"""Stands for single sentences among a study's lengths."""
 FigureKind = Literal[
     "lines",
     "heat-map",
@@ -27,7 +27,7 @@ NEEDS_Y = ("lines", "heat-map", "bars", "layers", "top-share")
 
 
 class FigureConfig(Strict):
-    """One figure of a study: a kind of `reluformer.paper.figures`, and what it shows."""
+    """A figure of a study: its kind, and what it shows."""
 
     kind: FigureKind
     title: str
@@ -35,7 +35,7 @@ class FigureConfig(Strict):
     x: str | None = Field(None, description="lines, heat-map: a varied key, or length")
     rows: str | None = Field(None, description="heat-map: another varied key, down the map")
     log: bool = Field(False, description="lines: a logarithmic y axis")
-    systems: list[str] = Field(default=[], description="systems to show; none: all of the study's")
+    systems: list[str] = Field(default=[], description="systems to show; empty: all of the study's")
     layer: int = Field(-1, description="attention-maps: the layer; -1 is the last")
     attention: Literal["encoder", "decoder", "cross"] = Field("encoder", description="attention-maps: which attention")
     window: int = Field(32, ge=4, description="attention-maps: tokens shown with their names")
@@ -54,7 +54,7 @@ class FigureConfig(Strict):
 
 
 class AnswerConfig(Strict):
-    """A sentence computed from the runs: which value of a varied key is best."""
+    """A sentence that says which value of a varied key is best."""
 
     key: str = Field(description="a varied key")
     symbol: str = Field(description="how the sentence names the key")
@@ -69,17 +69,17 @@ class AnswerConfig(Strict):
 
 
 class MeasuringConfig(Strict):
-    """Points and effort of a measured study: each system at each length, once a round, systems one after another."""
+    """A measured study: each system at each length, once a round, one after the other."""
 
     lengths: list[int] = Field(min_length=1, description="tokens of every source and every target, ascending")
-    rounds: int = Field(5, ge=1, description="times that every point is measured")
+    rounds: int = Field(5, ge=1, description="how often every point is measured")
     batch_tokens: int = Field(4096, ge=1, description="target tokens of an update; a longer sentence is alone in it")
-    seconds: float = Field(1.0, gt=0, description="least time of the updates, and of the searches, that are timed")
+    seconds: float = Field(1.0, gt=0, description="least total time of the timed updates, and of the timed searches")
     limit: float = Field(120.0, gt=0, description="seconds after which training or decoding at a point is too slow")
 
 
 class StudyConfig(Strict):
-    """One table of the paper with its figures."""
+    """A table of the paper with its figures."""
 
     title: str
     question: str = Field(description="one sentence: what the study asks; its caption in the report")
@@ -103,10 +103,10 @@ class StudyConfig(Strict):
         "once for all packings and without the study's recipes",
     )
     recipe: str | None = Field(None, description="a named recipe of the dataset; one without it trains plainly")
-    seeds: Distinct[Seed] | None = Field(None, description="none: config.yaml's seeds")
+    seeds: Distinct[Seed] | None = Field(None, description="null: config.yaml's seeds")
     baseline: dict[str, Any] | None = Field(
         None,
-        description="what the other rows are tested against, e.g. {gamma: 1}, all else equal; none: the first system",
+        description="what the other rows are tested against, e.g. {gamma: 1}, all else equal; null: the first system",
     )
     measured: MeasuringConfig | None = Field(
         None, description="the systems are measured by length in one job, with random weights, instead of run"

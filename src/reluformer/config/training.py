@@ -16,13 +16,13 @@ class TrainingConfig(Strict):
 
     start_from: str | None = Field(
         None,
-        description="begin with the weights of another run of the same corpus, DATASET/SYSTEM/seedN; {dataset}, "
+        description="start with the weights of another run of the same corpus, DATASET/SYSTEM/seedN; {dataset}, "
         "{system} and {seed} are the run's own, without segmentation and recipe. The models must have the same "
         "parameters (an activation, a constant γ, dropout may differ); optimiser and schedule begin anew. A run that "
         "starts from one that diverged counts as diverged",
     )
     updates: int = Field(50_000, ge=1, description="optimizer updates")
-    batch_tokens: int = Field(4096, ge=1, description="target tokens an update sees, over all processes")
+    batch_tokens: int = Field(4096, ge=1, description="target tokens of an update, over all processes")
     accumulation: int = Field(1, ge=1, description="gradient accumulation steps of one update")
     learning_rate: float = Field(5e-4, gt=0, description="the peak")
     schedule: Literal["inverse-sqrt", "cosine", "linear"] = "inverse-sqrt"
@@ -41,7 +41,7 @@ class TrainingConfig(Strict):
     )
     processes: int = Field(1, ge=1, description="ranks on one node; one device each where there are devices")
     nodes: int = Field(1, ge=1)
-    threads: int | None = Field(None, ge=1, description="CPU threads a process; none: what the job is given")
+    threads: int | None = Field(None, ge=1, description="CPU threads a process; null: those of the job")
     log_every: int = Field(100, ge=1, description="updates between log lines")
     validate_every: int = Field(1000, ge=1, description="updates between validations")
     validate_bleu: bool = Field(False, description="also measure BLEU of greedy decoding at each validation")

@@ -1,4 +1,4 @@
-"""How a model translates. No torch in here."""
+"""How a model translates. Does not import torch."""
 
 from __future__ import annotations
 
@@ -22,6 +22,4 @@ class TranslationConfig(Strict):
     precision: Literal["fp32", "fp16", "bf16"] = Field(
         "fp32", description="of the weights and the caches on CUDA; on a CPU always fp32"
     )
-    graphs: bool = Field(
-        True, description="search with CUDA graphs on CUDA, where the system allows it; false: without, and as on a CPU"
-    )
+    graphs: bool = Field(True, description="search with CUDA graphs on CUDA if the system allows it")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from reluformer.config.experiment import Experiment
 
 NOT_KNOWN = "(tuned)"
-"""Stands for a value that a search decides: no change in a run's name equals it."""
+"""Stands for a value that a search determines; no change in a run's name equals it."""
 Values = list[bool | int | float | str | None]
 
 
@@ -56,14 +56,14 @@ class TuningConfig(Strict):
 
 
 def read_choice(path: Path) -> ChoiceConfig:
-    """The choice in a file that a search wrote; nothing is changed where all of its runs diverged.
+    """Reads the choice of a search; it is empty if all of its runs diverged.
 
     Raises:
-        SettingsError: where there is no such file, or it is none of a search.
+        SettingsError: the file is missing, or not written by a search.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        unfinished, choice = found["next"], found["choice"] or {"changes": {}, "validation_bleu": None}
+        data = json.loads(path.read_text(encoding="utf-8"))
+        unfinished, choice = data["next"], data["choice"] or {"changes": {}, "validation_bleu": None}
         read = ChoiceConfig(changes=choice["changes"], source=str(path), validation_bleu=choice["validation_bleu"])
     except FileNotFoundError:
         raise SettingsError(f"{path}: there is no such file; `snakemake --cores all {path}` makes it") from None
@@ -75,7 +75,7 @@ def read_choice(path: Path) -> ChoiceConfig:
 
 
 def apply_choice(run: RunConfig, choice: ChoiceConfig) -> RunConfig:
-    """`run` with a choice's values, beneath the changes in the run's own name; `tuned` says which took effect."""
+    """Returns `run` with a choice's values, unless its own name changes them; `tuned` has those in effect."""
     where = f"run {run.dataset}/{run.system}"
     changes = split_system(run.system).changes
     changes.pop("recipe", None)
@@ -84,19 +84,19 @@ def apply_choice(run: RunConfig, choice: ChoiceConfig) -> RunConfig:
 
 
 def lay(parts: Mapping[str, Any], choice: ChoiceConfig, changes: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`parts` with a choice laid over them, and the changes in the run's name over that. Raises `SettingsError`."""
+    """Returns `parts` with a choice applied, then the changes in the run's name. Raises `SettingsError`."""
     laid = dict(parts)
     for key, value in choice.changes.items():
         try:
             laid = apply_change(laid, key, value, f"{where}: choice of {choice.source}")
         except SettingsError:
             if not changes:
-                raise  # else the run's own changes have left nothing that has this key
+                raise  # otherwise the run's own changes may have removed what has this key
     return apply_changes(laid, changes, where)
 
 
 def in_effect(choice: ChoiceConfig, parts: Mapping[str, Any], where: str) -> ChoiceConfig:
-    """A choice without the values that a run's own changes have replaced; `parts`: the run's."""
+    """Returns a choice without the values that a run's own changes replaced; `parts`: the run's."""
 
     def holds(key: str, value: Any) -> bool:
         with contextlib.suppress(SettingsError):
@@ -110,10 +110,10 @@ class Tuning:
     """The tuning of an experiment.
 
     Args:
-        experiment: with its datasets and systems read; its runs are looked at by `check_runs`.
+        experiment: its datasets and systems must have been read; `check_runs` checks its runs.
 
     Raises:
-        SettingsError: for a mistake in `tuning`, or in a dataset's `choices`.
+        SettingsError: there is a mistake in `tuning`, or in a dataset's `choices`.
     """
 
     def __init__(self, experiment: Experiment) -> None:
@@ -146,7 +146,7 @@ class Tuning:
                 raise SettingsError(f"{where}.{pattern}: {entry!r} has no choice of its own")
 
     def source(self, dataset: str) -> str | None:
-        """The dataset on which the systems of a run's dataset are tuned; None where they are not."""
+        """Returns the dataset on which the systems of a run's dataset are tuned, if they are."""
         base = split_dataset(dataset)[0]
         roles = [role for role, name in self.roles.items() if name == base and role in self._roles]
         source = self.roles[self._roles[roles[0]]] if roles else None
@@ -155,12 +155,12 @@ class Tuning:
         return None  # a dataset without the tuning recipe trains with its own recipe as it is
 
     def owner(self, system: str) -> str:
-        """The system whose choice a system (without changes) takes: itself, or the one that the grid names."""
+        """Returns the system whose choice a system (without changes) uses: itself, or the one that the grid names."""
         entry = self._entry(system)
         return entry if isinstance(entry, str) else system
 
     def pinned(self, dataset: str, system: str) -> ChoiceConfig | None:
-        """The choice made before for a system (without changes): the dataset's own, or that of its source."""
+        """Returns the pinned choice for a system (without changes): the dataset's own, or that of its source."""
         for name in (split_dataset(dataset)[0], self.source(dataset)):
             for one in (system, self.owner(system)):
                 if name is not None and one in self.datasets[name].choices:
@@ -168,21 +168,21 @@ class Tuning:
         return None
 
     def axes(self, dataset: str, system: str) -> Mapping[str, list[Any]]:
-        """The grid that is searched for a system (without changes) on a dataset's source; {}: there is no search."""
+        """Returns the grid of a system (without changes) on a dataset's source; {} if there is no search."""
         if self.config is None or self.source(dataset) is None or self.pinned(dataset, system) is not None:
             return {}
         entry = self._entry(self.owner(system))
         return entry if isinstance(entry, dict) else {}
 
     def hide(self, parts: Mapping[str, Any], dataset: str, system: str) -> dict[str, Any]:
-        """`parts` with `NOT_KNOWN` for what a search decides: a name that sets such a key keeps it."""
+        """Returns `parts` with `NOT_KNOWN` for what a search determines: a name that sets such a key keeps it."""
         hidden = dict(parts)
         for key in self.axes(dataset, system):
             hidden = apply_change(hidden, key, NOT_KNOWN, f"{self.where}: tuning.grid.{system}")
         return hidden
 
     def search(self, dataset: str, system: str) -> Search | None:
-        """The search of a system (without changes) for a dataset; None where there is none. Raises `SettingsError`."""
+        """Returns the search of a system (without changes) for a dataset, if any. Raises `SettingsError`."""
         name = self.owner(self.experiment.canonical(dataset, system))
         axes, source = self.axes(dataset, name), self.source(dataset)
         if not axes or source is None or self.config is None:
@@ -198,11 +198,11 @@ class Tuning:
         return self._searches[source, name]
 
     def search_for(self, run: Run) -> Search | None:
-        """The search whose choice a run takes when its training starts; None for a run that takes none."""
+        """Returns the search whose choice a run uses when its training starts, if any."""
         return self.search(run.dataset, split_system(run.system).base) if self.takes(run) else None
 
     def _spelled(self, dataset: str, system: str, key: str, value: Any) -> str:
-        """A key as runs' names have it."""
+        """A key as it is spelled in runs' names."""
         name = self.experiment.canonical(dataset, join_system(system, {key: value}))
         return next(iter(split_system(name).changes))
 
@@ -225,11 +225,11 @@ class Tuning:
         return one
 
     def takes(self, run: Run) -> bool:
-        """Whether a run takes a choice: tuning runs do not."""
+        """Returns whether a run uses a choice: tuning runs do not."""
         return self.config is None or run.seed != self.config.seed
 
     def check_runs(self) -> None:
-        """Raises `SettingsError` where a study's run has the seed of the tuning runs, or its search is a mistake."""
+        """Raises `SettingsError` if a study's run has the seed of the tuning runs, or its search has a mistake."""
         for run in self.experiment.runs:
             if not self.takes(run):
                 raise SettingsError(f"{self.where}: tuning.seed: {run.seed}: {run.path} has this seed, too")
@@ -237,16 +237,16 @@ class Tuning:
 
     @property
     def searches(self) -> list[Search]:
-        """The searches of the studies' runs, and others that were asked for."""
+        """The searches so far: those of the studies' runs, and others by `search`."""
         return list(self._searches.values())
 
     def runs(self, results: Path | None = None) -> dict[Run, RunConfig]:
-        """The runs of all searches, see `expected_rounds`."""
+        """Returns the runs of all searches, see `expected_rounds`."""
         rounds = [runs for one in self.searches for runs in expected_rounds(one, results)]
         return {run: config for runs in rounds for run, config in runs.items()}
 
     def _entry(self, system: str) -> Mapping[str, list[Any]] | str | None:
-        """What the grid says of a system."""
+        """The entry of the grid for a system."""
         grid = self.config.grid if self.config else {}
         patterns = [pattern for pattern in grid if fnmatchcase(system, pattern)]
         return grid[max(patterns, key=lambda pattern: (pattern == system, len(pattern)))] if patterns else None
@@ -257,13 +257,13 @@ class Tuning:
 
 
 def _check_pin(choice: ChoiceConfig, where: str) -> None:
-    """Raises `SettingsError` where a pinned choice's file is there and says something else."""
+    """Raises `SettingsError` if a pinned choice's file exists and differs."""
     path = Path(choice.source)
     if not path.is_file():
         return
-    found = read_choice(path)
+    saved = read_choice(path)
     bleu = choice.validation_bleu
-    if found.changes != choice.changes:
-        raise SettingsError(f"{where}: {choice.changes}: {path} chose {found.changes}")
-    if bleu is not None and (found.validation_bleu is None or abs(found.validation_bleu - bleu) > 0.005):
-        raise SettingsError(f"{where}: validation_bleu: {bleu}: {path} says {found.validation_bleu}")
+    if saved.changes != choice.changes:
+        raise SettingsError(f"{where}: {choice.changes}: {path} chose {saved.changes}")
+    if bleu is not None and (saved.validation_bleu is None or abs(saved.validation_bleu - bleu) > 0.005):
+        raise SettingsError(f"{where}: validation_bleu: {bleu}: {path} says {saved.validation_bleu}")
