@@ -20,10 +20,11 @@ from reluformer.model.transformer import Transformer
 from reluformer.ops.malloc import keep_freed_memory
 from reluformer.training.checkpoints import Checkpoints
 from reluformer.training.data import open_data
-from reluformer.training.engine import build_engine, join_world
+from reluformer.training.distributed import join_world
+from reluformer.training.engine import build_engine
 from reluformer.training.log import RunLog
 from reluformer.training.loop import Trainer
-from reluformer.training.signals import Signals
+from reluformer.training.stopping import Signals
 
 
 class Ours:
@@ -54,9 +55,9 @@ class Ours:
     def update(self) -> float:
         """Seconds of the next update."""
         begin = time.perf_counter()
-        rate, _ = self.trainer.step(next(self.trainer.feed))
-        if self.trainer.update % self.trainer.exchange_every == 0:
-            self.trainer.agree(rate)
+        rate, _ = self.trainer.step(next(self.trainer.loader))
+        if self.trainer.update % self.trainer.reduce_every == 0:
+            self.trainer.reduce_losses(rate)
         if self.trainer.world.device.type != "cpu":
             torch.cuda.synchronize()
         return time.perf_counter() - begin

@@ -87,6 +87,12 @@ def replace(path: Path, write: Callable[[Path], object], streams: bool = False) 
             temporary.unlink(missing_ok=True)
 
 
+def sha256(path: Path) -> str:
+    """Returns the SHA-256 of a file as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def descriptor_of(path: Path) -> int | None:
     """Returns the descriptor that a path stands for: `-`, /dev/stdout, /dev/fd/3; None for any other path."""
     named = {"-": 1, "/dev/stdout": 1, "/dev/stderr": 2}

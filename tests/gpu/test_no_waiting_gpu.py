@@ -14,7 +14,7 @@ from reluformer.corpus.batches import BatchSampler
 from reluformer.corpus.store import Sequences, Store, StoreWriter
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
-from reluformer.training.prefetch import PrefetchLoader
+from reluformer.training.data import PrefetchLoader
 
 pytestmark = pytest.mark.gpu
 

@@ -126,8 +126,8 @@ def test_a_cancelled_training_goes_on_when_it_is_run_again(workflow, scancel):
     assert workflow.wait() == 1
     saved = int(checkpoints(workflow)[-1].name.split("-")[1])
     workflow.start(f"{RUN}/summary.json", options=("--retries", "0"))
-    workflow.until(lambda: "going on from update" in train_log(workflow))
-    resumed = int(re.search(r"going on from update (\d+)", train_log(workflow))[1])
+    workflow.until(lambda: "resuming from update" in train_log(workflow))
+    resumed = int(re.search(r"resuming from update (\d+)", train_log(workflow))[1])
     assert resumed >= saved
 
 
@@ -147,7 +147,7 @@ def test_a_warned_training_on_two_nodes_saves_and_is_queued_again(workflow, stat
     workflow.until(lambda: checkpoints(workflow))
     [job] = workflow.submitted("train")
     warn_of_time_limit(job)
-    workflow.until(lambda: "going on from update" in train_log(workflow))
+    workflow.until(lambda: "resuming from update" in train_log(workflow))
     assert state_of(job)["Restarts"] == "1" and state_of(job)["NumNodes"] == "2"
 
 
@@ -163,7 +163,7 @@ def test_a_training_that_meets_its_time_limit_is_queued_again_and_ends(limited, 
     assert limited.wait() == 0, limited.said()[-6000:]
     [job] = limited.submitted("train")
     assert int(state_of(job)["Restarts"]) >= 1
-    assert train_log(limited).count("going on from update") == int(state_of(job)["Restarts"])
+    assert train_log(limited).count("resuming from update") == int(state_of(job)["Restarts"])
     assert summary(limited)["updates"] == 3000
 
 
@@ -173,5 +173,5 @@ def test_a_training_whose_node_fails_is_queued_again_and_goes_on(workflow, state
     workflow.until(lambda: checkpoints(workflow))
     [job] = workflow.submitted("train")
     lose_node(state_of(job)["NodeList"])
-    workflow.until(lambda: "going on from update" in train_log(workflow))
+    workflow.until(lambda: "resuming from update" in train_log(workflow))
     assert state_of(job)["Restarts"] == "1"

@@ -79,7 +79,7 @@ def test_a_training_whose_snakemake_was_killed_saves_and_ends_and_the_next_one_g
     second = numbers.snakemake(*options(numbers), "--", TARGET)
     assert second.returncode == 0, second.stdout[-4000:]
     log = numbers.folder / "checkpoints" / RUN / "train.log"
-    assert int(re.search(r"going on from update (\d+)", log.read_text())[1]) == saved
+    assert int(re.search(r"resuming from update (\d+)", log.read_text())[1]) == saved
     summary = json.loads((numbers.folder / TARGET).read_text(encoding="utf-8"))
     assert summary["status"] == "finished" and summary["updates"] == UPDATES
 
@@ -99,7 +99,7 @@ def test_a_training_asked_to_leave_is_started_again(numbers, begun):
     launchers[-1].send_signal(signal.SIGTERM)
     assert begun.wait(600) == 0, (numbers.folder / "begun.out").read_text()
     assert "Trying to restart job" in (numbers.folder / "begun.out").read_text()
-    assert "going on from update" in (checkpoints / "train.log").read_text()
+    assert "resuming from update" in (checkpoints / "train.log").read_text()
 
 
 def test_several_nodes_without_slurm_are_refused(smoke_project, edit):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 from reluformer.analysis.places import Measure, measures_of
 from reluformer.analysis.rows import Tokens, rows_of
 from reluformer.config.model import kind_of
-from reluformer.corpus.batches import Batch, collate
+from reluformer.corpus.batches import Batch, collate, length_batches
 from reluformer.corpus.subword import BOS, EOS
 from reluformer.model.observe import observe
 
@@ -45,17 +45,6 @@ class TensorBatch(NamedTuple):
         return cls(ids[0], torch.ones_like(ids[0]).bool(), ids[1], ids[2], torch.ones_like(ids[1]).bool())
 
 
-def by_length(store: Store, batch_tokens: int) -> Iterator[NDArray[np.int64]]:
-    """Every sequence of a split once, shortest first, in batches of at most `batch_tokens` on the longer side."""
-    longest = np.maximum(store.src_lengths, store.tgt_lengths) + 1
-    order = np.argsort(longest, kind="stable")
-    start = 0
-    for end in range(1, len(order) + 1):
-        if end == len(order) or (end + 1 - start) * longest[order[end]] > batch_tokens:
-            yield order[start:end]
-            start = end
-
-
 def sweep(
     model: Transformer, store: Store, punctuation: NDArray[np.bool_], batch_tokens: int, top_rows: int
 ) -> dict[str, dict[str, Any]]:
@@ -80,8 +69,9 @@ def sweep(
         for measure in measures[place]:
             measure.update(rows)
 
+    longest = np.maximum(store.src_lengths, store.tgt_lengths) + 1
     with torch.no_grad(), observe(model, take):
-        for indices in by_length(store, batch_tokens):
+        for indices in length_batches(np.argsort(longest, kind="stable"), longest, batch_tokens):
             batch = TensorBatch.of(collate(store, indices), device)
             tokens = Tokens(batch.src_mask, batch.tgt_mask, marks[batch.src], marks[batch.tgt_in])
             model(batch.src, batch.src_mask, batch.tgt_in, batch.tgt_mask)

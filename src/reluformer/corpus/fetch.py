@@ -20,7 +20,7 @@ from reluformer.corpus.download import DownloadError, download
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.extract import TAR_SUFFIXES, verify_members
 from reluformer.corpus.places import find_archive, record_of, write_record
-from reluformer.corpus.statistics import sha256
+from reluformer.files import sha256
 
 
 def fetch(archive: ArchiveConfig, folder: Path, archives: Path | None, dataset: str = "") -> Path:

@@ -16,8 +16,7 @@ from typing import NamedTuple
 
 from reluformer.config.dataset import ArchiveConfig, DatasetConfig
 from reluformer.corpus.errors import CorpusError
-from reluformer.corpus.statistics import sha256
-from reluformer.files import find_files, write_text
+from reluformer.files import find_files, sha256, write_text
 
 LOCAL = "# from a folder of archives"
 """A line in NAME.sha256 that `sha256sum --check` skips."""

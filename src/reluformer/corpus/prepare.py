@@ -25,10 +25,10 @@ from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.pairs import SPLITS, Pair, is_blank, one_line
 from reluformer.corpus.parallel import Workers, chunks
 from reluformer.corpus.readers.registry import read
-from reluformer.corpus.statistics import Lengths, length_distribution, sha256, sources, versions
+from reluformer.corpus.statistics import Lengths, length_distribution, sources, versions
 from reluformer.corpus.store import SIDES, Sequences, Store, StoreWriter
 from reluformer.corpus.subword import UNK, Subword
-from reluformer.files import write_json
+from reluformer.files import sha256, write_json
 
 _CHUNK = 2000
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reluformer.config.dataset import ArchiveConfig
+from reluformer.files import sha256
 
 
 class Lengths:
@@ -58,12 +58,6 @@ def length_distribution(lengths: Sequence[int] | NDArray[np.integer], limit: int
     counted = Lengths()
     counted.add(lengths)
     return counted.distribution(limit)
-
-
-def sha256(path: Path) -> str:
-    """The checksum of a file, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sources(archives: Sequence[tuple[ArchiveConfig, Path]]) -> list[dict[str, Any]]:

@@ -14,9 +14,9 @@ from reluformer.config.settings import SettingsError, Strict, parse
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.moses import lowercase, tokenizer
 from reluformer.corpus.pairs import is_blank
-from reluformer.corpus.statistics import sha256
 from reluformer.corpus.subword import SENT, Subword
 from reluformer.corpus.truecase import Truecaser
+from reluformer.files import sha256
 
 Side = Literal["src", "tgt"]
 SUBWORD_FILE = "subword.model"

@@ -17,8 +17,7 @@ from typing import Any
 from reluformer.config.experiment import Experiment
 from reluformer.config.run import side_names
 from reluformer.config.settings import SettingsError
-from reluformer.corpus.statistics import sha256
-from reluformer.files import descriptor_of, destination, replace, write_text
+from reluformer.files import descriptor_of, destination, replace, sha256, write_text
 from reluformer.paper.notes import toy_stamp
 from reluformer.paper.provenance import provenance
 

@@ -21,8 +21,7 @@ from reluformer.config.run import Run, RunConfig, split_dataset
 from reluformer.config.search import Search
 from reluformer.config.settings import SettingsError, parse
 from reluformer.config.tuning import apply_choice, read_choice
-from reluformer.corpus.statistics import sha256
-from reluformer.files import replace, write_text
+from reluformer.files import replace, sha256, write_text
 from reluformer.paper.outputs import VARIANCE_LAW, figure_runs
 
 EXPERIMENT = "experiment.json"

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from reluformer.config.evaluation import PLAIN
 from reluformer.config.run import split_dataset
 from reluformer.config.settings import SettingsError
-from reluformer.corpus.statistics import sha256
 from reluformer.evaluation.score import score_run
+from reluformer.files import sha256
 from reluformer.paper.archive import MANIFEST, checksum_file
 
 SCORED = ("config.yaml", "hypotheses.jsonl", "translation.json")

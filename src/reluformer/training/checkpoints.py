@@ -1,12 +1,12 @@
-"""Checkpoints on the disk: written whole or not at all, with checksums, the last ones kept.
+"""Checkpoints on disk: complete or absent, with checksums; old ones are removed.
 
 checkpoints/DATASET/SYSTEM/seedN/
   trainer.lock  train.log
   <identity>/                 one folder for each resolved configuration and corpus of the run
-    run.json                  what the identity stands for
+    run.json                  the configuration and corpus of the identity
     log.jsonl
     update-00001000/          state.json, *.safetensors, checksums.json
-    update-00001234-interim/  saved on a signal or a clock; never averaged into the final model
+    update-00001234-interim/  saved on a signal or by the clock; never averaged into the final model
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reluformer.files import sync, write_json
-from reluformer.training.errors import TrainingError
+from reluformer.files import sha256, sync, write_json
+from reluformer.training.stopping import TrainingError
 
 CHECKSUMS = "checksums.json"
 NAME = re.compile(r"update-(\d{8,})(-interim)?")
 
 
 class Checkpoint(NamedTuple):
-    """One checkpoint on the disk."""
+    """One checkpoint on disk."""
 
     update: int
     interim: bool
@@ -36,55 +36,42 @@ class Checkpoint(NamedTuple):
 
 
 class DamagedCheckpoint(Exception):
-    """A checkpoint whose files are not what was written."""
-
-
-def fingerprint(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """A file of a checkpoint is missing or changed."""
 
 
 class Checkpoints:
-    """The checkpoints of one run in one configuration.
-
-    Args:
-        folder: the folder of this identity.
-        keep: how many of the regular checkpoints are kept.
-    """
+    """The checkpoints in `folder`, of one run in one configuration; the last `keep` regular ones stay."""
 
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder = folder
         self.keep = keep
 
     def all(self) -> list[Checkpoint]:
-        """Every checkpoint, the oldest first."""
-        found = []
-        for path in self.folder.glob("update-*"):
-            if match := NAME.fullmatch(path.name):
-                found.append(Checkpoint(int(match[1]), match[2] is not None, path))
-        return sorted(found, key=lambda checkpoint: (checkpoint.update, not checkpoint.interim))
+        """Returns every checkpoint, the oldest first."""
+        matches = [(NAME.fullmatch(path.name), path) for path in self.folder.glob("update-*")]
+        checkpoints = [Checkpoint(int(match[1]), match[2] is not None, path) for match, path in matches if match]
+        return sorted(checkpoints, key=lambda checkpoint: (checkpoint.update, not checkpoint.interim))
 
     def partial(self, update: int, interim: bool) -> Path:
-        """Where a checkpoint's files are written before they become one."""
+        """Returns the folder in which a checkpoint is written until `commit`."""
         return self.folder / f".update-{update:08d}{'-interim' if interim else ''}.partial"
 
     def begin(self, update: int, interim: bool) -> Path:
-        """Makes `partial` an empty folder; it becomes a checkpoint by `commit`."""
+        """Creates the empty folder `partial`."""
         temporary = self.partial(update, interim)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         return temporary
 
     def commit(self, temporary: Path) -> Path:
-        """Makes the files in `temporary` a checkpoint and removes those that are no longer kept."""
+        """Turns `temporary` into a checkpoint and removes old ones."""
         files = sorted(path for path in temporary.iterdir() if path.name != CHECKSUMS)
         for path in files:
             sync(path)
-        write_json(temporary / CHECKSUMS, {path.name: fingerprint(path) for path in files})
+        write_json(temporary / CHECKSUMS, {path.name: sha256(path) for path in files})
         sync(temporary)
         final = self.folder / temporary.name.removeprefix(".").removesuffix(".partial")
-        if final.exists():  # a damaged one, or one of a training that went on from an earlier one
+        if final.exists():  # damaged, or later than the checkpoint that the training resumed from
             shutil.rmtree(final)
         temporary.rename(final)
         sync(self.folder)
@@ -92,7 +79,7 @@ class Checkpoints:
         return final
 
     def newest(self, report: Callable[[str], None]) -> Checkpoint | None:
-        """The newest checkpoint that is whole; damaged ones are reported and passed over, unfinished ones removed."""
+        """Returns the newest intact checkpoint; reports damaged ones and removes unfinished ones."""
         self.sweep()
         for checkpoint in reversed(self.all()):
             try:
@@ -104,35 +91,34 @@ class Checkpoints:
         return None
 
     def regular(self, before: int, count: int) -> list[Checkpoint]:
-        """The last `count` regular checkpoints of updates before `before`, the oldest first."""
+        """Returns the last `count` regular checkpoints before update `before`, the oldest first."""
         regular = [checkpoint for checkpoint in self.all() if not checkpoint.interim and checkpoint.update < before]
         return regular[len(regular) - count :] if count else []
 
     def remove(self) -> None:
-        """Removes all of it."""
+        """Removes the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Removes what a crash or a full disk left of checkpoints that were being written."""
+        """Removes checkpoints that a crash or a full disk left unfinished."""
         for unfinished in self.folder.glob(".update-*.partial"):
             shutil.rmtree(unfinished, ignore_errors=True)
 
     def _prune(self) -> None:
-        everything = self.all()
-        regular = [checkpoint for checkpoint in everything if not checkpoint.interim]
-        kept = {checkpoint.path for checkpoint in [*regular[-self.keep :], everything[-1]]}
-        for checkpoint in everything:
-            if checkpoint.path not in kept:
+        *earlier, _ = self.all()
+        regular = [checkpoint for checkpoint in self.all() if not checkpoint.interim]
+        for checkpoint in earlier:
+            if checkpoint not in regular[-self.keep :]:
                 shutil.rmtree(checkpoint.path, ignore_errors=True)
 
 
 def verify(path: Path) -> None:
-    """Raises `DamagedCheckpoint` unless every file of a checkpoint is what was written."""
+    """Raises `DamagedCheckpoint` unless every file has its checksum."""
     try:
         checksums = json.loads((path / CHECKSUMS).read_text(encoding="utf-8"))
         for name, checksum in checksums.items():
-            if fingerprint(path / name) != checksum:
-                raise DamagedCheckpoint(f"{name} is not what was written")
+            if sha256(path / name) != checksum:
+                raise DamagedCheckpoint(f"{name} has another checksum")
     except FileNotFoundError as missing:
         raise DamagedCheckpoint(f"{Path(missing.filename).name} is missing") from None
     except (OSError, ValueError, AttributeError) as error:
@@ -140,18 +126,18 @@ def verify(path: Path) -> None:
 
 
 def identity(run: dict[str, Any], data: dict[str, str]) -> str:
-    """A short name for a resolved configuration and its corpus."""
+    """Returns a short name for a resolved configuration and its corpus."""
     return hashlib.sha256(json.dumps([run, data], sort_keys=True).encode()).hexdigest()[:12]
 
 
 def open_folder(folder: Path, run: dict[str, Any], data: dict[str, str], report: Callable[[str], None]) -> Path:
-    """The folder of this configuration and corpus under `folder`; says which others it passes over, and why."""
+    """Creates the folder of this configuration and corpus below `folder`; reports which others it ignores, and why."""
     own = folder / identity(run, data)
     if not own.is_dir():
         for other in sorted(folder.glob("*/run.json")):
-            found = json.loads(other.read_text(encoding="utf-8"))
-            changes = differences({**found["run"], "corpus": found["data"]}, {**run, "corpus": data})
-            report(f"ignoring the checkpoints in {other.parent}: they are of another run ({'; '.join(changes)})")
+            old = json.loads(other.read_text(encoding="utf-8"))
+            changes = differences({**old["run"], "corpus": old["data"]}, {**run, "corpus": data})
+            report(f"ignoring the checkpoints in {other.parent}, of another configuration ({'; '.join(changes)})")
     own.mkdir(parents=True, exist_ok=True)
     if not (own / "run.json").is_file():
         write_json(own / "run.json", {"run": run, "data": data})
@@ -159,7 +145,7 @@ def open_folder(folder: Path, run: dict[str, Any], data: dict[str, str], report:
 
 
 def differences(old: Any, new: Any, key: str = "") -> list[str]:
-    """What changed between two nested mappings, as `key: old -> new`."""
+    """Returns the changes between two nested mappings, as `key: old -> new`."""
     if isinstance(old, dict) and isinstance(new, dict):
         changes = []
         for name in sorted(old.keys() | new.keys()):
@@ -168,8 +154,8 @@ def differences(old: Any, new: Any, key: str = "") -> list[str]:
     return [] if old == new else [f"{key}: {old!r} -> {new!r}"]
 
 
-def no_space(error: OSError, folder: Path, last: Checkpoint | None) -> TrainingError:
-    """The error of a write that failed, in a sentence."""
-    kept = f"the last good checkpoint is of update {last.update}" if last else "there is no earlier checkpoint"
-    why = "no space left on the disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
-    return TrainingError(f"{folder}: the checkpoint could not be written: {why}; {kept}")
+def write_error(error: OSError, folder: Path, last: Checkpoint | None) -> TrainingError:
+    """Returns the error of a checkpoint that could not be written, as one line."""
+    resume = f"the last good checkpoint is of update {last.update}" if last else "there is no earlier checkpoint"
+    reason = "no space left on the disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
+    return TrainingError(f"{folder}: the checkpoint could not be written: {reason}; {resume}")

@@ -1,55 +1,84 @@
-"""What a training reads: the token stores of its corpus, and their fingerprints."""
+"""What a training reads: its token stores, the weights it starts from, and an endless loader of updates."""
 
 from __future__ import annotations
 
 import json
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from reluformer.config.run import RunConfig, split_dataset
 from reluformer.config.settings import SettingsError
+from reluformer.corpus.batches import BatchSampler, Indices, collate
 from reluformer.corpus.store import Store, view_folder
+from reluformer.files import sha256
 from reluformer.model.files import MODEL_FILE, load_model
 from reluformer.model.transformer import Transformer
-from reluformer.training.checkpoints import fingerprint
+
+AHEAD = 2
+"""Updates to prepare while the GPU computes one."""
 
 
 class TrainingData(NamedTuple):
-    """The corpus of one training."""
+    """The corpus of a training."""
 
     train: Store
     valid: Store
-    subword: Path
-    """The subword model's file."""
-    files: dict[str, str]
-    """Every file that was read, by its name under the folder of corpora (or of results), with its SHA-256."""
-    tgt: str = ""
-    """The target language."""
+    subword: Path  # the subword model
+    files: dict[str, str]  # the SHA-256 of each file read, by its path below the folder of corpora (or of results)
+    tgt: str = ""  # target language
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence, EOS included."""
+        sides = [side for store in (self.train, self.valid) for side in (store.src_lengths, store.tgt_lengths)]
+        return 1 + max(int(lengths.max(initial=0)) for lengths in sides)
+
+
+def open_data(corpora: Path, run: RunConfig) -> TrainingData:
+    """Opens the prepared corpus of a run.
+
+    Raises:
+        SettingsError: the corpus is not prepared, or the run to start from is not trained.
+    """
+    view = view_folder(corpora, run.dataset)
+    subword = corpora / split_dataset(run.dataset)[0] / "subword.model"
+    for path in (view / "store" / "train", view / "store" / "valid", subword):
+        if not path.exists():
+            raise SettingsError(f"{path}: missing: the corpus of {run.dataset} is not prepared")
+    stores = [path for split in ("train", "valid") for path in sorted((view / "store" / split).iterdir())]
+    files = {str(path.relative_to(corpora)): sha256(path) for path in [subword, *stores] if path.is_file()}
+    if (start := start_folder(corpora, run)) is not None:
+        if not (start / MODEL_FILE).is_file():
+            raise SettingsError(
+                f"{start}: {run.dataset}/{run.system} starts from this run, which is not trained: "
+                f"first `reluformer train {run.training.start_from}`"
+            )
+        files[f"runs/{run.training.start_from}/{MODEL_FILE}"] = sha256(start / MODEL_FILE)
+    return TrainingData(Store(view / "store" / "train"), Store(view / "store" / "valid"), subword, files, run.tgt)
 
 
 def start_folder(corpora: Path, run: RunConfig) -> Path | None:
-    """The folder of the run whose weights a training begins with; None if it begins with random ones."""
+    """Returns the folder of the run that `run` starts from; None if it starts from random weights."""
     start = run.training.start_from
     return corpora.parent / "runs" / start if start is not None else None
 
 
 def load_start(model: Transformer, run: RunConfig, data: TrainingData, folder: Path) -> None:
-    """Loads the weights of another run into a new model.
-
-    Args:
-        model: the model to fill.
-        run: the run that begins with them.
-        data: its corpus.
-        folder: the other run's folder.
+    """Loads the weights of the run in `folder` into the new `model` of `run`.
 
     Raises:
-        SettingsError: where the other run has not ended, where it was trained with another subword model, or where its
-            model has other parameters.
+        SettingsError: the other run has not ended, has another subword model, or its model has other parameters.
     """
     start, _ = load_model(folder)
     subword = f"{split_dataset(run.dataset)[0]}/{data.subword.name}"
     if json.loads((folder / "summary.json").read_text(encoding="utf-8"))["data"].get(subword) != data.files[subword]:
-        raise SettingsError(f"{folder}: it was trained with another {subword}; train it again, or start from another")
+        raise SettingsError(f"{folder}: trained with another {subword}; train it again, or start from another run")
     ours, theirs = ({name: tensor.shape for name, tensor in one.state_dict().items()} for one in (model, start))
     if ours != theirs:
         name = min(ours.items() ^ theirs.items())[0]
@@ -60,34 +89,90 @@ def load_start(model: Transformer, run: RunConfig, data: TrainingData, folder: P
     model.load_state_dict(start.state_dict())
 
 
-def longest(data: TrainingData) -> int:
-    """Tokens of the longest sequence, with its EOS."""
-    sides = [side for store in (data.train, data.valid) for side in (store.src_lengths, store.tgt_lengths)]
-    return 1 + max(int(lengths.max(initial=0)) for lengths in sides)
+class MicroBatch(NamedTuple):
+    """The arguments of `Objective.forward`, on one device: ids int64 [B, S|T], masks bool, true on real tokens."""
+
+    src: Tensor
+    src_mask: Tensor
+    tgt_in: Tensor
+    tgt_out: Tensor
+    tgt_mask: Tensor
+    real: Tensor  # int64 [N], the positions of the real target tokens in B·T
 
 
-def open_data(corpora: Path, run: RunConfig) -> TrainingData:
-    """The prepared corpus of a run.
+class LoadedUpdate(NamedTuple):
+    """One optimizer update of this process."""
 
-    Args:
-        corpora: the folder of prepared corpora.
-        run: its dataset names the corpus and the segmentation.
+    micro: list[MicroBatch]
+    target_tokens: int  # of the whole global batch
+    epoch: int
+    positions: int  # source and target positions of this process, padding included
+    filled: int  # those that are tokens
 
-    Raises:
-        SettingsError: where the corpus has not been prepared, or the run to start from has not been trained.
+
+class PrefetchLoader:
+    """An endless iterator of `LoadedUpdate`; updates prepared ahead are not part of its state.
+
+    For a GPU a thread collates the next updates into pinned memory, and the host does not wait for the copies; on a
+    CPU, where nothing computes beside the host, `next` collates.
+
+    An error of the sampler or the store is raised by the `next` that would have returned its update.
     """
-    view = view_folder(corpora, run.dataset)
-    subword = corpora / split_dataset(run.dataset)[0] / "subword.model"
-    for path in (view / "store" / "train", view / "store" / "valid", subword):
-        if not path.exists():
-            raise SettingsError(f"{path}: missing: the corpus of {run.dataset} is not prepared")
-    stores = [path for part in ("train", "valid") for path in sorted((view / "store" / part).iterdir())]
-    files = {str(path.relative_to(corpora)): fingerprint(path) for path in [subword, *stores] if path.is_file()}
-    if (start := start_folder(corpora, run)) is not None:
-        if not (start / MODEL_FILE).is_file():
-            raise SettingsError(
-                f"{start}: {run.dataset}/{run.system} starts from this run, which has not been trained: "
-                f"first `reluformer train {run.training.start_from}`"
-            )
-        files[f"runs/{run.training.start_from}/{MODEL_FILE}"] = fingerprint(start / MODEL_FILE)
-    return TrainingData(Store(view / "store" / "train"), Store(view / "store" / "valid"), subword, files, run.tgt)
+
+    def __init__(self, sampler: BatchSampler, store: Store, device: torch.device) -> None:
+        self._sampler, self._store, self._device = sampler, store, device
+        self._state = sampler.state_dict()
+        self._thread: ThreadPoolExecutor | None = None
+        self._pending: deque[Future[tuple[LoadedUpdate, dict[str, Any]]]] = deque()
+
+    def __iter__(self) -> PrefetchLoader:
+        return self
+
+    def __next__(self) -> LoadedUpdate:
+        update, self._state = self._prepare() if self._device.type == "cpu" else self._next_pending()
+        micro = [MicroBatch(*(x.to(self._device, non_blocking=True) for x in batch)) for batch in update.micro]
+        return update._replace(micro=micro)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the sampler's state after the last update returned."""
+        return self._state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores a state and drops the updates prepared ahead."""
+        self.close()
+        self._sampler.load_state_dict(state)
+        self._state = self._sampler.state_dict()
+
+    def close(self) -> None:
+        """Ends the thread; the next update is the one after the last returned."""
+        if self._thread is None:
+            return
+        self._thread.shutdown(cancel_futures=True)
+        self._thread = None
+        self._pending.clear()
+        self._sampler.load_state_dict(self._state)
+
+    def _next_pending(self) -> tuple[LoadedUpdate, dict[str, Any]]:
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "prefetch", initializer=self._set_device)
+        while len(self._pending) <= AHEAD:
+            self._pending.append(self._thread.submit(self._prepare))
+        return self._pending.popleft().result()
+
+    def _set_device(self) -> None:
+        """Pinned memory belongs to the thread's current device."""
+        if self._device.type == "cuda":
+            torch.cuda.set_device(self._device)
+
+    def _prepare(self) -> tuple[LoadedUpdate, dict[str, Any]]:
+        """Returns the next update in host memory, and the sampler's state after it."""
+        update = next(self._sampler)
+        micro = [self._on_host(indices) for indices in update.micro]
+        positions = sum(batch.src.numel() + batch.tgt_in.numel() for batch in micro)
+        filled = sum(int(batch.src_mask.sum()) + batch.real.numel() for batch in micro)
+        return LoadedUpdate(micro, update.target_tokens, update.epoch, positions, filled), self._sampler.state_dict()
+
+    def _on_host(self, indices: Indices) -> MicroBatch:
+        batch = collate(self._store, indices)
+        tensors = (torch.from_numpy(array) for array in (*batch, np.flatnonzero(batch.tgt_mask)))
+        return MicroBatch(*(x.pin_memory() if self._device.type == "cuda" else x for x in tensors))

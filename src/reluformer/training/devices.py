@@ -1,7 +1,7 @@
-"""Which local devices a job may use: concurrent jobs of one machine never share one. No torch in here.
+"""Assigns GPUs to the jobs of one machine, so that two never share one. Does not import torch.
 
-Each device has a lock file in the machine's temporary folder; a job holds the locks of its devices until it ends.
-Under SLURM the devices in CUDA_VISIBLE_DEVICES are the job's alone and nothing is locked.
+Each device has a lock file in the machine's temporary folder, held by a job until it ends. Under SLURM the devices in
+CUDA_VISIBLE_DEVICES are the job's alone, and nothing is locked.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ POLL_SECONDS = 0.5
 
 
 def visible_devices() -> list[str]:
-    """The devices this process may use, as CUDA_VISIBLE_DEVICES names them; empty on a machine without any."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [device.strip() for device in named.split(",") if device.strip() not in ("", "-1", "NoDevFiles")]
+    """Returns the devices that this process may use, as CUDA_VISIBLE_DEVICES names them; empty without a GPU."""
+    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if names is not None:
+        return [device.strip() for device in names.split(",") if device.strip() not in ("", "-1", "NoDevFiles")]
     if shutil.which("nvidia-smi") is None:
         return []
     listing = subprocess.run(
@@ -35,21 +35,13 @@ def visible_devices() -> list[str]:
     return listing.stdout.split() if listing.returncode == 0 else []
 
 
-def lock_folder() -> Path:
-    """Where the lock files of this machine's devices are, one folder a user."""
-    return Path(tempfile.gettempdir()) / f"reluformer-devices-{os.getuid()}"
-
-
 @contextlib.contextmanager
 def claim_devices(count: int, folder: Path | None = None) -> Iterator[list[str]]:
-    """Waits for `count` free devices and holds them; yields their names, or an empty list where there are none.
+    """Waits for `count` free devices and locks them; yields their names, or an empty list without a GPU.
 
-    Args:
-        count: devices wanted, one for each process.
-        folder: where the lock files are; the machine's own folder by default.
+    folder: of the lock files; by default one for each user of the machine.
 
-    Raises:
-        SettingsError: when the machine has some devices, but fewer than `count`.
+    Raises `SettingsError` if the machine has some devices, but fewer than `count`.
     """
     devices = visible_devices()
     if devices and len(devices) < count:
@@ -57,28 +49,23 @@ def claim_devices(count: int, folder: Path | None = None) -> Iterator[list[str]]
     if not devices or "SLURM_JOB_ID" in os.environ:
         yield devices[:count]
         return
-    folder = folder or lock_folder()
+    folder = folder or Path(tempfile.gettempdir()) / f"reluformer-devices-{os.getuid()}"
     folder.mkdir(parents=True, exist_ok=True)
-    held = _wait_for(devices, count, folder)
-    try:
-        yield list(held)
-    finally:
-        for lock in held.values():
-            lock.release()
+    with contextlib.ExitStack() as locks:
+        while not (claimed := _try_claim(devices, count, folder, locks)):
+            time.sleep(POLL_SECONDS)
+        yield claimed
 
 
-def _wait_for(devices: list[str], count: int, folder: Path) -> dict[str, FileLock]:
-    while True:
-        # All or nothing, one job at a time: two jobs that want two devices each cannot end up with one each.
-        with FileLock(folder / "claim.lock"):
-            held: dict[str, FileLock] = {}
-            for device in devices:
-                lock = FileLock(folder / f"{device.replace('/', '_')}.lock", timeout=0)
-                with contextlib.suppress(Timeout):
-                    lock.acquire()
-                    held[device] = lock
-                if len(held) == count:
-                    return held
-            for lock in held.values():
-                lock.release()
-        time.sleep(POLL_SECONDS)
+def _try_claim(devices: list[str], count: int, folder: Path, locks: contextlib.ExitStack) -> list[str]:
+    """Locks `count` free devices, all or none: two jobs that want two each cannot end up with one each."""
+    with FileLock(folder / "claim.lock"), contextlib.ExitStack() as attempt:
+        claimed: list[str] = []
+        for device in devices:
+            with contextlib.suppress(Timeout):
+                attempt.enter_context(FileLock(folder / f"{device.replace('/', '_')}.lock", timeout=0))
+                claimed.append(device)
+            if len(claimed) == count:
+                locks.push(attempt.pop_all())
+                return claimed
+    return []

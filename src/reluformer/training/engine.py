@@ -1,105 +1,71 @@
-"""The DeepSpeed engine of one training, from its `TrainingConfig`."""
+"""The DeepSpeed engine of a training: optimiser, learning-rate schedule, compilation, gradient clipping."""
 
 from __future__ import annotations
 
 import inspect
-import os
+import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import deepspeed
-import deepspeed.ops
 import torch
-from deepspeed.accelerator import get_accelerator
 from deepspeed.runtime.zero.utils import ZERO_SUPPORTED_OPTIMIZERS
+from entmax import entmax15, sparsemax
 from torch import Tensor, nn
 from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
 
 from reluformer.config.training import TrainingConfig
-from reluformer.training.schedule import build_schedule
+from reluformer.model.transformer import Transformer
+from reluformer.training.distributed import DistributedContext
 
 BUCKET = 1 << 23
-"""Gradients that are reduced at once. DeepSpeed's default, 5e8, holds whole models, so that nothing would overlap, and
-takes 2 GB of memory, twice that with an overlap."""
+"""Gradients reduced at once. DeepSpeed's default of 5e8 takes 2 GB and holds whole models, so nothing would overlap."""
 
 AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
 
 
 class LightAdamW(AdamW):
-    """AdamW without the decorators that load torch's compiler: a second of every start, and nothing compiles here."""
+    """AdamW without the decorators that import torch's compiler, which takes a second."""
 
     add_param_group = inspect.unwrap(AdamW.add_param_group)
     step = torch.no_grad()(inspect.unwrap(AdamW.step))
 
 
-ZERO_SUPPORTED_OPTIMIZERS.append(LightAdamW)  # as AdamW is
+ZERO_SUPPORTED_OPTIMIZERS.append(LightAdamW)
 
 
-class DistributedContext(NamedTuple):
-    """This process among the processes of the training."""
+def rate_factor(config: TrainingConfig, update: int) -> float:
+    """Returns the learning rate of update `update` (from 0) as a share of the peak.
 
-    rank: int
-    size: int
-    device: torch.device
-
-    @property
-    def first(self) -> bool:
-        """Whether this is the process that writes the files."""
-        return self.rank == 0
-
-    def sum(self, values: Tensor) -> Tensor:
-        """The sum of `values` over all processes; the same tensor where there is one process."""
-        if self.size > 1:
-            torch.distributed.all_reduce(values)
-        return values
-
-    def broadcast(self, number: int) -> int:
-        """The first process's number, in all of them."""
-        tensor = torch.tensor([number], device=self.device)
-        if self.size > 1:
-            torch.distributed.broadcast(tensor, 0)
-        return int(tensor.item())
-
-    def barrier(self) -> None:
-        """Waits for all processes."""
-        if self.size > 1:
-            torch.distributed.barrier()
-
-
-def join_world() -> DistributedContext:
-    """Joins the processes that torchrun started: NCCL between GPUs, gloo between CPUs."""
-    # DeepSpeed's own operators are not used: nothing is to be compiled, and no compiler is looked for.
-    deepspeed.ops.__compatible_ops__ = {}
-    deepspeed.init_distributed(get_accelerator().communication_backend_name(), verbose=False)
-    local = int(os.environ["LOCAL_RANK"])
-    device = torch.device("cpu")
-    if get_accelerator().device_name() != "cpu":
-        get_accelerator().set_device(local)
-        device = torch.device(get_accelerator().device_name(local))
-    return DistributedContext(torch.distributed.get_rank(), torch.distributed.get_world_size(), device)
+    Warm-up rises linearly to 1 in `warmup` updates. Then inverse-sqrt falls as 1/√update ("Attention Is All You Need",
+    section 5.3), cosine and linear fall to 0 at the last update.
+    """
+    step, warmup = update + 1, config.warmup
+    if step < warmup:
+        return step / warmup
+    if config.schedule == "inverse-sqrt":
+        return math.sqrt(max(warmup, 1) / step)
+    done = min(1.0, (step - warmup) / max(1, config.updates - warmup))
+    return 0.5 * (1 + math.cos(math.pi * done)) if config.schedule == "cosine" else 1 - done
 
 
 def engine_config(config: TrainingConfig, world: DistributedContext, tensorboard: Path | None) -> dict[str, Any]:
-    """DeepSpeed's configuration.
+    """Returns DeepSpeed's configuration.
 
-    Mixed precision is torch's autocast with fp32 weights: the softmax, the normalisations and the logarithms of Eq. 7
-    stay in fp32, and the weights in a checkpoint are the fp32 ones for every precision. DeepSpeed sees batches of one
-    "sample": their true size in tokens is divided out of the loss (`loop`).
+    Mixed precision is torch's autocast with fp32 weights: softmax, normalisations and the logarithms of Eq. 7 stay in
+    fp32, and checkpoints hold fp32 weights at every precision. The batch size is 1 for DeepSpeed: the loop divides
+    the loss by the target tokens.
 
-    ZeRO 1 and 2 reduce gradients while backward runs, bucket by bucket, where there are several GPUs; ZeRO 0 cannot, it
-    reduces them all after it; gloo between CPUs would compute beside it on the same cores. ZeRO 0 does not clip either:
-    `clip_gradients` does.
+    ZeRO 1 and 2 overlap reduction and backward between GPUs; on CPUs gloo would take the cores that compute. ZeRO 0
+    neither overlaps nor clips: see `clip_gradients`.
     """
     overlap = config.zero_stage > 0 and world.size > 1 and world.device.type == "cuda"
     result: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": config.accumulation,
         "gradient_clipping": config.clip_norm if config.zero_stage else 0.0,
-        "zero_optimization": {
-            "stage": config.zero_stage,
-            "overlap_comm": overlap,
-            "reduce_bucket_size": BUCKET,
-        },
+        "zero_optimization": {"stage": config.zero_stage, "overlap_comm": overlap, "reduce_bucket_size": BUCKET},
         "steps_per_print": None,
         "wall_clock_breakdown": False,
         "timers": {"throughput": {"enabled": False}},
@@ -118,13 +84,9 @@ def engine_config(config: TrainingConfig, world: DistributedContext, tensorboard
 def build_engine(
     module: nn.Module, config: TrainingConfig, world: DistributedContext, tensorboard: Path | None = None
 ) -> deepspeed.DeepSpeedEngine:
-    """`module` on its device, with AdamW (fused) and the schedule, in a DeepSpeed engine.
+    """Wraps `module`, on its device, with fused AdamW and the schedule in a DeepSpeed engine.
 
-    Args:
-        module: what an update calls; it returns losses.
-        config: the recipe.
-        world: from `join_world`.
-        tensorboard: the folder of event files, or none.
+    tensorboard: the folder for event files, if wanted.
     """
     module.to(world.device)
     optimizer = LightAdamW(
@@ -134,23 +96,39 @@ def build_engine(
         weight_decay=config.weight_decay,
         fused=True,
     )
-    schedule = build_schedule(optimizer, config)
     engine, *_ = deepspeed.initialize(
         model=module,
         optimizer=optimizer,
-        lr_scheduler=schedule,
+        lr_scheduler=LambdaLR(optimizer, lambda update: rate_factor(config, update)),
         config=engine_config(config, world, tensorboard),
         dist_init_required=False,
     )
     if world.size == 1 and config.zero_stage == 0:
-        engine.enable_backward_allreduce = False  # else gradients are copied to a flat buffer and back for nothing
+        engine.enable_backward_allreduce = False  # would copy the gradients to a flat buffer and back
     return engine
+
+
+def compile_forward(model: Transformer, **options: Any) -> None:
+    """Compiles `model.forward_with_penalty` at its first call with gradients; options: of `torch.compile`.
+
+    One program serves all shapes: batches have 3 % of padding, which static buckets would multiply. Parameters keep
+    their names. The loss, a loop over tiles of logits, stays eager.
+    """
+    for projection in (sparsemax, entmax15):
+        torch.compiler.allow_in_graph(projection)  # autograd functions that the compiler cannot trace
+    eager = model.forward_with_penalty
+    compiled = torch.compile(eager, dynamic=True, **options)
+
+    def forward(src: Tensor, src_mask: Tensor, tgt_in: Tensor, tgt_mask: Tensor) -> tuple[Tensor, Tensor]:
+        return (compiled if torch.is_grad_enabled() else eager)(src, src_mask, tgt_in, tgt_mask)
+
+    model.forward_with_penalty = forward  # type: ignore[method-assign]
 
 
 def clip_gradients(engine: deepspeed.DeepSpeedEngine, norm: float) -> None:
     """Clips the gradients of ZeRO 0 to a norm, between the last backward of an update and its step.
 
-    DeepSpeed would make two tensors of numbers for it, and the host would wait for their copies to a GPU.
+    DeepSpeed's own clipping copies two numbers to a GPU and waits for them.
     """
     if engine.torch_autocast_z0_gradscaler is not None:
         engine.torch_autocast_z0_gradscaler.unscale_(engine.optimizer)
@@ -158,7 +136,7 @@ def clip_gradients(engine: deepspeed.DeepSpeedEngine, norm: float) -> None:
 
 
 def gradient_norm(engine: deepspeed.DeepSpeedEngine) -> float:
-    """The gradient's norm before clipping: of ZeRO 0 between backward and step, of ZeRO 1 and 2 after the step."""
+    """Returns the norm before clipping. For ZeRO 0 call it before the step, for ZeRO 1 and 2 after it."""
     if engine.zero_optimization():
         return float(engine.get_global_grad_norm())
     gradients = [parameter.grad for parameter in engine.module.parameters() if parameter.grad is not None]

@@ -1,15 +1,14 @@
-"""Starts the processes of one training and says how it ended. No torch in here.
+"""Starts the processes of one training and returns its exit code. Does not import torch.
 
-    launch (this process: lock, devices, signals)
+    launch (this process: locks, devices, signals)
       └─ torchrun --standalone --nproc-per-node N
            └─ reluformer.training.worker × N
 
-A single process needs no torchrun, which takes longer to import than everything else here: the worker is started as is.
-The launcher stays, because torchrun neither passes a worker's exit code on nor leaves it time to save when it gets a
-signal: SIGTERM and SIGUSR1 go from here to the workers, which save a checkpoint and leave. Every process dies with its
-parent, so that a killed launcher leaves no training behind.
+A single process is started without torchrun, whose import takes longer than everything else here. torchrun neither
+passes on a worker's exit code nor gives it time to save on a signal, so the launcher stays: on SIGTERM and SIGUSR1 it
+signals the workers, which save a checkpoint and exit. Every process dies with its parent.
 
-SIGUSR1 is the warning of a time limit: once the state is saved, a SLURM job is requeued. SIGTERM (scancel) is not.
+SIGUSR1 warns of a time limit: once the state is saved, a SLURM job is requeued. On SIGTERM (scancel) it is not.
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,11 +33,10 @@ from reluformer.config.run import RunConfig
 from reluformer.config.settings import SettingsError
 from reluformer.ops.orphans import die_with_parent
 from reluformer.training.devices import claim_devices
-from reluformer.training.signals import ASKING
-from reluformer.training.slurm import first_node, requeue
+from reluformer.training.stopping import STOP_SIGNALS
 
 INTERRUPTED = 75
-"""Exit code of a training that saved its state and left on a signal: EX_TEMPFAIL, start it again."""
+"""Exit code of a training that saved its state after a signal: EX_TEMPFAIL, start it again."""
 
 RESEND_SECONDS = 1.0
 
@@ -49,20 +49,20 @@ def launch(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, threa
     Args:
         run: the resolved run.
         corpora: the folder of prepared corpora (results/corpora).
-        output: the run's folder; model.safetensors, config.yaml, log.jsonl and summary.json appear in it at the end.
-        checkpoints: the run's folder of checkpoints; the training goes on from the newest one of the same run.
-        threads: CPU threads of the whole job, shared by its processes; none: every core this process may use.
+        output: the run's folder, for model.safetensors, config.yaml, log.jsonl and summary.json.
+        checkpoints: the run's folder of checkpoints; the training resumes from the newest one of the same run.
+        threads: CPU threads of the job, shared by its processes; None: every core this process may use.
 
     Returns:
-        0 once the files are there (also when the run diverged), 75 when it saved and left on a signal, 2 for a mistake
-        in the configuration, 1 for a crash.
+        0 once the files are written (also if the run diverged), 75 if it saved after a signal, 2 for a mistake in the
+        configuration, 1 for a crash.
 
     Raises:
-        SettingsError: for a second trainer on the same run, more processes than devices, several nodes without srun,
-            or a folder that cannot be written to.
+        SettingsError: another process trains this run, there are too few devices, several nodes without srun, or a
+            folder is not writable.
     """
     started = time.time()
-    for folder in (checkpoints, output):  # found out now, not after hours of training
+    for folder in (checkpoints, output):  # fail now, not after hours of training
         require_writable(folder)
     with (
         _only_trainer(checkpoints / "trainer.lock", run.training.nodes),
@@ -79,15 +79,15 @@ def launch(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, threa
             *(str(path.absolute()) for path in (job, corpora, output, checkpoints, outcome)),
         ]
         environment = worker_environment(run, threads, devices, started, os.environ)
-        ended, asked = _supervise(command, environment, alone=is_alone(run.training.processes, run.training.nodes))
+        ended, received = _supervise(command, environment, is_alone(run.training.processes, run.training.nodes))
         code = _exit_code(ended, outcome)
-    if code == INTERRUPTED and signal.SIGUSR1 in asked:
+    if code == INTERRUPTED and signal.SIGUSR1 in received:
         requeue(os.environ)
     return code
 
 
 def require_writable(folder: Path) -> None:
-    """Makes `folder`; raises `SettingsError` where no file can be written in it."""
+    """Creates `folder`; raises `SettingsError` if no file can be written in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -97,15 +97,15 @@ def require_writable(folder: Path) -> None:
 
 
 def is_alone(processes: int, nodes: int) -> bool:
-    """Whether one process is all of the training."""
+    """Returns whether the training has a single process."""
     return processes == nodes == 1
 
 
 def rendezvous(processes: int, nodes: int, environment: Mapping[str, str]) -> list[str]:
-    """The command up to the script: torchrun with its own free port on one node, SLURM's first node on several.
+    """Returns the command up to the script: torchrun on a free port of one node, or on the first node of several.
 
     Raises:
-        SettingsError: where several nodes are asked for outside srun.
+        SettingsError: several nodes outside srun.
     """
     if is_alone(processes, nodes):
         return [sys.executable]
@@ -118,19 +118,13 @@ def rendezvous(processes: int, nodes: int, environment: Mapping[str, str]) -> li
             f"or start this in a job by `srun --nodes={nodes} --ntasks-per-node=1`"
         )
     identity = f"{environment['SLURM_JOB_ID']}.{environment.get('SLURM_STEP_ID', '0')}"
-    port = 20_000 + sum(map(int, identity.split("."))) % 20_000  # the same on every node, another for another job
-    address = first_node(environment)
-    return [
-        *torchrun,
-        f"--nnodes={nodes}",
-        "--rdzv-backend=c10d",
-        f"--rdzv-id={identity}",
-        f"--rdzv-endpoint={address}:{port}",
-    ]
+    port = 20_000 + sum(map(int, identity.split("."))) % 20_000  # the same on every node of a job
+    endpoint = f"--rdzv-endpoint={first_node(environment)}:{port}"
+    return [*torchrun, f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-id={identity}", endpoint]
 
 
 def threads_per_process(run: RunConfig, threads: int | None) -> int:
-    """CPU threads of each process: the recipe's, or an equal share of what the job is given."""
+    """Returns the CPU threads of each process: the recipe's, or an equal share of the job's."""
     available = threads or len(os.sched_getaffinity(0))
     return run.training.threads or max(1, available // run.training.processes)
 
@@ -138,19 +132,19 @@ def threads_per_process(run: RunConfig, threads: int | None) -> int:
 def worker_environment(
     run: RunConfig, threads: int | None, devices: list[str], started: float, environment: Mapping[str, str]
 ) -> dict[str, str]:
-    """The environment of the workers, and of torchrun where there are several."""
+    """Returns the environment of the workers and of torchrun."""
     changed = {
         **environment,
-        # Every library's own variable: Snakemake sets them all to the job's threads, which its processes share.
+        # Snakemake sets them all to the job's threads, which its processes share.
         **dict.fromkeys(THREAD_VARIABLES, str(threads_per_process(run, threads))),
         "CUDA_VISIBLE_DEVICES": ",".join(devices),
         "RELUFORMER_STARTED": repr(started),
-        # What torchrun handles it passes on and kills after 30 s; what asks to save is the launcher's to pass on.
+        # torchrun kills its workers 30 s after a signal that it handles; the launcher signals them itself.
         "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGHUP",
         "PYTHONUNBUFFERED": "1",
-        "PYTHONSAFEPATH": "1",  # `python -m` would take a tokenize.py in the working folder for Python's own
+        "PYTHONSAFEPATH": "1",  # `python -m` would import a tokenize.py in the working folder
     }
-    if is_alone(run.training.processes, run.training.nodes):  # what torchrun would set; the store takes any free port
+    if is_alone(run.training.processes, run.training.nodes):  # as torchrun sets them
         changed |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
         changed |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     if not devices:
@@ -158,6 +152,32 @@ def worker_environment(
         if run.training.nodes == 1:
             changed.setdefault("GLOO_SOCKET_IFNAME", "lo")
     return changed
+
+
+def first_node(environment: Mapping[str, str]) -> str:
+    """Returns the address of the first node of this srun step."""
+    if shutil.which("scontrol") is None:
+        return environment["SLURM_LAUNCH_NODE_IPADDR"]  # of srun's caller: the first node, from a batch script
+    name = _scontrol("show", "hostnames", environment["SLURM_STEP_NODELIST"]).stdout.split()[0]
+    address = re.search(r"NodeAddr=(\S+)", _scontrol("show", "node", name).stdout)
+    return address[1] if address else name
+
+
+def requeue(environment: Mapping[str, str]) -> bool:
+    """Asks SLURM to requeue this job; returns whether it will. Where it will not, the job fails."""
+    job = environment.get("SLURM_JOB_ID")
+    if job is None or shutil.which("scontrol") is None or environment.get("SLURM_NODEID", "0") != "0":
+        return False
+    answer = _scontrol("requeue", job)
+    if answer.returncode:
+        print(f"SLURM does not requeue job {job}: {answer.stderr.strip()}", file=sys.stderr, flush=True)
+        return False
+    print(f"SLURM will start job {job} again", file=sys.stderr, flush=True)
+    return True
+
+
+def _scontrol(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["scontrol", *arguments], capture_output=True, text=True, check=False)
 
 
 @contextlib.contextmanager
@@ -177,32 +197,32 @@ def _only_trainer(path: Path, nodes: int) -> Iterator[None]:
 
 
 def _supervise(command: list[str], environment: dict[str, str], alone: bool) -> tuple[int, set[int]]:
-    """Runs the worker (alone) or torchrun to its end, passing signals on to the workers; exit code, and the signals."""
-    asked: set[int] = set()
+    """Runs the worker (alone) or torchrun, passing on signals; returns its exit code and the signals received."""
+    received: set[int] = set()
 
-    def ask(number: int, _: object) -> None:
-        asked.add(number)
+    def receive(number: int, _: object) -> None:
+        received.add(number)
 
     def in_child() -> None:
         die_with_parent()
-        for number in ASKING:
+        for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
-    before = {number: signal.signal(number, ask) for number in ASKING}
+    before = {number: signal.signal(number, receive) for number in STOP_SIGNALS}
     try:
         process = subprocess.Popen(command, env=environment, preexec_fn=in_child)
         while True:
             try:
-                return process.wait(timeout=RESEND_SECONDS if asked else 0.2), asked
+                return process.wait(timeout=RESEND_SECONDS if received else 0.2), received
             except subprocess.TimeoutExpired:
-                if asked:
-                    _ask_workers(process.pid, alone)
+                if received:
+                    _signal_workers(process.pid, alone)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _ask_workers(started: int, alone: bool) -> None:
+def _signal_workers(started: int, alone: bool) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(started)
         for worker in [process] if alone else process.children():

@@ -1,8 +1,9 @@
-"""What a training says: JSON lines for machines, plain lines in a file, a progress bar on a terminal."""
+"""The log of a training: JSON lines for programs, plain lines in a file, a progress bar on a terminal."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -13,12 +14,9 @@ from reluformer.files import sync, write_text
 
 
 class RunLog:
-    """The log of one run; only the first process has one that writes.
+    """The log of one run; only that of the first process, `active`, writes.
 
-    Args:
-        folder: where log.jsonl is; train.log is beside it, and stays when the checkpoints go.
-        updates: the last update, for the time that is left.
-        active: whether this process writes.
+    log.jsonl is in `folder`; train.log is beside the folder and stays when the checkpoints are removed.
     """
 
     def __init__(self, folder: Path, updates: int, active: bool) -> None:
@@ -27,11 +25,10 @@ class RunLog:
         self.updates = updates
         self.active = active
         self._bar: Any = None
-        self._task: Any = None
         self._bar_time = 0.0
 
     def rewind(self, update: int) -> None:
-        """Drops every event after `update`, and a last line that a crash cut off."""
+        """Drops the events after `update`, and a last line that a crash cut off."""
         if not self.active:
             return
         kept = []
@@ -44,16 +41,16 @@ class RunLog:
         write_text(self.lines, "".join(kept))
 
     def event(self, **fields: Any) -> None:
-        """One line of log.jsonl; a number that is not finite is written as null."""
+        """Writes one line of log.jsonl, NaN and infinity as null, and one of `message`."""
         if not self.active:
             return
-        clean = {key: _finite(value) for key, value in fields.items()}
+        clean = {key: finite(value) for key, value in fields.items()}
         with self.lines.open("a", encoding="utf-8") as file:
             file.write(json.dumps(clean, allow_nan=False) + "\n")
-        self.message(" ".join(_short(key, value) for key, value in fields.items()))
+        self.message(" ".join(_describe(key, value) for key, value in fields.items()))
 
     def message(self, text: str) -> None:
-        """One plain line, in train.log and on stderr."""
+        """Writes one line to train.log and stderr."""
         if not self.active:
             return
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}"
@@ -65,51 +62,49 @@ class RunLog:
             print(line, file=sys.stderr, flush=True)
 
     def progress(self, update: int, loss: float, rate: float, speed: float) -> None:
-        """Moves the bar, where there is a terminal: loss in nats a token, learning rate, target tokens a second."""
+        """Updates the bar on a terminal: loss in nats a token, learning rate, target tokens a second."""
         if not self.active or not sys.stderr.isatty() or time.monotonic() < self._bar_time + 0.1:
             return
         self._bar_time = time.monotonic()
         if self._bar is None:
-            self._open_bar(update)
-        self._bar.update(self._task, completed=update, loss=loss, rate=rate, speed=speed)
+            self._bar = _progress_bar()
+            self._bar.add_task("train", total=self.updates, completed=update, loss=loss, rate=rate, speed=speed)
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], completed=update, loss=loss, rate=rate, speed=speed)
 
     def sync(self) -> None:
-        """Waits until the lines so far are on the disk."""
+        """Waits until log.jsonl is on the disk."""
         if self.active and self.lines.is_file():
             sync(self.lines)
 
     def close(self) -> None:
-        """Takes the bar from the terminal."""
+        """Removes the bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
-    def _open_bar(self, update: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self._bar = Progress(
-            MofNCompleteColumn(),
-            BarColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}  lr {task.fields[rate]:.2e}  {task.fields[speed]:,.0f} tokens/s"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        self._task = self._bar.add_task("train", total=self.updates, completed=update, loss=0.0, rate=0.0, speed=0.0)
-        self._bar.start()
+def _progress_bar() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    text = "loss {task.fields[loss]:.3f}  lr {task.fields[rate]:.2e}  {task.fields[speed]:,.0f} tokens/s"
+    columns = (MofNCompleteColumn(), BarColumn(), TextColumn(text), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True))
 
 
-def _finite(value: Any) -> Any:
-    return value if not isinstance(value, float) or value - value == 0 else None
+def finite(value: Any) -> Any:
+    """Returns None for NaN and infinity, and any other value as it is."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _short(key: str, value: Any) -> str:
+def _describe(key: str, value: Any) -> str:
     if key == "event":
         return str(value)
     return f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
 
 
-def warn_of(text: str) -> None:
-    """A line on stderr from the first process, before there is a log."""
+def warn(text: str) -> None:
+    """Prints a line to stderr from the first process, before there is a `RunLog`."""
     if os.environ.get("RANK", "0") == "0":
         print(text, file=sys.stderr, flush=True)

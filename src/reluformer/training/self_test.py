@@ -1,8 +1,8 @@
-"""Two updates of a small ReLUFormer in every process: does here what a training needs?
+"""Smoke test of the training stack: two updates of a small ReLUFormer in every process.
 
     torchrun --nproc-per-node 2 -m reluformer.training.self_test OUTPUT.json
 
-Every process has other data; after an update all have the same weights if, and only if, they exchanged gradients.
+Each process has its own data, so equal weights after an update show that gradients were exchanged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from reluformer.files import write_json
 from reluformer.memory.backends.dispatch import backend, relu_attention
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
-from reluformer.training.engine import build_engine, join_world
+from reluformer.training.distributed import join_world
+from reluformer.training.engine import build_engine
 
 VOCABULARY, PAIRS, LENGTH = 50, 8, 12
 RELU = MemoryConfig.model_validate(
@@ -46,7 +47,7 @@ MODEL = ModelConfig(
 
 
 def kernel_error(device: torch.device) -> float:
-    """The largest difference between one fused read of a ReLU memory and the same read written out."""
+    """Returns the largest difference between a fused ReLU attention read and the same read in plain torch."""
     generator = torch.Generator().manual_seed(3)
     query, key, value = (torch.randn(2, 2, 40, 16, generator=generator).to(device) for _ in range(3))
     options: Any = {"keys": None, "causal": False, "dropout": 0.0, "seed": 0, "statistics": False}
@@ -55,7 +56,7 @@ def kernel_error(device: torch.device) -> float:
 
 
 def main(output: Path) -> int:
-    """Writes what happened as JSON; the exit code is 1 where the processes differ, or nothing was learned."""
+    """Writes the result as JSON; returns 1 if the processes' weights differ or did not change."""
     started = time.monotonic()
     world = join_world()
     torch.manual_seed(1)
@@ -75,11 +76,11 @@ def main(output: Path) -> int:
     after = parameters_to_vector(engine.module.parameters()).detach()
     first = after.clone()
     torch.distributed.broadcast(first, 0)
-    apart = world.sum((after - first).abs().max())
-    moved = (after - before).abs().max()
-    good = bool(apart == 0) and bool(moved > 0) and bool(torch.isfinite(after).all())
+    difference = world.sum((after - first).abs().max())
+    change = (after - before).abs().max()
+    good = bool(difference == 0) and bool(change > 0) and bool(torch.isfinite(after).all())
     if world.first:
-        told = {
+        result = {
             "processes": world.size,
             "device": world.device.type,
             "backend": torch.distributed.get_backend(),
@@ -90,7 +91,7 @@ def main(output: Path) -> int:
             "good": good,
             "seconds": time.monotonic() - started,
         }
-        write_json(output, told)
+        write_json(output, result)
     world.barrier()
     return 0 if good else 1
 

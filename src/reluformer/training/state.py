@@ -1,22 +1,19 @@
-"""The full state of a training as tensors (safetensors) and JSON, and back: nothing is pickled.
+"""The state of a training as tensors (safetensors) and JSON; nothing is pickled.
 
-model.safetensors       weights and buffers, once
-optimizer.safetensors   ZeRO 0: the Adam moments, once
-rank<r>.safetensors     each rank: random generators; ZeRO 1 and 2: its part of moments and fp32 weights
-rank<r>.json            each rank: random generators of Python and numpy
-state.json              update, schedule, loss scaler, place in the data, log and stopping rules
+model.safetensors       weights and buffers
+optimizer.safetensors   ZeRO 0: the Adam moments
+rank<r>.safetensors     each rank: random generators; ZeRO 1 and 2: its part of the moments and fp32 weights
+state.json              update, schedule, loss scaler, position in the data, log and stopping rules
 """
 
 from __future__ import annotations
 
 import errno
 import json
-import random
 import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from deepspeed import DeepSpeedEngine
 from safetensors import SafetensorError
@@ -24,33 +21,27 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from reluformer.training.engine import DistributedContext
+from reluformer.training.distributed import DistributedContext
 
 SCALER_FIELDS = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
 
 
 def module_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters and saved buffers of a module by name; a shared parameter once."""
+    """Returns parameters and persistent buffers by name, a shared parameter once."""
     tensors = {name: parameter.detach() for name, parameter in module.named_parameters()}
-    saved = module.state_dict(keep_vars=True).keys()
-    return tensors | {name: buffer for name, buffer in module.named_buffers() if name in saved}
+    persistent = module.state_dict(keep_vars=True).keys()
+    return tensors | {name: buffer for name, buffer in module.named_buffers() if name in persistent}
 
 
 def save_state(folder: Path, engine: DeepSpeedEngine, world: DistributedContext, progress: dict[str, Any]) -> None:
     """Writes this rank's part of the state to `folder`; `progress` is JSON, the same in every rank."""
     zero = engine.zero_optimization()
-    mine = {"rng.torch": torch.get_rng_state()}
+    own = {"rng.torch": torch.get_rng_state()}
     if world.device.type == "cuda":
-        mine["rng.cuda"] = torch.cuda.get_rng_state(world.device)
+        own["rng.cuda"] = torch.cuda.get_rng_state(world.device)
     if zero:
-        mine |= _optimizer_tensors(engine.basic_optimizer, masters=True)
-    _save(folder / f"rank{world.rank}.safetensors", mine)
-    kind, keys, position, has_gauss, gauss = np.random.get_state()
-    numbers = {
-        "python": random.getstate(),
-        "numpy": [str(kind), np.asarray(keys).tolist(), position, has_gauss, gauss],
-    }
-    (folder / f"rank{world.rank}.json").write_text(json.dumps(numbers), encoding="utf-8")
+        own |= _optimizer_tensors(engine.basic_optimizer, masters=True)
+    _save(folder / f"rank{world.rank}.safetensors", own)
     if not world.first:
         return
     _save(folder / "model.safetensors", module_tensors(engine.module))
@@ -66,26 +57,21 @@ def save_state(folder: Path, engine: DeepSpeedEngine, world: DistributedContext,
 
 
 def load_state(folder: Path, engine: DeepSpeedEngine, world: DistributedContext) -> dict[str, Any]:
-    """Puts a saved state back in place; returns its `progress`."""
+    """Restores a saved state; returns its `progress`."""
     state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     load_module(engine.module, load_file(folder / "model.safetensors"))
-    mine = load_file(folder / f"rank{world.rank}.safetensors")
+    own = load_file(folder / f"rank{world.rank}.safetensors")
     zero = engine.zero_optimization()
-    _load_optimizer(engine.basic_optimizer, mine if zero else load_file(folder / "optimizer.safetensors"))
+    _load_optimizer(engine.basic_optimizer, own if zero else load_file(folder / "optimizer.safetensors"))
     for group, rate in zip(engine.basic_optimizer.param_groups, state["learning_rates"], strict=True):
         group["lr"] = rate
     engine.lr_scheduler.load_state_dict(state["schedule"])
     _load_scaler(engine, state["scaler"])
     engine.global_steps = state["update"]
     engine.global_samples = state["update"] * engine.train_batch_size()
-    numbers = json.loads((folder / f"rank{world.rank}.json").read_text(encoding="utf-8"))
-    version, internal, gauss = numbers["python"]
-    random.setstate((version, tuple(internal), gauss))
-    kind, keys, *rest = numbers["numpy"]
-    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))
-    torch.set_rng_state(mine["rng.torch"])
+    torch.set_rng_state(own["rng.torch"])
     if world.device.type == "cuda":
-        torch.cuda.set_rng_state(mine["rng.cuda"], world.device)
+        torch.cuda.set_rng_state(own["rng.cuda"], world.device)
     return state
 
 
@@ -97,7 +83,7 @@ def load_module(module: nn.Module, tensors: dict[str, Tensor]) -> None:
 
 
 def average_weights(files: list[Path], last: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The mean of the weights in `files` and of `last`, summed in double precision; integers are `last`'s."""
+    """Returns the mean of the weights in `files` and of `last`, summed in fp64; integers are those of `last`."""
     sums = {name: tensor.cpu().double() for name, tensor in last.items() if tensor.is_floating_point()}
     for file in files:
         for name, tensor in load_file(file).items():
@@ -110,7 +96,7 @@ def average_weights(files: list[Path], last: dict[str, Tensor]) -> dict[str, Ten
 def _save(path: Path, tensors: dict[str, Tensor]) -> None:
     try:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
-    except SafetensorError as error:  # which hides that it is an OSError, such as a full disk
+    except SafetensorError as error:  # hides an OSError such as a full disk
         number = re.search(r"os error (\d+)", str(error))
         raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
 
@@ -132,10 +118,9 @@ def _optimizer_tensors(optimizer: Optimizer, masters: bool) -> dict[str, Tensor]
 def _load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
     parameters = _parameters(optimizer)
     for name, tensor in tensors.items():
-        owner, _, rest = name.partition(".")
-        if owner != "optimizer":
+        if not name.startswith("optimizer."):
             continue
-        index, _, key = rest.partition(".")
+        _, index, key = name.split(".")
         parameter = parameters[int(index)]
         if key == "master":
             with torch.no_grad():

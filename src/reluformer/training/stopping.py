@@ -1,18 +1,40 @@
-"""When a training ends before its last update."""
+"""What ends a training before its last update: signals, errors, divergence, no improvement.
+
+Imports nothing heavy: the worker sets its signal handlers before it imports torch.
+"""
 
 from __future__ import annotations
 
 import math
+import signal
 from typing import Any
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+"""Signals on which a training saves its state and exits."""
+
+
+class Signals:
+    """Records whether this process received one of `STOP_SIGNALS`."""
+
+    def __init__(self) -> None:
+        self.received = False
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._handle)
+
+    def _handle(self, *_: object) -> None:
+        self.received = True
+
+
+class Interrupted(Exception):
+    """The training saved its state and exits because of a signal."""
+
+
+class TrainingError(RuntimeError):
+    """A training that cannot continue, as one line for the user; its job fails."""
 
 
 class Divergence:
-    """Detects divergence: NaN or infinity at once, or a loss above a bound for several updates in a row.
-
-    Args:
-        bound: nats a token.
-        patience: updates in a row above the bound.
-    """
+    """Detects divergence: NaN or infinity at once, or `patience` losses in a row above `bound` nats a token."""
 
     def __init__(self, bound: float = 100.0, patience: int = 20) -> None:
         self.bound = bound
@@ -21,7 +43,7 @@ class Divergence:
         self.at: int | None = None
 
     def judge(self, update: int, loss: float) -> bool:
-        """Takes the loss of `update`; true once the training has diverged, at update `at`."""
+        """Adds the loss of `update`; returns whether the training has diverged, at update `at`."""
         if self.at is None:
             self.over = self.over + 1 if loss > self.bound else 0
             if not math.isfinite(loss) or self.over >= self.patience:
@@ -29,19 +51,14 @@ class Divergence:
         return self.at is not None
 
     def state_dict(self) -> dict[str, Any]:
-        """The state as JSON."""
         return {"over": self.over}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from `state_dict`."""
         self.over = state["over"]
 
 
 class EarlyStopping:
-    """Stops after several validations in a row without a lower loss.
-
-    patience: validations without improvement; 0 never stops.
-    """
+    """Stops after `patience` validations in a row without a lower loss; 0 never stops."""
 
     def __init__(self, patience: int) -> None:
         self.patience = patience
@@ -49,7 +66,7 @@ class EarlyStopping:
         self.waited = 0
 
     def judge(self, loss: float) -> bool:
-        """Takes one validation's loss; returns whether to stop."""
+        """Adds a validation's loss; returns whether to stop."""
         if self.best is None or loss < self.best:
             self.best, self.waited = loss, 0
         else:
@@ -57,9 +74,7 @@ class EarlyStopping:
         return 0 < self.patience <= self.waited
 
     def state_dict(self) -> dict[str, Any]:
-        """The state as JSON."""
         return {"best": self.best, "waited": self.waited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from `state_dict`."""
         self.best, self.waited = state["best"], state["waited"]

@@ -1,4 +1,4 @@
-"""summary.json: how a training ended, how fast it was, and on what."""
+"""Code version, package versions and machine of a training, for summary.json."""
 
 from __future__ import annotations
 
@@ -13,15 +13,12 @@ PACKAGES = ("torch", "deepspeed", "numpy", "safetensors")
 
 
 def versions() -> dict[str, str]:
-    """Python's version and those of the packages that decide a training's numbers."""
+    """Returns the versions of Python and of the packages that decide a training's numbers."""
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
 
 
 def code_version() -> str:
-    """The commit of the code, with `-dirty` where files were changed; the package's version without a repository.
-
-    A repository around this one, of somebody's dotfiles or of the project that a copy lies in, says nothing.
-    """
+    """Returns the commit of the code, with `-dirty` after changes; the package's version outside its own repository."""
     root = Path(__file__).resolve().parents[3]
     try:
         if Path(_git(root, "rev-parse", "--show-toplevel")).resolve() == root:
@@ -35,7 +32,7 @@ def code_version() -> str:
 
 
 def _git(folder: Path, *command: str) -> str:
-    """What git says of the repository that `folder` is in, whatever GIT_DIR is set for."""
+    """Runs git in `folder`, whatever GIT_DIR says, and returns its output."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     words = ["git", "-C", str(folder), *command]
     ended = subprocess.run(words, capture_output=True, encoding="utf-8", timeout=10, check=True, env=environment)
@@ -43,7 +40,7 @@ def _git(folder: Path, *command: str) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What kind of machine this is: processor, cores this process may use, GPUs. Never its name."""
+    """Returns the processor, the number of cores this process may use, and the GPUs; never the machine's name."""
     import torch
 
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

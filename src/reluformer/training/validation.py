@@ -1,4 +1,4 @@
-"""How good a model is on the validation split while it trains: its loss, and if asked its BLEU.
+"""Loss and BLEU on the validation split during training.
 
 Each process takes a share of the batches; the results are the same in all of them.
 """
@@ -12,19 +12,18 @@ import torch
 from deepspeed import DeepSpeedEngine
 from torch import Tensor
 
-from reluformer.corpus.batches import collate
-from reluformer.corpus.store import Store
+from reluformer.corpus.batches import collate, length_batches
 from reluformer.corpus.subword import BOS, EOS, Subword
 from reluformer.model.transformer import Transformer
 from reluformer.training.data import TrainingData
-from reluformer.training.engine import DistributedContext
+from reluformer.training.distributed import DistributedContext
 
 MAX_RATIO, MAX_EXTRA = 1.5, 10
 """A greedy hypothesis ends after MAX_RATIO · source + MAX_EXTRA tokens."""
 
 
-class Measured(NamedTuple):
-    """One validation: label-smoothed loss and nll in nats a token; tokenised BLEU of greedy decoding, or none."""
+class Scores(NamedTuple):
+    """Label-smoothed loss and nll in nats a token; tokenised BLEU of greedy decoding, or None."""
 
     loss: float
     nll: float
@@ -34,39 +33,37 @@ class Measured(NamedTuple):
 class Validation:
     """The validation split in batches.
 
-    Args:
-        data: the corpus.
-        world: the processes.
-        batch_tokens: padded target positions of a batch, over all processes.
-        with_bleu: whether to decode, too.
+    batch_tokens: target positions of a batch over all processes, padding included. with_bleu: whether to decode, too.
     """
 
     def __init__(self, data: TrainingData, world: DistributedContext, batch_tokens: int, with_bleu: bool) -> None:
         self.store, self.world = data.valid, world
-        batches = validation_batches(data.valid, max(1, batch_tokens // world.size))
-        self.mine = batches[world.rank :: world.size]
+        tgt_lengths = data.valid.tgt_lengths + 1
+        order = np.lexsort((data.valid.src_lengths, tgt_lengths))
+        batches = list(length_batches(order, tgt_lengths, batch_tokens // world.size))
+        self.batches = batches[world.rank :: world.size]
         self.subword = Subword(data.subword) if with_bleu else None
         self.tgt = data.tgt
 
     @torch.no_grad()
-    def measure(self, engine: DeepSpeedEngine) -> Measured:
-        """Measures the model in `engine`, an `Objective`, without dropout."""
+    def measure(self, engine: DeepSpeedEngine) -> Scores:
+        """Validates the model in `engine`, an `Objective`, without dropout."""
         device = self.world.device
         engine.eval()
         sums = torch.zeros(3, dtype=torch.float64, device=device)
-        for indices in self.mine:
+        for indices in self.batches:
             losses = engine(*(torch.from_numpy(array).to(device) for array in collate(self.store, indices)))
             sums += torch.stack((losses.loss_sum.double(), losses.nll_sum.double(), losses.tokens.double()))
         bleu = self._bleu(engine.module.model) if self.subword else None
         engine.train()
         loss, nll, tokens = self.world.sum(sums).tolist()
-        return Measured(loss / tokens, nll / tokens, bleu)
+        return Scores(loss / tokens, nll / tokens, bleu)
 
     def _bleu(self, model: Transformer) -> float:
-        """BLEU of greedy decoding against the tokenised text of the references' subwords."""
+        """Returns the BLEU of greedy decoding against the tokenised references."""
         assert self.subword is not None
         pairs: list[tuple[str, str]] = []
-        for indices in self.mine:
+        for indices in self.batches:
             batch = collate(self.store, indices)
             src, mask = (torch.from_numpy(array).to(self.world.device) for array in (batch.src, batch.src_mask))
             for index, hypothesis in zip(indices, greedy(model, src, mask), strict=True):
@@ -87,15 +84,9 @@ class Validation:
 
 
 def greedy(model: Transformer, src: Tensor, src_mask: Tensor) -> list[list[int]]:
-    """The most likely token at each step, until EOS.
+    """Returns the most likely tokens of each sentence without BOS and EOS, at most MAX_RATIO · S + MAX_EXTRA.
 
-    Args:
-        model: in evaluation mode.
-        src: int [B, S].
-        src_mask: bool [B, S], true on real tokens.
-
-    Returns:
-        for each sentence its tokens without BOS and EOS, at most MAX_RATIO · S + MAX_EXTRA.
+    src: int [B, S]. src_mask: bool [B, S], true on real tokens.
     """
     state = model.start(src, src_mask)
     tokens = src.new_full((src.size(0),), BOS)
@@ -112,21 +103,3 @@ def greedy(model: Transformer, src: Tensor, src_mask: Tensor) -> list[list[int]]
     return [
         [] if empty else row[: row.index(EOS)] if EOS in row else row for row, empty in zip(rows, blank, strict=True)
     ]
-
-
-def validation_batches(store: Store, tokens: int) -> list[np.ndarray]:
-    """All of `store` in batches of similar lengths, at most `tokens` padded target positions each (one pair at least).
-
-    Returns:
-        indices into the store; the order depends on nothing but the lengths.
-    """
-    lengths = np.asarray(store.tgt_lengths) + 1
-    order = np.lexsort((np.asarray(store.src_lengths), lengths))
-    batches: list[np.ndarray] = []
-    start = 0
-    for end in range(1, len(order) + 1):
-        longest_with_next = lengths[order[end]] if end < len(order) else 0
-        if end == len(order) or longest_with_next * (end + 1 - start) > tokens:
-            batches.append(order[start:end])
-            start = end
-    return batches

@@ -1,43 +1,47 @@
-"""One process of a training; torchrun starts several, `launch` a single one.
+"""One process of a training: torchrun starts several, `launch` a single one.
 
     python -m torch.distributed.run --standalone --nproc-per-node N -m reluformer.training.worker \\
         RUN.json CORPORA OUTPUT CHECKPOINTS OUTCOME.json
 
-How it ended goes to OUTCOME.json, because torchrun turns every failure into exit code 1.
+Writes its exit code to OUTCOME.json, because torchrun turns every failure into 1.
 """
 
 from __future__ import annotations
 
 from reluformer.ops.orphans import die_with_parent
-from reluformer.training.signals import Signals
+from reluformer.training.stopping import Interrupted, Signals, TrainingError
 
-if __name__ == "__main__":  # before the seconds that the imports below take
+if __name__ == "__main__":  # before the imports below, which take seconds
     die_with_parent()
     SIGNALS = Signals()
 
 import argparse
 import os
+import shutil
 import sys
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 
 from reluformer.config.run import RunConfig, run_status
 from reluformer.config.settings import SettingsError
-from reluformer.files import write_json
+from reluformer.files import replace, write_json
+from reluformer.model.files import save_model
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
 from reluformer.ops.malloc import keep_freed_memory
 from reluformer.training.checkpoints import Checkpoints, open_folder
 from reluformer.training.data import TrainingData, load_start, open_data, start_folder
-from reluformer.training.engine import DistributedContext, build_engine, join_world
-from reluformer.training.errors import Interrupted, TrainingError
-from reluformer.training.finish import write_outputs
-from reluformer.training.log import RunLog, warn_of
-from reluformer.training.loop import Trainer
+from reluformer.training.distributed import DistributedContext, join_world
+from reluformer.training.engine import build_engine
+from reluformer.training.log import RunLog, warn
+from reluformer.training.loop import Ending, Trainer
+from reluformer.training.state import average_weights, load_module, module_tensors
+from reluformer.training.summary import code_version, machine, versions
 
 CRASHED, MISTAKEN, INTERRUPTED = 1, 2, 75
 
@@ -55,26 +59,26 @@ def main(arguments: list[str], signals: Signals) -> int:
         work(run, paths.corpora, paths.output, paths.checkpoints, signals)
         code = 0
     except Interrupted as reason:
-        warn_of(f"interrupted: {reason}; start it again to go on")
+        warn(f"interrupted: {reason}; start it again to resume")
         code = INTERRUPTED
     except SettingsError as mistake:
-        warn_of(f"error: {mistake}")
+        warn(f"error: {mistake}")
         code = MISTAKEN
     except TrainingError as error:
-        warn_of(f"error: {error}")
+        warn(f"error: {error}")
     except OSError as error:  # a full disk, a file that may not be read
-        warn_of(f"error: {f'{error.filename}: ' if error.filename else ''}{(error.strerror or str(error)).lower()}")
+        warn(f"error: {f'{error.filename}: ' if error.filename else ''}{(error.strerror or str(error)).lower()}")
     except Exception:
         traceback.print_exc()
     if os.environ["LOCAL_RANK"] == "0":
         write_json(paths.outcome, {"code": code})
-    # To torchrun a failure is a reason to kill the other processes; where there is nobody to kill, it is only noise.
+    # torchrun kills the other processes after a failure, also while they save.
     alone = os.environ["WORLD_SIZE"] == "1"
     return 0 if code == INTERRUPTED or alone else code
 
 
 def work(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, signals: Signals) -> None:
-    """The whole training of `run`: start or go on, train, write the outputs, remove the checkpoints."""
+    """Trains `run` from its start or a checkpoint, writes the outputs and removes the checkpoints."""
     config = run.training
     started = float(os.environ.get("RELUFORMER_STARTED", time.time()))
     world = join_world()
@@ -90,17 +94,8 @@ def work(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, signals
     tensorboard = checkpoints / "tensorboard" if config.tensorboard else None
     engine = build_engine(objective, config, world, tensorboard)
     torch.manual_seed(run.seed + 1_000_003 * (world.rank + 1))  # each rank its own dropout
-    trainer = Trainer(
-        config,
-        engine,
-        world,
-        data,
-        run.seed,
-        log,
-        Checkpoints(own, max(config.keep, config.average_last)),
-        signals,
-        started,
-    )
+    kept = Checkpoints(own, max(config.keep, config.average_last))
+    trainer = Trainer(config, engine, world, data, run.seed, log, kept, signals, started)
     trainer.resume()
     try:
         if start is not None and run_status(start) == "diverged":
@@ -120,24 +115,66 @@ def work(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, signals
 
 
 def with_vocabulary(run: RunConfig, size: int) -> RunConfig:
-    """`run` with the corpus's vocabulary filled in. Raises `SettingsError` where it says another one."""
+    """Returns `run` with the corpus's vocabulary. Raises `SettingsError` if it has another one."""
     if run.model.vocabulary not in (0, size):
         raise SettingsError(f"model.vocabulary: {run.model.vocabulary}: the corpus has {size} subwords")
     return run.model_copy(update={"model": run.model.model_copy(update={"vocabulary": size})})
 
 
 def own_folder(run: RunConfig, data: TrainingData, checkpoints: Path, world: DistributedContext) -> Path:
-    """The folder for the checkpoints of this configuration and corpus, the same in every process."""
+    """Returns the folder for the checkpoints of this configuration and corpus, the same in every process."""
     decisive = run.model_dump(
         mode="json", exclude={"translation": True, "tuned": True, "training": {"threads", "tensorboard"}}
     )
-    own = open_folder(checkpoints, decisive, data.files, warn_of) if world.first else None
+    own = open_folder(checkpoints, decisive, data.files, warn) if world.first else None
     world.barrier()
     return own or open_folder(checkpoints, decisive, data.files, lambda _: None)
+
+
+def write_outputs(trainer: Trainer, run: RunConfig, ending: Ending, output: Path) -> None:
+    """Writes model.safetensors, config.yaml, log.jsonl and summary.json, each whole or not at all.
+
+    The model is the mean of the last weights and of the `average_last` - 1 checkpoints before them; after a divergence,
+    the last weights.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    module = trainer.engine.module
+    if ending != "diverged" and run.training.average_last > 1:
+        before = trainer.checkpoints.regular(trainer.update, run.training.average_last - 1)
+        files = [checkpoint.path / "model.safetensors" for checkpoint in before]
+        load_module(module, average_weights(files, module_tensors(module)))
+    save_model(module.model, output / "model.safetensors")
+    run.save(output / "config.yaml")
+    replace(output / "log.jsonl", lambda path: shutil.copyfile(trainer.log.lines, path))
+    write_json(output / "summary.json", summarise(trainer, run, ending))
+
+
+def summarise(trainer: Trainer, run: RunConfig, ending: Ending) -> dict[str, Any]:
+    """Returns the content of summary.json."""
+    totals = trainer.totals
+    return {
+        "status": "diverged" if ending == "diverged" else "finished",
+        "updates": trainer.update,
+        "stopped_early": ending == "stopped-early",
+        "diverged_at": trainer.divergence.at,
+        **trainer.results,
+        "target_tokens": totals["target_tokens"],
+        "tokens_per_second": totals["target_tokens"] / max(trainer.seconds, 1e-9),
+        "seconds": trainer.seconds,
+        "startup_seconds": trainer.startup_seconds,
+        "parameters": sum(parameter.numel() for parameter in trainer.engine.module.parameters()),
+        "processes": trainer.world.size,
+        "batch_padding": 1 - totals["filled"] / totals["positions"] if totals["positions"] else None,
+        "machine": machine(),
+        "versions": versions(),
+        "code_version": code_version(),
+        "data": trainer.data.files,
+        "tuned": run.tuned.model_dump() if run.tuned else None,
+    }
 
 
 if __name__ == "__main__":
     CODE = main(sys.argv[1:], SIGNALS)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(CODE)  # all files are written: taking torch down in order would take half a second
+    os._exit(CODE)  # all files are written; an orderly exit of torch would take half a second

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from reluformer.config.translation import TranslationConfig
+from reluformer.corpus.batches import length_batches
 from reluformer.corpus.subword import EOS, PAD, SENT
 from reluformer.ops.packed import pack
 from reluformer.translation.fixed import fixed_search, rooms_of
@@ -33,21 +34,6 @@ def ready(model: nn.Module, config: TranslationConfig, device: torch.device | st
     if torch.device(device).type == "cuda" and config.precision in HALF:
         model.to(HALF[config.precision])
     pack(model)
-
-
-def length_batches(lengths: np.ndarray, batch_tokens: int) -> Iterator[np.ndarray]:
-    """Indices of sources of similar length, the longest first, so that a batch that does not fit fails at once.
-
-    Args:
-        lengths: [sources] tokens of each, EOS included.
-        batch_tokens: most tokens of a batch, padding included; one source longer than that is a batch of its own.
-    """
-    order = np.argsort(-lengths, kind="stable")
-    first = 0
-    while first < len(order):
-        size = max(1, batch_tokens // int(lengths[order[first]]))
-        yield order[first : first + size]
-        first += size
 
 
 def translate(
@@ -92,7 +78,8 @@ def translate_n_best(
     }
     real = np.array([index for index in range(len(sources)) if index not in hypotheses], np.int64)
     tokens = batch_tokens(int(lengths[real].sum()), config, device)
-    batches = [real[batch] for batch in length_batches(lengths[real], tokens)]
+    longest_first = real[np.argsort(-lengths[real], kind="stable")]  # a batch that does not fit fails at once
+    batches = list(length_batches(longest_first, lengths, tokens))
     for batch, found in zip(batches, each(search, batches, device), strict=True):
         hypotheses.update(zip(batch.tolist(), found, strict=True))
     return [hypotheses[index] for index in range(len(sources))]

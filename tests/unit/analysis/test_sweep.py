@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from reluformer.analysis.sweep import TensorBatch, by_length, sweep
+from reluformer.analysis.sweep import TensorBatch, sweep
 from reluformer.config import memory as config
 from reluformer.corpus.batches import collate
 from reluformer.memory import activations
@@ -24,15 +24,6 @@ def flat(result, path=()):
     if isinstance(result, list):
         return {key: value for i, item in enumerate(result) for key, value in flat(item, (*path, i)).items()}
     return {path: result}
-
-
-def test_batches_have_every_sequence_once_within_the_limit(make_store):
-    store = make_store()
-    batches = list(by_length(store, 24))
-    assert sorted(np.concatenate(batches).tolist()) == list(range(len(store)))
-    longest = np.maximum(store.src_lengths, store.tgt_lengths) + 1
-    assert all(len(batch) * longest[batch].max() <= 24 for batch in batches)
-    assert [len(batch) for batch in by_length(store, 1)] == [1] * len(store)  # a longer one is a batch of its own
 
 
 @pytest.mark.parametrize(

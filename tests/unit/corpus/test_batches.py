@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
-from reluformer.corpus.batches import BatchSampler, Update, collate
+from reluformer.corpus.batches import BatchSampler, Update, collate, length_batches
 from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.store import Sequences, Store, StoreWriter
 from reluformer.corpus.subword import BOS, EOS, PAD
@@ -162,3 +162,17 @@ def test_collate(tmp_path: Path) -> None:
     assert batch.tgt_out.tolist() == [[21, 22, 23, EOS], [20, EOS, PAD, PAD]]
     assert batch.tgt_mask.tolist() == [[True, True, True, True], [True, True, False, False]]
     assert batch.src.dtype == np.int64 and batch.src_mask.dtype == bool
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_length_batches_hold_every_sequence_once_within_the_budget(descending: bool) -> None:
+    lengths = np.random.default_rng(0).integers(1, 40, 100)
+    order = np.argsort(-lengths if descending else lengths, kind="stable")
+    batches = list(length_batches(order, lengths, 100))
+    assert np.concatenate(batches).tolist() == order.tolist()
+    for batch, following in itertools.pairwise([*batches, None]):
+        assert len(batch) * lengths[batch].max() <= 100
+        if following is not None:  # no sequence more would fit
+            assert (len(batch) + 1) * max(lengths[batch].max(), lengths[following[0]]) > 100
+    assert [len(batch) for batch in length_batches(order, lengths, 1)] == [1] * 100
+    assert list(length_batches(order[:0], lengths, 100)) == []

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 
 from reluformer.config.dataset import ArchiveConfig
-from reluformer.corpus.statistics import Lengths, length_distribution, sha256, sources, versions
+from reluformer.corpus.statistics import Lengths, length_distribution, sources, versions
+from reluformer.files import sha256
 
 
 def test_length_distribution() -> None:

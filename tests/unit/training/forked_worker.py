@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from reluformer.training.signals import Signals
+from reluformer.training.stopping import Signals
 from reluformer.training.worker import main
 
 given = globals()  # `runpy.run_path` puts them there

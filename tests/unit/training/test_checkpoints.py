@@ -9,9 +9,9 @@ from reluformer.training.checkpoints import (
     DamagedCheckpoint,
     differences,
     identity,
-    no_space,
     open_folder,
     verify,
+    write_error,
 )
 
 
@@ -81,8 +81,8 @@ def test_differences_names_new_and_lost_keys():
     assert differences({"a": 1, "b": {"c": 1}}, {"b": {"c": 1, "d": 2}}) == ["a: 1 -> None", "b.d: None -> 2"]
 
 
-def test_no_space_says_what_is_left(tmp_path):
+def test_write_error_says_what_is_left(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=2)
     write(checkpoints, 10)
-    message = str(no_space(OSError(errno.ENOSPC, "No space left"), tmp_path, checkpoints.all()[-1]))
+    message = str(write_error(OSError(errno.ENOSPC, "No space left"), tmp_path, checkpoints.all()[-1]))
     assert "no space left on the disk; the last good checkpoint is of update 10" in message

@@ -1,9 +1,19 @@
+"""A corpus and its loader; a `meta` device stands for a GPU: it computes nothing, and a thread prepares its updates."""
+
 from __future__ import annotations
 
+import threading
+
+import numpy as np
 import pytest
+import torch
 
 from reluformer.config.settings import SettingsError
-from reluformer.training.data import longest, open_data
+from reluformer.corpus.batches import BatchSampler, collate
+from reluformer.corpus.store import Store
+from reluformer.training.data import AHEAD, PrefetchLoader, open_data
+
+DEVICES = [torch.device("cpu"), torch.device("meta")]
 
 
 def test_opens_the_corpus_with_its_fingerprints(corpora, toy_run):
@@ -17,9 +27,111 @@ def test_opens_the_corpus_with_its_fingerprints(corpora, toy_run):
 def test_the_longest_sequence_has_its_end(corpora, toy_run):
     data = open_data(corpora, toy_run)
     lengths = [store.src(i).size for store in (data.train, data.valid) for i in range(len(store))]
-    assert longest(data) == max(lengths) + 1 == 12  # targets are as long as their sources
+    assert data.longest == max(lengths) + 1 == 12  # targets are as long as their sources
 
 
 def test_a_corpus_that_is_not_prepared(tmp_path, toy_run):
     with pytest.raises(SettingsError, match="the corpus of toy is not prepared"):
         open_data(tmp_path, toy_run)
+
+
+@pytest.fixture
+def store(corpora):
+    return Store(corpora / "toy" / "store" / "train")
+
+
+@pytest.fixture
+def make_feed(store):
+    """`make_feed(device)`; every thread is ended."""
+    made = []
+
+    def make(device, store=store):
+        sampler = BatchSampler(store.src_lengths, store.tgt_lengths, batch_tokens=200, seed=3, accumulation=2)
+        made.append(PrefetchLoader(sampler, store, device))
+        return made[-1]
+
+    yield make
+    for feed in made:
+        feed.close()
+
+
+def told(update):
+    """Everything about an update but what its tokens are."""
+    return [[x.shape for batch in update.micro for x in batch], *update[1:]]
+
+
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
+
+
+def test_an_update_is_what_the_sampler_says(make_feed, store):
+    plain = BatchSampler(store.src_lengths, store.tgt_lengths, batch_tokens=200, seed=3, accumulation=2)
+    for expected, update in zip((next(plain) for _ in range(30)), make_feed(torch.device("cpu")), strict=False):
+        assert (update.target_tokens, update.epoch) == (expected.target_tokens, expected.epoch)
+        batches = [collate(store, indices) for indices in expected.micro]
+        for batch, arrays in zip(update.micro, batches, strict=True):
+            assert all(np.array_equal(x, array) for x, array in zip(batch, arrays, strict=False))
+            assert batch.tgt_mask.flatten()[batch.real].all() and len(batch.real) == batch.tgt_mask.sum()
+        assert update.positions == sum(batch.src.size + batch.tgt_in.size for batch in batches)
+        assert update.filled == sum(int(batch.src_mask.sum() + batch.tgt_mask.sum()) for batch in batches)
+
+
+def test_the_thread_makes_the_same_updates(make_feed):
+    inline, ahead = (make_feed(device) for device in DEVICES)
+    for _ in range(30):
+        one, other = next(inline), next(ahead)
+        assert told(one) == told(other)
+        assert {x.device.type for batch in other.micro for x in batch} == {"meta"}
+        assert inline.state_dict() == ahead.state_dict()
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_the_state_is_that_of_what_was_given_out(make_feed, device):
+    feed, other = make_feed(device), make_feed(device)
+    for _ in range(20):
+        next(feed)
+    state = feed.state_dict()
+    if device.type != "cpu":
+        for future in feed._pending:
+            future.result()
+        assert len(feed._pending) == AHEAD and feed._sampler.state_dict() != state
+    next(other)
+    other.load_state_dict(state)
+    assert other.state_dict() == state
+    for _ in range(20):
+        assert told(next(feed)) == told(next(other))
+    feed.close()
+    other.close()
+    assert told(next(feed)) == told(next(other))
+
+
+def test_nothing_is_left_of_a_closed_feed(make_feed):
+    feed = make_feed(torch.device("meta"))
+    assert not threads()
+    next(feed)
+    assert len(threads()) == 1
+    feed.close()
+    assert not threads()
+    feed.close()
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_an_error_is_raised_where_its_update_would_have_been(make_feed, store, device, monkeypatch):
+    calls = []
+
+    def broken(store, indices):
+        calls.append(indices)
+        if len(calls) > 6:
+            raise MemoryError("no room for batch 7")
+        return collate(store, indices)
+
+    monkeypatch.setattr("reluformer.training.data.collate", broken)
+    feed = make_feed(device)
+    for _ in range(3):
+        next(feed)
+    state = feed.state_dict()
+    with pytest.raises(MemoryError, match="batch 7"):
+        next(feed)
+    assert feed.state_dict() == state
+    feed.close()
+    assert not threads()

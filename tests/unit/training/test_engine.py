@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -7,18 +8,44 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import yaml
 
+from reluformer.config.model import ModelConfig
+from reluformer.config.settings import merge
+from reluformer.config.systems import SystemConfig
 from reluformer.config.training import TrainingConfig
-from reluformer.training.engine import BUCKET, DistributedContext, LightAdamW, clip_gradients, engine_config
+from reluformer.memory import modules as memories
+from reluformer.model.transformer import Transformer
+from reluformer.ops import dropout, heads, linear
+from reluformer.training.distributed import DistributedContext
+from reluformer.training.engine import (
+    BUCKET,
+    LightAdamW,
+    clip_gradients,
+    compile_forward,
+    engine_config,
+    rate_factor,
+)
 
 ALONE = DistributedContext(0, 1, torch.device("cpu"))
+SYSTEMS = yaml.safe_load((Path(__file__).parents[3] / "config" / "systems.yaml").read_text(encoding="utf-8"))
+SMALL = {"encoder_layers": 2, "decoder_layers": 1, "width": 24, "heads": 3, "slots": 32, "vocabulary": 40}
+SHAPES = [((7, 3, 5, 2), (4, 6, 2, 9)), ((8, 3, 5, 4, 10), (4, 6, 2, 7, 12)), ((9, 8, 4), (3, 9, 9))]
+MIXED = {
+    "encoder.0.attention": {"activation": "entmax15"},
+    "encoder.1.attention": {"activation": "sparsemax"},
+    "decoder.0.attention": {"options": {"gamma": "learned"}},
+    "decoder.0.cross_attention": {"activation": "softmax"},
+}
+
 START = """
 import os, sys
 os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
 os.environ["DS_ACCELERATOR"] = "cpu"
 import torch
 from reluformer.config.training import TrainingConfig
-from reluformer.training.engine import build_engine, join_world
+from reluformer.training.distributed import join_world
+from reluformer.training.engine import build_engine
 engine = build_engine(torch.nn.Linear(3, 3), TrainingConfig(), join_world())
 engine.backward(engine(torch.ones(1, 3)).sum(), scale_wrt_gas=False)
 engine.step()
@@ -84,3 +111,77 @@ def test_scaled_gradients_are_clipped_to_what_they_stand_for():
     scaler.scale(module(torch.full((1, 4), 3.0)).sum()).backward()
     clip_gradients(SimpleNamespace(module=module, optimizer=optimizer, torch_autocast_z0_gradscaler=scaler), 0.5)
     assert module.weight.grad.norm().item() == pytest.approx(0.5, rel=1e-5)
+
+
+@pytest.mark.parametrize("schedule", ["inverse-sqrt", "cosine", "linear"])
+def test_warm_up_is_linear_and_ends_at_the_peak(schedule):
+    config = TrainingConfig(schedule=schedule, warmup=10, updates=100)
+    assert [rate_factor(config, update) for update in range(10)] == pytest.approx([(i + 1) / 10 for i in range(10)])
+
+
+def test_decays():
+    config = TrainingConfig(schedule="inverse-sqrt", warmup=10, updates=100)
+    assert rate_factor(config, 39) == pytest.approx(0.5)
+    cosine = config.model_copy(update={"schedule": "cosine"})
+    assert rate_factor(cosine, 54) == pytest.approx(0.5) and rate_factor(cosine, 99) == pytest.approx(0, abs=1e-12)
+    linear = config.model_copy(update={"schedule": "linear"})
+    assert rate_factor(linear, 54) == pytest.approx(0.5) and rate_factor(linear, 99) == 0
+
+
+def test_no_warm_up_starts_at_the_peak():
+    assert rate_factor(TrainingConfig(warmup=0), 0) == 1
+    assert rate_factor(TrainingConfig(warmup=0), 3) == pytest.approx(1 / math.sqrt(4))
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """Takes the paths of a GPU, on a CPU."""
+    monkeypatch.setenv("RELUFORMER_KERNEL", "reference")
+    monkeypatch.setattr(dropout, "can_drop", lambda x, added: False)
+    monkeypatch.setattr(dropout, "_in_torch", torch.nn.functional.dropout)
+    monkeypatch.setattr(memories, "split_heads", heads._views)
+    for module in (memories, linear):
+        monkeypatch.setattr(module, "worthwhile", lambda x, weight: False)
+    torch._dynamo.reset()
+
+
+def build(system, **changes):
+    memory = SystemConfig(**SYSTEMS[system]).memories()
+    torch.manual_seed(1)
+    model = Transformer(ModelConfig(**merge(merge(SMALL, memory), changes))).train()
+    model.embeddings.positions(20)
+    return model
+
+
+def batch(src_lengths, tgt_lengths):
+    sides = []
+    for lengths in (src_lengths, tgt_lengths):
+        mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+        sides += [torch.randint(5, 40, mask.shape) * mask, mask]
+    return sides
+
+
+def learned(model, given):
+    """Hidden states, penalty and all gradients."""
+    torch.manual_seed(len(given[0]))  # dropout's
+    hidden, penalty = model.forward_with_penalty(*given)
+    gradients = torch.autograd.grad(hidden.square().sum() + penalty, list(model.parameters()), allow_unused=True)
+    return [hidden, penalty, *gradients]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_on_a_gpu")
+def test_one_graph_for_all_shapes():
+    """The compiled forward pass is one graph, without generated code, and computes what the eager one does."""
+    changes = {"norm": "pre", "dropout": 0.1, "attention_dropout": 0.2, "layers": MIXED}
+    plain, compiled = build("reluformer", **changes), build("reluformer", **changes)
+    compile_forward(compiled, fullgraph=True, backend="aot_eager")
+    assert list(compiled.state_dict()) == list(plain.state_dict())
+    torch._dynamo.utils.counters.clear()
+    for shape in SHAPES:
+        given = batch(*shape)
+        torch.testing.assert_close(learned(compiled, given), learned(plain, given), rtol=1e-4, atol=1e-5)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    with torch.no_grad():  # a validation compiles nothing
+        for one, other in zip(*(model.eval().forward_with_penalty(*given) for model in (compiled, plain)), strict=True):
+            assert torch.equal(one, other)

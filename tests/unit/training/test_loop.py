@@ -26,23 +26,23 @@ def test_a_cpu_compiles_nothing_and_says_so(training):
     plain = training("plain", updates=10).finish()
     asked = training("asked", updates=10, compile=True).finish()
     assert asked.weights() == plain.weights()
-    assert "training.compile: nothing is compiled on a cpu, only on a GPU" in asked.messages()
+    assert "training.compile: has no effect on a cpu, only on a GPU" in asked.messages()
     assert "training.compile" not in plain.messages()
 
 
 def test_out_of_memory_names_the_batch(training):
-    from reluformer.training.errors import TrainingError
     from reluformer.training.loop import Trainer
+    from reluformer.training.stopping import TrainingError
 
     trainer = object.__new__(Trainer)
     trainer.update = 7
     trainer.config = training("a").run.training
     with (
         pytest.raises(TrainingError, match=r"update 7.* 5 pairs padded to 6 source and 8 target.*batch_tokens \(200\)"),
-        trainer._memory((5, 6), (5, 8)),
+        trainer._explain_out_of_memory((5, 6), (5, 8)),
     ):
         raise RuntimeError("CUDA out of memory. Tried to allocate 1 GiB")
-    with pytest.raises(RuntimeError, match="shape"), trainer._memory((5, 6), (5, 8)):
+    with pytest.raises(RuntimeError, match="shape"), trainer._explain_out_of_memory((5, 6), (5, 8)):
         raise RuntimeError("shape mismatch")
 
 

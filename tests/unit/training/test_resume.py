@@ -52,7 +52,7 @@ def test_killed_at_random_moments(training, processes):
     killed = training("killed", **recipe)
     kill_at_random(killed, random.Random(processes), kills=5)
     killed.finish()
-    assert "going on from update" in killed.messages()
+    assert "resuming from update" in killed.messages()
     assert all("bleu" in line for line in straight.log("valid"))
     same(straight, killed)
 
@@ -64,7 +64,7 @@ def test_resume_of_other_states(training, split):
     wait_for(killed, "update-00000016")
     killed.kill()
     killed.finish()
-    assert "going on from update" in killed.messages()
+    assert "resuming from update" in killed.messages()
     same(straight, killed)
 
 
@@ -76,7 +76,7 @@ def test_a_training_that_goes_on_does_not_start_from_the_other_again(training, c
     wait_for(killed, "update-00000016")
     killed.kill()
     killed.finish()
-    assert "going on from update" in killed.messages()
+    assert "resuming from update" in killed.messages()
     same(straight, killed)
 
 
@@ -121,7 +121,7 @@ def test_damaged_checkpoint_is_passed_over(training, damage):
         file.write_bytes(content[: len(content) // 2] if damage == "truncated" else content)
     killed.finish()
     assert f"checkpoint of update {int(newest.name[7:])} is damaged" in killed.messages()
-    assert "going on from update" in killed.messages()
+    assert "resuming from update" in killed.messages()
     same(straight, killed)
 
 
@@ -132,7 +132,7 @@ def test_checkpoints_of_another_configuration_are_ignored(training):
     first.run = first.run.model_copy(update={"training": first.run.training.model_copy(update={"learning_rate": 1e-3})})
     first.finish()
     assert "training.learning_rate: 0.005 -> 0.001" in first.messages()
-    assert "going on" not in first.messages()
+    assert "resuming" not in first.messages()
     straight = training("straight", updates=100, learning_rate=1e-3).finish()
     same(straight, first)
 
@@ -163,7 +163,7 @@ def test_full_disk(training, tmp_path):
         assert "no space left on the disk; the last good checkpoint is of update 8" in each.messages()
         filler.unlink()
         each.finish()
-        assert "going on from update 8" in each.messages()
+        assert "resuming from update 8" in each.messages()
     finally:
         subprocess.run(["umount", str(each.checkpoints)], check=True)
 

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 
-from reluformer.training.stopping import Divergence, EarlyStopping
+import pytest
+
+from reluformer.training.stopping import STOP_SIGNALS, Divergence, EarlyStopping, Signals
 
 
 def test_nan_and_infinity_are_divergence_at_once():
@@ -37,3 +41,16 @@ def test_early_stopping_resumes():
     assert not rule.judge(11.0) and not rule.judge(10.0)
     other.load_state_dict(rule.state_dict())
     assert other.judge(10.1) and other.best == 10.0
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_signal_is_remembered(number):
+    before = {each: signal.getsignal(each) for each in STOP_SIGNALS}
+    try:
+        signals = Signals()
+        assert not signals.received
+        os.kill(os.getpid(), number)
+        assert signals.received
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

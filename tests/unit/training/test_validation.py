@@ -1,20 +1,9 @@
 from __future__ import annotations
 
-import numpy as np
 import torch
 
-from reluformer.corpus.store import Store
 from reluformer.corpus.subword import EOS
-from reluformer.training.validation import MAX_EXTRA, MAX_RATIO, greedy, validation_batches
-
-
-def test_batches_hold_every_pair_once_within_the_budget(corpora):
-    store = Store(corpora / "toy" / "store" / "valid")
-    batches = validation_batches(store, 50)
-    assert sorted(np.concatenate(batches).tolist()) == list(range(len(store)))
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * (store.tgt_lengths[batch].max() + 1) <= 50
-    assert [len(batch) for batch in validation_batches(store, 1)] == [1] * len(store)
+from reluformer.training.validation import MAX_EXTRA, MAX_RATIO, greedy
 
 
 class Counter:

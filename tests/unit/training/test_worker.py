@@ -12,9 +12,9 @@ from safetensors.numpy import load_file
 
 from reluformer.config.run import RunConfig
 from reluformer.config.settings import SettingsError
+from reluformer.files import sha256
 from reluformer.model.transformer import Transformer
 from reluformer.training import worker
-from reluformer.training.checkpoints import fingerprint
 from reluformer.training.data import load_start, open_data
 from reluformer.training.worker import with_vocabulary
 
@@ -138,9 +138,7 @@ def test_a_training_starts_from_the_weights_of_another(training, corpora, split)
     second = training("second", dropout=0.0, start_from=start, **still, **split).finish()
     assert second.log("valid")[0]["loss"] == pytest.approx(first.log("valid")[-1]["loss"], abs=1e-5)
     assert second.summary()["first_loss"] < GOLDEN[-1] + 0.2 < GOLDEN[0]
-    assert second.summary()["data"][f"runs/{start}/model.safetensors"] == fingerprint(
-        first.output / "model.safetensors"
-    )
+    assert second.summary()["data"][f"runs/{start}/model.safetensors"] == sha256(first.output / "model.safetensors")
     assert RunConfig.load(second.output).training.start_from == start
     learnt = load_file(first.output / "model.safetensors")
     assert all(
@@ -164,7 +162,7 @@ def test_what_starts_from_a_diverged_run_counts_as_diverged(training, corpora):
     [
         ({"data": {"toy/subword.model": "another"}}, "trained with another toy/subword.model"),
         ({}, "a training starts from a model of the same systems and sizes"),
-        (None, "which has not been trained: first `reluformer train toy/other/seed1`"),
+        (None, "which is not trained: first `reluformer train toy/other/seed1`"),
     ],
 )
 def test_a_run_that_does_not_fit_is_no_start(training, corpora, tmp_path, change, message):
@@ -209,3 +207,16 @@ def test_what_the_system_refuses_in_a_run_is_one_line(tmp_path, monkeypatch, cap
     worker.main([str(tmp_path / name) for name in ("run.json", "c", "o", "k", "outcome")], None)
     assert capsys.readouterr().err == f"{said}\n"
     assert json.loads((tmp_path / "outcome").read_text()) == {"code": worker.CRASHED}
+
+
+def test_checkpoints_outlive_outputs_that_cannot_be_written(training):
+    """The folder of the outputs is a file: the training fails, and its state is still there for the next start."""
+    each = training("a", updates=20)
+    each.output.write_text("in the way")
+    assert each.start().wait() == 1
+    assert list(each.checkpoints.glob("*/update-00000016"))
+    assert "output: could not be written" in each.messages() and "the checkpoints are kept" in each.messages()
+    each.output.unlink()
+    each.finish()
+    assert "resuming from update 16" in each.messages()
+    assert each.summary()["updates"] == 20

@@ -9,22 +9,9 @@ import torch
 from reluformer.config.translation import TranslationConfig
 from reluformer.corpus.subword import SENT
 from reluformer.translation import fixed
-from reluformer.translation.decode import each, length_batches, ready, search_on, translate
+from reluformer.translation.decode import each, ready, search_on, translate
 from reluformer.translation.fixed import fixed_search
 from reluformer.translation.search import n_best_search
-
-
-def test_batches_hold_similar_lengths_and_no_more_than_their_tokens():
-    lengths = np.random.default_rng(0).integers(2, 60, 500)
-    batches = list(length_batches(lengths, 400))
-    assert sorted(np.concatenate(batches).tolist()) == list(range(500))
-    assert all(len(batch) * lengths[batch].max() <= 400 for batch in batches)
-    assert [lengths[batch].max() for batch in batches] == sorted((lengths[b].max() for b in batches), reverse=True)
-    assert sum(len(batch) * lengths[batch].max() for batch in batches) < 1.05 * lengths.sum()
-
-
-def test_a_source_longer_than_a_batch_is_a_batch_of_its_own():
-    assert [batch.tolist() for batch in length_batches(np.array([3, 50, 3]), 10)] == [[1], [0, 2]]
 
 
 def test_translations_come_in_the_order_of_the_sources_whatever_the_batches(toy_model):
