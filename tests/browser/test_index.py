@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+SERIOUS = ("serious", "critical")
 
 CUT_OFF = """() => {
     const cut = [];
@@ -17,6 +20,11 @@ CUT_OFF = """() => {
 """What lies beyond the window's edge, or would have to be scrolled to inside its own box."""
 
 
+def open_everything(page):
+    """Opens what is folded."""
+    page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+
+
 @pytest.fixture(params=[390, 1440], ids=["phone", "desk"])
 def page(request, opened, smoke):
     """The page of the smoke run."""
@@ -26,7 +34,7 @@ def page(request, opened, smoke):
 
 
 def test_nothing_is_cut_off_with_everything_open(page):
-    page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    open_everything(page)
     seen = page.evaluate(CUT_OFF)
     assert seen["wide"] <= seen["window"] and seen["cut"] == []
     assert page.errors == []
@@ -47,7 +55,7 @@ def test_nothing_is_cut_off_on_the_pages_of_tables(opened, smoke, width):
 def test_a_phone_shows_a_cell_beside_the_name_of_its_column(page):
     cell = page.locator("#claims td").nth(1)
     label = cell.evaluate("part => getComputedStyle(part, '::before').content")
-    assert label == ('"claim"' if page.viewport_size["width"] == 390 else "none")
+    assert label == ('"reported"' if page.viewport_size["width"] == 390 else "none")
     assert page.locator("#claims thead").first.is_visible() is (page.viewport_size["width"] == 1440)
 
 
@@ -70,6 +78,25 @@ def test_every_claim_leads_to_what_it_rests_on(page):
     assert page.errors == []
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_accessibility_checker_finds_nothing_serious(opened, smoke, scheme):
+    """axe-core, with everything unfolded; the report is Snakemake's own page."""
+    paper = smoke.folder / "results" / "paper"
+    for name in ("index.html", "claims.html", "tables/ffn-activation.html", "corpora/numbers.html"):
+        page = opened(paper / name, 1440)
+        page.emulate_media(color_scheme=scheme)
+        open_everything(page)
+        violations = Axe().run(page).response["violations"]
+        found = [(one["id"], one["nodes"][0]["html"][:200]) for one in violations if one["impact"] in SERIOUS]
+        assert found == [], name
+        page.close()
+
+
+def test_long_tables_are_folded(page):
+    assert page.evaluate("document.documentElement.scrollHeight") < 60_000
+    assert not page.locator("#runs table").is_visible()
+
+
 def test_files_of_runs_and_studies_open(page):
     addresses = page.evaluate("[...document.links].map(link => link.href).filter(link => link.startsWith('file:'))")
     pages = {address.partition("#")[0] for address in addresses}
@@ -87,6 +114,7 @@ def test_every_figure_is_a_picture(page):
 
 
 def test_filters_leave_the_rows_that_fit(page):
+    open_everything(page)
     rows = page.locator("#runs tbody tr")
     before = rows.count()
     assert before > 10

@@ -49,6 +49,9 @@ class ClaimConfig(Strict):
     """A claim of the paper: what it reports, and the rule that our runs must satisfy."""
 
     sentence: str
+    headline: str | None = Field(
+        None, description="the claim for a reader of the abstract: on top of the reader's page"
+    )
     source: Source
     reported: list[ReportedConfig] = []
     study: str | None = Field(None, description="the study whose runs decide; null: true by construction")

@@ -9,16 +9,16 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from reluformer.config.claims import ClaimConfig
+from reluformer.config.claims import ClaimConfig, RuleConfig
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import metric
 from reluformer.evaluation.significance import TESTS
 from reluformer.files import write_json, write_text
-from reluformer.paper import table_page
 from reluformer.paper.formats import markdown, pipe_table
 from reluformer.paper.inference import ALPHA, show_p
 from reluformer.paper.notes import reported, source_note, toy_stamp
 from reluformer.paper.outputs import read_claims
+from reluformer.paper.page import render_table
 from reluformer.paper.paired import PairedTests
 from reluformer.paper.records import records, system_title
 from reluformer.paper.tables import key_columns
@@ -53,7 +53,7 @@ def build_claims(experiment: Experiment, results: Path) -> None:
     pages = [*([stamp] if stamp else []), f"## {GROUNDS}", pipe_table(grounds), *notes]
     write_text(folder / "claims.md", markdown(TITLE, verdicts, pages))
     tables = list(zip(("", GROUNDS), _tables(judged, _html_link), strict=True))
-    write_text(folder / "claims.html", table_page.render(TITLE, LEAD, tables, [*notes, LINKS], stamp=stamp))
+    write_text(folder / "claims.html", render_table(TITLE, LEAD, tables, [*notes, LINKS], stamp=stamp))
 
 
 def judge(experiment: Experiment, name: str, claim: ClaimConfig, results: Path) -> dict[str, Any]:
@@ -61,6 +61,7 @@ def judge(experiment: Experiment, name: str, claim: ClaimConfig, results: Path) 
     entry: dict[str, Any] = {
         "id": name,
         "sentence": claim.sentence,
+        "headline": claim.headline,
         "source": claim.source,
         "study": claim.study,
         "reported": [figure.model_dump() for figure in claim.reported],
@@ -90,6 +91,7 @@ def judge(experiment: Experiment, name: str, claim: ClaimConfig, results: Path) 
                 "outcome": outcomes[-1],
                 "points": [_point(one, tests) for one in mine],
                 "seen": seen(mine, tests),
+                "ours": _ours(rule, mine, titles),
             }
         )
     entry["runs"] = list(frame["run"])
@@ -114,13 +116,7 @@ def seen(comparisons: Sequence[Comparison], tests: PairedTests) -> str:
 
 def _seen(one: Comparison, tests: PairedTests) -> str:
     shown = metric(one.rule.metric)
-    where = ", ".join(
-        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in one.at.items()
-    )
-    sides = [one.ours.text(shown)]
-    if one.other is not None and isinstance(one.rule.than, str):
-        sides.append(one.other.text(shown))
-    parts = [(f"{where}: " if where else "") + " against ".join(sides)]
+    parts = [_sides(one)]
     if one.effect is not None and one.rule.relation != "times":
         parts.append(
             f"difference {shown.show_difference(one.effect.estimate)} {shown.show_interval(one.effect.interval)}"
@@ -132,6 +128,24 @@ def _seen(one: Comparison, tests: PairedTests) -> str:
     if paired:
         parts.append(f"on the test set {' and '.join(paired)}")
     return ", ".join([*parts, *([one.why] if one.why else [])])
+
+
+def _ours(rule: RuleConfig, comparisons: Sequence[Comparison], titles: Mapping[str, str]) -> str:
+    """Our figures of a rule in short, with the title of the system that they are compared with."""
+    than = f" ({titles.get(rule.than, rule.than)})" if isinstance(rule.than, str) else ""
+    return "; ".join(f"{_sides(one)}{than}" for one in comparisons) or "no such runs"
+
+
+def _sides(one: Comparison) -> str:
+    """Our value, and the one that it is compared with: `L 512: 19.1 ± 0.1 against 17.0 ± 0.2`."""
+    shown = metric(one.rule.metric)
+    where = ", ".join(
+        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in one.at.items()
+    )
+    sides = [one.ours.text(shown)]
+    if one.other is not None and isinstance(one.rule.than, str):
+        sides.append(one.other.text(shown))
+    return (f"{where}: " if where else "") + " against ".join(sides)
 
 
 def _paired(one: Comparison, tests: PairedTests) -> dict[str, float | None]:

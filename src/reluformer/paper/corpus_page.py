@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment
 from markupsafe import Markup
 
 from reluformer.corpus.clean import STEPS
 from reluformer.files import write_text
-from reluformer.paper.page import HEAD, STYLE, grid
+from reluformer.paper.page import render
 
-TEMPLATE = (
-    HEAD
-    + """<style>{{ style }}</style>
-</head>
-<body>{{ body }}</body>
-</html>
-"""
-)
+SIDES = ("src", "tgt")
 
 
 def write_page(corpus: Path, views: Sequence[str], output: Path, note: str = "") -> None:
@@ -34,21 +25,24 @@ def write_page(corpus: Path, views: Sequence[str], output: Path, note: str = "")
     provenance = _read(corpus / "provenance.json")
     packed = {view: _read(corpus / view / "statistics.json") for view in views}
     languages = statistics["languages"]
-    title = f"Corpus {corpus.name}: {languages['src']} to {languages['tgt']}"
-    parts = [f"<h1>{escape(title)}</h1>", f"<p>{escape(note)}</p>" if note else ""]
-    parts += ["<h2>Source</h2>", _sources(provenance["archives"])]
-    parts += ["<h2>Cleaning: pairs at each step</h2>", _cleaning(statistics["cleaning"])]
-    if left_out := statistics.get("left_out"):
-        listed = ", ".join(f"{n:,} {what}" for what, n in left_out.items())
-        parts += [f"<p>Left out while reading: {escape(listed)}.</p>"]
-    parts += [f"<h2>Splits: {statistics['vocabulary']:,} subwords</h2>", _splits(statistics["splits"])]
-    if packed:
-        parts += ["<h2>Segments: tokens of the longer side</h2>", _views(packed)]
-    versions = ", ".join(f"{name} {version}" for name, version in provenance["versions"].items())
-    parts += ["<h2>Configuration</h2>", f"<p>{escape(versions)}</p>"]
-    parts += [f"<pre>{escape(json.dumps(provenance['configuration'], indent=1, ensure_ascii=False))}</pre>"]
-    template = Environment(autoescape=True).from_string(TEMPLATE)
-    text = template.render(title=title, style=Markup(STYLE), body=Markup("".join(parts)))
+    text = render(
+        "corpus.html",
+        title=f"Corpus {corpus.name}: {languages['src']} to {languages['tgt']}",
+        note=note,
+        archives=[_source(archive) for archive in provenance["archives"]],
+        steps=[step.replace("_", " ") for step in STEPS],
+        cleaning=[(split, *(f"{n[step]:,}" for step in STEPS)) for split, n in statistics["cleaning"].items()],
+        left_out=", ".join(f"{n:,} {what}" for what, n in statistics.get("left_out", {}).items()),
+        vocabulary=f"{statistics['vocabulary']:,}",
+        splits=[
+            _split(f"{name} {side}", split, side) for name, split in statistics["splits"].items() for side in SIDES
+        ],
+        views=[
+            _view(f"{view} {name}", split) for view, found in packed.items() for name, split in found["splits"].items()
+        ],
+        versions=", ".join(f"{name} {version}" for name, version in provenance["versions"].items()),
+        configuration=json.dumps(provenance["configuration"], indent=1, ensure_ascii=False),
+    )
     write_text(output, text)
 
 
@@ -56,58 +50,22 @@ def _read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _sources(archives: list[dict[str, Any]]) -> str:
-    rows = []
-    for archive in archives:
-        published = archive["published"]
-        rows.append(
-            (
-                archive["name"],
-                published if isinstance(published, str) else " ".join(published),
-                Markup("<code>{}</code>").format(archive["sha256"]),
-                f"{archive['bytes']:,}",
-            )
-        )
-    return grid(("file", "published", "sha256", "bytes"), rows)
+def _source(archive: dict[str, Any]) -> tuple[object, ...]:
+    published = archive["published"]
+    where = published if isinstance(published, str) else " ".join(published)
+    return archive["name"], where, Markup("<code>{}</code>").format(archive["sha256"]), f"{archive['bytes']:,}"
 
 
-def _cleaning(cleaning: dict[str, dict[str, int]]) -> str:
-    rows = [(split, *(f"{counts[step]:,}" for step in STEPS)) for split, counts in cleaning.items()]
-    return grid(("split", *(step.replace("_", " ") for step in STEPS)), rows)
+def _split(title: str, split: dict[str, Any], side: str) -> tuple[str, ...]:
+    counts = (split["pairs"], split.get("documents"), split["subwords"][side], split["unknown"][side])
+    return title, *("" if n is None else f"{n:,}" for n in counts), *_lengths(split["lengths"][side])
 
 
-def _splits(splits: dict[str, dict[str, Any]]) -> str:
-    rows = []
-    for split, found in splits.items():
-        for side in ("src", "tgt"):
-            lengths = found["lengths"][side]
-            rows.append(
-                (
-                    f"{split} {side}",
-                    f"{found['pairs']:,}",
-                    f"{found['documents']:,}" if "documents" in found else "",
-                    f"{found['subwords'][side]:,}",
-                    f"{found['unknown'][side]:,}",
-                    *(f"{lengths[key]:,}" for key in ("mean", "median", "p90", "max")),
-                )
-            )
-    return grid(("split", "pairs", "documents", "subwords", "unknown", "mean", "median", "p90", "max"), rows)
+def _view(title: str, split: dict[str, Any]) -> tuple[str, ...]:
+    counts = (f"{split[unit]:,}" for unit in ("documents", "sentences", "segments"))
+    shares = (f"{split['lengths'][key]:.1%}" for key in ("share_half", "share_over"))
+    return title, *counts, *_lengths(split["lengths"]), *shares
 
 
-def _views(packed: dict[str, dict[str, Any]]) -> str:
-    rows = []
-    for view, found in packed.items():
-        for split, counts in found["splits"].items():
-            lengths = counts["lengths"]
-            rows.append(
-                (
-                    f"{view} {split}",
-                    f"{counts['documents']:,}",
-                    f"{counts['sentences']:,}",
-                    f"{counts['segments']:,}",
-                    *(f"{lengths[key]:,}" for key in ("mean", "median", "p90", "max")),
-                    *(f"{lengths[key]:.1%}" for key in ("share_half", "share_over")),
-                )
-            )
-    names = ("view", "documents", "sentences", "segments", "mean", "median", "p90", "max", "at least L/2", "over L")
-    return grid(names, rows)
+def _lengths(lengths: dict[str, float]) -> tuple[str, ...]:
+    return tuple(f"{lengths[key]:,}" for key in ("mean", "median", "p90", "max"))

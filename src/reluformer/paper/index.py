@@ -9,25 +9,25 @@ from __future__ import annotations
 import base64
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 from urllib.parse import quote
 
 import yaml
-from jinja2 import Environment
 from markupsafe import Markup
 
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import LOG, MEASURED, SCORES, SUMMARY, TRANSLATION, metric
 from reluformer.config.run import Run
 from reluformer.files import write_text
-from reluformer.paper import assets
 from reluformer.paper.claims import label
 from reluformer.paper.curves import curve
 from reluformer.paper.notes import reported, source_note, toy_stamp
 from reluformer.paper.outputs import FIGURE_FORMATS, TABLE_FORMATS
-from reluformer.paper.page import STYLE, grid
+from reluformer.paper.page import render
 from reluformer.paper.provenance import provenance
 from reluformer.paper.records import NOT_RUN, read_json, read_lines
 
@@ -35,6 +35,11 @@ PAGE = "paper/index.html"
 RUN_METRICS = ("updates", "best_valid_loss", "tokenized_bleu", "training_speed")
 RUN_FILES = ("config.yaml", SUMMARY, LOG, "hypotheses.jsonl", TRANSLATION, SCORES, "analysis.json")
 RUN_STEPS = ("train", "translate", "score", "analyse")
+SHOWN_VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not run", "by construction")
+MOST = 160
+"""Characters of our figures in the table of claims; all of them are in what the verdict rests on."""
+LINES = 4
+"""Intervals drawn for a claim, at most."""
 
 
 def build_index(experiment: Experiment, results: Path, logs: Path) -> None:
@@ -43,57 +48,94 @@ def build_index(experiment: Experiment, results: Path, logs: Path) -> None:
     judged = read_json(folder / "claims.json") or {"claims": [], "rule": ""}
     studies = [_study(experiment, name, folder) for name in experiment.studies]
     runs = [_run(experiment, run, results, logs) for run in experiment.runs]
-    told = provenance(experiment, results)
+    made_with = provenance(experiment, results)
     trained = {run["path"] for run in runs}
     measured = MEASURED if (folder / MEASURED).is_file() else ""
-    done = sum(run["status"] != NOT_RUN for run in runs)
-    state = "" if done == len(runs) else f"So far {done} of {len(runs)} runs are there; holes say so."
     names = {"code": "code version", "packages": "packages", "machines": "machine"}
     claims = [_claim(claim, {study["name"] for study in studies}, trained, measured) for claim in judged["claims"]]
-    text = (
-        Environment(autoescape=True)
-        .from_string(assets.TEMPLATE)
-        .render(
-            title=experiment.config.title,
-            stamp=toy_stamp(experiment),
-            state=state,
-            style=Markup(STYLE + assets.STYLE),
-            script=Markup(assets.SCRIPT),
-            rule=judged["rule"],
-            claims=claims,
-            verdicts=_verdicts(claims),
-            sources=source_note(),
-            studies=studies,
-            maps=[figure for study in studies for figure in study["figures"] if figure["kind"] == "attention-maps"],
-            runs=_runs(runs),
-            grid=grid,
-            corpora=_corpora(experiment, folder),
-            configuration=_yaml(experiment.config.model_dump(mode="json")),
-            said={title: list(told[key].items()) for key, title in names.items()},
-            archives=[_archive(one) for one in told["archives"]],
-            data=sorted(told["data"].items()),
-        )
+    text = render(
+        "index.html",
+        title=experiment.config.title,
+        stamp=toy_stamp(experiment),
+        found=summary(claims, sum(run["status"] != NOT_RUN for run in runs), len(runs)),
+        rule=judged["rule"],
+        claims=claims,
+        sources=source_note(),
+        studies=studies,
+        maps=[figure for study in studies for figure in study["figures"] if figure["kind"] == "attention-maps"],
+        runs=runs,
+        run_columns=[
+            "dataset",
+            "system",
+            "changes",
+            "seed",
+            "status",
+            "training",
+            *map(title_of, RUN_METRICS),
+            "files",
+        ],
+        corpora=_corpora(experiment, folder),
+        configuration=_yaml(experiment.config.model_dump(mode="json")),
+        made_with={title: list(made_with[key].items()) for key, title in names.items()},
+        archives=[_archive(one) for one in made_with["archives"]],
+        data=sorted(made_with["data"].items()),
     )
     write_text(results / PAGE, text)
+
+
+def summary(claims: Sequence[Mapping[str, Any]], done: int, runs: int) -> list[str]:
+    """What was found, in a few sentences: the paper's headlines, then all of its claims, and how far the runs are."""
+    counts = Counter(claim["verdict"] for claim in claims)
+    verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in SHOWN_VERDICTS if counts[verdict])
+    headlines = [claim for claim in claims if claim["headline"]]
+    sentences = [f"{claim['headline']} Here: {claim['ours']} ({claim['label']})." for claim in headlines]
+    if claims:
+        sentences.append(f"Of {len(claims)} claims of the paper: {verdicts}.")
+    if done < runs:
+        sentences.append(f"So far {done} of {runs} runs are there; holes say so.")
+    return sentences
+
+
+def title_of(name: str) -> str:
+    """A metric's title."""
+    return metric(name).title
 
 
 def _claim(claim: Mapping[str, Any], built: set[str], trained: set[str], measured: str) -> dict[str, Any]:
     """A claim with links to its runs, or to the file that holds what was measured without a training."""
     links = [(run, f"#run-{run}" if run in trained else measured) for run in claim["runs"]]
     rules = [(rule["outcome"], rule["rule"], rule["seen"]) for rule in claim["rules"]]
-    told = {"label": label(claim), "rules": rules, "reported": reported(claim["reported"]) or "no figures available"}
-    return {**claim, **told, "section": claim["study"] in built, "links": links}
+    ours = "; ".join(dict.fromkeys(rule["ours"] for rule in claim["rules"])) or claim["rests_on"]
+    return {
+        **claim,
+        "label": label(claim),
+        "rules": rules,
+        "reported": reported(claim["reported"]) or "no figures available",
+        "ours": shorten(ours, MOST),
+        "marks": interval_marks([point for rule in claim["rules"] for point in rule["points"]]),
+        "section": claim["study"] in built,
+        "links": links,
+    }
 
 
-def _verdicts(claims: Sequence[Mapping[str, Any]]) -> Markup:
-    rows = []
-    for claim in claims:
-        rests = Markup('<a href="#claim-{}">what it rests on</a>').format(claim["id"])
-        if claim["section"]:
-            rests += Markup('<br><a href="#study-{}">table and figures</a>').format(claim["study"])
-        verdict = Markup("<strong>{}</strong>").format(claim["label"])
-        rows.append((verdict, f"{claim['sentence']} ({claim['source']})", claim["reported"], rests))
-    return grid(("verdict", "claim", "reported", "rests on"), rows)
+def interval_marks(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The first `LINES` differences that have an interval, placed on a line of 160 pixels with 0 in its middle.
+
+    Each rule's metric has a unit of its own, so each line has a scale of its own: what counts is its side of 0.
+    """
+    marks: list[dict[str, Any]] = []
+    for point in points:
+        if point["interval"] is None or len(marks) == LINES:
+            continue
+        low, high = point["interval"]
+        reach = max(abs(low), abs(high)) or 1.0
+        ends = {
+            name: f"{80 + 74 * value / reach:.1f}" for name, value in zip(("low", "high"), (low, high), strict=True)
+        }
+        centre = f"{80 + 74 * point['difference'] / reach:.1f}"
+        text = f"difference {point['difference']:.3g}, from {low:.3g} to {high:.3g}: {point['outcome']}"
+        marks.append({**ends, "centre": centre, "outcome": point["outcome"], "text": text})
+    return marks
 
 
 def _study(experiment: Experiment, name: str, folder: Path) -> dict[str, Any]:
@@ -130,17 +172,11 @@ def _study(experiment: Experiment, name: str, folder: Path) -> dict[str, Any]:
 
 
 def page_body(path: Path) -> Markup:
-    """The body of a page of the project's own, its title left out and its headings two steps lower."""
+    """The body of another page: without its title, its headings a step lower, its later tables folded."""
     body = path.read_text(encoding="utf-8").partition("<body>")[2].partition("</body>")[0]
-    body = re.sub(r"<h1>.*?</h1>", "", body, count=1, flags=re.DOTALL)
-    body = re.sub(r"(</?)h2\b", r"\1h4", body)
+    body = re.sub(r"<h1>.*?</h1>|</?main>", "", body, flags=re.DOTALL).replace("<details open>", "<details>")
+    body = re.sub(r"(</?)h2\b", r"\1h3", body)
     return Markup(body)
-
-
-def _runs(runs: Sequence[Mapping[str, Any]]) -> Markup:
-    titles = [metric(name).title for name in RUN_METRICS]
-    columns = ["dataset", "system", "changes", "seed", "status", "training", *titles, "files"]
-    return grid(columns, [run["cells"] for run in runs], [f"run-{run['path']}" for run in runs])
 
 
 def _run(experiment: Experiment, run: Run, results: Path, logs: Path) -> dict[str, Any]:
@@ -156,6 +192,7 @@ def _run(experiment: Experiment, run: Run, results: Path, logs: Path) -> dict[st
     kept += [(f"{step}'s log", logs / step / f"{run.path}.log") for step in RUN_STEPS]
     return {
         "path": run.path,
+        "id": f"run-{run.path}",
         "status": status,
         "cells": [run.dataset, base, changes.replace("+", ", "), run.seed, status, drawn, *numbers, _links(kept, home)],
     }

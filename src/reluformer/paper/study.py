@@ -7,12 +7,12 @@ from pathlib import Path
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import metric
 from reluformer.files import write_text
-from reluformer.paper import table_page
 from reluformer.paper.differences import differences, legend, marks
 from reluformer.paper.differences import shown as differences_shown
 from reluformer.paper.formats import latex, markdown
 from reluformer.paper.notes import answer, footer, is_tuned, reported_lines, toy_stamp
 from reluformer.paper.outputs import differences_file, read_claims
+from reluformer.paper.page import render_table
 from reluformer.paper.records import records
 from reluformer.paper.tables import cells, raw_table, shown_table
 
@@ -40,7 +40,7 @@ def write_tables(experiment: Experiment, study: str, results: Path) -> None:
     lines = [*([stamp] if stamp else []), *([reply] if reply else []), *notes]
     against = differences_shown(experiment, study, tested, metrics)
     sections = [("", shown), *against.items()]
-    html = table_page.render(config.title, config.question, sections, notes, stamp=stamp, answer=reply)
+    html = render_table(config.title, config.question, sections, notes, stamp=stamp, answer=reply)
     files = {
         "csv": raw_table(table, metrics).to_csv(index=False, float_format=DIGITS),
         "md": markdown(config.title, shown, lines, against),

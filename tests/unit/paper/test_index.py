@@ -95,9 +95,19 @@ def test_everything_is_on_the_page_claims_first(whole):
 
 def test_each_claim_links_to_its_runs_and_its_study(whole):
     _made, text, _links = whole
-    rows = re.findall(r'<tr><td data-label="verdict".*?</tr>', text, flags=re.DOTALL)
+    rows = re.findall(r'<tr><td data-label="claim".*?</tr>', text, flags=re.DOTALL)
     assert len(rows) == 15 and all('href="#claim-' in row for row in rows)
-    assert sum('href="#study-' in row for row in rows) == 14  # one holds by construction
+    articles = re.findall(r'<article id="claim-.*?</article>', text, flags=re.DOTALL)
+    assert sum('href="#study-' in one for one in articles) == 14  # one holds by construction
+
+
+def test_the_first_screen_says_what_was_found_and_shows_ours_beside_the_papers(whole):
+    _made, text, _links = whole
+    top = text.partition('<section id="claims">')[0]
+    assert "translates sentences better than the Transformer. Here: " in top and "Of 15 claims of the paper: " in top
+    row = re.search(r'<tr><td data-label="claim">On IWSLT14 De-En, ReLU beats.*?</tr>', text, flags=re.DOTALL)[0]
+    assert "BLEU with ReLU 34.22 (S)" in row and re.search(r'data-label="ours">.* against ', row)
+    assert '<svg class="intervals"' in row and 'class="verdict ' in row
 
 
 def test_half_of_the_runs_make_a_page_that_says_what_is_missing(page):
