@@ -20,7 +20,7 @@ from reluformer.paper.notes import reported, source_note, toy_stamp
 from reluformer.paper.outputs import read_claims
 from reluformer.paper.page import render_table
 from reluformer.paper.paired import PairedTests
-from reluformer.paper.records import records, system_title
+from reluformer.paper.records import NOT_RUN, records, system_title
 from reluformer.paper.tables import key_columns
 from reluformer.paper.verdicts import STATED, VERDICTS, Comparison, Outcome, compare, decide, state, total
 
@@ -133,7 +133,12 @@ def _seen(one: Comparison, tests: PairedTests) -> str:
 def _ours(rule: RuleConfig, comparisons: Sequence[Comparison], titles: Mapping[str, str]) -> str:
     """Our figures of a rule in short, with the title of the system that they are compared with."""
     than = f" ({titles.get(rule.than, rule.than)})" if isinstance(rule.than, str) else ""
-    return "; ".join(f"{_sides(one)}{than}" for one in comparisons) or "no such runs"
+    texts = [NOT_RUN if _runless(one) else f"{_sides(one)}{than}" for one in comparisons]
+    return "; ".join(dict.fromkeys(texts)) or "no such runs"
+
+
+def _runless(one: Comparison) -> bool:
+    return one.ours.state == NOT_RUN and (one.other is None or one.other.state in (NOT_RUN, "value"))
 
 
 def _sides(one: Comparison) -> str:
