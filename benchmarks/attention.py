@@ -116,7 +116,7 @@ def memory(name: str, backend: str, length: int = LONG) -> float:
 def speed_rows(length: int, heads: int, width: int, tokens: int, rounds: int) -> list[Row]:
     """One length: all masks against SDPA, with the penalty against without, the sparse projections against SDPA."""
     target = 1.0 if device() == "cpu" else 1.15
-    found = []
+    results = []
     for mask in ("all", "causal", "ragged"):
         problem = Problem(tokens, length, heads, width, mask)
         penalty = Penalty(PenaltyConfig())
@@ -134,18 +134,18 @@ def speed_rows(length: int, heads: int, width: int, tokens: int, rounds: int) ->
         rate = 7 * problem.products / ours / (2 if mask == "causal" else 1)
         why = f"{rate / 1e9:.0f} GFLOP/s, {rate / peak:.0%} of a large matrix product"
         what = f"ReLU attention, {length} tokens, {mask}, forward + backward"
-        found.append(Row(what, ours * 1e3, "SDPA", medians["SDPA"][0] * 1e3, "ms", target, True, spread, why))
+        results.append(Row(what, ours * 1e3, "SDPA", medians["SDPA"][0] * 1e3, "ms", target, True, spread, why))
         slow, spread = medians["penalty"]
         with_it = f"with the penalty, {length} tokens, {mask}"
         why = (
             "beside the seven products a logarithm and two sums a weight in the forward pass, a logarithm in the "
             "backward pass (5 % of a profile at 25 tokens), and torch's operations on the rows' sums, by one thread"
         )
-        found.append(Row(with_it, slow * 1e3, "without it", ours * 1e3, "ms", 1 / 1.25, True, spread, why))
+        results.append(Row(with_it, slow * 1e3, "without it", ours * 1e3, "ms", 1 / 1.25, True, spread, why))
         if mask == "all":
             eager = medians["eager"][0]
-            found.append(Row(what, ours * 1e3, "eager", eager * 1e3, "ms", None, True, medians["ours"][1]))
-            found.append(
+            results.append(Row(what, ours * 1e3, "eager", eager * 1e3, "ms", None, True, medians["ours"][1]))
+            results.append(
                 Row(
                     f"share of a large matrix product's speed, {length} tokens",
                     rate / 1e9,
@@ -158,8 +158,8 @@ def speed_rows(length: int, heads: int, width: int, tokens: int, rounds: int) ->
             medians = interleaved(sparse, max(1, rounds // 2))
             softmax = medians.pop("SDPA")[0] * 1e3
             for name, (middle, spread) in medians.items():
-                found.append(Row(f"{name}, {length} tokens", middle * 1e3, "SDPA", softmax, "ms", None, True, spread))
-    return found
+                results.append(Row(f"{name}, {length} tokens", middle * 1e3, "SDPA", softmax, "ms", None, True, spread))
+    return results
 
 
 def rows(
@@ -174,10 +174,10 @@ def rows(
     torch.set_num_threads(threads())
     keep_freed_memory()
     try:
-        found = []
+        results = []
         for length in lengths:
             print(f"{length} tokens", flush=True)
-            found += speed_rows(length, heads, width, tokens, rounds)
+            results += speed_rows(length, heads, width, tokens, rounds)
     finally:
         torch.set_num_threads(before)
     print(f"memory at {LONG} tokens", flush=True)
@@ -185,8 +185,8 @@ def rows(
     for peer, name, backend, target in (("eager", "relu-scaled", "reference", 10.0), ("SDPA", "softmax", "", None)):
         what = f"extra memory, {LONG} tokens, one head"
         why = "the gradients and the packed copies of query and output's gradient, all linear in the length"
-        found.append(Row(what, ours, peer, memory(name, backend), "MiB", target, True, None, why))
-    return found
+        results.append(Row(what, ours, peer, memory(name, backend), "MiB", target, True, None, why))
+    return results
 
 
 def main() -> None:
@@ -197,8 +197,8 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=2048, help="of a batch")
     parser.add_argument("--rounds", type=int, default=5)
     options = vars(parser.parse_args())
-    found = rows(tuple(options.pop("lengths")), **options)
-    print(table([row.record() for row in found]))
+    results = rows(tuple(options.pop("lengths")), **options)
+    print(table([row.record() for row in results]))
 
 
 if __name__ == "__main__":

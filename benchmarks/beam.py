@@ -116,9 +116,9 @@ def timed(
     """Output tokens a second of our search, and what it found."""
     config = TranslationConfig(beam=BEAM, max_ratio=1e-6, max_extra=LENGTH, batch_tokens=batch_tokens)
     begin = time.perf_counter()
-    found = translate(model, sources, config, device)
+    hypotheses = translate(model, sources, config, device)
     seconds = time.perf_counter() - begin
-    return LENGTH * len(sources) / seconds, [hypothesis.tokens.tolist() for hypothesis in found]
+    return LENGTH * len(sources) / seconds, [hypothesis.tokens.tolist() for hypothesis in hypotheses]
 
 
 def compare(name: str, rounds: int) -> list[Row]:
@@ -151,9 +151,9 @@ def compare(name: str, rounds: int) -> list[Row]:
         )
 
         def theirs(peer: Peer, batch_tokens: int, steps: int = LENGTH + 1) -> float:
-            seconds, found = peer.call("translate", sources=lists, length=steps, beam=BEAM, batch_tokens=batch_tokens)
+            seconds, outs = peer.call("translate", sources=lists, length=steps, beam=BEAM, batch_tokens=batch_tokens)
             if steps == LENGTH:
-                outputs[peer.name] = found
+                outputs[peer.name] = translations
             return LENGTH * len(sources) / seconds
 
         built = 0
@@ -170,7 +170,7 @@ def compare(name: str, rounds: int) -> list[Row]:
         other = best(with_ctranslate, [{"batch_tokens": n, "at_once": k} for k in splits for n in BATCHES])
         third = best(lambda batch_tokens: theirs(marian, batch_tokens), [{"batch_tokens": n} for n in BATCHES[1:]])
         print(f"{name}: best settings: ours {own}, CTranslate2 {other}, MarianMT {third}", flush=True)
-        found = interleaved(
+        medians = interleaved(
             {
                 "ours": lambda: ours(plain, **own),
                 "ctranslate": lambda: with_ctranslate(**other),
@@ -183,22 +183,22 @@ def compare(name: str, rounds: int) -> list[Row]:
         theirs(marian, **third, steps=LENGTH)
         ours(plain, **own)
     check(outputs)
-    speed, spread = found["ours"]
+    speed, spread = medians["ours"]
     title = f"beam search, {name} size"
     rows = [
         Row(
             title,
             speed,
             "CTranslate2 float32",
-            found["ctranslate"][0],
+            medians["ctranslate"][0],
             "tokens/s",
             size.ctranslate,
             spread=spread,
             why=WHY,
         ),
-        Row(title, speed, "CTranslate2, a step fewer", found["fewer"][0], "tokens/s", spread=spread),
-        Row(title, speed, "MarianMT generate", found["marian"][0], "tokens/s", size.marian, spread=spread, why=WHY),
-        Row(f"{title}, reluformer", found["reluformer"][0], "our transformer", speed, "tokens/s", spread=spread),
+        Row(title, speed, "CTranslate2, a step fewer", medians["fewer"][0], "tokens/s", spread=spread),
+        Row(title, speed, "MarianMT generate", medians["marian"][0], "tokens/s", size.marian, spread=spread, why=WHY),
+        Row(f"{title}, reluformer", medians["reluformer"][0], "our transformer", speed, "tokens/s", spread=spread),
     ]
     return rows
 
@@ -220,8 +220,8 @@ def compare_on_cuda(name: str, rounds: int) -> list[Row]:
 
         def theirs(batch_tokens: int, steps: int = LENGTH + 1) -> tuple[float, list[list[int]]]:
             some = lists if steps > LENGTH else lists[: size.sentences]
-            seconds, found = peer.call("translate", sources=some, length=steps, beam=BEAM, batch_tokens=batch_tokens)
-            return LENGTH * len(some) / seconds, found
+            seconds, outs = peer.call("translate", sources=some, length=steps, beam=BEAM, batch_tokens=batch_tokens)
+            return LENGTH * len(some) / seconds, translations
 
         def ours(model: Fixed, batch_tokens: int) -> float:
             return timed(model, sources, batch_tokens, "cuda")[0]
@@ -238,7 +238,7 @@ def compare_on_cuda(name: str, rounds: int) -> list[Row]:
         without = best(lambda batch_tokens: ours(eager, batch_tokens), batches)
         other = best(lambda batch_tokens: theirs(batch_tokens)[0], batches)
         print(f"{name}: best settings: ours {own}, without graphs {without}, CTranslate2 {other}", flush=True)
-        found = interleaved(
+        medians = interleaved(
             {
                 "ours": lambda: ours(plain, **own),
                 "without": lambda: ours(eager, **without),
@@ -247,11 +247,11 @@ def compare_on_cuda(name: str, rounds: int) -> list[Row]:
             },
             rounds,
         )
-    (speed, spread), title = found["ours"], f"beam search on CUDA, {name} size, float16"
-    relu_speed, relu_spread = found["reluformer"]
+    (speed, spread), title = medians["ours"], f"beam search on CUDA, {name} size, float16"
+    relu_speed, relu_spread = medians["reluformer"]
     peers = {"without": ("without CUDA graphs", None), "ctranslate": ("CTranslate2 float16", 1.0)}
     rows = [
-        Row(title, speed, peer_name, found[key][0], "tokens/s", target, spread=spread)
+        Row(title, speed, peer_name, medians[key][0], "tokens/s", target, spread=spread)
         for key, (peer_name, target) in peers.items()
     ]
     return [*rows, Row(f"{title}, reluformer", relu_speed, "our transformer", speed, "tokens/s", spread=relu_spread)]
@@ -259,8 +259,8 @@ def compare_on_cuda(name: str, rounds: int) -> list[Row]:
 
 def check(outputs: dict[str, list[list[int]]]) -> None:
     """Fails where the outputs have other lengths, or CTranslate2's are other translations than ours."""
-    for name, found in outputs.items():
-        if any(len(ids) != LENGTH for ids in found):
+    for name, translations in outputs.items():
+        if any(len(ids) != LENGTH for ids in translations):
             raise SystemExit(f"{name}: outputs of other lengths than {LENGTH}")
     same = sum(a == b for a, b in zip(outputs["ours"], outputs["ctranslate"], strict=True))
     print(f"CTranslate2 found {same} of our {len(outputs['ours'])} translations", flush=True)

@@ -98,11 +98,11 @@ def benchmark(pairs: int, sides: dict[str, Iterator[str]], workers: int, languag
         process = multiprocessing.get_context("spawn").Process(target=measure, args=(folder, workers, *languages))
         process.start()
         process.join()
-        found = json.loads((folder / "measured.json").read_text())
-        seconds, memory = found["seconds"], found["main"] + workers * found["worker"]
+        cost = json.loads((folder / "measured.json").read_text())
+        seconds, memory = cost["seconds"], cost["main"] + workers * cost["worker"]
         print(
             f"{pairs:>9,} pairs: {pairs / seconds:,.0f} pairs/s ({seconds:.1f} s, {workers} workers), "
-            f"{memory:.0f} MiB = {found['main']:.0f} + {workers} x {found['worker']:.0f}",
+            f"{memory:.0f} MiB = {cost['main']:.0f} + {workers} x {cost['worker']:.0f}",
             flush=True,
         )
         begin = time.perf_counter()

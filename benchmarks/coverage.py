@@ -58,8 +58,8 @@ def over_seeds(rng: Generator, simulations: int) -> Iterator[tuple[str, float]]:
                 rng.normal(34.0, b, (simulations, n)).tolist(),
                 strict=True,
             )
-            found = [difference(sample(x), sample(y)) for x, y in pairs]
-            yield f"difference, {n} seeds each, sd {a} and {b} (Welch)", share(_holds(one, 0.5) for one in found)
+            effects = [difference(sample(x), sample(y)) for x, y in pairs]
+            yield f"difference, {n} seeds each, sd {a} and {b} (Welch)", share(_holds(one, 0.5) for one in effects)
 
 
 def over_rounds(rng: Generator, simulations: int) -> Iterator[tuple[str, float]]:
@@ -68,8 +68,8 @@ def over_rounds(rng: Generator, simulations: int) -> Iterator[tuple[str, float]]
         first = [sample(x, by_median=True) for x in rng.normal(34.0, 0.2, (simulations, n)).tolist()]
         yield f"median of {n} rounds", share(_holds(centre_effect(one), 34.0) for one in first)
         other = [sample(x, by_median=True) for x in rng.normal(33.5, 0.6, (simulations, n)).tolist()]
-        found = [difference(x, y) for x, y in zip(first, other, strict=True)]
-        yield f"difference of medians, {n} rounds each, sd 0.2 and 0.6", share(_holds(one, 0.5) for one in found)
+        effects = [difference(x, y) for x, y in zip(first, other, strict=True)]
+        yield f"difference of medians, {n} rounds each, sd 0.2 and 0.6", share(_holds(one, 0.5) for one in effects)
 
 
 def _holds(effect: Effect | None, truth: float) -> bool:
@@ -85,7 +85,7 @@ def translated(rng: Generator, count: int, systems: int = 1) -> list[Counts]:
     """
     words = np.clip(rng.lognormal(2.9, 0.55, count), 4, 80).astype(int)
     chance = rng.beta(6, 3.5, count)
-    found = []
+    counts = []
     for _ in range(systems):
         length = np.maximum(4, words + rng.integers(-2, 3, count))
         grams = length[:, None] - np.arange(4)
@@ -94,8 +94,8 @@ def translated(rng: Generator, count: int, systems: int = 1) -> list[Counts]:
         own = np.clip(right * rng.normal(1, 0.12, (count, 1)), 0, 1)
         matches = rng.binomial(np.maximum(grams, 0), own)
         matches = np.minimum.accumulate(matches, axis=1)
-        found.append(np.column_stack([length, words, matches, grams]).astype(np.float64))
-    return found
+        counts.append(np.column_stack([length, words, matches, grams]).astype(np.float64))
+    return counts
 
 
 def over_segments(rng: Generator, simulations: int) -> Iterator[tuple[str, float]]:
@@ -116,10 +116,10 @@ def over_segments(rng: Generator, simulations: int) -> Iterator[tuple[str, float
 def false_marks(rng: Generator, simulations: int) -> Iterator[tuple[str, float]]:
     """How often equally good systems are found to differ on a test set."""
     config = SignificanceConfig(bootstrap=SAMPLES, randomisation=SAMPLES)
-    found = [paired_tests(*translated(rng, PAIRED_SEGMENTS, systems=2), config) for _ in range(simulations)]
+    p_values = [paired_tests(*translated(rng, PAIRED_SEGMENTS, systems=2), config) for _ in range(simulations)]
     for test in ("bootstrap", "randomisation"):
-        yield f"paired {test}", share(one[test] <= ALPHA for one in found)
-    yield "the table's mark: both", share(max(one["bootstrap"], one["randomisation"]) <= ALPHA for one in found)
+        yield f"paired {test}", share(one[test] <= ALPHA for one in p_values)
+    yield "the table's mark: both", share(max(one["bootstrap"], one["randomisation"]) <= ALPHA for one in p_values)
 
 
 def claim(rng: Generator, relation: str, effects: list[float], n: int, spreads: tuple[float, float]) -> str:
@@ -171,7 +171,7 @@ def _part(part: Callable[[Generator, int], Iterator[tuple[str, float]]], seed: i
 
 def rows(simulations: int = SIMULATIONS) -> list[Row]:
     """Every check; each part has a seed of its own."""
-    found = []
+    results = []
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         done = dict(zip(PARTS, pool.map(_part, PARTS, range(len(PARTS)), [simulations] * len(PARTS)), strict=True))
     for part in (over_seeds, over_segments, over_rounds):
@@ -181,26 +181,26 @@ def rows(simulations: int = SIMULATIONS) -> list[Row]:
             small = name.startswith(f"BLEU of {SEGMENTS[0]} ")  # the report shows no such interval: why
             target = None if small else 1.0
             why = "the bootstrap's interval is too narrow for so few segments" if "BLEU" in name else ""
-            found.append(Row(f"{name}: coverage off 95 %", off, "limit", 2.0, "points", target, less=True, why=why))
+            results.append(Row(f"{name}: coverage off 95 %", off, "limit", 2.0, "points", target, less=True, why=why))
     for name, wrong in done[false_marks]:
         print(f"found to differ though equal, {name}: {wrong:.1%}", flush=True)
-        found.append(Row(f"equal systems found to differ: {name}", 100 * wrong, "nominal", 5.0, "%", less=True))
+        results.append(Row(f"equal systems found to differ: {name}", 100 * wrong, "nominal", 5.0, "%", less=True))
     # What so many simulations may show where the true share is 5 %, as the largest of many: the 99.9th percentile.
     chance = NormalDist().inv_cdf(0.999) * (ALPHA * (1 - ALPHA) / simulations) ** 0.5
     for name, wrong in done[verdicts]:
         print(f"verdicts, {name}: {wrong:.1%}", flush=True)
         limit = 100 * (ALPHA + chance)
-        found.append(Row(name, max(100 * wrong, 0.01), "limit", limit, "%", 1.0, less=True))
-    return found
+        results.append(Row(name, max(100 * wrong, 0.01), "limit", limit, "%", 1.0, less=True))
+    return results
 
 
 def main() -> int:
     """Runs the benchmark; 1 where an interval or a verdict errs more often than it says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulations", type=int, default=SIMULATIONS)
-    found = rows(parser.parse_args().simulations)
-    print(table([row.record() for row in found]))
-    return 1 if any(row.met is False for row in found) else 0
+    results = rows(parser.parse_args().simulations)
+    print(table([row.record() for row in results]))
+    return 1 if any(row.met is False for row in results) else 0
 
 
 if __name__ == "__main__":

@@ -37,8 +37,8 @@ def compare(rounds: int) -> list[Row]:
     """Seconds against the limits, in turns, after one start of each that fills the caches."""
     with tempfile.TemporaryDirectory(prefix="startup-benchmark-") as folder:
         text.write_corpus(Path(folder), "made-up", 4000, text.lengths(2000), pieces=True)
-        found = interleaved({"start": lambda: first_update(Path(folder)), "plan": plan}, rounds)
-    (start, start_spread), (planned, plan_spread) = found["start"], found["plan"]
+        medians = interleaved({"start": lambda: first_update(Path(folder)), "plan": plan}, rounds)
+    (start, start_spread), (planned, plan_spread) = medians["start"], medians["plan"]
     return [
         Row("start to first update", start, "limit", START_LIMIT, "s", 1.0, less=True, spread=start_spread),
         Row("snakemake -n of the paper", planned, "limit", PLAN_LIMIT, "s", 1.0, less=True, spread=plan_spread),

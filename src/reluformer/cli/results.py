@@ -43,14 +43,14 @@ def verify(
     """Check an archive: every byte against its manifest, every score against its hypotheses."""
     from reluformer.paper.verify import verify_archive
 
-    found = verify_archive(path, corpora)
-    for fault in found.faults:
+    check = verify_archive(path, corpora)
+    for fault in check.faults:
         print(f"FAULT {fault}")
-    if found.faults:
-        print(f"{path}: {len(found.faults)} faults in {found.files} files")
+    if check.faults:
+        print(f"{path}: {len(check.faults)} faults in {check.files} files")
         raise typer.Exit(1)
-    left = f"; {found.unscored} not, as their test text is not here (--corpora)" if found.unscored else ""
-    print(f"{path}: {found.files} files as in the manifest; scores of {found.scored} runs computed anew{left}")
+    left = f"; {check.unscored} not, as their test text is not here (--corpora)" if check.unscored else ""
+    print(f"{path}: {check.files} files as in the manifest; scores of {check.scored} runs computed anew{left}")
 
 
 @app.command(

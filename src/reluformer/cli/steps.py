@@ -173,7 +173,8 @@ def tune(
     ] = None,
 ) -> None:
     """Rank a system's tuning runs by validation BLEU: write the choice, or with --rounds what to train next."""
-    from reluformer.config.search import Search, write_round
+    from reluformer.config.search import Search, replay
+    from reluformer.files import write_json
 
     if settings is not None:
         search = parse(Search, parse_json(settings, "--settings"), "--settings")
@@ -181,7 +182,7 @@ def tune(
         search = search_of(system, config)
     else:
         raise SettingsError("name a system (DATASET/SYSTEM), or give --settings")
-    write_round(search, results, rounds, output or results / search.path)
+    write_json(output or results / search.path, replay(search, results, rounds))
 
 
 @app.command(

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 from reluformer.config.changes import apply_changes, join_system, paths_of, split_system
 from reluformer.config.run import Run, RunConfig
 from reluformer.config.settings import SettingsError, Strict, read_path
-from reluformer.files import write_json
 
 Axes = Mapping[str, Sequence[Any]]
 """Key -> the values to try, in the order in which the keys are searched."""
@@ -280,11 +279,6 @@ def replay(one: Search, results: Path, rounds: int | None = None) -> dict[str, A
         "next": [one.run_at(point).path for point in step.points],
         "choice": {key: value for key, value in chosen.items() if key != "round"} if chosen else None,
     }
-
-
-def write_round(one: Search, results: Path, rounds: int | None, output: Path) -> None:
-    """Writes the result of `replay`."""
-    write_json(output, replay(one, results, rounds))
 
 
 def expected_rounds(one: Search, results: Path | None = None) -> list[dict[Run, RunConfig]]:

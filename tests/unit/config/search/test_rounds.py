@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from reluformer.config.search import Search, expected_rounds, read_score, replay, write_round
+from reluformer.config.search import Search, expected_rounds, read_score, replay
 from reluformer.config.settings import SettingsError
 
 START = {"learning_rate": 0.001, "gamma": 2}
@@ -66,8 +64,6 @@ def test_a_round_looks_at_its_own_runs_only(made, search):
     first = replay(search, made.results, 1)
     assert first["next"] == ["pairs/reluformer+gamma=2+learning_rate=0.002+recipe=tuning/seed9"]
     assert first["choice"] is None and len(first["runs"]) == 2
-    write_round(search, made.results, 1, made.results / "round0.json")
-    assert json.loads((made.results / "round0.json").read_text(encoding="utf-8")) == first
 
 
 def test_a_run_that_is_not_there_is_named(made, search):
