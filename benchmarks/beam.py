@@ -151,9 +151,9 @@ def compare(name: str, rounds: int) -> list[Row]:
         )
 
         def theirs(peer: Peer, batch_tokens: int, steps: int = LENGTH + 1) -> float:
-            seconds, outs = peer.call("translate", sources=lists, length=steps, beam=BEAM, batch_tokens=batch_tokens)
+            seconds, ids = peer.call("translate", sources=lists, length=steps, beam=BEAM, batch_tokens=batch_tokens)
             if steps == LENGTH:
-                outputs[peer.name] = translations
+                outputs[peer.name] = ids
             return LENGTH * len(sources) / seconds
 
         built = 0
@@ -220,8 +220,8 @@ def compare_on_cuda(name: str, rounds: int) -> list[Row]:
 
         def theirs(batch_tokens: int, steps: int = LENGTH + 1) -> tuple[float, list[list[int]]]:
             some = lists if steps > LENGTH else lists[: size.sentences]
-            seconds, outs = peer.call("translate", sources=some, length=steps, beam=BEAM, batch_tokens=batch_tokens)
-            return LENGTH * len(some) / seconds, translations
+            seconds, ids = peer.call("translate", sources=some, length=steps, beam=BEAM, batch_tokens=batch_tokens)
+            return LENGTH * len(some) / seconds, ids
 
         def ours(model: Fixed, batch_tokens: int) -> float:
             return timed(model, sources, batch_tokens, "cuda")[0]
