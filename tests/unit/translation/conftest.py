@@ -188,9 +188,13 @@ def make_model() -> Callable[..., Transformer]:
     return build
 
 
-@pytest.fixture(params=[name for name in SYSTEMS if name == "reluformer-cross" or "reluformer-" not in name])
+TRIED = [name for name in SYSTEMS if name == "reluformer-cross" or "reluformer-" not in name]
+"""Every system; of those with ReLU in some attentions, one."""
+
+
+@pytest.fixture(params=TRIED)
 def system(request: pytest.FixtureRequest) -> str:
-    """Every system; of those with ReLU in some attentions, one."""
+    """Each of `TRIED`."""
     return request.param
 
 

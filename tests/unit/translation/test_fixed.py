@@ -56,7 +56,7 @@ def test_systems_give_the_same_while_their_batch_shrinks_and_their_hypotheses_ou
     model = make_model(system)
     rooms = Rooms(CPU, tapes if model.static else None)
     config = TranslationConfig(beam=beam, max_extra=4)
-    for seed in range(3):
+    for seed in range(2):
         inputs = ragged(30, seed=seed)
         same(fixed_search(model, *inputs, config, beam, rooms), n_best_search(model, *inputs, config, beam))
     parts = [part for room in rooms.kept.values() for part in room.parts]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.translation.conftest import TRIED
 
 from reluformer.config.settings import SettingsError
 from reluformer.config.translation import TranslationConfig
@@ -210,12 +211,20 @@ class WithoutCaches:
         return self.model.project(self.model(state.src, state.src_mask, state.tokens, mask)[:, -1])
 
 
+def every_system(test):
+    """Runs a test on each system with the search on a CPU and, by turns, with one of the searches of fixed shapes."""
+    fixed = itertools.cycle(["fixed", "captured"])
+    pairs = [(search, system) for system in TRIED for search in ("growing", next(fixed))]
+    return pytest.mark.parametrize(("n_best_search", "system"), pairs, indirect=True)(test)
+
+
 @pytest.fixture
 def sources():
     random = np.random.default_rng(2)
     return [random.integers(5, 40, length).tolist() for length in (6, 1, 9, 3, 4, 12)]
 
 
+@every_system
 def test_every_system_decodes_with_caches_as_with_full_recomputation(make_model, system, sources, beam_search):
     model = make_model(system)
     config = TranslationConfig(beam=4, max_ratio=1.2, max_extra=4)
@@ -226,6 +235,7 @@ def test_every_system_decodes_with_caches_as_with_full_recomputation(make_model,
     assert len({tuple(found.tokens) for found in cached}) > 3
 
 
+@every_system
 def test_every_system_translates_a_sentence_alone_as_in_a_padded_batch(make_model, system, sources, beam_search):
     model = make_model(system)
     config = TranslationConfig(beam=3, max_ratio=1.2, max_extra=4)
@@ -235,6 +245,7 @@ def test_every_system_translates_a_sentence_alone_as_in_a_padded_batch(make_mode
         assert found.score == pytest.approx(alone.score, abs=1e-4)
 
 
+@every_system
 def test_a_beam_of_one_is_greedy_for_every_system(make_model, system, sources, beam_search):
     model = make_model(system)
     config = TranslationConfig(beam=1, max_ratio=1.2, max_extra=4)
