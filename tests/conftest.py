@@ -232,7 +232,7 @@ def train_numbers(folder: Path) -> None:
             for group in optimizer.param_groups:
                 group["lr"] = 4e-3 * min(update / 40, 1 - update / updates)
             batch = collate(store, random.choice(len(store), 64, replace=False))
-            found = objective(*(torch.from_numpy(array) for array in batch[:5]))
+            found = objective(*batch.map(torch.from_numpy))
             optimizer.zero_grad()
             (found.loss_sum / found.tokens + found.penalty).backward()
             optimizer.step()

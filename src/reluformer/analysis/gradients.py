@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reluformer.analysis.concentration import top_share_of
-from reluformer.analysis.sweep import TensorBatch
+from reluformer.analysis.sweep import on_device
 from reluformer.config.model import kind_of
-from reluformer.corpus.batches import collate
+from reluformer.corpus.batches import Batch, collate
 from reluformer.model.observe import observe
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def random_batches(tgt_lengths: NDArray[np.integer], batches: int, tokens: int) 
         yield order[batch_of == number]
 
 
-def slot_gradients(objective: Objective, batch: TensorBatch) -> dict[str, Tensor]:
+def slot_gradients(objective: Objective, batch: Batch[Tensor]) -> dict[str, Tensor]:
     """‖∂L/∂(k_j, v_j)‖ of every slot j of every FFN, place -> [K]; L: the training loss a token, penalty included."""
     slots: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -61,7 +61,7 @@ def gradient_top_shares(
     device = next(objective.parameters()).device
     total: dict[str, Tensor] = {}
     for indices in random_batches(store.tgt_lengths, batches, tokens):
-        batch = TensorBatch.of(collate(store, indices), device)
+        batch = on_device(collate(store, indices), device)
         for place, norms in slot_gradients(objective, batch).items():
             total[place] = total[place] + norms if place in total else norms
     return {place: top_share_of(norms) for place, norms in total.items()}

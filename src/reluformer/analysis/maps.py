@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from reluformer.analysis.sweep import TensorBatch
+from reluformer.analysis.sweep import on_device
 from reluformer.config.model import Kind, kind_of
 from reluformer.config.settings import SettingsError
-from reluformer.corpus.batches import collate
+from reluformer.corpus.batches import Batch, collate
 from reluformer.model.observe import observe
 
 if TYPE_CHECKING:
@@ -49,12 +50,12 @@ def attention_maps(
     model: Transformer, store: Store, index: int, pieces: Callable[[Iterable[int]], list[str]], tokens: int
 ) -> dict[str, NDArray]:
     """The arrays of attention.npz: `index`, and the maps of that segment, see `maps_of`."""
-    batch = TensorBatch.of(collate(store, [index]), next(model.parameters()).device)
+    batch = on_device(collate(store, [index]), next(model.parameters()).device)
     return {"index": np.array(index), **maps_of(model, batch, pieces, tokens)}
 
 
 def maps_of(
-    model: Transformer, batch: TensorBatch, pieces: Callable[[Iterable[int]], list[str]], tokens: int
+    model: Transformer, batch: Batch[Tensor], pieces: Callable[[Iterable[int]], list[str]], tokens: int
 ) -> dict[str, NDArray]:
     """The attention maps of the one pair in a batch, each axis cut to its first `tokens` tokens.
 

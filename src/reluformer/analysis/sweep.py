@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +13,6 @@ from reluformer.analysis.places import Measure, measures_of
 from reluformer.analysis.rows import Tokens, rows_of
 from reluformer.config.model import kind_of
 from reluformer.corpus.batches import Batch, collate, length_batches
-from reluformer.corpus.subword import BOS, EOS
 from reluformer.model.observe import observe
 
 if TYPE_CHECKING:
@@ -23,26 +21,9 @@ if TYPE_CHECKING:
     from reluformer.model.transformer import Transformer
 
 
-class TensorBatch(NamedTuple):
-    """A `corpus.batches.Batch` on the model's device: ids int [B, S|T], masks bool."""
-
-    src: Tensor
-    src_mask: Tensor
-    tgt_in: Tensor
-    tgt_out: Tensor
-    tgt_mask: Tensor
-
-    @classmethod
-    def of(cls, batch: Batch, device: torch.device) -> TensorBatch:
-        """The arrays of `batch` as tensors."""
-        return cls(*(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in batch))
-
-    @classmethod
-    def of_pair(cls, src: Sequence[int], tgt: Sequence[int], device: torch.device) -> TensorBatch:
-        """One pair of sequences, ids without BOS and EOS."""
-        source, read, written = ([*src, EOS], [BOS, *tgt], [*tgt, EOS])
-        ids = [torch.tensor([sequence], device=device) for sequence in (source, read, written)]
-        return cls(ids[0], torch.ones_like(ids[0]).bool(), ids[1], ids[2], torch.ones_like(ids[1]).bool())
+def on_device(batch: Batch[NDArray], device: torch.device) -> Batch[Tensor]:
+    """Returns the arrays of `batch` as tensors on `device`."""
+    return batch.map(lambda array: torch.from_numpy(array).to(device))
 
 
 def sweep(
@@ -72,7 +53,7 @@ def sweep(
     longest = np.maximum(store.src_lengths, store.tgt_lengths) + 1
     with torch.no_grad(), observe(model, take):
         for indices in length_batches(np.argsort(longest, kind="stable"), longest, batch_tokens):
-            batch = TensorBatch.of(collate(store, indices), device)
+            batch = on_device(collate(store, indices), device)
             tokens = Tokens(batch.src_mask, batch.tgt_mask, marks[batch.src], marks[batch.tgt_in])
             model(batch.src, batch.src_mask, batch.tgt_in, batch.tgt_mask)
     return {

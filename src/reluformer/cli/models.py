@@ -175,7 +175,9 @@ def attend(
     """
     from reluformer.analysis.ascii_map import shaded
     from reluformer.analysis.maps import choose_map, maps_of
-    from reluformer.analysis.sweep import TensorBatch
+    from reluformer.analysis.sweep import on_device
+    from reluformer.corpus.batches import pad
+    from reluformer.corpus.store import Sequences
     from reluformer.corpus.text import Preprocessor, find_text
     from reluformer.translation.translator import Translator
 
@@ -192,7 +194,7 @@ def attend(
         files = find_text(model, translator.config, corpora, "tgt")
         written = typed_text(target)
         ids = Preprocessor(files, translator.config.tgt).ids([written])
-    pair = TensorBatch.of_pair(source, ids, next(translator.model.parameters()).device)
+    pair = on_device(pad(Sequences.of([source]), Sequences.of([ids])), next(translator.model.parameters()).device)
     arrays = maps_of(translator.model, pair, translator.text.subword.pieces, MAP_TOKENS)
     chosen = choose_map(arrays, attention.value, layer, head)
     if svg is not None:

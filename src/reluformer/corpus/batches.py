@@ -1,15 +1,15 @@
 """Batches by number of target tokens, with little padding, the same on every machine.
 
-An epoch is a permutation of the corpus, cut into windows of a few hundred batches. Inside a window the sequences are
-sorted and halved again and again, by whichever side leaves less padding, until each group fills a batch: sequences of
-one batch are alike in *both* lengths, which sorting by one of them cannot give. Every choice depends on (seed, epoch)
-alone, so each rank computes the whole plan and takes its part of every batch.
+An epoch is a permutation of the corpus, cut into windows of a few hundred batches. A window is sorted and halved
+recursively, each time by the side that leaves less padding, until each group fills a batch: unlike after sorting by one
+side, the sequences of a batch are alike in *both* lengths. All choices depend on (seed, epoch) alone, so each rank
+computes the whole plan and takes its part of every batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,28 @@ from reluformer.corpus.subword import BOS, EOS, PAD
 Indices = NDArray[np.int64]
 
 
+Array = TypeVar("Array")
+Mapped = TypeVar("Mapped")
+
+
+class Batch(NamedTuple, Generic[Array]):
+    """Right-padded ids and masks, as arrays or tensors. B sequences, S source and T target tokens with EOS.
+
+    The fields are the arguments of `Objective.forward`.
+    """
+
+    src: Array  # int64 [B, S], ends with EOS
+    src_mask: Array  # bool [B, S], true on real tokens
+    tgt_in: Array  # int64 [B, T], BOS first
+    tgt_out: Array  # int64 [B, T], EOS last
+    tgt_mask: Array  # bool [B, T]
+    real: Array  # int64 [N], the positions of the real target tokens in B·T
+
+    def map(self, function: Callable[[Array], Mapped]) -> Batch[Mapped]:
+        """Applies `function` to each field."""
+        return Batch(*map(function, self))
+
+
 class Update(NamedTuple):
     """One optimizer update: this rank's sequences, an array for each accumulation step."""
 
@@ -29,23 +51,19 @@ class Update(NamedTuple):
     epoch: int
 
 
-class Batch(NamedTuple):
-    """Right-padded ids and masks (True: a real token). B sequences, S source and T target tokens with EOS."""
-
-    src: NDArray[np.int64]  # [B, S], ends with EOS
-    src_mask: NDArray[np.bool_]  # [B, S]
-    tgt_in: NDArray[np.int64]  # [B, T], BOS first
-    tgt_out: NDArray[np.int64]  # [B, T], EOS last
-    tgt_mask: NDArray[np.bool_]  # [B, T]
-
-
 class BatchSampler:
     """An endless iterator of `Update`; its state can be saved and restored in the middle of an epoch.
 
-    `window` is how many batches are mixed: larger means less padding and less variety between neighbours.
-    `batch_tokens` is the most target tokens (EOS included) of a global batch; a longer sequence is a batch of its own.
-    The global batches are the same for every `world_size * accumulation`, except that where a batch has fewer sequences
-    than that many parts, neighbours are joined so that no part is ever empty.
+    Args:
+        src_lengths, tgt_lengths: tokens of each sequence without EOS.
+        batch_tokens: most target tokens (EOS included) of a global batch; a longer sequence is a batch of its own.
+        seed: of the permutations.
+        rank, world_size: this process and the number of processes.
+        accumulation: steps of an update.
+        window: batches sorted at once; more means less padding and less variety between neighbours.
+
+    The global batches are the same for every `world_size * accumulation`, but batches with fewer sequences than parts
+    are joined, so that no part is empty.
     """
 
     def __init__(
@@ -75,7 +93,7 @@ class BatchSampler:
         self._accumulation = accumulation
         self._window_tokens = window * batch_tokens
         self._epoch = 0
-        self._next = 0  # updates of this epoch already given out
+        self._next = 0  # updates of this epoch already returned
         self._plan: Iterator[Indices] | None = None
 
     def __iter__(self) -> BatchSampler:
@@ -96,26 +114,26 @@ class BatchSampler:
         return Update(mine, int(self._tgt[batch].sum()), self._epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` needs to go on with the next update."""
+        """Returns the position of the next update."""
         return {"epoch": self._epoch, "next": self._next, "seed": self._seed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where `state_dict` was taken, whatever the number of processes is now."""
+        """Resumes from `state_dict`, with any number of processes."""
         if state["seed"] != self._seed:
             raise CorpusError(f"the saved batches have seed {state['seed']}, this run has {self._seed}")
         self._epoch, self._next, self._plan = int(state["epoch"]), int(state["next"]), None
 
     def epoch_batches(self, epoch: int) -> Iterator[Indices]:
-        """The global batches of an epoch in order; every sequence is in one of them."""
+        """Returns the global batches of an epoch in order; every sequence is in one of them."""
         rng = np.random.default_rng([self._seed, epoch])
         order = rng.permutation(len(self._tgt))
         window_of = (np.cumsum(self._tgt[order]) - 1) // self._window_tokens
         held: Indices | None = None
         for members in np.split(order, np.flatnonzero(np.diff(window_of)) + 1):
             tokens = self._tgt[members]
-            # Room for a sequence or two in each batch, or cuts between sequences would leave some batches half empty.
-            room = max(self._batch_tokens - 2 * tokens.mean(), self._batch_tokens / 2)
-            groups = list(self._groups(members, int(-(-tokens.sum() // room))))
+            # Batches are filled up to a sequence or two: cuts between sequences would leave some half empty.
+            capacity = max(self._batch_tokens - 2 * tokens.mean(), self._batch_tokens / 2)
+            groups = list(self._groups(members, int(-(-tokens.sum() // capacity))))
             for i in rng.permutation(len(groups)):
                 batch = groups[i] if held is None else np.concatenate([held, groups[i]])
                 held = None
@@ -124,12 +142,12 @@ class BatchSampler:
                     continue
                 yield batch
         if held is not None:
-            # Too few for every part at the very end of an epoch: sequences seen before fill the batch up.
+            # Too few sequences for every part at the end of an epoch: earlier ones fill the batch.
             rest = np.setdiff1d(order, held, assume_unique=True)
             yield np.concatenate([held, rest[: self._parts - len(held)]])
 
     def _groups(self, members: Indices, batches: int) -> Iterator[Indices]:
-        """Splits sequences into about `batches` batches, each time along the side that leaves less padding."""
+        """Splits sequences into about `batches` batches, each time by the side that leaves less padding."""
         if len(members) == 1 or (batches == 1 and self._tgt[members].sum() <= self._batch_tokens):
             yield members
             return
@@ -141,23 +159,23 @@ class BatchSampler:
         yield from self._groups(other, batches - batches // 2)
 
     def _orders(self, members: Indices) -> tuple[tuple[Indices, ...], tuple[Indices, ...]]:
-        """Sort keys, last one first: by target and by source length, then by number so that no tie is left open."""
+        """Returns sort keys, the last one first: by target and by source length, ties by number."""
         src, tgt = self._src[members], self._tgt[members]
         return (members, src, tgt), (members, tgt, src)
 
     def _cut(self, members: Indices, share: float) -> tuple[Indices, Indices]:
-        """Cuts where the first part has `share` of the target tokens; neither part is empty."""
+        """Cuts at `share` of the target tokens; neither part is empty."""
         ends = np.cumsum(self._tgt[members])
         at = int(np.searchsorted(ends, share * ends[-1], side="right"))
         at = min(max(at, 1), len(members) - 1)
         return members[:at], members[at:]
 
     def _padded(self, members: Indices) -> int:
-        """Tokens of these sequences as one batch, padding included."""
+        """Returns the tokens of these sequences as one batch, padding included."""
         return len(members) * int(self._src[members].max() + self._tgt[members].max())
 
     def _deal(self, batch: Indices) -> list[Indices]:
-        """A batch as contiguous parts of about equal tokens, none empty."""
+        """Splits a batch into contiguous parts of about equal tokens, none empty."""
         if self._parts == 1:
             return [batch]
         batch = batch[np.lexsort((batch, self._src[batch], self._tgt[batch]))]
@@ -188,26 +206,31 @@ def length_batches(order: Indices, lengths: NDArray[np.integer], batch_tokens: i
         yield order[first:]
 
 
-def collate(store: Store, indices: Indices | list[int]) -> Batch:
-    """The sequences `indices` of a store as one padded batch."""
+def collate(store: Store, indices: Indices | list[int]) -> Batch[NDArray]:
+    """Returns the sequences `indices` of a store as one padded batch."""
     src, tgt = (store.several(side, np.asarray(indices, np.int64)) for side in SIDES)
+    return pad(src, tgt)
+
+
+def pad(src: Sequences, tgt: Sequences) -> Batch[NDArray]:
+    """Returns pairs of sequences as one padded batch with BOS and EOS."""
     src_ids, src_mask = _pad(src, end=EOS)
     tgt_in, tgt_mask = _pad(tgt, start=BOS)
     tgt_out, _ = _pad(tgt, end=EOS)
-    return Batch(src_ids, src_mask, tgt_in, tgt_out, tgt_mask)
+    return Batch(src_ids, src_mask, tgt_in, tgt_out, tgt_mask, np.flatnonzero(tgt_mask))
 
 
 def _pad(
     sequences: Sequences, *, start: int | None = None, end: int | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Sequences as rows with one more token, the first or the last; ids, and where they are real."""
+    """Returns sequences with one more token, the first or the last, as padded rows, and their mask."""
     lengths = sequences.lengths[:, None]
-    places = np.arange(int(lengths.max()) + 1)
-    ids = np.full((len(lengths), len(places)), PAD, np.int64)
+    positions = np.arange(int(lengths.max()) + 1)
+    ids = np.full((len(lengths), len(positions)), PAD, np.int64)
     first = 0 if start is None else 1
-    ids[(places >= first) & (places < first + lengths)] = sequences.ids
+    ids[(positions >= first) & (positions < first + lengths)] = sequences.ids
     if start is not None:
         ids[:, 0] = start
     if end is not None:
-        ids[places == lengths] = end
-    return ids, places <= lengths
+        ids[positions == lengths] = end
+    return ids, positions <= lengths

@@ -8,13 +8,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from reluformer.config.run import RunConfig, split_dataset
 from reluformer.config.settings import SettingsError
-from reluformer.corpus.batches import BatchSampler, Indices, collate
+from reluformer.corpus.batches import Batch, BatchSampler, collate
 from reluformer.corpus.store import Store, view_folder
 from reluformer.files import sha256
 from reluformer.model.files import MODEL_FILE, load_model
@@ -89,21 +89,10 @@ def load_start(model: Transformer, run: RunConfig, data: TrainingData, folder: P
     model.load_state_dict(start.state_dict())
 
 
-class MicroBatch(NamedTuple):
-    """The arguments of `Objective.forward`, on one device: ids int64 [B, S|T], masks bool, true on real tokens."""
-
-    src: Tensor
-    src_mask: Tensor
-    tgt_in: Tensor
-    tgt_out: Tensor
-    tgt_mask: Tensor
-    real: Tensor  # int64 [N], the positions of the real target tokens in B·T
-
-
 class LoadedUpdate(NamedTuple):
     """One optimizer update of this process."""
 
-    micro: list[MicroBatch]
+    micro: list[Batch[Tensor]]  # on the device
     target_tokens: int  # of the whole global batch
     epoch: int
     positions: int  # source and target positions of this process, padding included
@@ -130,7 +119,7 @@ class PrefetchLoader:
 
     def __next__(self) -> LoadedUpdate:
         update, self._state = self._prepare() if self._device.type == "cpu" else self._next_pending()
-        micro = [MicroBatch(*(x.to(self._device, non_blocking=True) for x in batch)) for batch in update.micro]
+        micro = [batch.map(lambda x: x.to(self._device, non_blocking=True)) for batch in update.micro]
         return update._replace(micro=micro)
 
     def state_dict(self) -> dict[str, Any]:
@@ -167,12 +156,12 @@ class PrefetchLoader:
     def _prepare(self) -> tuple[LoadedUpdate, dict[str, Any]]:
         """Returns the next update in host memory, and the sampler's state after it."""
         update = next(self._sampler)
-        micro = [self._on_host(indices) for indices in update.micro]
-        positions = sum(batch.src.numel() + batch.tgt_in.numel() for batch in micro)
-        filled = sum(int(batch.src_mask.sum()) + batch.real.numel() for batch in micro)
+        batches = [collate(self._store, indices) for indices in update.micro]
+        positions = sum(batch.src.size + batch.tgt_in.size for batch in batches)
+        filled = sum(int(batch.src_mask.sum()) + batch.real.size for batch in batches)
+        micro = [batch.map(self._on_host) for batch in batches]
         return LoadedUpdate(micro, update.target_tokens, update.epoch, positions, filled), self._sampler.state_dict()
 
-    def _on_host(self, indices: Indices) -> MicroBatch:
-        batch = collate(self._store, indices)
-        tensors = (torch.from_numpy(array) for array in (*batch, np.flatnonzero(batch.tgt_mask)))
-        return MicroBatch(*(x.pin_memory() if self._device.type == "cuda" else x for x in tensors))
+    def _on_host(self, array: NDArray) -> Tensor:
+        tensor = torch.from_numpy(array)
+        return tensor.pin_memory() if self._device.type == "cuda" else tensor

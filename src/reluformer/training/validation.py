@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from deepspeed import DeepSpeedEngine
+from numpy.typing import NDArray
 from torch import Tensor
 
-from reluformer.corpus.batches import collate, length_batches
+from reluformer.corpus.batches import Batch, collate, length_batches
 from reluformer.corpus.subword import BOS, EOS, Subword
 from reluformer.model.transformer import Transformer
 from reluformer.training.data import TrainingData
@@ -52,21 +53,23 @@ class Validation:
         engine.eval()
         sums = torch.zeros(3, dtype=torch.float64, device=device)
         for indices in self.batches:
-            losses = engine(*(torch.from_numpy(array).to(device) for array in collate(self.store, indices)))
+            losses = engine(*self._batch(indices))
             sums += torch.stack((losses.loss_sum.double(), losses.nll_sum.double(), losses.tokens.double()))
         bleu = self._bleu(engine.module.model) if self.subword else None
         engine.train()
         loss, nll, tokens = self.world.sum(sums).tolist()
         return Scores(loss / tokens, nll / tokens, bleu)
 
+    def _batch(self, indices: NDArray[np.int64]) -> Batch[Tensor]:
+        return collate(self.store, indices).map(lambda array: torch.from_numpy(array).to(self.world.device))
+
     def _bleu(self, model: Transformer) -> float:
         """Returns the BLEU of greedy decoding against the tokenised references."""
         assert self.subword is not None
         pairs: list[tuple[str, str]] = []
         for indices in self.batches:
-            batch = collate(self.store, indices)
-            src, mask = (torch.from_numpy(array).to(self.world.device) for array in (batch.src, batch.src_mask))
-            for index, hypothesis in zip(indices, greedy(model, src, mask), strict=True):
+            batch = self._batch(indices)
+            for index, hypothesis in zip(indices, greedy(model, batch.src, batch.src_mask), strict=True):
                 reference = self.subword.decode(self.store.tgt(int(index)).tolist())
                 pairs.append((self.subword.decode(hypothesis), reference))
         if self.world.size > 1:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from reluformer.analysis.gradients import gradient_top_shares, random_batches, slot_gradients
-from reluformer.analysis.sweep import TensorBatch
+from reluformer.analysis.sweep import on_device
 from reluformer.corpus.batches import collate
 from reluformer.model.objective import Objective
 
@@ -26,7 +26,7 @@ def test_a_small_split_gives_fewer_batches():
 def test_slot_gradients_are_those_of_backward(make_store, make_model):
     objective = Objective(make_model(), 0.1).eval()
     store = make_store()
-    batch = TensorBatch.of(collate(store, [0, 3, 5]), torch.device("cpu"))
+    batch = on_device(collate(store, [0, 3, 5]), torch.device("cpu"))
     found = slot_gradients(objective, batch)
     losses = objective(*batch)
     (losses.loss_sum / losses.tokens + losses.penalty).backward()

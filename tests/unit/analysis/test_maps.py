@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from reluformer.analysis.maps import attention_maps, choose_map, chosen_segment, maps_of, no_maps
-from reluformer.analysis.sweep import TensorBatch
+from reluformer.analysis.sweep import on_device
 from reluformer.config.settings import SettingsError
+from reluformer.corpus.batches import collate
 
 
 def pieces(ids):
@@ -65,7 +66,7 @@ def test_nothing_to_show_has_no_maps():
 
 def test_a_pair_of_ones_own_gives_what_the_store_gives(make_store, make_model):
     model, store = make_model(), make_store()
-    pair = TensorBatch.of_pair(store.src(3).tolist(), store.tgt(3).tolist(), torch.device("cpu"))
+    pair = on_device(collate(store, [3]), torch.device("cpu"))
     expected = attention_maps(model, store, 3, pieces, 512)
     arrays = maps_of(model, pair, pieces, 512)
     assert {**arrays, "index": 3}.keys() == expected.keys()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from reluformer.analysis.sweep import TensorBatch, sweep
+from reluformer.analysis.sweep import on_device, sweep
 from reluformer.config import memory as config
 from reluformer.corpus.batches import collate
 from reluformer.memory import activations
@@ -51,7 +51,7 @@ def test_measures_are_those_of_a_plain_loop(make_store, make_model):
     entropies, zeros, distances, commas, outputs, residuals = [], [], [], [], [], []
     for i in range(len(store)):
         reads = {}
-        batch = TensorBatch.of(collate(store, [i]), torch.device("cpu"))
+        batch = on_device(collate(store, [i]), torch.device("cpu"))
         with torch.no_grad(), observe(model, reads.__setitem__):
             model(batch.src, batch.src_mask, batch.tgt_in, batch.tgt_mask)
         read = reads[place]

@@ -70,7 +70,7 @@ def test_an_update_is_what_the_sampler_says(make_feed, store):
         assert (update.target_tokens, update.epoch) == (expected.target_tokens, expected.epoch)
         batches = [collate(store, indices) for indices in expected.micro]
         for batch, arrays in zip(update.micro, batches, strict=True):
-            assert all(np.array_equal(x, array) for x, array in zip(batch, arrays, strict=False))
+            assert all(np.array_equal(x, array) for x, array in zip(batch, arrays, strict=True))
             assert batch.tgt_mask.flatten()[batch.real].all() and len(batch.real) == batch.tgt_mask.sum()
         assert update.positions == sum(batch.src.size + batch.tgt_in.size for batch in batches)
         assert update.filled == sum(int(batch.src_mask.sum() + batch.tgt_mask.sum()) for batch in batches)
