@@ -25,6 +25,7 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
 pytestmark = pytest.mark.gpu
 
+from reluformer.memory.backends import AttentionOptions  # noqa: E402
 from reluformer.memory.backends.triton_relu import _attend, triton_relu_attention  # noqa: E402
 
 ALLOWED = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}
@@ -98,7 +99,7 @@ def test_equals_double(rows, slots, width, kind):
         count = torch.as_tensor(AttentionMask(slots, keys, causal).count(rows, query), dtype=query.dtype, device=DEVICE)
         scaled = query * (2 / count).sqrt() * torch.exp(-log_gamma)
         if call:
-            read = call(scaled, key, value, keys=keys, causal=causal, scale=width**-0.5, statistics=True)
+            read = call(scaled, key, value, AttentionOptions(keys, causal, width**-0.5, statistics=True))
         else:
             read = dense(scaled, key, value, keys, causal, width**-0.5)[:3]
         grads = torch.autograd.grad(probe(read), (query, key, value, log_gamma))
@@ -110,7 +111,7 @@ def test_equals_double(rows, slots, width, kind):
 def test_without_statistics(rows, slots, width, kind):
     ours, exact = made(rows, slots, width, batch=1 if kind == "all" else 2)
     keys, causal = visible_keys(kind, slots), kind in ("causal", "both")
-    output, total, logs = triton_relu_attention(*ours, keys=keys, causal=causal, scale=0.25)
+    output, total, logs = triton_relu_attention(*ours, AttentionOptions(keys=keys, causal=causal, scale=0.25))
     assert total is None and logs is None
     expected = dense(*exact, keys, causal, 0.25)[0]
     assert_near(
@@ -127,9 +128,9 @@ def dropped(query, key, keys, causal, scale, dropout, seed, width):
         unit[torch.arange(start, min(start + width, key.size(-2))), torch.arange(min(width, key.size(-2) - start))] = 1
         value = unit.expand(*key.shape[:2], -1, -1)
         parts.append(
-            triton_relu_attention(query, key, value, keys=keys, causal=causal, scale=scale, dropout=dropout, seed=seed)[
-                0
-            ]
+            triton_relu_attention(
+                query, key, value, AttentionOptions(keys=keys, causal=causal, scale=scale, dropout=dropout, seed=seed)
+            )[0]
         )
     return torch.cat(parts, -1)[..., : key.size(-2)].detach()
 
@@ -155,7 +156,9 @@ def test_dropout_is_seeded_and_the_same_in_backward(rows, slots, width, kind):
         agree = ((kept_weights != 0) == other)[alive].double().mean().item()
         assert agree == pytest.approx(rate**2 + (1 - rate) ** 2, abs=0.05)
         assert not torch.equal(factor[0, 0][alive[0, 0] & alive[0, 1]], factor[0, 1][alive[0, 0] & alive[0, 1]])
-    read = triton_relu_attention(*ours, keys=keys, causal=causal, scale=0.25, dropout=rate, seed=seed, statistics=True)
+    read = triton_relu_attention(
+        *ours, AttentionOptions(keys=keys, causal=causal, scale=0.25, dropout=rate, seed=seed, statistics=True)
+    )
     expected = dense(*exact, keys, causal, 0.25, factor)[:3]
     assert_near(
         [*read, *torch.autograd.grad(probe(read), ours)], [*expected, *torch.autograd.grad(probe(expected), exact)]
@@ -167,7 +170,7 @@ def test_penalty_from_the_sums_equals_the_penalty_of_the_weights():
     keys = visible_keys("ragged", 50)
     rows = torch.arange(30, device=DEVICE)[None] < torch.tensor([[12], [30]], device=DEVICE)
     penalty, visible = Penalty(PenaltyConfig(weight=1.0, margin=0.4)), AttentionMask(50, keys)
-    _, total, logs = triton_relu_attention(*ours, keys=keys, scale=0.02, statistics=True)
+    _, total, logs = triton_relu_attention(*ours, AttentionOptions(keys=keys, scale=0.02, statistics=True))
     loss = penalty.mean(penalty.rows(total, logs, visible.count(30, total)), rows)
     *_, s = dense(*exact, keys, False, 0.02)
     expected = penalty(s, visible.count(30, s), rows)
@@ -195,7 +198,9 @@ def test_a_read_is_the_same_as_with_its_weights(causal, monkeypatch):
 def test_half_precision(rows, slots, width, dtype):
     """bf16 on a card only: the interpreter multiplies bf16 as if it were integers (Triton 3.7)."""
     ours, exact = made(rows, slots, width, dtype)
-    read = triton_relu_attention(*ours, keys=visible_keys("ragged", slots), scale=0.2, statistics=True)
+    read = triton_relu_attention(
+        *ours, AttentionOptions(keys=visible_keys("ragged", slots), scale=0.2, statistics=True)
+    )
     expected = dense(*exact, visible_keys("ragged", slots), False, 0.2)[:3]
     assert read[0].dtype == dtype and read[1].dtype == read[2].dtype == torch.float32
     assert_near(
@@ -214,7 +219,7 @@ def test_half_precision(rows, slots, width, dtype):
 def test_half_precision_on_the_card(rows, slots, width, kind, dtype):
     ours, exact = made(rows, slots, width, dtype)
     keys, causal = visible_keys(kind, slots), kind in ("causal", "both")
-    read = triton_relu_attention(*ours, keys=keys, causal=causal, scale=width**-0.5, statistics=True)
+    read = triton_relu_attention(*ours, AttentionOptions(keys=keys, causal=causal, scale=width**-0.5, statistics=True))
     expected = dense(*exact, keys, causal, width**-0.5)[:3]
     assert_near(
         [*read, *torch.autograd.grad(probe(read), ours)],
@@ -228,7 +233,7 @@ def test_strides():
     torch.manual_seed(0)
     joint = torch.randn(2, 21, 3, 4, 16, device=DEVICE, requires_grad=True)
     query, key, value = joint.permute(2, 0, 3, 1, 4).unbind(0)
-    output, *_ = triton_relu_attention(query, key, value, causal=True, scale=0.25)
+    output, *_ = triton_relu_attention(query, key, value, AttentionOptions(causal=True, scale=0.25))
     assert output.transpose(1, 2).is_contiguous()  # heads are joined without a copy
     wide = joint.detach().double().requires_grad_()
     expected, *_ = dense(*wide.permute(2, 0, 3, 1, 4).unbind(0), None, True, 0.25)
@@ -240,7 +245,7 @@ def test_holes_and_rows_that_see_nothing():
     ours, exact = made(20, 50, 16)
     keys = torch.rand(2, 50, device=DEVICE) < 0.5
     keys[1] = False
-    read = triton_relu_attention(*ours, keys=keys, scale=0.25, statistics=True)
+    read = triton_relu_attention(*ours, AttentionOptions(keys=keys, scale=0.25, statistics=True))
     expected = dense(*exact, keys, False, 0.25)[:3]
     grads = torch.autograd.grad(probe(read), ours)
     assert_near([*read, *grads], [*expected, *torch.autograd.grad(probe(expected), exact)])
@@ -255,7 +260,7 @@ def test_tiles_without_a_positive_score():
         ours[0][..., 0], ours[1][..., 0] = 1.0, 0.0
         ours[0][:, :, -1, 0], ours[1][:, :, 128:384, 0] = -1.0, -90.0
     exact = [t.detach().double().requires_grad_() for t in ours]
-    read = triton_relu_attention(*ours, scale=0.25, statistics=True)
+    read = triton_relu_attention(*ours, AttentionOptions(scale=0.25, statistics=True))
     expected = dense(*exact, None, False, 0.25)[:3]
     grads, expected_grads = torch.autograd.grad(probe(read), ours), torch.autograd.grad(probe(expected), exact)
     assert expected[1][0, 0, -1] > 20 * expected[1][0, 0, 0]
@@ -266,7 +271,7 @@ def test_tiles_without_a_positive_score():
 def test_nothing_to_read(shape):
     batch, heads, rows, slots = shape
     ours = [torch.randn(batch, heads, n, 16, device=DEVICE, requires_grad=True) for n in (rows, slots, slots)]
-    read = triton_relu_attention(*ours, causal=True, statistics=True)
+    read = triton_relu_attention(*ours, AttentionOptions(causal=True, statistics=True))
     assert [tuple(t.shape) for t in read] == [(batch, heads, rows, 16)] + [(batch, heads, rows)] * 2
     grads = torch.autograd.grad(sum(t.sum() for t in read), ours)
     assert not any(t.any() for t in (*read, *grads))
@@ -277,7 +282,7 @@ def test_not_a_number_is_not_hidden(slots):
     (query, key, value), _ = made(5, slots, 16)
     with torch.no_grad():
         query[0, 0, 2, 3] = float("nan")
-    output, *_ = triton_relu_attention(query, key, value, scale=0.25)
+    output, *_ = triton_relu_attention(query, key, value, AttentionOptions(scale=0.25))
     assert output[0, 0, 2].isnan().all()
     assert output.isnan().sum() == 16
 
@@ -286,7 +291,7 @@ def test_backward_keeps_no_weights():
     ours, _ = made(40, 60, 16)
     saved: list[Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
-        triton_relu_attention(*ours, scale=0.25, statistics=True, dropout=0.1)
+        triton_relu_attention(*ours, AttentionOptions(scale=0.25, statistics=True, dropout=0.1))
     assert {t.data_ptr() for t in saved} == {t.data_ptr() for t in ours}
 
 
@@ -294,10 +299,10 @@ def test_backward_keeps_no_weights():
 def test_memory_is_linear():
     """At 8,192 tokens under a tenth of what one matrix of weights takes."""
     ours = [torch.randn(1, 8, 8192, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True) for _ in range(3)]
-    triton_relu_attention(*ours, scale=0.125)[0].sum().backward()
+    triton_relu_attention(*ours, AttentionOptions(scale=0.125))[0].sum().backward()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    triton_relu_attention(*ours, scale=0.125)[0].sum().backward()
+    triton_relu_attention(*ours, AttentionOptions(scale=0.125))[0].sum().backward()
     assert torch.cuda.max_memory_allocated() - before < 8 * 8192 * 8192 * 2 / 10
 
 
@@ -315,7 +320,9 @@ def test_it_is_compiled_for_all_shapes():
     """With a seed that torch's generator draws in the compiled program, and is another one each time."""
 
     def attend(query, key, value):
-        return triton_relu_attention(query, key, value, causal=True, dropout=0.5, seed=draw_seed(), statistics=True)
+        return triton_relu_attention(
+            query, key, value, AttentionOptions(causal=True, dropout=0.5, seed=draw_seed(), statistics=True)
+        )
 
     torch._dynamo.reset()
     compiled = torch.compile(attend, fullgraph=True, dynamic=True, backend="aot_eager")
@@ -334,16 +341,16 @@ def test_it_is_compiled_for_all_shapes():
 
 def test_bad_arguments():
     (query, key, value), _ = made(5, 9, 16)
-    for wrong in (
-        {"query": query.double()},
-        {"key": key[:, :, :4]},
-        {"value": value[..., :8]},
-        {"keys": torch.ones(2, 5, dtype=torch.bool, device=DEVICE)},
-        {"keys": torch.ones(2, 9, device=DEVICE)},
-        {"dropout": 1.0},
+    for tensors, wrong in (
+        ((query.double(), key, value), {}),
+        ((query, key[:, :, :4], value), {}),
+        ((query, key, value[..., :8]), {}),
+        ((query, key, value), {"keys": torch.ones(2, 5, dtype=torch.bool, device=DEVICE)}),
+        ((query, key, value), {"keys": torch.ones(2, 9, device=DEVICE)}),
+        ((query, key, value), {"dropout": 1.0}),
     ):
         with pytest.raises(ValueError):
-            triton_relu_attention(**{"query": query, "key": key, "value": value, **wrong})
+            triton_relu_attention(*tensors, AttentionOptions(**wrong))
     wide = torch.randn(1, 1, 2, 129, device=DEVICE)
     with pytest.raises(ValueError, match="129"):
-        triton_relu_attention(wide, wide, wide)
+        triton_relu_attention(wide, wide, wide, AttentionOptions())

@@ -40,7 +40,7 @@ def measured_variance(activation: str, n: int, seed: int, reads: int = READS) ->
     for start in range(0, reads, READS_AT_ONCE):
         x, v = torch.randn(2, min(READS_AT_ONCE, reads - start), 1, n, 1, generator=random)
         with torch.no_grad():
-            outputs.append(read(torch.ones_like(x[:, :, :1]), x, v, f, visible, weights=True).output.flatten())
+            outputs.append(read(torch.ones_like(x[:, :, :1]), x, v, f, visible, observe=True).output.flatten())
     return float(torch.cat(outputs).double().var(correction=0))
 
 

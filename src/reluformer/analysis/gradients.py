@@ -22,7 +22,7 @@ from reluformer.model.observe import observe
 if TYPE_CHECKING:
     from reluformer.corpus.store import Store
     from reluformer.model.objective import Objective
-    from reluformer.model.observe import Read
+    from reluformer.model.observe import Observation
 
 
 def random_batches(tgt_lengths: NDArray[np.integer], batches: int, tokens: int) -> Iterator[NDArray[np.int64]]:
@@ -37,7 +37,7 @@ def slot_gradients(objective: Objective, batch: Batch[Tensor]) -> dict[str, Tens
     """‖∂L/∂(k_j, v_j)‖ of every slot j of every FFN, place -> [K]; L: the training loss a token, penalty included."""
     slots: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def take(place: str, read: Read) -> None:
+    def take(place: str, read: Observation) -> None:
         if kind_of(place) == "ffn":
             slots[place] = (read.key, read.value)
 

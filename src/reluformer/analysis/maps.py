@@ -21,7 +21,7 @@ from reluformer.model.observe import observe
 
 if TYPE_CHECKING:
     from reluformer.corpus.store import Store
-    from reluformer.model.observe import Read
+    from reluformer.model.observe import Observation
     from reluformer.model.transformer import Transformer
 
 NAMES: dict[Kind, str] = {"encoder_attention": "encoder", "decoder_attention": "decoder", "cross_attention": "cross"}
@@ -69,7 +69,7 @@ def maps_of(
     }
     largest = torch.finfo(torch.float16).max
 
-    def take(place: str, read: Read) -> None:
+    def take(place: str, read: Observation) -> None:
         if (kind := kind_of(place)) != "ffn":
             weights = read.weights[0, :, :tokens, :tokens].float().clamp(max=largest)
             arrays[f"{NAMES[kind]}.{place.split('.')[1]}"] = weights.cpu().numpy().astype(np.float16)

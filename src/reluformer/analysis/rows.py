@@ -18,7 +18,7 @@ from torch import Tensor
 from reluformer.config.model import kind_of
 
 if TYPE_CHECKING:
-    from reluformer.model.observe import Read
+    from reluformer.model.observe import Observation
 
 
 class Tokens(NamedTuple):
@@ -68,10 +68,11 @@ class Rows:
         return self.weights / torch.where(self.alive, self.mass, 1)[..., None]
 
 
-def rows_of(place: str, read: Read, tokens: Tokens) -> Rows:
+def rows_of(place: str, read: Observation, tokens: Tokens) -> Rows:
     """The real rows of what `place` read in a batch."""
     kind = kind_of(place)
     real = tokens.tgt_mask if place.startswith("decoder.") else tokens.src_mask
+    assert read.residual is not None
     output, residual = read.output.detach()[real], read.residual.detach()[real]
     weights = _at_least_fp32(read.weights.detach())
     if kind == "ffn":

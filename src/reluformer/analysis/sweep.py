@@ -17,7 +17,7 @@ from reluformer.model.observe import observe
 
 if TYPE_CHECKING:
     from reluformer.corpus.store import Store
-    from reluformer.model.observe import Read
+    from reluformer.model.observe import Observation
     from reluformer.model.transformer import Transformer
 
 
@@ -44,7 +44,7 @@ def sweep(
 
     tokens: Tokens | None = None
 
-    def take(place: str, read: Read) -> None:
+    def take(place: str, read: Observation) -> None:
         assert tokens is not None
         rows = rows_of(place, read, tokens)
         for measure in measures[place]:

@@ -13,7 +13,7 @@ import importlib
 import math
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from entmax import entmax15, sparsemax
@@ -21,23 +21,16 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from reluformer.config.memory import ACTIVATIONS, MemoryConfig
+from reluformer.memory.backends import AttentionOptions, FusedRead
 from reluformer.memory.backends.dispatch import backend, relu_attention
 from reluformer.memory.mask import AttentionMask, RowMask
 from reluformer.ops.counter import draw_seed
 
-NARROW, SHORT = 32, 48
+NARROW_HEAD, SHORT = 32, 48
 """Head width and slots up to which softmax on a CPU is faster as two products with a softmax between than fused."""
 SORTED = 512
 """Scores in a row that a GPU sorts whole: to ask it whether some of them would do is to wait for it."""
 ADASPLASH = find_spec("adasplash") is not None
-
-
-class Fused(NamedTuple):
-    """A read without its weights: output [B, H, Q, D]; Σs and Σ s log s [B, H, Q] where they were asked for."""
-
-    output: Tensor
-    total: Tensor | None = None
-    logs: Tensor | None = None
 
 
 class Activation(nn.Module):
@@ -68,21 +61,12 @@ class Activation(nn.Module):
         raise NotImplementedError
 
     def fused(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        visible: AttentionMask,
-        scale: float,
-        dropout: float,
-        factor: Tensor | None = None,
-        statistics: bool = False,
-    ) -> Fused | None:
-        """The read without its weights, where there is a kernel for it; none where not.
+        self, query: Tensor, key: Tensor, value: Tensor, visible: AttentionMask, options: AttentionOptions
+    ) -> FusedRead | None:
+        """Reads without storing weights; returns None if no fused kernel applies.
 
-        query [B, H, Q, D], key and value [B, H, K, D]; scale multiplies the scores, and so does factor, c_i
-        [B|1, H|1, Q|1, 1], where it is no number. statistics: whether the penalty needs the rows' sums. visible: its
-        `keys` and `causal` say all, unless it is `RowMask`: then only its `bias` does.
+        query [B, H, Q, D], key and value [B, H, K, D]. options: `keys` and `causal` are those of `visible`, unless it
+        is a `RowMask`, which only its `bias` describes; `seed` is not drawn yet.
         """
         return None
 
@@ -109,18 +93,11 @@ class Softmax(Normalised):
         return torch.softmax(scores, -1)
 
     def fused(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        visible: AttentionMask,
-        scale: float,
-        dropout: float,
-        factor: Tensor | None = None,
-        statistics: bool = False,
-    ) -> Fused | None:
-        if statistics or factor is not None or query.dim() != 4:
+        self, query: Tensor, key: Tensor, value: Tensor, visible: AttentionMask, options: AttentionOptions
+    ) -> FusedRead | None:
+        if options.statistics or options.factor is not None or query.dim() != 4:
             return None
+        dropout = options.dropout
         if query.device.type == "cpu" and (dropout > 0 or query.dtype.itemsize < 4 or _small(query, visible)):
             return None  # torch's CPU kernel drops no weights and is 2 to 7 times slower than ours in half precision
         rows = query.size(-2)
@@ -129,15 +106,15 @@ class Softmax(Normalised):
         if mask is not None and mask.size(-2) != rows:
             mask = mask.expand(-1, -1, rows, -1)
         output = scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=square, scale=scale
+            query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=square, scale=options.scale
         )
         some = visible.some()
-        return Fused(output if some is None else output * some)
+        return FusedRead(output if some is None else output * some)
 
 
 def _small(query: Tensor, visible: AttentionMask) -> bool:
     """Whether a softmax between two products is faster than torch's fused kernel: at 25 tokens twice as fast."""
-    return query.size(-1) <= NARROW and visible.slots <= SHORT
+    return query.size(-1) <= NARROW_HEAD and visible.slots <= SHORT
 
 
 class ReLU(Activation):
@@ -149,35 +126,15 @@ class ReLU(Activation):
         return scores.relu_()
 
     def fused(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        visible: AttentionMask,
-        scale: float,
-        dropout: float,
-        factor: Tensor | None = None,
-        statistics: bool = False,
-    ) -> Fused | None:
+        self, query: Tensor, key: Tensor, value: Tensor, visible: AttentionMask, options: AttentionOptions
+    ) -> FusedRead | None:
         if query.dim() != 4 or type(self).forward is not ReLU.forward or backend(query) == "reference":
             return None
         if isinstance(visible, RowMask):
             return None  # the kernels know slots hidden from all rows of a batch entry, and those hidden causally
-        seed = draw_seed() if dropout > 0 else 0
-        return Fused(
-            *relu_attention(
-                query,
-                key,
-                value,
-                keys=visible.keys,
-                causal=visible.causal,
-                scale=scale,
-                factor=factor,
-                dropout=dropout,
-                seed=seed,
-                statistics=statistics,
-            )
-        )
+        if options.dropout > 0:
+            options = options._replace(seed=draw_seed())
+        return relu_attention(query, key, value, options)
 
 
 class ScaledReLU(ReLU):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,34 +16,12 @@ from reluformer.memory.activations import build_activation
 from reluformer.memory.mask import AttentionMask
 from reluformer.memory.output_norm import GatedRMSNorm
 from reluformer.memory.penalty import Penalty
-from reluformer.memory.read import Reading, Slots, read
-from reluformer.memory.shared_cache import SharedKVCache
+from reluformer.memory.read import MemoryOutput, Slots, read
 from reluformer.ops.heads import split_heads
 from reluformer.ops.linear import LearnedSlots, Linear, worthwhile
 from reluformer.ops.packed import Packed
 
 Cache = Callable[[Tensor, Tensor], tuple[Tensor | Slots, Tensor | Slots]]
-
-
-class Trace(NamedTuple):
-    """What was read, for whoever observes: query, key, value as they met; weights; the visible slots.
-
-    In a search each row has keys and values of its own, [B, H, Q, K, D].
-    """
-
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    weights: Tensor
-    visible: AttentionMask
-
-
-class Recalled(NamedTuple):
-    """What a memory gives back: output [B, L, E]; the penalty's scalar and the trace only if asked for."""
-
-    output: Tensor
-    penalty: Tensor | None
-    trace: Trace | None
 
 
 class Memory(nn.Module):
@@ -57,43 +34,6 @@ class Memory(nn.Module):
         self.gated_norm = GatedRMSNorm(width) if config.output_norm == "gated-rmsnorm" else None
         self.penalty = Penalty(config.penalty) if config.penalty and config.penalty.weight > 0 else None
         self.weight_dropout = dropout
-
-    def _read(
-        self,
-        query: Tensor,
-        key: Tensor | Slots,
-        value: Tensor | Slots,
-        visible: AttentionMask,
-        rows: Tensor | None,
-        penalise: bool,
-        trace: bool,
-        scale: float = 1.0,
-        bias: Tensor | None = None,
-    ) -> tuple[Reading, Trace | None]:
-        reading = read(
-            query,
-            key,
-            value,
-            self.activation,
-            visible,
-            scale=scale,
-            bias=bias,
-            dropout=self.weight_dropout if self.training else 0.0,
-            penalty=self.penalty if penalise else None,
-            rows=rows,
-            weights=trace,
-        )
-        if reading.weights is None:
-            return reading, None
-        return reading, Trace(query, _as_tensor(key), _as_tensor(value), reading.weights, visible)
-
-
-def _as_tensor(slots: Tensor | Slots) -> Tensor:
-    """Keys or values as an observer takes them; a learned memory that is observed hands tensors to its read."""
-    if isinstance(slots, SharedKVCache):
-        return slots.seen()
-    assert isinstance(slots, Tensor)
-    return slots
 
 
 class LearnedMemory(Memory):
@@ -117,21 +57,34 @@ class LearnedMemory(Memory):
         """Keeps packed copies of keys and values, and reads those; for inference."""
         self.packed = Packed(self.key, self.key_bias), Packed(self.value.T)
 
-    def forward(self, x: Tensor, rows: Tensor | None = None, penalise: bool = False, trace: bool = False) -> Recalled:
+    def forward(
+        self, x: Tensor, rows: Tensor | None = None, penalise: bool = False, observe: bool = False
+    ) -> MemoryOutput:
         """x [B, L, E]; rows: bool [B, L], false on padding, which the penalty leaves out."""
         key: Tensor | Slots = self.key
         value: Tensor | Slots = self.value
-        if self.packed is not None and not trace:
+        if self.packed is not None and not observe:
             key, value = self.packed
-        elif worthwhile(x, self.key) and not trace:
+        elif worthwhile(x, self.key) and not observe:
             key, value = LearnedSlots(self.key, self.key_bias), LearnedSlots(self.value)
-        reading, seen = self._read(x, key, value, self.visible, rows, penalise, trace, bias=self.key_bias)
-        output = reading.output if self.value_bias is None else reading.output + self.value_bias
+        recalled = read(
+            x,
+            key,
+            value,
+            self.activation,
+            self.visible,
+            bias=self.key_bias,
+            dropout=self.weight_dropout if self.training else 0.0,
+            penalty=self.penalty if penalise else None,
+            rows=rows,
+            observe=observe,
+        )
+        output = recalled.output if self.value_bias is None else recalled.output + self.value_bias
         if self.gated_norm is not None:
             output = self.gated_norm(output)
         if self.layernorm is not None:
             output = self.layernorm(output)
-        return Recalled(output, reading.penalty, seen)
+        return recalled._replace(output=output)
 
 
 class SequenceMemory(Memory):
@@ -157,17 +110,28 @@ class SequenceMemory(Memory):
         visible: AttentionMask,
         rows: Tensor | None,
         penalise: bool,
-        trace: bool,
-    ) -> Recalled:
+        observe: bool,
+    ) -> MemoryOutput:
         """query [B, H, Q, D], key and value [B, H, K, D], or a search's -> output [B, Q, E]."""
-        reading, seen = self._read(query, key, value, visible, rows, penalise, trace, self.scale)
-        joined = reading.output.transpose(1, 2).flatten(2)  # [B, H, Q, D] -> [B, Q, E]
+        recalled = read(
+            query,
+            key,
+            value,
+            self.activation,
+            visible,
+            scale=self.scale,
+            dropout=self.weight_dropout if self.training else 0.0,
+            penalty=self.penalty if penalise else None,
+            rows=rows,
+            observe=observe,
+        )
+        joined = recalled.output.transpose(1, 2).flatten(2)  # [B, H, Q, D] -> [B, Q, E]
         if self.gated_norm is not None:
             joined = self.gated_norm(joined)
         output = self.output(joined)
         if self.layernorm is not None:
             output = self.layernorm(output)
-        return Recalled(output, reading.penalty, seen)
+        return recalled._replace(output=output)
 
 
 class SelfAttention(SequenceMemory):
@@ -183,9 +147,9 @@ class SelfAttention(SequenceMemory):
         visible: AttentionMask,
         rows: Tensor | None = None,
         penalise: bool = False,
-        trace: bool = False,
+        observe: bool = False,
         cache: Cache | None = None,
-    ) -> Recalled:
+    ) -> MemoryOutput:
         """x [B, Q, E]; rows: bool [B, Q], false on padding.
 
         cache: x is the newest token of Q hypotheses, each of which sees its own earlier ones: takes the keys and values
@@ -193,8 +157,8 @@ class SelfAttention(SequenceMemory):
         """
         query, key, value = split_heads(self.query_key_value(x), self.heads, 3)
         if cache is not None:
-            return self._attend(query, *cache(key, value), visible, rows, penalise, trace)
-        return self._attend(query, key, value, visible, rows, penalise, trace)
+            return self._attend(query, *cache(key, value), visible, rows, penalise, observe)
+        return self._attend(query, key, value, visible, rows, penalise, observe)
 
 
 class CrossAttention(SequenceMemory):
@@ -217,12 +181,12 @@ class CrossAttention(SequenceMemory):
         visible: AttentionMask,
         rows: Tensor | None = None,
         penalise: bool = False,
-        trace: bool = False,
-    ) -> Recalled:
+        observe: bool = False,
+    ) -> MemoryOutput:
         """x [B, Q, E]; source: [B, K, E], or its `slots`; rows: bool [B, Q], false on padding."""
         key, value = source if isinstance(source, tuple) else self.slots(source)
         (query,) = split_heads(self.query(x), self.heads, 1)
-        return self._attend(query, key, value, visible, rows, penalise, trace)
+        return self._attend(query, key, value, visible, rows, penalise, observe)
 
 
 def joint_linear(width: int, parts: int, bias: bool) -> Linear:

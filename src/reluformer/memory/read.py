@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from reluformer.memory.activations import Activation, Fused
+from reluformer.memory.activations import Activation
+from reluformer.memory.backends import AttentionOptions, FusedRead
 from reluformer.memory.mask import AttentionMask
 from reluformer.memory.penalty import Penalty
+from reluformer.memory.shared_cache import SharedKVCache
 from reluformer.ops.dropout import drop
 
 
@@ -28,12 +30,41 @@ class Slots(Protocol):
         """Σ weight · v over the slots that a row sees."""
 
 
-class Reading(NamedTuple):
-    """What a read gives: output like the query; weights [B, (H,) Q, K] and the penalty's scalar only if asked for."""
+class Observation(NamedTuple):
+    """One read of one memory, for an observer.
+
+    Attributes:
+        query, key, value: as they met: [B, Q, D], [K, D], [K, D] in the FFN, [B, H, Q|K, D] in attention, and
+            [B, H, Q, K, D] for key and value where a search gives each row slots of its own.
+        weights: before dropout; [B, Q, K] in the FFN, [B, H, Q, K] in attention.
+        mask: bool, broadcastable to weights, true where a real row sees a slot.
+        rows: bool [B, Q], true where the row is a real token.
+        output: of the read; once the memory is done, what is added to the residual, [B, Q, E].
+        residual: what it is added to, [B, Q, E]; None until the memory is done.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    weights: Tensor
+    mask: Tensor
+    rows: Tensor
+    output: Tensor
+    residual: Tensor | None = None
+
+
+class MemoryOutput(NamedTuple):
+    """What a read, or a whole memory, returns.
+
+    Attributes:
+        output: of a read, shaped like the query; of a memory, [B, Q, E].
+        penalty: λ · Eq. 7 as a scalar; None unless asked for.
+        observation: None unless asked for.
+    """
 
     output: Tensor
-    weights: Tensor | None
-    penalty: Tensor | None
+    penalty: Tensor | None = None
+    observation: Observation | None = None
 
 
 def read(
@@ -48,26 +79,32 @@ def read(
     dropout: float = 0.0,
     penalty: Penalty | None = None,
     rows: Tensor | None = None,
-    weights: bool = False,
-) -> Reading:
+    observe: bool = False,
+) -> MemoryOutput:
     """Reads a memory: out_i = Σ_j f(c_i · scale · q_i·k_j) v_j, f and c_i of the activation (Eq. 6: ScaledReLU).
 
-    key, value: or `Slots` of which every row sees all (bias and visibility are theirs).
-    scale: 1/√d in attention, 1 in the FFN. bias: [K], added to the scores (a biased FFN's). dropout: probability, on
-    the weights. penalty: Eq. 7, computed from the same weights before dropout, on the rows where `rows` (bool [B, Q])
-    is true. weights: whether to return them.
+    Args:
+        key, value: tensors, or `Slots` of which every row sees all (bias and visibility are theirs).
+        scale: 1/√d in attention, 1 in the FFN.
+        bias: [K], added to the scores (a biased FFN's).
+        dropout: probability, on the weights.
+        penalty: Eq. 7, computed from the same weights before dropout, on the rows where `rows` (bool [B, Q]) is true.
+        observe: whether to return an `Observation`.
 
-    The one seam for faster backends: they stand behind this signature.
+    Faster backends stand behind this signature.
     """
     count = visible.count(query.size(-2), query)
     c = activation.factor(count)
     factor = c if isinstance(c, Tensor) else None
     if not isinstance(c, Tensor):
         scale *= c
-    if not weights and bias is None and isinstance(key, Tensor) and isinstance(value, Tensor):
-        fused = activation.fused(query, key, value, visible, scale, dropout, factor, statistics=penalty is not None)
+    if not observe and bias is None and isinstance(key, Tensor) and isinstance(value, Tensor):
+        options = AttentionOptions(
+            visible.keys, visible.causal, scale, dropout, statistics=penalty is not None, factor=factor
+        )
+        fused = activation.fused(query, key, value, visible, options)
         if fused is not None:
-            return Reading(fused.output, None, _penalty(fused, penalty, count, rows))
+            return MemoryOutput(fused.output, _penalty(fused, penalty, count, rows))
     if factor is not None:
         query, scale = query * (factor * scale).to(query.dtype), 1.0
     s = activation(_scores(query, key, visible, scale, bias))
@@ -76,15 +113,40 @@ def read(
     loss = None if penalty is None else penalty(s, count, rows)
     dropped = drop(s, dropout)
     output = torch.matmul(dropped, value) if isinstance(value, Tensor) else value.mix(dropped)
-    return Reading(output, s if weights else None, loss)
+    return MemoryOutput(output, loss, _observation(query, key, value, s, visible, rows, output) if observe else None)
 
 
-def _penalty(fused: Fused, penalty: Penalty | None, count: Tensor | int, rows: Tensor | None) -> Tensor | None:
+def _penalty(fused: FusedRead, penalty: Penalty | None, count: Tensor | int, rows: Tensor | None) -> Tensor | None:
     """The penalty's scalar from the sums of the rows that a kernel gave."""
     if penalty is None:
         return None
     assert fused.total is not None and fused.logs is not None
     return penalty.mean(penalty.rows(fused.total, fused.logs, count), rows)
+
+
+def _observation(
+    query: Tensor,
+    key: Tensor | Slots,
+    value: Tensor | Slots,
+    weights: Tensor,
+    visible: AttentionMask,
+    rows: Tensor | None,
+    output: Tensor,
+) -> Observation:
+    if rows is None:
+        rows = torch.ones(query.size(0), query.size(-2), dtype=torch.bool, device=query.device)
+    mask = rows[:, None, :, None] if weights.dim() == 4 else rows[:, :, None]
+    if (seen := visible.mask(query.size(-2), query.device)) is not None:
+        mask = mask & seen
+    return Observation(query, _as_tensor(key), _as_tensor(value), weights, mask, rows, output)
+
+
+def _as_tensor(slots: Tensor | Slots) -> Tensor:
+    """Keys or values as an observer takes them; a learned memory that is observed passes tensors."""
+    if isinstance(slots, SharedKVCache):
+        return slots.seen()
+    assert isinstance(slots, Tensor)
+    return slots
 
 
 def _scores(query: Tensor, key: Tensor | Slots, visible: AttentionMask, scale: float, bias: Tensor | None) -> Tensor:

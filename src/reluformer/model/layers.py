@@ -6,39 +6,18 @@ Shapes: B batch, L tokens, H heads, K slots, D head width, E model width.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from reluformer.config.model import ModelConfig
 from reluformer.memory.mask import AttentionMask
-from reluformer.memory.modules import Cache, CrossAttention, LearnedMemory, Memory, Recalled, SelfAttention
+from reluformer.memory.modules import Cache, CrossAttention, LearnedMemory, Memory, SelfAttention
+from reluformer.memory.read import Observation
 from reluformer.ops.dropout import drop
 
-
-class Read(NamedTuple):
-    """One read of one memory, as an observer sees it.
-
-    query, key, value: as they met: [B, L, E], [slots, E], [slots, E] in the FFN, [B, H, Q|K, D] in attention.
-    weights: before dropout; [B, L, slots] in the FFN, [B, H, Q, K] in attention.
-    output: what is added to the residual, after the output projection and whatever follows the read; [B, L, E].
-    residual: what it is added to; [B, L, E].
-    mask: bool, broadcastable to weights, true where a real row sees a slot.
-    rows: bool [B, L], true where the row is a real token.
-    """
-
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    weights: Tensor
-    output: Tensor
-    residual: Tensor
-    mask: Tensor
-    rows: Tensor
-
-
-Observer = Callable[[str, Read], None]
+Observer = Callable[[str, Observation], None]
+"""Called with the name of a place and what was read there."""
 
 
 class Residual(nn.Module):
@@ -59,23 +38,13 @@ class Residual(nn.Module):
             self.norm(x) if self.pre else x,
             rows=rows,
             penalise=penalise,
-            trace=self.observer is not None,
+            observe=self.observer is not None,
             **reading,
         )
         if self.observer is not None:
-            self.observer(self.place, _seen(recalled, x, rows))
+            self.observer(self.place, recalled.observation._replace(output=recalled.output, residual=x))
         x = drop(recalled.output, self.dropout if self.training else 0.0, x)
         return x if self.pre else self.norm(x), recalled.penalty
-
-
-def _seen(recalled: Recalled, x: Tensor, rows: Tensor | None) -> Read:
-    trace = recalled.trace
-    assert trace is not None
-    real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if rows is None else rows
-    mask = real[:, None, :, None] if trace.weights.dim() == 4 else real[:, :, None]
-    if (visible := trace.visible.mask(x.size(1), x.device)) is not None:
-        mask = mask & visible
-    return Read(trace.query, trace.key, trace.value, trace.weights, recalled.output, x, mask, real)
 
 
 class EncoderLayer(nn.Module):

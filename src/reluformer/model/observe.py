@@ -1,19 +1,20 @@
-"""Looking at every read of a model while it runs."""
+"""Observes every read of a model while it runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from reluformer.model.layers import Observer, Read
+from reluformer.memory.read import Observation
+from reluformer.model.layers import Observer
 from reluformer.model.transformer import Transformer
 
-__all__ = ["Observer", "Read", "observe"]
+__all__ = ["Observation", "Observer", "observe"]
 
 
 @contextmanager
 def observe(model: Transformer, callback: Observer) -> Iterator[None]:
-    """Calls `callback(place, read)` for every read of every memory, in training, evaluation and decoding.
+    """Calls `callback(place, observation)` for every read of every memory, in training, evaluation and decoding.
 
     place: `encoder.0.attention`, `encoder.0.ffn`, `decoder.0.attention`, `decoder.0.cross_attention`, `decoder.0.ffn`
     and so on. Tensors keep their autograd graph where gradients are on. Layers are not recomputed meanwhile, whatever

@@ -22,6 +22,7 @@ from reluformer.config.memory import MemoryConfig
 from reluformer.config.model import ModelConfig
 from reluformer.config.training import TrainingConfig
 from reluformer.files import write_json
+from reluformer.memory.backends import AttentionOptions
 from reluformer.memory.backends.dispatch import backend, relu_attention
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
@@ -51,7 +52,7 @@ def kernel_error(device: torch.device) -> float:
     generator = torch.Generator().manual_seed(3)
     query, key, value = (torch.randn(2, 2, 40, 16, generator=generator).to(device) for _ in range(3))
     options: Any = {"keys": None, "causal": False, "dropout": 0.0, "seed": 0, "statistics": False}
-    output, *_ = relu_attention(query, key, value, scale=0.25, **options)
+    output, *_ = relu_attention(query, key, value, AttentionOptions(scale=0.25, **options))
     return (output - torch.relu(0.25 * query @ key.transpose(-1, -2)) @ value).abs().max().item()
 
 

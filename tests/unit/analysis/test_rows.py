@@ -5,7 +5,7 @@ import torch
 
 from reluformer.analysis.rows import Tokens, rows_of
 from reluformer.config.model import kind_of
-from reluformer.model.observe import Read
+from reluformer.model.observe import Observation
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def read_of(queries, slots, heads=2):
     weights = (1000 * b + 100 * h + 10 * q + k).float()
     tokens = (10 * torch.arange(2)[:, None] + torch.arange(queries)).float()[..., None]  # 10·b + q
     value = (10 * torch.arange(2)[:, None] + torch.arange(slots)).float()[:, None, :, None].expand(2, heads, slots, 1)
-    return Read(None, None, value, weights, tokens, -tokens, None, None)
+    return Observation(None, None, value, weights, None, None, output=tokens, residual=-tokens)
 
 
 def test_cross_attention_masks_queries_by_target_and_slots_by_source():
@@ -75,7 +75,8 @@ def test_encoder_attention_sees_every_real_token():
 def test_ffn_rows_are_one_head_over_all_slots():
     weights = torch.arange(2 * 3 * 4).float().view(2, 3, 4).to(torch.bfloat16)
     tokens = torch.zeros(2, 3, 1)
-    rows = rows_of("encoder.1.ffn", Read(None, None, torch.ones(4, 1), weights, tokens, tokens, None, None), TOKENS)
+    read = Observation(None, None, torch.ones(4, 1), weights, None, None, output=tokens, residual=tokens)
+    rows = rows_of("encoder.1.ffn", read, TOKENS)
     assert rows.weights.shape == (5, 1, 4)
     assert rows.weights.dtype == torch.float32
     assert rows.weights[3, 0].tolist() == [12, 13, 14, 15]

@@ -8,7 +8,8 @@ import torch
 
 from reluformer.config.memory import ACTIVATIONS, MemoryConfig
 from reluformer.memory import activations
-from reluformer.memory.activations import NARROW, SHORT, ScaledReLU, Softmax, build_activation
+from reluformer.memory.activations import NARROW_HEAD, SHORT, ScaledReLU, Softmax, build_activation
+from reluformer.memory.backends import AttentionOptions
 from reluformer.memory.mask import AttentionMask
 from reluformer.memory.read import read
 
@@ -59,12 +60,12 @@ def test_softmax_uses_torchs_kernel_unless_it_would_be_slower():
 
     def is_fused(length, width, dropout=0.0, dtype=torch.float32):
         query = torch.randn(2, 3, length, width, dtype=dtype)
-        return softmax.fused(query, query, query, AttentionMask(length), 1.0, dropout) is not None
+        return softmax.fused(query, query, query, AttentionMask(length), AttentionOptions(dropout=dropout)) is not None
 
-    assert is_fused(SHORT + 1, 8) and is_fused(4, NARROW + 1) and not is_fused(SHORT, NARROW)
+    assert is_fused(SHORT + 1, 8) and is_fused(4, NARROW_HEAD + 1) and not is_fused(SHORT, NARROW_HEAD)
     assert not is_fused(SHORT + 1, 8, dropout=0.1) and not is_fused(SHORT + 1, 8, dtype=torch.bfloat16)
     learned = torch.randn(SHORT + 1, 64)
-    assert softmax.fused(learned[None], learned, learned, AttentionMask(SHORT + 1), 1.0, 0.0) is None
+    assert softmax.fused(learned[None], learned, learned, AttentionMask(SHORT + 1), AttentionOptions()) is None
 
 
 @pytest.mark.parametrize("causal", [False, True])

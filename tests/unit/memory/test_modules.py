@@ -101,15 +101,15 @@ def test_cross_attention_reads_the_source_once_computed_or_not():
     assert torch.equal(out, attention(x, source, visible).output)
 
 
-def test_penalty_and_trace_only_when_asked_for():
+def test_penalty_and_observation_only_when_asked_for():
     config = MemoryConfig(activation="relu-scaled", penalty={"weight": 0.1})
     attention = SelfAttention(config, E, H)
     x = torch.randn(2, 5, E)
     assert attention(x, AttentionMask(5))[1:] == (None, None)
-    recalled = attention(x, AttentionMask(5), penalise=True, trace=True)
+    recalled = attention(x, AttentionMask(5), penalise=True, observe=True)
     assert recalled.penalty > 0
-    assert recalled.trace.weights.shape == (2, H, 5, 5)
-    assert recalled.trace.query.shape == recalled.trace.key.shape == (2, H, 5, E // H)
+    assert recalled.observation.weights.shape == (2, H, 5, 5)
+    assert recalled.observation.query.shape == recalled.observation.key.shape == (2, H, 5, E // H)
     assert SelfAttention(MemoryConfig(penalty={"weight": 0}), E, H).penalty is None
 
 

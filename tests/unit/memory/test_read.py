@@ -113,11 +113,11 @@ def test_equals_loops(name, rows, slots, kind):
     visible, seen = visible_and_seen
     expected, expected_weights = loop_read(name, built, query, key, value, seen, 0.4)
     fused = read(query, key, value, built, visible, scale=0.4)
-    open_ = read(query, key, value, built, visible, scale=0.4, weights=True)
+    open_ = read(query, key, value, built, visible, scale=0.4, observe=True)
     torch.testing.assert_close(fused.output, expected)
     torch.testing.assert_close(open_.output, expected)
-    torch.testing.assert_close(open_.weights, expected_weights)
-    assert fused.weights is None and fused.penalty is None
+    torch.testing.assert_close(open_.observation.weights, expected_weights)
+    assert fused.observation is None and fused.penalty is None
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,10 @@ def test_penalty_equals_loops(name, part):
     query, key, value = tensors(5, 6)
     visible, seen = visible_slots("ragged", 5, 6)
     rows = torch.arange(5)[None] < torch.tensor([5, 2, 4])[:, None]
-    reading = read(query, key, value, built, visible, penalty=Penalty(config), rows=rows, weights=True)
-    assert reading.penalty.item() == pytest.approx(loop_penalty(reading.weights, seen, config, rows), rel=1e-9)
+    reading = read(query, key, value, built, visible, penalty=Penalty(config), rows=rows, observe=True)
+    assert reading.penalty.item() == pytest.approx(
+        loop_penalty(reading.observation.weights, seen, config, rows), rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("kind", ["ragged", "causal"])
@@ -175,16 +177,16 @@ def test_dropout_is_on_the_weights_and_after_the_penalty(name):
     built, (visible, _) = activation(name), visible_slots("ragged", 4, 6)
     query, key, value = tensors(4, 6)
     penalty = Penalty(PenaltyConfig())
-    plain = read(query, key, value, built, visible, penalty=penalty, weights=True)
+    plain = read(query, key, value, built, visible, penalty=penalty, observe=True)
     torch.manual_seed(0)
     total = torch.zeros_like(plain.output)
     for _ in range(400):
-        dropped = read(query, key, value, built, visible, penalty=penalty, dropout=0.2, weights=True)
+        dropped = read(query, key, value, built, visible, penalty=penalty, dropout=0.2, observe=True)
         total += dropped.output.detach()
-        assert torch.equal(dropped.weights, plain.weights)
+        assert torch.equal(dropped.observation.weights, plain.observation.weights)
         assert torch.equal(dropped.penalty, plain.penalty)
     assert not torch.equal(dropped.output, plain.output)
-    spread = value.abs().max() * plain.weights.abs().max() * 2
+    spread = value.abs().max() * plain.observation.weights.abs().max() * 2
     assert (total / 400 - plain.output).abs().max() < 0.2 * spread
 
 
@@ -200,7 +202,7 @@ def test_rows_that_see_nothing_or_have_no_positive_score_are_finite(name, weight
         query[1] = -query[1].abs() * 20
     visible = AttentionMask(6, torch.tensor([[False] * 6, [True] * 6, [True] * 2 + [False] * 4]))
     penalty = Penalty(PenaltyConfig(weight=1.0)) if weights else None
-    reading = read(query, key, value, built, visible, penalty=penalty, weights=weights)
+    reading = read(query, key, value, built, visible, penalty=penalty, observe=weights)
     assert reading.output.dtype == dtype
     assert not reading.output[0].any()
     if name.startswith("relu"):

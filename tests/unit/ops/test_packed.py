@@ -36,8 +36,8 @@ def test_a_packed_model_gives_the_same_and_has_no_linear_left(bias):
         assert not any(isinstance(module, nn.Linear) for module in model.modules())
         assert memory.packed is not None
         torch.testing.assert_close(memory((model[0] if not bias else first)(x)).output, expected.output)
-        traced = memory(first(x), trace=True)
-    assert traced.trace is not None and torch.equal(traced.trace.key, memory.key)
+        traced = memory(first(x), observe=True)
+    assert traced.observation is not None and torch.equal(traced.observation.key, memory.key)
 
 
 def test_what_onednn_has_no_kernel_for_stays_as_it_is():

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import ctypes
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from reluformer.memory.backends import AttentionOptions, FusedRead
 from reluformer.ops.build import call
 from reluformer.ops.counter import RANGE, threshold
 from reluformer.ops.heads import room_for
@@ -26,24 +27,12 @@ PART = 64
 """Rows or slots below which a head is not split between threads."""
 
 
-class Options(NamedTuple):
-    """What both passes are told; see `attention.relu_attention`."""
-
-    keys: Tensor | None
-    causal: bool
-    scale: float
-    dropout: float
-    seed: int
-    statistics: bool
-    factor: Tensor | None
-
-
 class CpuReLU(torch.autograd.Function):
     """(output, total, logs) of query [B, H, Q, D], key and value [B, H, K, D], all fp32."""
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, options: Options
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         ctx.save_for_backward(query, key, value)
         ctx.options = options
@@ -55,7 +44,7 @@ class CpuReLU(torch.autograd.Function):
         ctx: Any, grad: Tensor, grad_total: Tensor | None, grad_logs: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, None]:
         query, key, value = ctx.saved_tensors
-        options: Options = ctx.options
+        options: AttentionOptions = ctx.options
         grad = grad if grad.stride(-1) == 1 else grad.contiguous()
         sums = tuple(None if x is None else x.contiguous() for x in (grad_total, grad_logs))
         parts = _parts(query, key.size(2))
@@ -74,7 +63,7 @@ class CpuReLU(torch.autograd.Function):
 
 
 def _forward(
-    query: Tensor, key: Tensor, value: Tensor, options: Options
+    query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     batch, heads, rows, width = query.shape
     output = query.new_empty(batch, rows, heads, width).transpose(1, 2)  # what joins the heads is a view then
@@ -95,7 +84,7 @@ def _run(
     tensors: tuple[Tensor, ...],
     gradients: tuple[Tensor, ...],
     sums: tuple[Tensor | None, ...],
-    options: Options,
+    options: AttentionOptions,
     parts: int = 1,
     part: int = 0,
 ) -> None:
@@ -116,27 +105,16 @@ def _run(
     call(SOURCE, "relu_attention", numbers, ctypes.c_float(options.scale), ctypes.c_uint32(least), raised)
 
 
-def cpu_relu_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    *,
-    keys: Tensor | None,
-    causal: bool,
-    scale: float,
-    dropout: float,
-    seed: int,
-    statistics: bool,
-    factor: Tensor | None = None,
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """See `attention.relu_attention`."""
+def cpu_relu_attention(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions) -> FusedRead:
+    """See `dispatch.relu_attention`; the factor carries no gradient."""
     dtype = query.dtype
     query, key, value = (
         x if x.stride(-1) == 1 else x.contiguous() for x in (query.float(), key.float(), value.float())
     )
-    visible = None if keys is None else keys.contiguous()
-    factor = None if factor is None else factor.detach().float()
-    options = Options(visible, causal, scale, dropout, seed, statistics, factor)
-    learning = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
-    output, total, logs = (CpuReLU.apply if learning else _forward)(query, key, value, options)
-    return output.to(dtype), total, logs
+    keys, factor = options.keys, options.factor
+    options = options._replace(
+        keys=None if keys is None else keys.contiguous(), factor=None if factor is None else factor.detach().float()
+    )
+    differentiable = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
+    output, total, logs = (CpuReLU.apply if differentiable else _forward)(query, key, value, options)
+    return FusedRead(output.to(dtype), total, logs)

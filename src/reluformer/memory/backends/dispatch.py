@@ -1,34 +1,33 @@
 """Fused ReLU attention: `out_i = Σ_j ReLU(c_i · scale · q_i·k_j) v_j` without storing a weight for every pair.
 
-ReLU needs no maximum, no sum and no rescaling of a row: a tile of weights is final once it is computed, and a tile
-without a positive score is nothing. `RELUFORMER_KERNEL` forces a backend: `cpu` (C++), `tiled` (plain torch), `triton`
-(CUDA), or `reference`, the read with its weights.
+ReLU needs no maximum, sum or rescaling of a row: a tile of weights is final once computed, and a tile without a
+positive score contributes nothing. `RELUFORMER_KERNEL` forces a backend: `cpu` (C++), `tiled` (plain torch), `triton`
+(CUDA), or `reference`, the read that stores its weights.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
 from reluformer.config.settings import SettingsError, nearest
-from reluformer.memory.backends import TRITON_WIDEST
+from reluformer.memory.backends import TRITON_WIDEST, AttentionOptions, FusedRead
 from reluformer.memory.backends.cpu import SOURCE, cpu_relu_attention
 from reluformer.memory.backends.tiled import tiled_relu_attention
 from reluformer.ops.build import library
 
 BACKENDS = ("reference", "tiled", "cpu", "triton")
 TRITON = all(find_spec(name) is not None for name in ("triton", "reluformer.memory.backends.triton_relu"))
-NARROW = (torch.float32, torch.bfloat16, torch.float16)
+KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def backend(query: Tensor) -> str:
-    """The backend for tensors like `query`, a name of BACKENDS.
+    """Returns the backend for tensors like `query`, a name of BACKENDS.
 
-    Raises `SettingsError` where RELUFORMER_KERNEL names none, or one that is not to be had here.
+    Raises `SettingsError` if RELUFORMER_KERNEL names an unknown backend, or one that is not available here.
     """
     forced = os.environ.get("RELUFORMER_KERNEL", "")
     if forced and forced not in BACKENDS:
@@ -37,7 +36,7 @@ def backend(query: Tensor) -> str:
         raise SettingsError("RELUFORMER_KERNEL: cpu: the C++ kernel could not be compiled here")
     if forced == "triton" and not TRITON:
         raise SettingsError("RELUFORMER_KERNEL: triton: the kernel or the package is not installed")
-    if forced in ("reference", "tiled") or query.dtype not in NARROW:
+    if forced in ("reference", "tiled") or query.dtype not in KERNEL_DTYPES:
         return forced if forced == "reference" else "tiled"
     if query.device.type == "cuda":
         return "triton" if TRITON and query.size(-1) <= TRITON_WIDEST else "tiled"
@@ -46,50 +45,18 @@ def backend(query: Tensor) -> str:
     return "tiled"
 
 
-def relu_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    *,
-    keys: Tensor | None,
-    causal: bool,
-    scale: float,
-    dropout: float,
-    seed: int,
-    statistics: bool,
-    factor: Tensor | None = None,
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Output [B, H, Q, D]; with `statistics` Σ_j s_ij and Σ_j s_ij log s_ij [B, H, Q] of the weights before dropout.
+def relu_attention(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions) -> FusedRead:
+    """Reads query [B, H, Q, D] of key and value [B, H, K, D].
 
-    The sums are in fp32 or more, and none without `statistics`. All three can be differentiated, once, in query, key
-    and value, and in the rows' factor where it has a gradient: as ReLU(c·x) = c·ReLU(x) for c > 0, it is put into the
-    query, by the C++ kernel on its way if it has none.
-
-    query [B, H, Q, D], key and value [B, H, K, D]; keys: bool [B, K], true where visible, or none. causal: row i sees
-    the slots up to K − Q + i. scale multiplies the scores, and so does factor, c_i > 0, [B|1, H|1, Q|1, 1]. dropout:
-    probability, on the weights, decided by `seed`.
+    The results can be differentiated, once, in query, key, value and the factor: as ReLU(c·x) = c·ReLU(x) for c > 0,
+    the factor goes into the query unless the C++ kernel applies it on the way.
     """
-    name = backend(query)
+    name, factor = backend(query), options.factor
     if factor is not None and (name != "cpu" or factor.requires_grad):
-        query, scale, factor = query * (factor * scale).to(query.dtype), 1.0, None
-    own = {} if factor is None else {"factor": factor}
-    return _function(name)(
-        query,
-        key,
-        value,
-        keys=keys,
-        causal=causal,
-        scale=scale,
-        dropout=dropout,
-        seed=seed,
-        statistics=statistics,
-        **own,
-    )
-
-
-def _function(name: str) -> Callable[..., tuple[Tensor, Tensor | None, Tensor | None]]:
+        query = query * (factor * options.scale).to(query.dtype)
+        options = options._replace(scale=1.0, factor=None)
     if name == "triton":
         from reluformer.memory.backends.triton_relu import triton_relu_attention
 
-        return triton_relu_attention
-    return cpu_relu_attention if name == "cpu" else tiled_relu_attention
+        return triton_relu_attention(query, key, value, options)
+    return (cpu_relu_attention if name == "cpu" else tiled_relu_attention)(query, key, value, options)

@@ -15,22 +15,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from reluformer.memory.backends import AttentionOptions, FusedRead
 from reluformer.ops.counter import dropout_factors
 
 ROWS = 256
 ELEMENTS = {True: 1 << 19, False: 1 << 25}
 """Weights of a tile: on a CPU (true) 2 MiB of fp32."""
-
-
-class Options(NamedTuple):
-    """What is the same for all tiles; see `attention.relu_attention`."""
-
-    keys: Tensor | None
-    causal: bool
-    scale: float
-    dropout: float
-    seed: int
-    statistics: bool
 
 
 class Tile(NamedTuple):
@@ -48,7 +38,7 @@ class TiledReLU(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, options: Options
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         output = torch.zeros_like(query)
         total = logs = None
@@ -91,7 +81,7 @@ class TiledReLU(torch.autograd.Function):
         return query_grad, key_grad.to(key.dtype), value_grad.to(value.dtype), None
 
 
-def _tiles(query: Tensor, key: Tensor, options: Options) -> Iterator[Tile]:
+def _tiles(query: Tensor, key: Tensor, options: AttentionOptions) -> Iterator[Tile]:
     """The tiles, their weights before dropout and the dropout's factors."""
     (heads, rows, _), slots = query.shape, key.size(1)
     step = max(1, min(rows, ROWS))
@@ -116,24 +106,13 @@ def _tiles(query: Tensor, key: Tensor, options: Options) -> Iterator[Tile]:
             yield Tile(some, these, seen, weights, factors)
 
 
-def tiled_relu_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    *,
-    keys: Tensor | None,
-    causal: bool,
-    scale: float,
-    dropout: float,
-    seed: int,
-    statistics: bool,
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """See `attention.relu_attention`."""
+def tiled_relu_attention(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions) -> FusedRead:
+    """See `dispatch.relu_attention`; without a factor."""
     batch, heads = query.shape[:2]
-    visible = None if keys is None else keys.repeat_interleave(heads, 0)
-    options = Options(visible, causal, scale, dropout, seed, statistics)
+    if options.keys is not None:
+        options = options._replace(keys=options.keys.repeat_interleave(heads, 0))
     output, total, logs = TiledReLU.apply(*(x.flatten(0, 1) for x in (query, key, value)), options)
-    shape = (batch, heads, -1)
     if total is None:
-        return output.view(query.shape), None, None
-    return output.view(query.shape), total.view(shape), logs.view(shape)
+        return FusedRead(output.view(query.shape))
+    shape = (batch, heads, -1)
+    return FusedRead(output.view(query.shape), total.view(shape), logs.view(shape))

@@ -14,7 +14,7 @@ import torch
 import triton
 from torch import Tensor
 
-from reluformer.memory.backends import TRITON_WIDEST, triton_passes
+from reluformer.memory.backends import TRITON_WIDEST, AttentionOptions, FusedRead, triton_passes
 from reluformer.memory.backends.triton_tune import bucket, tuned
 
 _forward = tuned(triton_passes.forward_kernel)
@@ -22,31 +22,18 @@ _backward_query = tuned(triton_passes.query_kernel)
 _backward_slots = tuned(triton_passes.slot_kernel, turned=True)
 
 
-def triton_relu_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    *,
-    keys: Tensor | None = None,
-    causal: bool = False,
-    scale: float = 1.0,
-    dropout: float = 0.0,
-    seed: int = 0,
-    statistics: bool = False,
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """(output [B, H, Q, D], Σ_j s_ij, Σ_j s_ij log s_ij) of the weights s_ij = ReLU(scale · q_i·k_j) (Eq. 6).
+def triton_relu_attention(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions) -> FusedRead:
+    """See `dispatch.relu_attention` (Eq. 6, and the sums of Eq. 7); without a factor.
 
-    query [B, H, Q, D], key and value [B, H, K, D]: fp32, bf16 or fp16, any strides, D up to 128. keys: bool [B, K],
-    true where a slot is visible. causal: row i sees the slots up to i + K - Q. dropout: probability, on the weights
-    that meet the values, drawn by Philox from `seed`. statistics: whether to give the two sums [B, H, Q] in fp32 of
-    the weights before dropout (Eq. 7), else none. Differentiable through all three, once.
-    ValueError: shapes, number formats or devices that do not fit together.
+    query, key, value: fp32, bf16 or fp16, any strides, D up to 128. Dropout is drawn by Philox. fp32 is multiplied in
+    fp32, or in TF32 if torch.backends.cuda.matmul.allow_tf32 is set; sums are in fp32.
 
-    fp32 is multiplied in fp32, or in TF32 where torch.backends.cuda.matmul.allow_tf32 says so; sums are in fp32.
+    Raises `ValueError` if shapes, dtypes or devices do not fit together.
     """
+    keys, causal, scale, dropout, seed, statistics, _ = options
     _check(query, key, value, keys, dropout)
     output, total, logs = _attend(query, key, value, keys, causal, scale, dropout, seed, statistics)
-    return (output, total, logs) if statistics else (output, None, None)
+    return FusedRead(output, total, logs) if statistics else FusedRead(output)
 
 
 def _check(query: Tensor, key: Tensor, value: Tensor, keys: Tensor | None, dropout: float) -> None:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from reluformer.memory.backends import AttentionOptions
 from reluformer.ops.counter import dropout_mask
 
 LENGTHS = [(1, 1), (1, 513), (513, 1), (5, 17), (25, 25), (97, 96), (64, 193), (200, 65), (513, 513)]
@@ -96,7 +97,7 @@ def compare():
             else:
                 options = {"keys": visible_keys(case), "causal": case.mask in ("causal", "both"), "scale": scale}
                 options |= {"dropout": case.dropout, "seed": SEED, "statistics": case.statistics}
-                results = kernel(*leaves, **options)
+                results = kernel(*leaves, AttentionOptions(**options))
                 assert results[0].dtype == dtype and results[0].shape == leaves[0].shape
                 if case.statistics:
                     assert {x.dtype for x in results[1:]} == {torch.promote_types(dtype, torch.float32)}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from reluformer.memory.backends import AttentionOptions
 from reluformer.memory.backends.cpu import SOURCE, cpu_relu_attention
 from reluformer.memory.backends.tiled import tiled_relu_attention
 from reluformer.ops.build import library
@@ -16,7 +17,7 @@ OPTIONS = {"keys": None, "causal": True, "scale": 0.25, "dropout": 0.1, "seed": 
 def outcome(query, key, value, kernel=cpu_relu_attention, **changes):
     """Outputs and gradients of one pass."""
     leaves = [x.detach().requires_grad_() for x in (query, key, value)]
-    results = [x for x in kernel(*leaves, **OPTIONS | changes) if x is not None]
+    results = [x for x in kernel(*leaves, AttentionOptions(**OPTIONS | changes)) if x is not None]
     torch.autograd.backward(results, [torch.ones_like(x) for x in results])
     return [*(x.detach() for x in results), *(x.grad for x in leaves)]
 
@@ -41,9 +42,9 @@ def test_decoding_a_few_rows_gives_the_same_bits_or_nearly(make_case, make_input
     keys = torch.tensor([[True] * slots, [True] + [False] * (slots - 1), [False] * slots])
     options = OPTIONS | {"dropout": 0.0, "causal": mask in ("causal", "both")}
     options["keys"] = keys if mask in ("ragged", "both") else None
-    exact = tiled_relu_attention(query.double(), key.double(), value.double(), **options)
+    exact = tiled_relu_attention(query.double(), key.double(), value.double(), AttentionOptions(**options))
     for statistics in (False, True):
-        ours = cpu_relu_attention(query, key, value, **options | {"statistics": statistics})
+        ours = cpu_relu_attention(query, key, value, AttentionOptions(**options | {"statistics": statistics}))
         for one, other in zip(ours, exact, strict=True):
             if one is not None:
                 torch.testing.assert_close(one.double(), other, atol=2e-5, rtol=1e-5)
@@ -109,13 +110,21 @@ def test_a_factor_of_the_rows_is_as_if_in_the_query(shape, heads, threads):
     query, key, value = (torch.randn(2, 3, 130, 32) for _ in range(3))
     factor = torch.rand(shape) + 0.5
     leaf = query.clone().requires_grad_()
-    results = [cpu_relu_attention(leaf, key, value, factor=factor, **OPTIONS)]
-    results.append(cpu_relu_attention(leaf * factor, key, value, **OPTIONS))
+    results = [cpu_relu_attention(leaf, key, value, AttentionOptions(factor=factor, **OPTIONS))]
+    results.append(cpu_relu_attention(leaf * factor, key, value, AttentionOptions(**OPTIONS)))
     grads = [torch.autograd.grad([x.sum() for x in result], leaf)[0] for result in results]
     for one, other in zip((*results[0], grads[0]), (*results[1], grads[1]), strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-5)
-    few = [cpu_relu_attention(query[:, :, :1], key, value, factor=factor[:, :, :1], **OPTIONS | {"dropout": 0.0})]
-    few.append(cpu_relu_attention(query[:, :, :1] * factor[:, :, :1], key, value, **OPTIONS | {"dropout": 0.0}))
+    few = [
+        cpu_relu_attention(
+            query[:, :, :1], key, value, AttentionOptions(factor=factor[:, :, :1], **OPTIONS | {"dropout": 0.0})
+        )
+    ]
+    few.append(
+        cpu_relu_attention(
+            query[:, :, :1] * factor[:, :, :1], key, value, AttentionOptions(**OPTIONS | {"dropout": 0.0})
+        )
+    )
     for one, other in zip(*few, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
 
@@ -125,7 +134,9 @@ def test_gradients_lie_side_by_side_where_the_tensors_do_and_hidden_slots_have_n
     joint = torch.randn(2, 7, 3 * 2 * 16).requires_grad_()
     query, key, value = split_heads(joint, 2, 3)
     keys = torch.tensor([[True] * 7, [True, False] * 3 + [False]])
-    output, *_ = cpu_relu_attention(query, key, value, **OPTIONS | {"keys": keys, "statistics": False})
+    output, *_ = cpu_relu_attention(
+        query, key, value, AttentionOptions(**OPTIONS | {"keys": keys, "statistics": False})
+    )
     grads = torch.autograd.grad(output.square().sum(), (query, key, value))
     assert side_by_side(grads, 3)
     for grad in grads[1:]:
@@ -139,7 +150,9 @@ def test_gradients_of_any_layout(make_case, make_inputs):
     for one, other in zip(plain, outcome(query, key, value), strict=True):
         assert torch.equal(one, other)
     leaf = query.detach().requires_grad_()
-    cpu_relu_attention(leaf, key, value, **OPTIONS)[0].sum().backward()  # an expanded gradient: all strides are 0
+    cpu_relu_attention(leaf, key, value, AttentionOptions(**OPTIONS))[
+        0
+    ].sum().backward()  # an expanded gradient: all strides are 0
     assert leaf.grad.isfinite().all() and leaf.grad.any()
 
 

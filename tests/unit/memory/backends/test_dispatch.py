@@ -8,6 +8,7 @@ import torch
 from reluformer.config.memory import PenaltyConfig
 from reluformer.config.settings import SettingsError
 from reluformer.memory.activations import ReLU, ScaledReLU
+from reluformer.memory.backends import AttentionOptions
 from reluformer.memory.backends import dispatch as attention
 from reluformer.memory.backends.cpu import SOURCE
 from reluformer.memory.backends.dispatch import backend, relu_attention
@@ -59,7 +60,7 @@ def test_a_backend_can_be_forced(monkeypatch):
 def test_relu_attention_runs_the_backend(name, monkeypatch):
     monkeypatch.setenv("RELUFORMER_KERNEL", name)
     options = {"keys": None, "causal": False, "scale": 0.5, "dropout": 0.0, "seed": 0, "statistics": True}
-    output, total, _ = relu_attention(QUERY, QUERY, QUERY, **options)
+    output, total, _ = relu_attention(QUERY, QUERY, QUERY, AttentionOptions(**options))
     weights = (QUERY @ QUERY.mT * 0.5).relu()
     torch.testing.assert_close(output, weights @ QUERY)
     torch.testing.assert_close(total, weights.sum(-1))
@@ -72,7 +73,7 @@ def gradients(name, monkeypatch, activation, visible, penalty, rows, dropout=0.0
     query, key, value = (torch.randint(-3, 4, (2, 3, n, 16)).float().requires_grad_() for n in (9, 14, 14))
     activation.zero_grad()
     reading = read(query, key, value, activation, visible, scale=0.25, penalty=penalty, rows=rows, dropout=dropout)
-    assert reading.weights is None
+    assert reading.observation is None
     loss = reading.output.square().sum() + (0 if penalty is None else reading.penalty * 30)
     loss.backward()
     grads = [x.grad for x in (query, key, value, *activation.parameters())]
@@ -115,7 +116,7 @@ def test_a_kernel_serves_only_what_it_computes(monkeypatch):
         def forward(self, scores):
             return super().forward(scores).square()
 
-    assert read(QUERY, QUERY, QUERY, ReLU(), AttentionMask(4), weights=True).weights is not None
-    assert ReLU().fused(QUERY[:, 0], QUERY[0, 0], QUERY[0, 0], AttentionMask(4), 1.0, 0.0) is None
+    assert read(QUERY, QUERY, QUERY, ReLU(), AttentionMask(4), observe=True).observation is not None
+    assert ReLU().fused(QUERY[:, 0], QUERY[0, 0], QUERY[0, 0], AttentionMask(4), AttentionOptions()) is None
     expected = (QUERY @ QUERY.mT).relu().square() @ QUERY
     torch.testing.assert_close(read(QUERY, QUERY, QUERY, Squared(), AttentionMask(4)).output, expected)

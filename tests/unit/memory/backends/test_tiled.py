@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from reluformer.memory.backends import tiled
+from reluformer.memory.backends import AttentionOptions, tiled
 from reluformer.memory.backends.tiled import tiled_relu_attention
 
 OPTIONS = {"keys": None, "scale": 1.0, "dropout": 0.0, "seed": 0}
@@ -31,13 +31,15 @@ def test_no_weights_are_kept_for_the_backward_pass():
     query, key, value = (torch.randn(1, 1, 600, 16, requires_grad=True) for _ in range(3))
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
-        tiled_relu_attention(query, key, value, causal=True, statistics=True, **OPTIONS)
+        tiled_relu_attention(query, key, value, AttentionOptions(causal=True, statistics=True, **OPTIONS))
     assert kept and max(kept) == query.numel()
 
 
 def test_no_rows_no_slots_no_batch():
     for batch, rows, slots in ((2, 0, 3), (2, 3, 0), (0, 3, 3)):
         query, key, value = (torch.randn(batch, 2, n, 8, requires_grad=True) for n in (rows, slots, slots))
-        output, *_ = tiled_relu_attention(query, key, value, causal=False, statistics=False, **OPTIONS)
+        output, *_ = tiled_relu_attention(
+            query, key, value, AttentionOptions(causal=False, statistics=False, **OPTIONS)
+        )
         output.sum().backward()
         assert output.shape == query.shape and not output.any() and not query.grad.any()
