@@ -55,7 +55,7 @@ def limited(new_workflow):
     SLURM looks at its limits every 30 s and warns a little early: here 70 to 100 s after the start.
     """
     workflow = new_workflow()
-    workflow.configure(training={**LONG, "updates": 3000})
+    workflow.configure(training={**LONG, "updates": 1500})
     limit = ("--set-resources", "train:runtime=2", "train:slurm_extra='--open-mode=append --signal=USR1@20'")
     workflow.start(f"{RUN}/summary.json", options=(*limit, "--retries", "0"))
     workflow.until(lambda: checkpoints(workflow))
@@ -164,7 +164,7 @@ def test_a_training_that_meets_its_time_limit_is_queued_again_and_ends(limited, 
     [job] = limited.submitted("train")
     assert int(state_of(job)["Restarts"]) >= 1
     assert train_log(limited).count("resuming from update") == int(state_of(job)["Restarts"])
-    assert summary(limited)["updates"] == 3000
+    assert summary(limited)["updates"] == 1500
 
 
 def test_a_training_whose_node_fails_is_queued_again_and_goes_on(workflow, state_of, lose_node):
