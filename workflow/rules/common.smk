@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 
-from reluformer.corpus.places import Checksums, archive_places, edited_state, fetched_state, places_of, sole_places
+from reluformer.corpus.archives import Checksums, archive_places, edited_state, fetched_state, places_of, sole_places
 from reluformer.config.experiment import Experiment
 from reluformer.files import write_by_content
 from reluformer.benchmark.study import measuring_plan

@@ -1,23 +1,27 @@
-"""What a file holds, told by its first bytes and never by its name: text, compressed text, or something else.
+"""Reads files by their content, never by their name: text, compressed text, tar archives.
 
-gzip, xz, bzip2 and Zstandard data are read as what is in them, also several members one after the other and one
-compression inside another. Whatever else is not text is named, in one line.
+gzip, xz, bzip2 and Zstandard data are decompressed, also several members in a row and one compression inside another.
+Anything else that is not text is an error that says what it is. Tar archives with links, devices or members outside
+their folder are refused.
 """
 
 from __future__ import annotations
 
 import bz2
 import gzip
+import hashlib
 import io
 import lzma
 import sys
+import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from itertools import zip_longest
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from reluformer.corpus.errors import CorpusError
+from reluformer.corpus import CorpusError
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -57,7 +61,7 @@ KINDS = {
     "a Git LFS pointer, not the file itself": (b"version https://git-lfs.github.com/spec/",),
     "a web page": (b"<!doctype html", b"<html"),
 }
-"""What is neither text nor compressed, by its first bytes in lower case; the longer beginnings come first."""
+"""Other kinds by their first bytes; longer beginnings come first."""
 _KINDS = [(start.lower(), kind) for kind, starts in KINDS.items() for start in starts]
 ADVICE = {
     TAR: "unpack it and name the files in it",
@@ -71,7 +75,7 @@ HEAD = 512
 
 
 def kind_of(head: bytes) -> str:
-    """What data is by its first `HEAD` bytes: `text`, a key of `COMPRESSED`, or a description (`a PDF document`)."""
+    """Returns the kind of data with these first `HEAD` bytes: `text`, a key of `COMPRESSED` or `a PDF document`."""
     if not head:
         return EMPTY
     for name, (starts, _) in COMPRESSED.items():
@@ -85,55 +89,129 @@ def kind_of(head: bytes) -> str:
             return kind
     if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < 1 << 30:
         return "safetensors weights"
-    # ASCII in UTF-16 without a mark: every other byte is NUL
+    # ASCII in UTF-16 without a byte order mark: every other byte is NUL
     if len(head) > 3 and (not any(head[1:40:2]) or not any(head[0:40:2])):
         return UTF16
     controls = sum(byte < 9 or 13 < byte < 32 for byte in head)
     return "binary data" if 4 * controls > len(head) else TEXT
 
 
-def opened(stream: BinaryIO, name: str) -> tuple[BinaryIO, str]:
-    """The data of a stream with every compression undone, and its kind. Raises `CorpusError` naming `name`.
-
-    stream: is buffered if it is not yet.
-    """
+def decompress(stream: BinaryIO, name: str) -> tuple[BinaryIO, str]:
+    """Returns the decompressed data of a stream, buffered, and its kind. Raises `CorpusError` naming `name`."""
     if not hasattr(stream, "peek"):
         stream = io.BufferedReader(stream)  # type: ignore[type-var]
     for _ in range(4):
         kind = kind_of(bytes(stream.peek(HEAD)[:HEAD]))
         if kind not in COMPRESSED:
             return stream, kind
-        stream = io.BufferedReader(_Named(COMPRESSED[kind][1](stream), name, kind), 1 << 16)
+        stream = io.BufferedReader(_Decompressed(COMPRESSED[kind][1](stream), name, kind), 1 << 16)
     raise CorpusError(f"{name}: compressed more than three times")
 
 
-def opened_text(stream: BinaryIO, name: str) -> BinaryIO:
-    """The text in a stream, every compression undone. Raises `CorpusError` where it holds something else."""
-    data, kind = opened(stream, name)
+def decompress_text(stream: BinaryIO, name: str) -> BinaryIO:
+    """Returns the decompressed text of a stream. Raises `CorpusError` if it is something else."""
+    data, kind = decompress(stream, name)
     if kind not in (TEXT, EMPTY):
         advice = f"; {ADVICE[kind]}" if kind in ADVICE else ""
         raise CorpusError(f"{name}: {kind}, where text is expected{advice}")
     return data
 
 
-@contextmanager
-def open_text(path: Path) -> Iterator[BinaryIO]:
-    """The text in a file, every compression undone. Raises `CorpusError`."""
-    with _open(path) as file:
-        yield opened_text(file, str(path))
-
-
-@contextmanager
-def open_data(path: Path, name: str = "") -> Iterator[tuple[BinaryIO, str]]:
-    """The data in a file, every compression undone, and its kind. Raises `CorpusError` that names it `name`."""
-    with _open(path) as file:
-        yield opened(file, name or str(path))
-
-
 def content_of(path: Path) -> str:
-    """The kind of the data in a file, every compression undone. Raises `CorpusError`."""
-    with open_data(path) as (_, kind):
-        return kind
+    """Returns the kind of the decompressed data in a file. Raises `CorpusError`."""
+    with _open(path) as file:
+        return decompress(file, str(path))[1]
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """Yields the lines of a text file, compressed or not; only LF and CRLF end a line.
+
+    Raises `CorpusError` with file and line for invalid UTF-8 and NUL, and for an empty file.
+    """
+    with _open(path) as file:
+        yield from stream_lines(decompress_text(file, str(path)), str(path))
+
+
+def stream_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
+    """Yields the lines of an open file, as `read_lines`."""
+    number = 0
+    for number, raw in enumerate(stream, start=1):
+        try:
+            text = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise CorpusError(f"{name}:{number}: invalid UTF-8 at byte {error.start + 1} of the line") from None
+        if "\0" in text:
+            raise CorpusError(f"{name}:{number}: a NUL byte: the file is not text")
+        if number == 1:
+            text = text.removeprefix("\ufeff")
+        yield text.removesuffix("\n").removesuffix("\r")
+    if number == 0:
+        raise CorpusError(f"{name}: the file is empty")
+
+
+def aligned(src: Iterator[str], tgt: Iterator[str], src_name: str, tgt_name: str) -> Iterator[tuple[int, str, str]]:
+    """Yields `(line number, src, tgt)`; raises `CorpusError` with both counts if one side is shorter."""
+    missing = object()
+    for number, (one, other) in enumerate(zip_longest(src, tgt, fillvalue=missing), start=1):
+        if isinstance(one, str) and isinstance(other, str):
+            yield number, one, other
+            continue
+        short, long, rest = (src_name, tgt_name, tgt) if one is missing else (tgt_name, src_name, src)
+        total = number + sum(1 for _ in rest)
+        raise CorpusError(f"{short} ends at line {number - 1}, {long} at line {total}: the files must be line-aligned")
+
+
+def verify_members(archive: Path, checksums: Mapping[str, str], source: str | None = None) -> None:
+    """Checks that a tar archive is safe and that its members have their checksums. Raises `CorpusError`."""
+    source = source or str(archive)
+    missing = set(checksums)
+    with _open_tar(archive, source) as tar:
+        for member in _safe(tar, source):
+            if member.name in checksums:
+                stream = tar.extractfile(member)
+                digest = hashlib.file_digest(stream, "sha256").hexdigest() if stream else None  # type: ignore[arg-type]
+                if digest != checksums[member.name]:
+                    raise CorpusError(f"{source}: {member.name}: sha256 is {digest}, expected {checksums[member.name]}")
+                missing.discard(member.name)
+    if missing:
+        raise CorpusError(f"{source}: {min(missing)} is missing from the archive")
+
+
+def extract(archive: Path, folder: Path) -> None:
+    """Extracts a tar archive into `folder`. Raises `CorpusError` before anything unsafe is written."""
+    verify_members(archive, {})
+    with _open_tar(archive, str(archive)) as tar:
+        # Python before 3.11.4 (Debian 12 has 3.11.2) has no filters; `_safe` refuses what they would.
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)
+        tar.extractall(folder)
+
+
+@contextmanager
+def _open_tar(archive: Path, source: str) -> Iterator[tarfile.TarFile]:
+    with _open(archive) as file:
+        data, kind = decompress(file, source)
+        if kind != TAR:
+            raise CorpusError(f"{source}: {kind}, where a tar archive is expected")
+        try:
+            with tarfile.open(fileobj=data, mode="r:") as tar:
+                yield tar
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise CorpusError(f"{source}: broken tar archive: {error}") from None
+
+
+def _safe(tar: tarfile.TarFile, source: str) -> Iterator[tarfile.TarInfo]:
+    files: set[str] = set()
+    for member in tar:
+        if member.isreg() and member.name in files:
+            raise CorpusError(f"{source}: {member.name!r} is in the archive twice")
+        files.add(member.name)
+        path = PurePosixPath(member.name)
+        if path.is_absolute() or ".." in path.parts or "\\" in member.name:
+            raise CorpusError(f"{source}: refused: {member.name!r} lies outside the archive's folder")
+        if not (member.isreg() or member.isdir()):
+            kind = "a link" if member.issym() or member.islnk() else "a device or special file"
+            raise CorpusError(f"{source}: refused: {member.name!r} is {kind}")
+        yield member
 
 
 def _open(path: Path) -> BinaryIO:
@@ -145,7 +223,7 @@ def _open(path: Path) -> BinaryIO:
         raise CorpusError(f"{path}: {(error.strerror or str(error)).lower()}") from None
 
 
-class _Named(io.RawIOBase):
+class _Decompressed(io.RawIOBase):
     """Decompressed data whose errors are a `CorpusError` that names the file."""
 
     def __init__(self, stream: Any, name: str, kind: str) -> None:
@@ -172,10 +250,5 @@ class _Named(io.RawIOBase):
         try:
             return method(*arguments)
         except (*BROKEN, OSError) as error:
-            if isinstance(error, CorpusError):
-                raise
-            raise CorpusError(f"{self._name}: broken {self._kind} data: {_reason(error)}") from None
-
-
-def _reason(error: Exception) -> str:
-    return "it is cut short" if isinstance(error, EOFError) else " ".join(str(error).split()).lower()
+            reason = "it is cut short" if isinstance(error, EOFError) else " ".join(str(error).split()).lower()
+            raise CorpusError(f"{self._name}: broken {self._kind} data: {reason}") from None

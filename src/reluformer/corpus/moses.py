@@ -1,30 +1,41 @@
-"""Moses tokenisation, truecasing and lowercasing, equal to the Perl scripts that the field used.
+"""Moses' tokenisation, lowercasing and truecasing, equal to the Perl scripts that the field used.
 
-sacremoses is a port of Moses' `tokenizer.perl`. `Tokenizer` is its thin correction: the last word of a line always
-loses its final period, as the published script does ("usw." and "75." at the end of a line); the marks inside words of
-Finnish, Swedish and Catalan and the contractions of Irish and Catalan are Moses' ("EU:n", "il·lusió", "d'aquell"); and
-the character sets are looked up instead of being rebuilt for every word.
+`Tokenizer` corrects sacremoses, a port of `tokenizer.perl`: the last word of a line always loses its final period
+("usw." and "75." at the end of a line); the marks inside words of Finnish, Swedish and Catalan and the contractions of
+Irish and Catalan are Moses' ("EU:n", "il·lusió", "d'aquell"); and character sets are built once instead of per word.
+
+`Truecaser` is Moses' train-truecaser.perl and truecase.perl, as G-Transformer prepares Europarl7. sacremoses' learner
+skips opening quotes everywhere instead of only at the start of a line, and is too slow for millions of lines.
+
+Imports nothing of this package: `reluformer export` copies this file.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from pathlib import Path
 
 from sacremoses import MosesTokenizer
 from sacremoses.corpus import Perluniprops
 
-# Marks that stay inside a word where a lower-case letter follows.
+# Marks that stay inside a word before a lower-case letter.
 INNER_MARKS = {"fi": ":", "sv": ":", "ca": "·"}
-# Languages that sacremoses would split as any other, but Moses splits as French: after the apostrophe.
+# Languages that Moses splits as French, after the apostrophe, and sacremoses does not.
 CONTRACTED_LEFT = ("ca", "ga")
+
+SENTENCE_END = frozenset(".:?!")
+DELAYED_START = frozenset(("(", "[", '"', "'", "&apos;", "&quot;", "&#91;", "&#93;"))
 
 _PERIOD = re.compile(r"(\S+)\.")
 _NUMBER = re.compile(r"[0-9]")
 
 
 class Tokenizer(MosesTokenizer):
-    """`tokenizer.perl -l LANGUAGE`, special characters escaped, hyphens left alone."""
+    """`tokenizer.perl -l LANGUAGE`: special characters escaped, hyphens left alone."""
 
     def __init__(self, language: str) -> None:
         super().__init__(language)
@@ -33,18 +44,18 @@ class Tokenizer(MosesTokenizer):
             special = rf"([^{self.IsAlnum}\s.'`,\-{mark}]|{mark}(?![{lower}]))"
             self.PAD_NOT_ISALNUM = re.compile(special), r" \1 "
         if language in CONTRACTED_LEFT:
-            self.lang = "fr"  # only the choice of apostrophe rules depends on it from here on
+            self.lang = "fr"  # from here on decides only the rules for apostrophes
         self._lower = frozenset(self.IsLower)
         self._alpha = frozenset(self.IsAlpha)
         self._numeric = frozenset(self.NUMERIC_ONLY_PREFIXES)
         self._prefixes = frozenset(self.NONBREAKING_PREFIXES) - self._numeric
 
     def __call__(self, text: str) -> str:
-        """The tokens of one line, joined by single spaces; "" for a line of white space."""
+        """Returns the tokens of one line, joined by spaces; "" for white space."""
         return self.tokenize(text, return_str=True)
 
     def handles_nonbreaking_prefixes(self, text: str) -> str:
-        """Separates the period that ends a word, except after an abbreviation inside the line."""
+        """Splits off the period that ends a word, except after an abbreviation inside the line."""
         words = text.split()
         last = len(words) - 1
         for i, word in enumerate(words):
@@ -66,10 +77,80 @@ class Tokenizer(MosesTokenizer):
 
 @lru_cache(maxsize=8)
 def tokenizer(language: str) -> Tokenizer:
-    """The tokenizer of a language, made once a process."""
+    """Returns the tokenizer of a language, built once in a process."""
     return Tokenizer(language)
 
 
+def tokenise(text: str, language: str, *, lower: bool, straighten: bool) -> str:
+    """Returns the tokens of a line, joined by spaces; "" of a blank one.
+
+    lower: in lower case. straighten: with ' in place of ’.
+    """
+    if is_blank(text):
+        return ""
+    tokens = tokenizer(language)(text.replace("’", "'") if straighten else text)
+    return lowercase(tokens) if lower else tokens
+
+
+def is_blank(text: str) -> bool:
+    """Returns whether nothing is visible: only white space, controls and marks without a width (a BOM)."""
+    return not text.strip() or all(one.isspace() or unicodedata.category(one) in ("Cc", "Cf") for one in text)
+
+
 def lowercase(text: str) -> str:
-    """Perl's `lc`: Python's lower() but for the final sigma, which Perl does not know."""
+    """Returns Perl's `lc` of a text: Python's lower() except for the final sigma, which Perl does not have."""
     return text.replace("Σ", "σ").lower()
+
+
+class Truecaser:
+    """The most frequent casing of each word, and all casings of the training text."""
+
+    def __init__(self, model: Path) -> None:
+        """Reads a model in Moses' format: `best (n/total) other (n) ...`, one word a line."""
+        self.best: dict[str, str] = {}
+        casings: set[str] = set()
+        with model.open(encoding="utf-8", newline="\n") as file:
+            for line in file:
+                forms = line.split(" ")[::2]
+                self.best[lowercase(forms[0])] = forms[0]
+                casings.update(forms)
+        self.known = frozenset(casings)
+
+    def __call__(self, line: str) -> str:
+        """Truecases a tokenised line: the first word of each sentence, and words in a casing that is not known."""
+        words = line.split()
+        start = True
+        for i, word in enumerate(words):
+            if start or word not in self.known:
+                words[i] = self.best.get(lowercase(word), word)
+            if word in SENTENCE_END:
+                start = True
+            elif word not in DELAYED_START:
+                start = False
+        return " ".join(words)
+
+
+def count_casings(lines: Iterable[str]) -> Counter[str]:
+    """Counts each word form wherever it does not start a sentence."""
+    counts: Counter[str] = Counter()
+    for line in lines:
+        words = line.split()
+        first = 0
+        while first < len(words) and words[first] in DELAYED_START:
+            first += 1
+        counts.update(
+            word for before, word in zip(words[first:], words[first + 1 :], strict=False) if before not in SENTENCE_END
+        )
+    return counts
+
+
+def write_truecaser(counts: Mapping[str, int], path: Path) -> None:
+    """Writes Moses' model file; of equally frequent forms the first in code point order is the best."""
+    casings: dict[str, list[tuple[int, str]]] = {}
+    for form, n in counts.items():
+        casings.setdefault(lowercase(form), []).append((-n, form))
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for word in sorted(casings):
+            (n, best), *others = sorted(casings[word])
+            total = -sum(m for m, _ in casings[word])
+            file.write(" ".join([best, f"({-n}/{total})", *(f"{form} ({-m})" for m, form in others)]) + "\n")

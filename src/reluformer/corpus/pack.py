@@ -1,8 +1,9 @@
-"""Document views: whole sentences packed into segments of at most L subword tokens (PAPER: Corpora, Europarl7)."""
+"""Document views: whole sentences packed into segments of at most L subword tokens."""
 
 from __future__ import annotations
 
 import csv
+import itertools
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,18 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reluformer.config.dataset import CorpusConfig
-from reluformer.corpus.errors import CorpusError
+from reluformer.corpus import CorpusError
 from reluformer.corpus.pairs import SPLITS
-from reluformer.corpus.statistics import Lengths
-from reluformer.corpus.store import Sequences, Store, StoreWriter
+from reluformer.corpus.prepare import CHUNK, chunks
+from reluformer.corpus.store import Lengths, Sequences, Store, StoreWriter
 from reluformer.corpus.subword import SENT
 from reluformer.files import write_json
 
-_CHUNK = 2000
-
 
 class Segment(NamedTuple):
-    """`sentences` consecutive sentences from sentence `first` of a split, in (or beginning in) document `document`."""
+    """`sentences` consecutive sentences from sentence `first` of a split; `document` is that of the first."""
 
     document: int
     first: int
@@ -37,10 +36,10 @@ def segments(
     packing: str,
     length: int,
 ) -> Iterator[Segment]:
-    """Greedy packing: a sentence joins the segment while the longer side has at most `length` tokens.
+    """Yields greedily packed segments: a sentence is added while the longer side has at most `length` tokens.
 
-    Tokens are subwords and the `<sent>` marks between sentences, without EOS. `within` closes the segment at the end
-    of each document, `across` does not. A sentence that is longer by itself is a segment of its own.
+    Tokens are subwords and the `<sent>` marks between sentences, without EOS. `within` ends segments at the end of a
+    document, `across` does not. A longer sentence is a segment of its own.
     """
     ends = documents[1:] if packing == "within" else documents[-1:]
     starts = documents[:-1] if packing == "within" else documents[:1]
@@ -68,9 +67,10 @@ def pack(config: CorpusConfig, src: str, tgt: str, corpus: Path, packing: str, l
     view = corpus / f"{packing}-{length}"
     partial = corpus / f".{packing}-{length}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    statistics: dict[str, object] = {"packing": packing, "length": length, "languages": {"src": src, "tgt": tgt}}
     splits = {split: _pack_split(corpus, split, packing, length, partial) for split in SPLITS}
-    write_json(partial / "statistics.json", {**statistics, "splits": splits})
+    languages = {"src": src, "tgt": tgt}
+    statistics = {"packing": packing, "length": length, "languages": languages, "splits": splits}
+    write_json(partial / "statistics.json", statistics)
     shutil.rmtree(view, ignore_errors=True)
     partial.replace(view)
 
@@ -80,32 +80,28 @@ def _pack_split(corpus: Path, split: str, packing: str, length: int, view: Path)
     if store.documents is None:
         raise CorpusError(f"{store.folder}: the corpus was prepared without documents")
     names = _document_names(corpus / f"{split}.documents.txt")
-    longest = Lengths()
+    lengths = Lengths()
     with (
         StoreWriter(view / "store" / split, store.vocabulary, documents=packing == "within") as writer,
         (view / f"{split}.segments.tsv").open("w", encoding="utf-8", newline="") as file,
     ):
         table = csv.writer(file, delimiter="\t", lineterminator="\n")
         table.writerow(("document", "first", "count"))
-        batch: list[Segment] = []
-        for segment in segments(store.src_lengths, store.tgt_lengths, store.documents, packing, length):
-            table.writerow((names[segment.document], segment.first, segment.sentences))
-            batch.append(segment)
-            if len(batch) == _CHUNK:
-                longest.add(_write(store, batch, writer, names))
-                batch = []
-        longest.add(_write(store, batch, writer, names))
+        packed = segments(store.src_lengths, store.tgt_lengths, store.documents, packing, length)
+        for batch in chunks(packed, CHUNK):
+            table.writerows((names[segment.document], segment.first, segment.sentences) for segment in batch)
+            lengths.add(_write(store, batch, writer, names))
     return {
         "documents": len(names),
         "sentences": len(store),
         "segments": writer.sequences,
         "tokens": writer.tokens,
-        "lengths": longest.distribution(length),
+        "lengths": lengths.distribution(length),
     }
 
 
 def _write(store: Store, batch: list[Segment], writer: StoreWriter, names: list[str]) -> NDArray[np.integer]:
-    """Appends the segments to the store; returns the tokens of each one's longer side."""
+    """Appends the segments to the store; returns the tokens of the longer side of each."""
     src, tgt = (Sequences.of([_joined(read, segment) for segment in batch]) for read in (store.src, store.tgt))
     writer.add(src, tgt, [names[segment.document] for segment in batch])
     return np.maximum(src.lengths, tgt.lengths)
@@ -120,11 +116,6 @@ def _joined(read: Callable[[int], NDArray[np.integer]], segment: Segment) -> lis
 
 
 def _document_names(path: Path) -> list[str]:
-    """The document ids of a split in order, each once."""
-    names: list[str] = []
+    """Returns the document ids of a split in order, each once."""
     with path.open(encoding="utf-8") as file:
-        for line in file:
-            name = line.removesuffix("\n")
-            if not names or names[-1] != name:
-                names.append(name)
-    return names
+        return [name.removesuffix("\n") for name, _ in itertools.groupby(file)]

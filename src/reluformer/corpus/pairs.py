@@ -1,23 +1,29 @@
-"""A sentence pair on its way from an archive to the store, and which split it falls into."""
+"""Sentence pairs on their way from an archive to the store: their splits, and which of them are kept."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from reluformer.config.dataset import HeldOutConfig
+from reluformer.config.dataset import CorpusConfig, HeldOutConfig
 
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
-# What some tools take for the end of a line; it becomes a space so that line n is line n everywhere.
+STEPS = ("read", "min_words", "empty", "max_tokens", "max_ratio", "long_word", "repeated", "in_held_out", "kept")
+"""The keys of `Cleaner.counts`."""
+
+LONGEST_WORD = 1000
+"""Characters; Moses' clean-corpus-n.perl drops a pair with a longer word (-max-word-length)."""
+
+# Line ends of some tools; a space in their place makes line n line n everywhere.
 _VERTICAL = re.compile("[\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
 
 
 class Pair(NamedTuple):
-    """One aligned pair of raw text lines; `document` is the id of its document, "" where there are none."""
+    """One aligned pair of raw text lines; `document` is the id of its document, "" without documents."""
 
     split: Split
     document: str
@@ -26,23 +32,97 @@ class Pair(NamedTuple):
 
 
 def one_line(text: str) -> str:
-    """`text` without a character that ends a line in some tool; every other character is kept."""
+    """Replaces every character that ends a line in some tool by a space."""
     return _VERTICAL.sub(" ", text)
 
 
-def is_blank(text: str) -> bool:
-    """Whether a reader sees nothing in it: white space, controls and marks without a width (BOM, zero-width space)."""
-    return not text.strip() or all(one.isspace() or unicodedata.category(one) in ("Cc", "Cf") for one in text)
-
-
 def share(key: str) -> float:
-    """A number in [0, 1) that depends on `key` alone: the same on every machine and in every order."""
+    """Returns a number in [0, 1) that depends on `key` alone: the same on every machine and in every order."""
     return int.from_bytes(hashlib.sha256(key.encode("utf-8")).digest()[:8], "big") / 2**64
 
 
 def split_of(key: str, held_out: HeldOutConfig) -> Split:
-    """The split of a document id (or of a source text, so that equal texts stay together)."""
+    """Returns the split of a document id, or of a source text so that equal texts stay together."""
     at = share(key)
     if at < held_out.test:
         return "test"
     return "valid" if at < held_out.test + held_out.valid else "train"
+
+
+def held_out_texts(pairs: Iterable[Pair], min_words: int) -> dict[Split, set[int]]:
+    """Returns hashes of the texts of valid and test, both sides, for `Cleaner`'s `disjoint`."""
+    texts: dict[Split, set[int]] = {"valid": set(), "test": set()}
+    for pair in pairs:
+        if pair.split != "train" and not _short(pair, min_words):
+            texts[pair.split].update((_key(pair.src), _key(pair.tgt)))
+    return texts
+
+
+class Cleaner:
+    """Keeps or drops pair by pair, in corpus order; `counts[split][step]` counts the pairs dropped at each step.
+
+    Training pairs pass Moses' clean-corpus-n (empty side, more than `max_tokens`, ratio over `max_ratio`, a word of
+    more than 1000 characters). Valid and test are filtered by `min_words`, `unique` and `disjoint` alone.
+    """
+
+    def __init__(self, config: CorpusConfig, held_out: dict[Split, set[int]] | None = None) -> None:
+        self.counts: dict[Split, dict[str, int]] = {split: dict.fromkeys(STEPS, 0) for split in SPLITS}
+        self._config = config
+        self._held_out = held_out or {}
+        self._seen: set[int] = set()
+        self._kept_training = 0
+
+    def admit(self, pair: Pair) -> bool:
+        """Returns whether the raw pair has enough words to be tokenised."""
+        counts = self.counts[pair.split]
+        counts["read"] += 1
+        short = _short(pair, self._config.min_words)
+        counts["min_words"] += short
+        return not short
+
+    def split(self, pair: Pair, src: str, tgt: str) -> Split | None:
+        """Returns the split of an admitted pair, None if it is dropped. src, tgt: its tokenised text."""
+        if reason := self._reason(pair, src, tgt):
+            self.counts[pair.split][reason] += 1
+            return None
+        split = pair.split
+        if split == "train" and self._config.valid_every:
+            self._kept_training += 1
+            if self._kept_training % self._config.valid_every == 0:
+                split = "valid"
+        self.counts[split]["kept"] += 1
+        return split
+
+    def _reason(self, pair: Pair, src: str, tgt: str) -> str | None:
+        config = self._config
+        if pair.split == "train":
+            if not src or not tgt:
+                return "empty"
+            tokens, other = src.count(" ") + 1, tgt.count(" ") + 1
+            if max(tokens, other) > config.max_tokens:
+                return "max_tokens"
+            if config.max_ratio is not None and max(tokens / other, other / tokens) > config.max_ratio:
+                return "max_ratio"
+            for text in (src, tgt):
+                if len(text) > LONGEST_WORD and max(map(len, text.split(" "))) > LONGEST_WORD:
+                    return "long_word"
+        if config.unique:
+            key = hash((pair.split, _key(pair.src), _key(pair.tgt)))
+            if key in self._seen:
+                return "repeated"
+            self._seen.add(key)
+        if config.disjoint:
+            keys = {_key(pair.src), _key(pair.tgt)}
+            later: tuple[Split, ...] = SPLITS[SPLITS.index(pair.split) + 1 :]
+            if any(not keys.isdisjoint(self._held_out[split]) for split in later):
+                return "in_held_out"
+        return None
+
+
+def _short(pair: Pair, words: int) -> bool:
+    return bool(words) and min(len(pair.src.split()), len(pair.tgt.split())) < words
+
+
+def _key(text: str) -> int:
+    """Returns the same number for texts that differ only in case or white space."""
+    return hash(" ".join(text.casefold().split()))

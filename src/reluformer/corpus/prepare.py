@@ -1,62 +1,104 @@
-"""The preparation of a corpus: archives in, text, subword model, token store, statistics and provenance out.
+"""The preparation of a corpus: archives in; text, subword model, token store, statistics and provenance out.
 
-Four passes, each a stream through all workers, so that memory does not grow with the corpus: read, tokenise and clean;
-(learn and apply the truecasing;) count the words and learn the subwords; encode.
+Four passes, each a stream through all workers in bounded memory: read, tokenise and clean; (learn and apply
+truecasing;) count the words and learn the subwords; encode.
 """
 
 from __future__ import annotations
 
 import itertools
 import shutil
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import lru_cache, partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeVar
 
 import numpy as np
 
-from reluformer.config.dataset import CorpusConfig
+from reluformer.config.dataset import ArchiveConfig, CorpusConfig
 from reluformer.config.run import side_names
-from reluformer.corpus import moses, subword, truecase
-from reluformer.corpus.clean import Cleaner, held_out_texts
-from reluformer.corpus.errors import CorpusError
-from reluformer.corpus.pairs import SPLITS, Pair, is_blank, one_line
-from reluformer.corpus.parallel import Workers, chunks
-from reluformer.corpus.readers.registry import read
-from reluformer.corpus.statistics import Lengths, length_distribution, sources, versions
-from reluformer.corpus.store import SIDES, Sequences, Store, StoreWriter
+from reluformer.corpus import CorpusError, subword
+from reluformer.corpus.moses import Truecaser, count_casings, tokenise, write_truecaser
+from reluformer.corpus.pairs import SPLITS, Cleaner, Pair, held_out_texts, one_line
+from reluformer.corpus.readers import read
+from reluformer.corpus.store import SIDES, Lengths, Sequences, Store, StoreWriter, length_distribution
 from reluformer.corpus.subword import UNK, Subword
 from reluformer.files import sha256, write_json
+from reluformer.ops.orphans import die_with_parent
 
-_CHUNK = 2000
+CHUNK = 2000
+"""Pairs or lines that a worker takes at once."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Workers:
+    """`count` processes that work on a stream; with one, this process does the work."""
+
+    def __init__(self, count: int) -> None:
+        self._count = max(count, 1)
+        self._pool = ProcessPoolExecutor(self._count, initializer=die_with_parent) if self._count > 1 else None
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Yields `function` of each item, in order; reads only a few items ahead."""
+        if self._pool is None:
+            yield from map(function, items)
+            return
+        pending: deque[Future[Result]] = deque()
+        for item in items:
+            pending.append(self._pool.submit(function, item))
+            if len(pending) > 2 * self._count:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yields lists of `size` items, the last one shorter."""
+    iterator = iter(items)
+    while chunk := list(itertools.islice(iterator, size)):
+        yield chunk
 
 
 def prepare(config: CorpusConfig, src: str, tgt: str, archives: list[Path], output: Path, workers: int) -> None:
-    """Writes `results/corpora/D/` of one corpus; nothing half-written is left under its final name.
+    """Writes `results/corpora/D/` of one corpus; no file is half-written under its final name.
 
-    `archives` are the fetched files in the order of `config.archives`. Raises `CorpusError` with file and line where
-    the corpus is not what it should be.
+    archives: the fetched files in the order of `config.archives`. Raises `CorpusError` with file and line for errors
+    in the files.
     """
     for archive, path in zip(config.archives, archives, strict=True):
-        if archive.sha256 is not None and (found := sha256(path)) != archive.sha256:
-            raise CorpusError(f"{path}: sha256 is {found}, expected {archive.sha256}; delete it to fetch it anew")
+        if archive.sha256 is not None and (digest := sha256(path)) != archive.sha256:
+            raise CorpusError(f"{path}: sha256 is {digest}, expected {archive.sha256}; delete it to fetch it again")
     names = side_names(src, tgt)
-    partial_folder = output / ".partial"
-    shutil.rmtree(partial_folder, ignore_errors=True)
-    (partial_folder / "raw").mkdir(parents=True)
+    folder = output / ".partial"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "raw").mkdir(parents=True)
     try:
         left_out: Counter[str] = Counter()
         with Workers(workers) as pool:
-            cleaning = _write_text(config, src, tgt, archives, partial_folder, pool, left_out)
+            cleaning = _write_text(config, src, tgt, archives, folder, pool, left_out)
             if config.truecase:
                 for name in names:
-                    truecase.truecase_corpus(partial_folder, name, pool)
-            counts = _count_words([partial_folder / f"train.tok.{name}" for name in names], pool)
-            size = subword.train(counts, config.vocabulary, partial_folder / "subword.model")
+                    truecase(folder, name, pool)
+            counts = _count_words([folder / f"train.tok.{name}" for name in names], pool)
+            size = subword.train(counts, config.vocabulary, folder / "subword.model")
             print(f"subwords: {size} pieces from {len(counts)} distinct words", flush=True)
-            splits = {split: _encode(config, names, split, partial_folder, size, pool) for split in SPLITS}
+            splits = {split: _encode(config, names, split, folder, size, pool) for split in SPLITS}
         statistics = {
             "languages": {"src": src, "tgt": tgt},
             "vocabulary": size,
@@ -66,20 +108,25 @@ def prepare(config: CorpusConfig, src: str, tgt: str, archives: list[Path], outp
             "splits": splits,
         }
         provenance = {
-            "archives": sources(list(zip(config.archives, archives, strict=True))),
+            "archives": [_source(archive, path) for archive, path in zip(config.archives, archives, strict=True)],
             "configuration": config.model_dump(mode="json"),
             "cleaning": cleaning,
-            "versions": versions(),
+            "versions": {name: version(name) for name in ("sacremoses", "sentencepiece", "numpy")},
         }
-        write_json(partial_folder / "provenance.json", provenance)
-        write_json(partial_folder / "statistics.json", statistics)
-        for new in sorted(partial_folder.iterdir(), key=lambda path: path.name == "statistics.json"):
+        write_json(folder / "provenance.json", provenance)
+        write_json(folder / "statistics.json", statistics)
+        for new in sorted(folder.iterdir(), key=lambda path: path.name == "statistics.json"):
             old = output / new.name
             if old.is_dir():
                 shutil.rmtree(old)
             new.replace(old)
     finally:
-        shutil.rmtree(partial_folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _source(archive: ArchiveConfig, path: Path) -> dict[str, Any]:
+    published = archive.pip or archive.urls
+    return {"name": archive.name, "published": published, "sha256": sha256(path), "bytes": path.stat().st_size}
 
 
 def _write_text(
@@ -91,7 +138,7 @@ def _write_text(
     pool: Workers,
     left_out: Counter[str],
 ) -> dict[str, dict[str, int]]:
-    """raw/ and {split}.tok.* (and .documents.txt); returns the counts of each cleaning step.
+    """Writes raw/ and {split}.tok.* (and .documents.txt); returns the counts of each cleaning step.
 
     left_out: counts what the reader leaves out.
     """
@@ -99,7 +146,6 @@ def _write_text(
     if config.disjoint:
         held_out = held_out_texts(read(config, src, tgt, archives), config.min_words)
     cleaner = Cleaner(config, held_out)
-    tokenise = partial(_tokenise, src=src, tgt=tgt, lower=config.lowercase, straighten=config.straighten)
     with ExitStack() as stack:
         files: dict[str, list[Any]] = {}
         for split in SPLITS:
@@ -108,9 +154,12 @@ def _write_text(
             files[split] = [
                 stack.enter_context((folder / name).open("w", encoding="utf-8", newline="\n")) for name in names
             ]
-        # tee keeps the few chunks in flight, so that the raw text need not come back from the workers.
-        given, kept = itertools.tee(chunks(filter(cleaner.admit, read(config, src, tgt, archives, left_out)), _CHUNK))
-        for chunk, tokens in zip(kept, pool.map(tokenise, given), strict=False):
+        # tee buffers the few chunks in flight, so the workers need not send the raw text back.
+        chunks_in, chunks_of_raw = itertools.tee(
+            chunks(filter(cleaner.admit, read(config, src, tgt, archives, left_out)), CHUNK)
+        )
+        tokenised = pool.map(partial(_tokenise, config=config, languages=(src, tgt)), chunks_in)
+        for chunk, tokens in zip(chunks_of_raw, tokenised, strict=False):
             for pair, (src_tokens, tgt_tokens) in zip(chunk, tokens, strict=True):
                 to = cleaner.split(pair, src_tokens, tgt_tokens)
                 if to is None:
@@ -128,18 +177,40 @@ def _write_text(
     return {split: dict(counts) for split, counts in cleaner.counts.items()}
 
 
-def _tokenise(pairs: list[Pair], *, src: str, tgt: str, lower: bool, straighten: bool) -> list[tuple[str, str]]:
-    def tokens(language: str, text: str, split: str) -> str:
-        if is_blank(text):
-            return ""
-        if straighten and split == "test":
-            text = text.replace("’", "'")
-        text = moses.tokenizer(language)(text)
-        if split == "train":
-            text = text.strip()  # as clean-corpus-n.perl; tokenizer.perl can leave a space at the end
-        return moses.lowercase(text) if lower else text
+def _tokenise(pairs: list[Pair], *, config: CorpusConfig, languages: tuple[str, str]) -> list[tuple[str, ...]]:
+    def tokens(pair: Pair, text: str, language: str) -> str:
+        straighten = config.straighten and pair.split == "test"
+        text = tokenise(text, language, lower=config.lowercase, straighten=straighten)
+        # As clean-corpus-n.perl: tokenizer.perl can leave a space at the end.
+        return text.strip() if pair.split == "train" else text
 
-    return [(tokens(src, pair.src, pair.split), tokens(tgt, pair.tgt, pair.split)) for pair in pairs]
+    return [tuple(map(partial(tokens, pair), (pair.src, pair.tgt), languages)) for pair in pairs]
+
+
+def truecase(folder: Path, side: str, pool: Workers) -> None:
+    """Learns from `train.tok.SIDE`, writes `truecase.SIDE` and truecases the three splits in place."""
+    counts: Counter[str] = Counter()
+    for some in pool.map(count_casings, chunks(_lines(folder / f"train.tok.{side}"), CHUNK)):
+        counts.update(some)
+    model = folder / f"truecase.{side}"
+    write_truecaser(counts, model)
+    apply = partial(_truecase, model=model, written=model.stat().st_mtime_ns)
+    for split in SPLITS:
+        cased, truecased = folder / f"{split}.tok.{side}", folder / f"{split}.truecased.{side}"
+        with truecased.open("w", encoding="utf-8", newline="\n") as out:
+            for text in pool.map(apply, chunks(_lines(cased), CHUNK)):
+                out.write(text)
+        truecased.replace(cased)
+
+
+@lru_cache(maxsize=2)
+def _truecaser(model: Path, _written: int) -> Truecaser:
+    return Truecaser(model)
+
+
+def _truecase(lines: list[str], *, model: Path, written: int) -> str:
+    truecaser = _truecaser(model, written)
+    return "".join(truecaser(line) + "\n" for line in lines)
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -151,8 +222,8 @@ def _lines(path: Path) -> Iterator[str]:
 def _count_words(paths: Iterable[Path], pool: Workers) -> Counter[str]:
     counts: Counter[str] = Counter()
     for path in paths:
-        for found in pool.map(_count, chunks(_lines(path), 5 * _CHUNK)):
-            counts.update(found)
+        for some in pool.map(_count, chunks(_lines(path), 5 * CHUNK)):
+            counts.update(some)
     return counts
 
 
@@ -173,14 +244,14 @@ def _ids(chunk: list[tuple[str, str]], *, model: Path, written: int) -> tuple[Se
 def _encode(
     config: CorpusConfig, names: tuple[str, str], split: str, folder: Path, vocabulary: int, pool: Workers
 ) -> dict[str, Any]:
-    """store/SPLIT; returns the split's statistics."""
+    """Writes store/SPLIT; returns the split's statistics."""
     model = folder / "subword.model"
     encode = partial(_ids, model=model, written=model.stat().st_mtime_ns)
     unknown, lengths = dict.fromkeys(SIDES, 0), {side: Lengths() for side in SIDES}
     pairs = zip(*(_lines(folder / f"{split}.tok.{name}") for name in names), strict=True)
-    documents = chunks(_lines(folder / f"{split}.documents.txt"), _CHUNK) if config.documents else None
+    documents = chunks(_lines(folder / f"{split}.documents.txt"), CHUNK) if config.documents else None
     with StoreWriter(folder / "store" / split, vocabulary, documents=config.documents) as writer:
-        for sides in pool.map(encode, chunks(pairs, _CHUNK)):
+        for sides in pool.map(encode, chunks(pairs, CHUNK)):
             writer.add(*sides, next(documents) if documents else None)
             for side, sequences in zip(SIDES, sides, strict=True):
                 unknown[side] += int(np.count_nonzero(sequences.ids == UNK))

@@ -1,37 +1,37 @@
-"""Token ids on disk, memory-mapped: opened at once at any size, and shared by every process that reads them.
+"""Token ids on disk, memory-mapped: opened at once at any size, and shared by the processes that read them.
 
-A store is a folder: `src.ids` and `tgt.ids` hold the ids of all sequences one after the other, `src.offsets` and
-`tgt.offsets` (int64, one more than sequences) say where each begins, `documents` (int64, one more than documents) says
-which sequence each document begins with, and `meta.json` how to read them.
+A store is a folder: `src.ids` and `tgt.ids` are the concatenated ids of all sequences, `src.offsets` and `tgt.offsets`
+(int64, one more than sequences) their boundaries, `documents` (int64, one more than documents) the boundaries of
+documents in sequences; `meta.json` has sizes and types.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reluformer.corpus.errors import CorpusError
+from reluformer.corpus import CorpusError
 
 SIDES = ("src", "tgt")
 OFFSET = np.dtype("<i8")
 
 
 def view_folder(corpora: Path, dataset: str) -> Path:
-    """The folder with `store/` of a run's dataset: `D` -> corpora/D, `D@within-128` -> corpora/D/within-128."""
+    """Returns the folder with `store/` of a run's dataset: `D` -> corpora/D, `D@within-128` -> corpora/D/within-128."""
     base, _, view = dataset.partition("@")
     return corpora / base / view if view else corpora / base
 
 
 def id_type(vocabulary: int) -> np.dtype:
-    """The narrowest little-endian type that holds the ids of a vocabulary."""
+    """Returns the narrowest little-endian type for the ids of a vocabulary."""
     return np.dtype("<u2") if vocabulary <= 1 << 16 else np.dtype("<u4")
 
 
@@ -43,7 +43,7 @@ class Sequences(NamedTuple):
 
     @classmethod
     def of(cls, sequences: list[list[int]]) -> Sequences:
-        """The sequences of a list, flattened."""
+        """Flattens a list of sequences."""
         lengths = np.fromiter(map(len, sequences), OFFSET, len(sequences))
         ids = np.fromiter(itertools.chain.from_iterable(sequences), np.dtype("<u4"), int(lengths.sum()))
         return cls(ids, lengths)
@@ -53,7 +53,7 @@ class Store:
     """The sequences of one split: `len(store)`, `store.src(i)`, `store.tgt(i)`."""
 
     def __init__(self, folder: Path) -> None:
-        """Opens a store; no sequence is read. Raises `CorpusError` where it is missing or cut short."""
+        """Opens a store without reading a sequence. Raises `CorpusError` if it is missing or cut short."""
         try:
             meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -72,31 +72,31 @@ class Store:
 
     @cached_property
     def src_lengths(self) -> NDArray[np.int64]:
-        """The length of every source sequence, in tokens without EOS."""
+        """Tokens of every source sequence, without EOS."""
         return np.diff(self._offsets["src"])
 
     @cached_property
     def tgt_lengths(self) -> NDArray[np.int64]:
-        """The length of every target sequence, in tokens without EOS."""
+        """Tokens of every target sequence, without EOS."""
         return np.diff(self._offsets["tgt"])
 
     def src(self, i: int) -> NDArray[np.integer]:
-        """The source ids of sequence i, [S], a view without BOS and EOS."""
+        """Returns the source ids of sequence i, [S], a view without BOS and EOS."""
         return self._sequence("src", i)
 
     def tgt(self, i: int) -> NDArray[np.integer]:
-        """The target ids of sequence i, [T], a view without BOS and EOS."""
+        """Returns the target ids of sequence i, [T], a view without BOS and EOS."""
         return self._sequence("tgt", i)
 
     def several(self, side: str, indices: NDArray[np.integer]) -> Sequences:
-        """The sequences `indices` of a side, `src` or `tgt`, one after the other."""
+        """Returns the sequences `indices` of a side, `src` or `tgt`."""
         if len(indices) and not 0 <= indices.min() <= indices.max() < self._length:
             raise IndexError(f"{self.folder}: sequences {indices.min()} to {indices.max()} of {self._length}")
         offsets = np.asarray(self._offsets[side])
         ends = offsets[indices + 1]
         lengths = ends - offsets[indices]
-        moves = np.repeat(ends - np.cumsum(lengths), lengths)
-        return Sequences(np.asarray(self._ids[side])[np.arange(len(moves)) + moves], lengths)
+        shifts = np.repeat(ends - np.cumsum(lengths), lengths)
+        return Sequences(np.asarray(self._ids[side])[np.arange(len(shifts)) + shifts], lengths)
 
     def _sequence(self, side: str, i: int) -> NDArray[np.integer]:
         if not 0 <= i < self._length:
@@ -113,7 +113,7 @@ def _map(path: Path, dtype: np.dtype, count: int) -> NDArray:
 
 
 class StoreWriter:
-    """Writes a store sequence by sequence; it can be read once the `with` block ends without an error."""
+    """Writes a store; it can be read once the `with` block ends without an error."""
 
     def __init__(self, folder: Path, vocabulary: int, documents: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ class StoreWriter:
             self._files[f"{side}.offsets"].write(np.zeros(1, OFFSET).tobytes())
 
     def add(self, src: Sequences, tgt: Sequences, documents: Iterable[str] | None = None) -> None:
-        """Appends sequences, and for a corpus with documents the id of the document that each is in."""
+        """Appends sequences; documents: the id of the document of each, for a corpus with documents."""
         for side, (ids, lengths) in zip(SIDES, (src, tgt), strict=True):
             offsets = self.tokens[side] + np.cumsum(lengths, dtype=OFFSET)
             self._files[f"{side}.ids"].write(ids.astype(self._dtype, copy=False).tobytes())
@@ -168,3 +168,49 @@ class StoreWriter:
                 "ids": self._dtype.str,
             }
             (self.folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+
+
+class Lengths:
+    """A histogram of sequence lengths."""
+
+    def __init__(self) -> None:
+        self._counts: NDArray[np.int64] = np.zeros(1, np.int64)
+
+    def add(self, lengths: Sequence[int] | NDArray[np.integer]) -> None:
+        """Counts sequences of these lengths."""
+        if len(lengths):
+            counts = np.bincount(lengths)
+            if len(counts) > len(self._counts):
+                self._counts = np.pad(self._counts, (0, len(counts) - len(self._counts)))
+            self._counts[: len(counts)] += counts
+
+    def distribution(self, limit: int | None = None) -> dict[str, Any]:
+        """Returns mean, median, 90th percentile and maximum; with a limit L also the shares from L/2 and over L."""
+        total = int(self._counts.sum())
+        if not total:
+            return {"mean": None, "median": None, "p90": None, "max": None}
+        values = np.arange(len(self._counts))
+        result: dict[str, Any] = {
+            "mean": round(float(values @ self._counts) / total, 2),
+            "median": self._percentile(50),
+            "p90": round(self._percentile(90), 1),
+            "max": int(np.flatnonzero(self._counts)[-1]),
+        }
+        if limit is not None:
+            result["share_half"] = round(float(self._counts[2 * values >= limit].sum()) / total, 4)
+            result["share_over"] = round(float(self._counts[values > limit].sum()) / total, 4)
+        return result
+
+    def _percentile(self, q: float) -> float:
+        """Returns numpy's percentile of the lengths, with linear interpolation."""
+        ends = np.cumsum(self._counts)
+        rank = (int(ends[-1]) - 1) * q / 100
+        low, high = np.searchsorted(ends, (np.floor(rank), np.ceil(rank)), side="right")
+        return float(low + (rank - np.floor(rank)) * (high - low))
+
+
+def length_distribution(lengths: Sequence[int] | NDArray[np.integer], limit: int | None = None) -> dict[str, Any]:
+    """Returns the `Lengths.distribution` of `lengths`."""
+    histogram = Lengths()
+    histogram.add(lengths)
+    return histogram.distribution(limit)

@@ -1,7 +1,7 @@
 """The joint subword vocabulary: sentencepiece BPE, learned from word counts.
 
-BPE only ever looks at words and how often they occur, so it is trained on the counts: the same pieces as from the
-text itself, in a memory that grows with the vocabulary of the corpus and not with its length.
+BPE depends on the words and their counts alone, so training on counts gives the same pieces as the text, in memory that
+grows with the distinct words of the corpus and not with its length.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from pathlib import Path
 
 import sentencepiece
 
-from reluformer.corpus.errors import CorpusError
+from reluformer.corpus import CorpusError
 
 PAD, UNK, BOS, EOS, SENT = range(5)
 SENT_PIECE = "<sent>"
 
-# Longer "words" are URLs and garbage; sentencepiece itself drops what is over its limit in bytes.
+# Longer "words" are URLs and garbage; sentencepiece drops those over its limit in bytes.
 _LONGEST_WORD = 256
 
 
 class Subword:
-    """A trained model: text to ids and back. Raises `CorpusError` where there is none."""
+    """A trained model: text to ids and back. Raises `CorpusError` if `path` is not one."""
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
@@ -34,21 +34,21 @@ class Subword:
             raise CorpusError(f"{path}: not a subword model of sentencepiece") from None
 
     def __len__(self) -> int:
-        """V, special symbols included."""
+        """Returns V, special symbols included."""
         return self.processor.get_piece_size()
 
     def encode(self, lines: list[str]) -> list[list[int]]:
-        """The ids of each tokenised line, without BOS and EOS. A literal `<sent>` in the text is just text."""
+        """Returns the ids of each tokenised line, without BOS and EOS. A literal `<sent>` in the text is plain text."""
         if not any(SENT_PIECE in line for line in lines):
             return self.processor.encode(lines, out_type=int, num_threads=1)
         return [self.processor.encode(line.replace(SENT_PIECE, "< sent >"), out_type=int) for line in lines]
 
     def decode(self, ids: list[int]) -> str:
-        """Tokenised text of ids without specials; unknown pieces come out as sentencepiece's ⁇ mark."""
+        """Returns the tokenised text of ids without specials; unknown pieces become sentencepiece's ⁇."""
         return self.processor.decode(ids)
 
     def sentences(self, ids: Iterable[int]) -> list[str]:
-        """The tokenised sentences of a segment, split at SENT; PAD, BOS and EOS are skipped."""
+        """Returns the tokenised sentences of a segment, split at SENT; PAD, BOS and EOS are skipped."""
         parts: list[list[int]] = [[]]
         for i in map(int, ids):
             if i == SENT:
@@ -58,14 +58,14 @@ class Subword:
         return [self.decode(part) for part in parts]
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
-        """The piece of each id."""
+        """Returns the piece of each id."""
         return [self.processor.id_to_piece(int(i)) for i in ids]
 
 
 def train(counts: Mapping[str, int], vocabulary: int, path: Path) -> int:
     """Learns `vocabulary` pieces (the five specials and every character included) and writes the model.
 
-    Returns the size of the vocabulary. Raises `CorpusError` where the text is too small for it.
+    Returns the size of the vocabulary. Raises `CorpusError` if the text is too small for it.
     """
     words = sorted(
         ((word, n) for word, n in counts.items() if len(word) <= _LONGEST_WORD), key=lambda item: (-item[1], item[0])

@@ -1,4 +1,4 @@
-"""Text as people write it -> subword ids, by the preparation that a corpus went through."""
+"""Raw text to subword ids, by the preparation of a corpus."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ from pydantic import Field
 
 from reluformer.config.run import EXPORT_FILE, RunConfig, corpora_of, read_export, run_status, side_names, split_dataset
 from reluformer.config.settings import SettingsError, Strict, parse
-from reluformer.corpus.errors import CorpusError
-from reluformer.corpus.moses import lowercase, tokenizer
-from reluformer.corpus.pairs import is_blank
+from reluformer.corpus import CorpusError
+from reluformer.corpus.moses import Truecaser, tokenise
 from reluformer.corpus.subword import SENT, Subword
-from reluformer.corpus.truecase import Truecaser
 from reluformer.files import sha256
 
 Side = Literal["src", "tgt"]
 SUBWORD_FILE = "subword.model"
 TRUECASER_FILES = {"src": "truecaser.txt", "tgt": "truecaser.tgt.txt"}
-"""The truecasing models of both sides in an exported folder."""
+"""The truecasing models in an exported folder."""
 SENTENCE_ENDS = frozenset(("▁.", "▁?", "▁!", "▁…"))
 
 
 class TextConfig(Strict):
-    """The part of a corpus's preparation that any text has to go through, and what its models have seen."""
+    """The part of a corpus's preparation that applies to any text."""
 
     lowercase: bool
     truecase: bool
@@ -35,14 +33,14 @@ class TextConfig(Strict):
 
     @classmethod
     def of_corpus(cls, corpus: Path) -> TextConfig:
-        """That of a prepared corpus. Raises `CorpusError`."""
+        """Returns that of a prepared corpus. Raises `CorpusError`."""
         path = corpus / "provenance.json"
         configuration = read_provenance(corpus)["configuration"]
         return parse(cls, {key: value for key, value in configuration.items() if key in cls.model_fields}, str(path))
 
 
 def read_provenance(corpus: Path) -> dict[str, Any]:
-    """provenance.json of a prepared corpus. Raises `CorpusError`."""
+    """Returns provenance.json of a prepared corpus. Raises `CorpusError`."""
     path = corpus / "provenance.json"
     try:
         provenance = json.loads(path.read_text(encoding="utf-8"))
@@ -56,12 +54,12 @@ def read_provenance(corpus: Path) -> dict[str, Any]:
 
 
 def load_subword(corpora: Path, dataset: str) -> Subword:
-    """The subword model of a run's dataset. Raises `CorpusError`."""
+    """Returns the subword model of a run's dataset. Raises `CorpusError`."""
     return Subword(corpora / split_dataset(dataset)[0] / SUBWORD_FILE)
 
 
 class TextFiles(NamedTuple):
-    """What preparing text takes: the subword model, one side's truecasing model (if at all), the configuration."""
+    """The files that prepare one side's text: subword model, truecasing model (with `truecase`), configuration."""
 
     subword: Path
     truecaser: Path
@@ -69,70 +67,66 @@ class TextFiles(NamedTuple):
 
 
 def text_of_corpus(corpus: Path, side: str) -> TextFiles:
-    """What a prepared corpus has of it for one of its sides, by `side_names`. Raises `CorpusError`."""
+    """Returns the files of a prepared corpus for a side of `side_names`. Raises `CorpusError`."""
     return TextFiles(corpus / SUBWORD_FILE, corpus / f"truecase.{side}", TextConfig.of_corpus(corpus))
 
 
 def find_text(folder: Path, run: RunConfig, corpora: Path | None, side: Side = "src") -> TextFiles:
-    """How the text of a model is prepared.
+    """Returns the files that prepare a model's text.
 
-    folder: a run's, or one that `reluformer export` wrote. run: its configuration. corpora: the folder of all prepared
-    corpora; none: the one beside the folder of all runs. Raises `SettingsError`, also where the run has diverged.
+    folder: of a run, or written by `reluformer export`. run: its configuration. corpora: the folder of prepared
+    corpora, by default the one beside the folder of runs. Raises `SettingsError`, also if the run diverged.
     """
     exported = read_export(folder)
     if exported is not None:
         config = parse(TextConfig, exported["text"], f"{folder / EXPORT_FILE}: text")
         return TextFiles(folder / SUBWORD_FILE, folder / TRUECASER_FILES[side], config)
     if run_status(folder) == "diverged":
-        raise SettingsError(f"{folder}: the training diverged: there is no model that could translate")
+        raise SettingsError(f"{folder}: the training diverged: it has no model to translate with")
     name = side_names(run.src, run.tgt)[side == "tgt"]
     return text_of_corpus((corpora or corpora_of(folder)) / split_dataset(run.dataset)[0], name)
 
 
 def require_trained_with(folder: Path, subword: Path) -> None:
-    """Raises `CorpusError` if the run in `folder` was trained with another subword model: its corpus is another now.
+    """Raises `CorpusError` if the run in `folder` was trained with another subword model.
 
-    Ids of another model are other words, of which no number gives a sign. An exported folder says nothing of it.
+    Its ids would be other words, which no score shows. Exported folders are not checked.
     """
     try:
         trained = json.loads((folder / "summary.json").read_text(encoding="utf-8")).get("data", {})
     except FileNotFoundError:
         return
-    before = next((found for name, found in trained.items() if name.endswith(f"/{SUBWORD_FILE}")), None)
-    if before is not None and before != sha256(subword):
+    expected = next((digest for name, digest in trained.items() if name.endswith(f"/{SUBWORD_FILE}")), None)
+    if expected is not None and expected != sha256(subword):
         raise CorpusError(
             f"{subword}: not the subword model that {folder} was trained with, so they do not belong together: the "
-            "corpus was prepared anew since; train the run again"
+            "corpus was prepared again since; train the run again"
         )
 
 
 class Preprocessor:
-    """One side of a preparation: tokenised, lowercased or truecased, in subwords.
+    """Tokenises text, lowercases or truecases it, and encodes it in subwords.
 
-    language: that of the side whose truecasing model is in `files`.
-
-    Raises `CorpusError` where a file is missing or is something else.
+    language: of the side that `files` are of. Raises `CorpusError` if a file is missing or damaged.
     """
 
     def __init__(self, files: TextFiles, language: str) -> None:
         self.config = files.config
         self.language = language
         self.subword = Subword(files.subword)
-        self.truecaser = Truecaser(files.truecaser) if files.config.truecase else None
+        try:
+            self.truecaser = Truecaser(files.truecaser) if files.config.truecase else None
+        except (FileNotFoundError, UnicodeDecodeError):
+            raise CorpusError(f"{files.truecaser}: not a truecasing model; the corpus has not been prepared") from None
 
     def tokenise(self, sentence: str) -> str:
-        """The tokens of a sentence, joined by spaces, cased as the corpus is; "" of a blank one."""
-        if is_blank(sentence):
-            return ""
-        if self.config.straighten:
-            sentence = sentence.replace("’", "'")
-        tokens = tokenizer(self.language)(sentence).strip()
-        if self.config.lowercase:
-            return lowercase(tokens)
+        """Returns the tokens of a sentence, joined by spaces and cased as the corpus; "" of a blank one."""
+        config = self.config
+        tokens = tokenise(sentence, self.language, lower=config.lowercase, straighten=config.straighten).strip()
         return tokens if self.truecaser is None else self.truecaser(tokens)
 
     def ids(self, segment: Sequence[str]) -> list[int]:
-        """The subword ids of consecutive sentences, SENT between them, blank ones left out."""
+        """Returns the subword ids of consecutive sentences with SENT between them, without blank ones."""
         ids: list[int] = []
         for sentence in self.subword.encode([self.tokenise(sentence) for sentence in segment]):
             if len(sentence):
@@ -140,10 +134,10 @@ class Preprocessor:
         return ids
 
     def parts(self, ids: list[int], limit: int, fill: bool) -> list[list[int]]:
-        """`ids` in parts of at most `limit`; all of them where they are no more.
+        """Splits `ids` into parts of at most `limit`, if they are longer.
 
-        They are cut wherever a sentence ends, and a sentence that is too long between words if possible. fill: put
-        as many parts together again as fit, for models that read more than a sentence.
+        Cuts at the end of each sentence, and a sentence that is too long between words if possible. fill: joins as many
+        parts as fit, for models that read more than a sentence.
         """
         if len(ids) <= limit:
             return [ids]

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reluformer.corpus.clean import STEPS
+from reluformer.corpus.pairs import STEPS
 from reluformer.files import write_text
 from reluformer.paper.page import render
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import IO
 
 from reluformer.config.settings import SettingsError
-from reluformer.corpus.content import opened_text
+from reluformer.corpus.content import decompress_text
 from reluformer.translation.translator import Line, Translator
 
 Form = Callable[[int, str, Line], str]
@@ -20,7 +20,7 @@ def read_lines(file: IO[bytes], name: str) -> Iterator[str]:
 
     Raises `SettingsError` where it is not text.
     """
-    for number, line in enumerate(opened_text(file, name), start=1):  # type: ignore[arg-type]
+    for number, line in enumerate(decompress_text(file, name), start=1):  # type: ignore[arg-type]
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:

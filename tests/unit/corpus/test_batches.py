@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
+from reluformer.corpus import CorpusError
 from reluformer.corpus.batches import BatchSampler, Update, collate, length_batches
-from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.store import Sequences, Store, StoreWriter
 from reluformer.corpus.subword import BOS, EOS, PAD
 

@@ -8,16 +8,24 @@ import io
 import lzma
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from reluformer.corpus.content import content_of, kind_of, opened_text, zstd
-from reluformer.corpus.errors import CorpusError
-from reluformer.corpus.extract import extract
-from reluformer.corpus.readers.textfile import read_lines
+from reluformer.corpus import CorpusError
+from reluformer.corpus.content import (
+    aligned,
+    content_of,
+    decompress_text,
+    extract,
+    kind_of,
+    read_lines,
+    verify_members,
+    zstd,
+)
 
 TEXT = "ä\nb\n\nc\n".encode()
 LINES = ["ä", "b", "", "c"]
@@ -145,5 +153,145 @@ def test_what_is_no_tar_archive_is_named(tmp_path: Path, content: bytes, message
 
 
 def test_a_stream_without_a_name_of_its_own() -> None:
-    assert opened_text(io.BytesIO(READ["zstd"]), "standard input").read() == TEXT
-    assert opened_text(io.BytesIO(b""), "standard input").read() == b""
+    assert decompress_text(io.BytesIO(READ["zstd"]), "standard input").read() == TEXT
+    assert decompress_text(io.BytesIO(b""), "standard input").read() == b""
+
+
+ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def archive(path: Path, *members: tuple[str, Callable[[tarfile.TarInfo], None] | bytes]) -> Path:
+    """A tar.gz with a good file first and then the members given."""
+    with tarfile.open(path, "w:gz") as tar:
+        for name, what in (("good", b"abc"), *members):
+            member = tarfile.TarInfo(name)
+            data = what if isinstance(what, bytes) else b""
+            member.size = len(data)
+            if not isinstance(what, bytes):
+                what(member)
+            tar.addfile(member, io.BytesIO(data))
+    return path
+
+
+def a(kind: bytes, target: str = "") -> Callable[[tarfile.TarInfo], None]:
+    def change(member: tarfile.TarInfo) -> None:
+        member.type, member.linkname = kind, target
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "message"),
+    [
+        ("../x", b"x", "'../x' lies outside"),
+        ("a/../../x", b"x", "lies outside"),
+        ("/tmp/reluformer-x", b"x", "lies outside"),
+        ("..\\x", b"x", "lies outside"),
+        ("link", a(tarfile.SYMTYPE, "/etc/passwd"), "'link' is a link"),
+        ("inner", a(tarfile.SYMTYPE, "good"), "'inner' is a link"),
+        ("hard", a(tarfile.LNKTYPE, "good"), "'hard' is a link"),
+        ("device", a(tarfile.CHRTYPE), "'device' is a device"),
+        ("block", a(tarfile.BLKTYPE), "'block' is a device"),
+        ("fifo", a(tarfile.FIFOTYPE), "'fifo' is a device or special"),
+    ],
+)
+def test_refused_before_anything_is_written(
+    tmp_path: Path, name: str, what: Callable[[tarfile.TarInfo], None] | bytes, message: str
+) -> None:
+    bad = archive(tmp_path / "bad.tgz", (name, what))
+    with pytest.raises(CorpusError, match="refused") as error:
+        extract(bad, tmp_path / "out")
+    assert message in str(error.value) and str(bad) in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.tgz"]
+
+
+def test_extracts(tmp_path: Path) -> None:
+    extract(archive(tmp_path / "good.tgz", ("folder/file", b"text")), tmp_path / "out")
+    assert (tmp_path / "out" / "good").read_bytes() == b"abc"
+    assert (tmp_path / "out" / "folder" / "file").read_bytes() == b"text"
+
+
+def test_extracts_with_a_python_that_knows_no_filters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extract_all = tarfile.TarFile.extractall
+    monkeypatch.setattr(tarfile.TarFile, "extractall", lambda tar, folder: extract_all(tar, folder))
+    monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    extract(archive(tmp_path / "a.tgz"), tmp_path / "there")
+    assert (tmp_path / "there" / "good").read_bytes() == b"abc"
+
+
+def test_members_have_their_checksums(tmp_path: Path) -> None:
+    good = archive(tmp_path / "good.tgz", ("other", b"x"))
+    verify_members(good, {"good": ABC})
+    with pytest.raises(CorpusError, match=f"other: sha256 is [0-9a-f]+, expected {ABC}"):
+        verify_members(good, {"other": ABC})
+    with pytest.raises(CorpusError, match="absent is missing from the archive"):
+        verify_members(good, {"absent": ABC})
+
+
+@pytest.mark.parametrize(("keep", "message"), [(0, "an empty file"), (10, "broken gzip"), (100, "broken gzip")])
+def test_broken_archives(tmp_path: Path, keep: int, message: str) -> None:
+    whole = archive(tmp_path / "whole.tgz", ("big", bytes(range(256)) * 200)).read_bytes()
+    broken = tmp_path / "broken.tgz"
+    broken.write_bytes(whole[:keep])
+    with pytest.raises(CorpusError, match=rf"broken\.tgz: {message}"):
+        extract(broken, tmp_path / "out")
+
+
+def lines(path: Path, content: bytes) -> list[str]:
+    path.write_bytes(content)
+    return list(read_lines(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"a\nb\n", ["a", "b"]),
+        (b"a\nb", ["a", "b"]),
+        (b"a\r\nb\r\n", ["a", "b"]),
+        (b"a\n\nb\n", ["a", "", "b"]),
+        (b"\xef\xbb\xbfa\n", ["a"]),
+        ("a\u2028b\x85c\x0cd\n".encode(), ["a\u2028b\x85c\x0cd"]),
+        (b"a\rb\n", ["a\rb"]),
+        (b"x" * 100_000 + b"\ny\n", ["x" * 100_000, "y"]),
+    ],
+    ids=["lf", "no final lf", "crlf", "empty line", "bom", "other line ends", "cr inside", "100,000 characters"],
+)
+def test_only_lf_and_crlf_end_a_line(tmp_path: Path, content: bytes, expected: list[str]) -> None:
+    assert lines(tmp_path / "f", content) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"ok\nk\xe4se\n", r"f:2: invalid UTF-8 at byte 2"),
+        (b"ok\nok\n\x00\n", r"f:3: a NUL byte"),
+        ("text\n".encode("utf-16"), r"f: UTF-16 text, where text is expected"),
+        (b"", r"f: the file is empty"),
+    ],
+    ids=["latin-1", "nul", "utf-16", "empty"],
+)
+def test_what_is_not_text_is_an_error_with_file_and_line(tmp_path: Path, content: bytes, message: str) -> None:
+    with pytest.raises(CorpusError, match=message):
+        lines(tmp_path / "f", content)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="there is no such file"):
+        list(read_lines(tmp_path / "no"))
+
+
+def test_aligned() -> None:
+    assert list(aligned(iter("ab"), iter("cd"), "x", "y")) == [(1, "a", "c"), (2, "b", "d")]
+
+
+@pytest.mark.parametrize(
+    ("src", "tgt", "message"),
+    [
+        ("abc", "a", "y ends at line 1, x at line 3: the files must be line-aligned"),
+        ("a", "ab", "x ends at line 1, y at line 2"),
+        ("", "ab", "x ends at line 0, y at line 2"),
+    ],
+)
+def test_unequal_line_counts_name_both(src: str, tgt: str, message: str) -> None:
+    with pytest.raises(CorpusError, match=message):
+        list(aligned(iter(src), iter(tgt), "x", "y"))

@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given
 
 from reluformer.config.dataset import CorpusConfig
-from reluformer.corpus.errors import CorpusError
+from reluformer.corpus import CorpusError
 from reluformer.corpus.pack import Segment, pack, segments
 from reluformer.corpus.prepare import prepare
-from reluformer.corpus.statistics import length_distribution
-from reluformer.corpus.store import Store, view_folder
+from reluformer.corpus.store import Store, length_distribution, view_folder
 from reluformer.corpus.subword import SENT, Subword
 
 

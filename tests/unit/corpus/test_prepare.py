@@ -3,16 +3,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from reluformer.config.dataset import CorpusConfig
 from reluformer.config.settings import parse, read_yaml
-from reluformer.corpus.errors import CorpusError
+from reluformer.corpus import CorpusError
 from reluformer.corpus.fetch import fetch
-from reluformer.corpus.prepare import prepare
+from reluformer.corpus.prepare import Workers, chunks, prepare
 from reluformer.corpus.store import Store
 from reluformer.corpus.subword import Subword
 
@@ -247,3 +247,58 @@ def test_odd_lines_of_a_test_set_are_a_line_in_every_file(tmp_path: Path) -> Non
     statistics = json.loads((tmp_path / "out" / "statistics.json").read_text())
     assert statistics["cleaning"]["test"]["kept"] == len(ODD) == len(Store(tmp_path / "out" / "store" / "test"))
     assert [int(n) for n in Store(tmp_path / "out" / "store" / "test").src_lengths[:3]] == [0, 0, 0]
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def process(_: int) -> int:
+    return os.getpid()
+
+
+def fail(number: int) -> int:
+    if number == 3:
+        raise ValueError("three")
+    return number
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_results_are_in_order(count: int) -> None:
+    with Workers(count) as pool:
+        assert list(pool.map(square, range(50))) == [n * n for n in range(50)]
+
+
+def test_several_processes_work() -> None:
+    with Workers(2) as pool:
+        assert os.getpid() not in set(pool.map(process, range(8)))
+
+
+def test_one_worker_is_this_process() -> None:
+    with Workers(1) as pool:
+        assert set(pool.map(process, range(3))) == {os.getpid()}
+
+
+def test_reads_only_a_few_ahead() -> None:
+    read = []
+
+    def items() -> Iterator[int]:
+        for number in range(1000):
+            read.append(number)
+            yield number
+
+    with Workers(2) as pool:
+        results = pool.map(square, items())
+        next(results)
+        assert len(read) <= 6
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_error_comes_out(count: int) -> None:
+    with pytest.raises(ValueError, match="three"), Workers(count) as pool:
+        list(pool.map(fail, range(100)))
+
+
+def test_chunks() -> None:
+    assert list(chunks(range(5), 2)) == [[0, 1], [2, 3], [4]]
+    assert list(chunks([], 2)) == []

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import sentencepiece
 
-from reluformer.corpus import subword
-from reluformer.corpus.errors import CorpusError
+from reluformer.corpus import CorpusError, subword
 from reluformer.corpus.subword import BOS, EOS, PAD, SENT, UNK, Subword
 
 COUNTS = {"haus": 50, "hause": 20, "hausen": 8, "maus": 30, "mause": 5, "laus": 9, "und": 60, "hund": 12, "rund": 7}

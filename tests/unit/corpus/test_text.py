@@ -9,7 +9,7 @@ import pytest
 
 from reluformer.config.run import RunConfig
 from reluformer.config.settings import SettingsError
-from reluformer.corpus.errors import CorpusError
+from reluformer.corpus import CorpusError
 from reluformer.corpus.subword import SENT
 from reluformer.corpus.text import (
     Preprocessor,

@@ -1,6 +1,6 @@
-"""The demo corpus: the translations inside the Home Assistant wheel.
+"""The demo corpus: the translations in the Home Assistant wheel.
 
-Each integration has `translations/LANG.json` with the same keys in every language; the pair of a key's two texts is a
+Each integration has `translations/LANG.json` with the same keys in every language. The two texts of a key are a
 sentence pair, an integration is a document, and its sentences are in the order of the source file's keys.
 """
 
@@ -15,26 +15,26 @@ from pathlib import Path
 from typing import Any
 
 from reluformer.config.dataset import CorpusConfig
+from reluformer.corpus import CorpusError
 from reluformer.corpus.content import content_of
-from reluformer.corpus.errors import CorpusError
 from reluformer.corpus.pairs import Pair, split_of
 
 _FILE = re.compile(r"homeassistant/components/([^/]+)/translations/([^/]+)\.json")
 
 
 def read(config: CorpusConfig, src: str, tgt: str, files: dict[str, Path], left_out: Counter[str]) -> Iterator[Pair]:
-    """The pairs of one wheel, integration by integration in alphabetical order. Raises `CorpusError`."""
+    """Yields the pairs of one wheel, integration by integration in alphabetical order. Raises `CorpusError`."""
     (path,) = files.values()
     try:
         wheel = zipfile.ZipFile(path)
     except zipfile.BadZipFile:
         raise CorpusError(f"{path}: {content_of(path)}, where a wheel (a zip archive) is expected") from None
     with wheel:
-        found: dict[str, set[str]] = {}
+        languages_of: dict[str, set[str]] = {}
         for name in wheel.namelist():
             if match := _FILE.fullmatch(name):
-                found.setdefault(match[1], set()).add(match[2])
-        documents = sorted(document for document, languages in found.items() if {src, tgt} <= languages)
+                languages_of.setdefault(match[1], set()).add(match[2])
+        documents = sorted(document for document, languages in languages_of.items() if {src, tgt} <= languages)
         if not documents:
             raise CorpusError(f"{path}: no integration has translations in both {src!r} and {tgt!r}")
         for document in documents:
@@ -49,7 +49,7 @@ def read(config: CorpusConfig, src: str, tgt: str, files: dict[str, Path], left_
 
 
 def _texts(wheel: zipfile.ZipFile, path: Path, document: str, language: str) -> dict[str, str]:
-    """The texts of one file by their dotted keys, white space (line ends above all) as single spaces."""
+    """Returns the texts of one file by their dotted keys, with white space as single spaces."""
     name = f"homeassistant/components/{document}/translations/{language}.json"
     try:
         data = json.loads(wheel.read(name))

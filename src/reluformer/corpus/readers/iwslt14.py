@@ -1,4 +1,4 @@
-"""IWSLT14 as fairseq's prepare-iwslt14.sh reads it (PAPER: Corpora): archive `de-en.tgz`, folder `de-en/`."""
+"""IWSLT14 as fairseq's prepare-iwslt14.sh reads it: archive `de-en.tgz`, folder `de-en/`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reluformer.config.dataset import CorpusConfig
-from reluformer.corpus.errors import CorpusError
-from reluformer.corpus.extract import extract
+from reluformer.corpus import CorpusError
+from reluformer.corpus.content import aligned, extract, stream_lines
 from reluformer.corpus.pairs import Pair
-from reluformer.corpus.readers.textfile import aligned, stream_lines
 
 TEST_SETS = ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012")
 
@@ -24,7 +23,7 @@ _CLOSE = re.compile(r"\s*</seg>\s*")
 
 
 def read(config: CorpusConfig, src: str, tgt: str, files: dict[str, Path], left_out: Counter[str]) -> Iterator[Pair]:
-    """Training pairs in file order, then the five test sets; valid is cut from train by `config.valid_every`."""
+    """Yields training pairs in file order, then the five test sets; `config.valid_every` cuts valid from train."""
     (archive,) = files.values()
     with tempfile.TemporaryDirectory(prefix="iwslt14-") as temporary:
         extract(archive, Path(temporary))
@@ -46,19 +45,19 @@ def read(config: CorpusConfig, src: str, tgt: str, files: dict[str, Path], left_
 
 
 def _marked(line: str) -> str | None:
-    """Whether a line is a title or a description: the same on both sides, or the sides have lost each other."""
+    """Returns the tag of a title or description; it is the same on both sides unless they are misaligned."""
     match = _MARK.match(line)
     return match and match[1]
 
 
 class _Text:
-    """The lines of one file that hold text: `<seg>` lines of an .xml file, otherwise lines without a dropped mark."""
+    """The text lines of one file: the `<seg>` lines of an .xml file, otherwise the lines without a dropped tag."""
 
     def __init__(self, archive: Path, path: Path, left_out: Counter[str]) -> None:
         self._left_out = left_out
         self._path = path
         self.name = f"{archive}: de-en/{path.name}"
-        self.number = 0  # of the line given out last, in the file
+        self.number = 0  # of the last line, in the file
 
     def __iter__(self) -> Iterator[str]:
         if not self._path.is_file():

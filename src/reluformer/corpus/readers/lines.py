@@ -1,4 +1,4 @@
-"""Plain line-aligned files, with or without document marks: any parallel corpus, by one YAML file."""
+"""Plain line-aligned files, with or without document marks: any parallel corpus, from one YAML file."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reluformer.config.dataset import CorpusConfig
-from reluformer.corpus.errors import CorpusError
+from reluformer.corpus import CorpusError
+from reluformer.corpus.content import aligned, read_lines
 from reluformer.corpus.pairs import SPLITS, Pair, Split, split_of
-from reluformer.corpus.readers.textfile import aligned, read_lines
 
 
 def read(config: CorpusConfig, src: str, tgt: str, files: dict[str, Path], left_out: Counter[str]) -> Iterator[Pair]:
-    """The pairs of each split's files; without files of their own, valid and test are shares of train."""
+    """Yields the pairs of each split's files; without files of their own, valid and test are shares of train."""
     for split in SPLITS:
         if split in config.files:
             sides = config.files[split]

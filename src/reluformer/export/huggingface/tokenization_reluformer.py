@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import unicodedata
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from sacremoses import MosesDetokenizer
 from sentencepiece import SentencePieceProcessor
 from transformers import PreTrainedTokenizer
 
-from .moses import lowercase, tokenizer
+from .moses import Truecaser, tokenise
 
 SENTENCE_BREAK = "<sent>"
 
@@ -82,14 +81,9 @@ class ReLUFormerTokenizer(PreTrainedTokenizer):
         return self.subword.id_to_piece(index)
 
     def _prepare(self, text: str) -> str:
-        """The tokens of a sentence, cased as the corpus is; "" if a reader sees nothing in it."""
-        if all(one.isspace() or unicodedata.category(one) in ("Cc", "Cf") for one in text):
-            return ""
-        if self.preparation.get("straighten"):
-            text = text.replace("’", "'")
-        tokens = tokenizer(self.src)(text).strip()
-        if self.preparation.get("lowercase"):
-            return lowercase(tokens)
+        """Returns the tokens of a sentence, cased as the corpus; "" of a blank one."""
+        lower, straighten = (bool(self.preparation.get(key)) for key in ("lowercase", "straighten"))
+        tokens = tokenise(text, self.src, lower=lower, straighten=straighten).strip()
         return tokens if self.truecaser is None else self.truecaser(tokens)
 
     def _decode(self, token_ids: Any, skip_special_tokens: bool = False, *_: Any, **__: Any) -> str:
@@ -110,27 +104,6 @@ class ReLUFormerTokenizer(PreTrainedTokenizer):
             first = next((i for i, one in enumerate(text) if one.isalnum()), 0)
             text = text[:first] + text[first : first + 1].upper() + text[first + 1 :]
         return text
-
-
-class Truecaser:
-    """Moses' truecase.perl: the most frequent casing of the first word of a sentence, and of words unknown as cased."""
-
-    def __init__(self, model: Path) -> None:
-        lines = [line.split(" ")[::2] for line in model.read_text(encoding="utf-8").split("\n") if line]
-        self.best = {lowercase(forms[0]): forms[0] for forms in lines}
-        self.known = {form for forms in lines for form in forms}
-
-    def __call__(self, tokens: str) -> str:
-        """Truecases one tokenised line."""
-        words, start = tokens.split(), True
-        for i, word in enumerate(words):
-            if start or word not in self.known:
-                words[i] = self.best.get(lowercase(word), word)
-            if word in (".", ":", "?", "!"):
-                start = True
-            elif word not in ("(", "[", '"', "'", "&apos;", "&quot;", "&#91;", "&#93;"):
-                start = False
-        return " ".join(words)
 
 
 @lru_cache

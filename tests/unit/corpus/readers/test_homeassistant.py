@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reluformer.config.dataset import CorpusConfig
-from reluformer.corpus.errors import CorpusError
+from reluformer.corpus import CorpusError
 from reluformer.corpus.readers.homeassistant import read
 
 CONFIG = CorpusConfig.model_validate(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reluformer.config.dataset import CorpusConfig
-from reluformer.corpus.errors import CorpusError
+from reluformer.corpus import CorpusError
 from reluformer.corpus.pairs import Pair
 from reluformer.corpus.readers.iwslt14 import TEST_SETS, read
 

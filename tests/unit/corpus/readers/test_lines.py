@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reluformer.config.dataset import CorpusConfig
-from reluformer.corpus.errors import CorpusError
+from reluformer.corpus import CorpusError
 from reluformer.corpus.pairs import Pair
 from reluformer.corpus.readers.lines import read
 

@@ -1,8 +1,8 @@
-"""Where fetched archives lie below `resources/`, and what makes them, and the text made from them, stale.
+"""Where fetched archives are below `resources/`, and when they and the text made from them are stale.
 
-An archive whose checksum the configuration gives is `resources/NAME`: nothing but that content is ever under the name,
-so corpora share it. Any other lies in its dataset's folder, `resources/DATASET/NAME`: two corpora may each have a
-`train.de`. Beside it stands `NAME.sha256`, what was fetched.
+An archive with a checksum in the configuration is `resources/NAME`, which corpora share. Any other is in its dataset's
+folder, `resources/DATASET/NAME`: two corpora may each have a `train.de`. `NAME.sha256` beside it records what was
+fetched.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reluformer.config.dataset import ArchiveConfig, DatasetConfig
-from reluformer.corpus.errors import CorpusError
+from reluformer.corpus import CorpusError
 from reluformer.files import find_files, sha256, write_text
 
 LOCAL = "# from a folder of archives"
@@ -30,7 +30,7 @@ class Fetched(NamedTuple):
 
 
 def archive_places(datasets: Mapping[str, DatasetConfig]) -> dict[str, Fetched]:
-    """Every archive by its path below `resources/`."""
+    """Returns every archive by its path below `resources/`."""
     every = [Fetched(name, archive) for name, dataset in datasets.items() for archive in dataset.corpus.archives]
     sums: dict[str, set[str | None]] = {}
     for _, archive in every:
@@ -44,32 +44,32 @@ def archive_places(datasets: Mapping[str, DatasetConfig]) -> dict[str, Fetched]:
 
 
 def places_of(dataset: str, places: Mapping[str, Fetched], archives: Iterable[ArchiveConfig]) -> list[str]:
-    """The paths below `resources/` of a dataset's archives, in their order."""
+    """Returns the paths below `resources/` of a dataset's archives, in their order."""
     own = (f"{dataset}/{archive.name}" for archive in archives)
     return [path if path in places else path.partition("/")[2] for path in own]
 
 
 def sole_places(places: Iterable[str]) -> dict[str, str]:
-    """The places in datasets' folders by the name of their archive, where only one dataset has an archive of it."""
+    """Returns the places in datasets' folders by the archive's name, for names that only one dataset has."""
     names: dict[str, list[str]] = {}
     for place in places:
         names.setdefault(place.rpartition("/")[2], []).append(place)
-    return {name: found[0] for name, found in names.items() if len(found) == 1 and "/" in found[0]}
+    return {name: same[0] for name, same in names.items() if len(same) == 1 and "/" in same[0]}
 
 
 class Record(NamedTuple):
-    """What NAME.sha256 says: the checksum of what was fetched, and whether it came from a folder of archives."""
+    """NAME.sha256: the checksum of the file that was fetched, and whether it came from a folder of archives."""
 
     sha256: str
     local: bool
 
 
 def record_of(target: Path) -> Record | None:
-    """The record of a fetched file; None if there is none."""
-    path = _record_file(target)
-    if not path.is_file():
+    """Returns the record of a fetched file, if there is one."""
+    try:
+        text = _record_file(target).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
         return None
-    text = path.read_text(encoding="utf-8", errors="replace")
     return Record(text.split()[0], LOCAL in text) if text.strip() else None
 
 
@@ -84,70 +84,69 @@ def _record_file(target: Path) -> Path:
 
 
 def find_archive(folder: Path, archive: ArchiveConfig, dataset: str) -> Path | None:
-    """The archive's file by its published name, anywhere under `folder`.
+    """Returns the file of the archive's published name below `folder`, if there is one.
 
-    Of several, the one with the checksum of the configuration, or the one in a folder that is called as the dataset.
-    Raises `CorpusError` if several different files could be meant.
+    Of several, the one with the configuration's checksum, or the one below a folder of the dataset's name. Raises
+    `CorpusError` if several different files remain.
     """
     if not folder.is_dir():
         raise CorpusError(f"archives: {folder}: there is no such folder")
-    found = find_files(folder, archive.name)
-    if len(found) < 2:
-        return found[0] if found else None
-    sums = {path: sha256(path) for path in found}
-    right = [path for path in found if sums[path] == archive.sha256]
-    own = right or [path for path in found if dataset in path.relative_to(folder).parts[:-1]] or found
+    files = find_files(folder, archive.name)
+    if len(files) < 2:
+        return files[0] if files else None
+    sums = {path: sha256(path) for path in files}
+    right = [path for path in files if sums[path] == archive.sha256]
+    own = right or [path for path in files if dataset in path.relative_to(folder).parts[:-1]] or files
     if len({sums[path] for path in own}) > 1:
-        listed = ", ".join(map(str, own))
         raise CorpusError(
-            f"archives: {folder}: several different files are called {archive.name}: {listed}; "
+            f"archives: {folder}: several different files are called {archive.name}: {', '.join(map(str, own))}; "
             f"put that of this dataset into a folder called {dataset}"
         )
     return own[0]
 
 
 class Checksums:
-    """SHA-256 of files, remembered in `file` as long as a file's size, times and inode stay the same."""
+    """SHA-256 of files, cached in `file` while a file's size, times and inode stay the same."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         try:
-            self._known: dict[str, list[object]] = json.loads(file.read_text(encoding="utf-8"))
+            self._cache: dict[str, list[object]] = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            self._known = {}
+            self._cache = {}
 
     def __call__(self, path: Path) -> str:
-        """The checksum of a file."""
+        """Returns the checksum of a file."""
         key, stat = str(path.resolve()), path.stat()
         state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
-        known = self._known.get(key)
-        if known is None or known[:-1] != state:
-            self._known[key] = known = [*state, sha256(path)]
-            with suppress(OSError):  # nothing is lost but time
-                write_text(self._file, json.dumps(self._known))
-        return str(known[-1])
+        entry = self._cache.get(key)
+        if entry is None or entry[:-1] != state:
+            self._cache[key] = entry = [*state, sha256(path)]
+            with suppress(OSError):  # costs only time
+                write_text(self._file, json.dumps(self._cache))
+        return str(entry[-1])
 
 
 def fetched_state(one: Fetched, target: Path, archives: Path | None, checksums: Checksums) -> str:
-    """What changes when an archive has to be fetched anew: the file under `archives` is another than was fetched."""
+    """Returns a text that changes when an archive has to be fetched again: the file below `archives` is another one."""
     if one.archive.sha256 is not None:
         return ""
     record = record_of(target)
     try:
-        found = find_archive(archives, one.archive, one.dataset) if archives is not None else None
+        local = find_archive(archives, one.archive, one.dataset) if archives is not None else None
     except CorpusError:
-        found = None  # for the step to say
-    if found is not None and (record is None or checksums(found) != record.sha256):
-        return checksums(found)
+        local = None  # reported by the step
+    if local is not None and (record is None or checksums(local) != record.sha256):
+        return checksums(local)
     return record.sha256 if record is not None and record.local else ""
 
 
 def edited_state(archives: Iterable[tuple[ArchiveConfig, Path]], checksums: Checksums) -> str:
-    """What changes when files below `resources/` are edited in place; "" while they are as they were fetched."""
+    """Returns a text that changes when files below `resources/` are edited in place; "" while they are as fetched."""
     edited = []
     for archive, path in archives:
         record = record_of(path)
-        wanted = archive.sha256 or (record.sha256 if record else None)
-        if wanted is not None and path.is_file() and (found := checksums(path)) != wanted:
-            edited.append(found)
+        expected = archive.sha256 or (record.sha256 if record else None)
+        if expected is not None and path.is_file() and (digest := checksums(path)) != expected:
+            edited.append(digest)
     return hashlib.sha256(" ".join(edited).encode()).hexdigest()[:16] if edited else ""

@@ -10,9 +10,8 @@ import pytest
 
 from reluformer.config.dataset import ArchiveConfig, DatasetConfig
 from reluformer.config.settings import parse
-from reluformer.corpus.errors import CorpusError
-from reluformer.corpus.fetch import fetch
-from reluformer.corpus.places import (
+from reluformer.corpus import CorpusError
+from reluformer.corpus.archives import (
     Checksums,
     Fetched,
     archive_places,
@@ -23,6 +22,7 @@ from reluformer.corpus.places import (
     record_of,
     sole_places,
 )
+from reluformer.corpus.fetch import fetch
 
 ONE, OTHER = "1" * 64, "2" * 64
 
@@ -147,8 +147,8 @@ def test_a_download_is_not_fetched_again_from_a_folder_that_has_the_same(project
 def test_checksums_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path / "n", "text")
     found = Checksums(tmp_path / "sums")(path)
-    monkeypatch.setattr("reluformer.corpus.places.sha256", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr("reluformer.corpus.archives.sha256", lambda path: pytest.fail("read again"))
     assert Checksums(tmp_path / "sums")(path) == found
     (tmp_path / "sums").write_text("{")
-    monkeypatch.setattr("reluformer.corpus.places.sha256", lambda path: "anew")
+    monkeypatch.setattr("reluformer.corpus.archives.sha256", lambda path: "anew")
     assert Checksums(tmp_path / "sums")(path) == "anew"

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from reluformer.config.dataset import CorpusConfig, HeldOutConfig
-from reluformer.corpus.readers.registry import READERS, read
+from reluformer.corpus.readers import READERS, read
 
 Write = Callable[..., tuple[CorpusConfig, list[Path]]]
 
