@@ -35,10 +35,9 @@ from reluformer.config.model import ModelConfig
 from reluformer.config.systems import SystemConfig
 from reluformer.config.translation import TranslationConfig
 from reluformer.corpus.subword import EOS
+from reluformer.model.caches import DynamicCache, StaticCache
 from reluformer.model.embedding import sinusoids
 from reluformer.model.files import save_model
-from reluformer.model.fixed import FixedState
-from reluformer.model.state import State
 from reluformer.model.transformer import Transformer
 from reluformer.ops.packed import pack
 from reluformer.translation.decode import translate
@@ -76,9 +75,9 @@ SIZES = {
 class Fixed(Transformer):
     """A Transformer whose every output has LENGTH tokens."""
 
-    def step(self, tokens: Tensor, state: State | FixedState) -> Tensor:
-        logits = super().step(tokens, state)
-        logits[:, EOS] = (state.position > LENGTH) * 2e4 - 1e4  # a tensor's position in a step that is a graph
+    def step(self, tokens: Tensor, cache: DynamicCache | StaticCache) -> Tensor:
+        logits = super().step(tokens, cache)
+        logits[:, EOS] = (cache.position > LENGTH) * 2e4 - 1e4  # a tensor's position in a step that is a graph
         return logits
 
 

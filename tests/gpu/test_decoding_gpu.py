@@ -20,8 +20,7 @@ from reluformer.config.translation import TranslationConfig
 from reluformer.corpus.subword import EOS, PAD
 from reluformer.model.transformer import Transformer
 from reluformer.translation.decode import ready, search_on, translate, translate_n_best
-from reluformer.translation.fixed import Rooms, fixed_search
-from reluformer.translation.graphs import CudaRecorder
+from reluformer.translation.graphs import GraphBuckets, GraphCapture, graph_search
 from reluformer.translation.search import n_best_search
 
 pytestmark = pytest.mark.gpu
@@ -37,22 +36,22 @@ def _exact_matmul(monkeypatch):
     monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
 
 
-class Counted(CudaRecorder):
-    """Counts the graphs that it made and how often one was played."""
+class Counted(GraphCapture):
+    """Counts the graphs that it captured and how often one was replayed."""
 
     def __init__(self):
         super().__init__(CUDA)
-        self.recorded = self.played = 0
+        self.captured = self.replayed = 0
 
-    def record(self, step):
-        self.recorded += 1
-        replay = super().record(step)
+    def capture(self, step):
+        self.captured += 1
+        replay = super().capture(step)
 
-        def play():
-            self.played += 1
+        def counted():
+            self.replayed += 1
             replay()
 
-        return play
+        return counted
 
 
 def build(system="reluformer", **changes):
@@ -92,14 +91,14 @@ def test_graphs_give_the_same_translations_and_serve_later_batches(name, beam):
     )
     model = build("reluformer", **learned) if name == "learned" else build(name)
     assert model.static
-    recorder = Counted()
-    rooms, config = Rooms(CUDA, recorder), TranslationConfig(beam=beam)
+    capture = Counted()
+    buckets, config = GraphBuckets(CUDA, capture), TranslationConfig(beam=beam)
     for seed in (0, 1, 0):
-        before = recorder.recorded, recorder.played
-        found = fixed_search(model, *batch(seed=seed), config, min(beam, 2), rooms)
+        before = capture.captured, capture.replayed
+        found = graph_search(model, *batch(seed=seed), config, min(beam, 2), buckets)
         agree(found, n_best_search(model, *batch(seed=seed), config, min(beam, 2)))
-    assert recorder.recorded - before[0] <= 2  # all parts but those that the first batch went through once
-    assert recorder.played - before[1] > 20
+    assert capture.captured - before[0] <= 2  # all slices but those that the first batch went through once
+    assert capture.replayed - before[1] > 20
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
@@ -109,7 +108,7 @@ def test_half_precision_by_graphs_is_near_half_precision_without_and_fp32(name, 
     exact = n_best_search(model, *batch(), config, 1)
     ready(model, config, CUDA)
     assert model.embeddings.target.dtype == {"fp16": torch.float16, "bf16": torch.bfloat16}[precision]
-    found = fixed_search(model, *batch(), config, 1, Rooms(CUDA, CudaRecorder(CUDA)))
+    found = graph_search(model, *batch(), config, 1, GraphBuckets(CUDA, GraphCapture(CUDA)))
     without = n_best_search(model, *batch(), config, 1)
     scores, plain, wide = (np.array([one[0].score for one in each]) for each in (found, without, exact))
     assert np.abs(scores - plain).mean() < 0.1 and np.abs(scores - wide).mean() < 0.1
@@ -118,7 +117,7 @@ def test_half_precision_by_graphs_is_near_half_precision_without_and_fp32(name, 
 def test_the_public_functions_take_graphs_on_a_card_and_keep_them():
     model, config = build(), TranslationConfig(beam=4, batch_tokens=600)
     sources = [np.arange(5, 5 + n) for n in (40, 3, 17, 9, 25, 1)] * 8
-    assert search_on(CUDA, model, config, 1).func is fixed_search
+    assert search_on(CUDA, model, config, 1).func is graph_search
     assert search_on(CUDA, build("attention-entmax15"), config, 1).func is n_best_search
     with torch.autocast("cuda", torch.bfloat16):
         assert search_on(CUDA, model, config, 1).func is n_best_search
@@ -136,13 +135,13 @@ def test_graphs_read_weights_that_change_in_place_and_not_those_that_moved():
             agree(search(*batch(seed=3)), n_best_search(model, *batch(seed=3), config, 1))
 
 
-def test_a_broken_model_is_one_clear_sentence_and_the_room_is_as_new():
+def test_a_broken_model_is_one_clear_sentence_and_the_bucket_is_as_new():
     model, config = build("transformer"), TranslationConfig(beam=4)
-    rooms = Rooms(CUDA, CudaRecorder(CUDA))
-    expected = fixed_search(model, *batch(), config, 1, rooms)
+    buckets = GraphBuckets(CUDA, GraphCapture(CUDA))
+    expected = graph_search(model, *batch(), config, 1, buckets)
     kept = model.embeddings.target.data.clone()
     model.embeddings.target.data.fill_(torch.nan)
     with pytest.raises(SettingsError, match="predicts NaN or infinity"):
-        fixed_search(model, *batch(), config, 1, rooms)
+        graph_search(model, *batch(), config, 1, buckets)
     model.embeddings.target.data.copy_(kept)
-    agree(fixed_search(model, *batch(), config, 1, rooms), expected, tolerance=1e-5)
+    agree(graph_search(model, *batch(), config, 1, buckets), expected, tolerance=1e-5)

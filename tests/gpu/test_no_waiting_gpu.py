@@ -39,7 +39,7 @@ def feed(tmp_path):
 def test_nothing_waits(name, precision, feed):
     dropouts = {"dropout": 0.1, "attention_dropout": 0.1}
     model = Transformer(ModelConfig(**SHAPE, **dropouts, **SystemConfig(**SYSTEMS[name]).memories())).cuda().train()
-    model.embeddings.reserve(40)
+    model.embeddings.positions(40)
     objective = Objective(model, 0.1)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
 

@@ -55,9 +55,9 @@ class Endless(nn.Module):
         """Starts the model's search."""
         return self.model.start(src, src_mask)
 
-    def step(self, tokens: Tensor, state: Any) -> Tensor:
+    def step(self, tokens: Tensor, cache: Any) -> Tensor:
         """Returns the model's logits without EOS."""
-        logits = self.model.step(tokens, state)
+        logits = self.model.step(tokens, cache)
         logits[:, EOS] = NEVER
         return logits
 

@@ -84,8 +84,7 @@ def translate(
     A line far longer than the training sentences is translated in parts, with a warning.
     """
     from reluformer.files import descriptor_of, destination, replace
-    from reluformer.translation.lines import json_form, read_lines, text_form, translate_lines
-    from reluformer.translation.translator import Translator
+    from reluformer.translation.translator import Translator, json_form, read_lines, text_form, translate_lines
 
     with ExitStack() as stack:
         typed = input is None or str(input) == "-"

@@ -17,10 +17,9 @@ from torch.utils.checkpoint import checkpoint
 from reluformer.config.model import ModelConfig
 from reluformer.config.settings import SettingsError
 from reluformer.memory.mask import AttentionMask
+from reluformer.model.caches import DynamicCache, StaticCache
 from reluformer.model.embedding import Embeddings
-from reluformer.model.fixed import FixedState
 from reluformer.model.layers import DecoderLayer, EncoderLayer, Residual
-from reluformer.model.state import State
 from reluformer.ops.dropout import drop
 
 
@@ -78,41 +77,41 @@ class Transformer(nn.Module):
         """hidden [..., E] -> logits [..., V]."""
         return self.embeddings.project(hidden)
 
-    def start(self, src: Tensor, src_mask: Tensor) -> State:
+    def start(self, src: Tensor, src_mask: Tensor) -> DynamicCache:
         """Encodes src [B, S] and opens incremental decoding; the first `step` takes the BOS tokens."""
         source = self.encode(src, src_mask)
         slots = [layer.source_slots(source) for layer in self._decoder_layers()]
-        return State(slots, AttentionMask(src.size(1), src_mask))
+        return DynamicCache(slots, AttentionMask(src.size(1), src_mask))
 
     @property
     def static(self) -> bool:
-        """Whether a step in a `room` can be a CUDA graph: no memory of the decoder looks at values or is observed."""
+        """Whether a CUDA graph can hold a step: no memory of the decoder looks at values or is observed."""
         decoder = (place for place in self.places() if place.place.startswith("decoder."))
         return all(place.memory.activation.static and place.observer is None for place in decoder)
 
-    def room(self, sources: int, width: int, source_tokens: int, capacity: int) -> FixedState:
-        """Room of fixed shapes for incremental decoding, to be filled by `fill` any number of times.
+    def static_cache(self, sources: int, width: int, source_tokens: int, capacity: int) -> StaticCache:
+        """Allocates a cache of fixed shapes, to be filled by `fill` any number of times.
 
         Args:
-            sources: B, the most of them. width: W, rows of each. source_tokens: S, of the longest source.
+            sources: B, the most sources. width: W, rows of each. source_tokens: S, of the longest source.
             capacity: T, tokens of the longest target, BOS included.
         """
         table, config = self.embeddings.positions(capacity), self.config
         heads = (config.heads, config.width // config.heads)
-        return FixedState.empty(table, config.decoder_layers, sources, width, source_tokens, heads)
+        return StaticCache.empty(table, config.decoder_layers, sources, width, source_tokens, heads)
 
-    def fill(self, state: FixedState, src: Tensor, src_mask: Tensor) -> None:
-        """Encodes src [B' <= B, S' <= S] into a room; the first `step` takes the BOS tokens."""
+    def fill(self, cache: StaticCache, src: Tensor, src_mask: Tensor) -> None:
+        """Encodes src [B' <= B, S' <= S] into a static cache; the first `step` takes the BOS tokens."""
         source = self.encode(src, src_mask)
-        state.fill([layer.source_slots(source) for layer in self._decoder_layers()], src_mask)
+        cache.fill([layer.source_slots(source) for layer in self._decoder_layers()], src_mask)
 
-    def step(self, tokens: Tensor, state: State | FixedState) -> Tensor:
-        """The next token of each row, int [R] -> logits [R, V] of what follows it; moves `state` on by one token."""
-        state.advance()
-        seen, source_seen = state.seen, state.visible
-        x = self.embeddings.embed_target(tokens[:, None], state.first).view(state.sources, state.width, -1)
+    def step(self, tokens: Tensor, cache: DynamicCache | StaticCache) -> Tensor:
+        """Adds a token to each row, int [R]; returns logits [R, V] of the next one."""
+        cache.advance()
+        seen, source_seen = cache.seen, cache.visible
+        x = self.embeddings.embed_target(tokens[:, None], cache.first).view(cache.sources, cache.width, -1)
         for i, layer in enumerate(self._decoder_layers()):
-            x, _ = layer(x, seen, state.source_slots(i), source_seen, cache=partial(state.extend, i))
+            x, _ = layer(x, seen, cache.source_slots(i), source_seen, cache=partial(cache.extend, i))
         if self.decoder_norm is not None:
             x = self.decoder_norm(x)
         return self.project(x.flatten(0, 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from reluformer.config.translation import TranslationConfig
 from reluformer.corpus.batches import length_batches
 from reluformer.corpus.subword import EOS, PAD, SENT
+from reluformer.model.transformer import Transformer
 from reluformer.ops.packed import pack
-from reluformer.translation.fixed import fixed_search, rooms_of
+from reluformer.translation.graphs import buckets_of, graph_search
 from reluformer.translation.search import Decoder, Hypothesis, n_best_search
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def ready(model: nn.Module, config: TranslationConfig, device: torch.device | str) -> None:
-    """Makes a model ready for nothing but translating: its weights in the search's precision on CUDA, packed on a CPU.
+    """Prepares a model for inference alone: casts its weights to the search's precision on CUDA, packs them on a CPU.
 
     Log-probabilities are summed in fp32 whatever the precision.
     """
@@ -39,8 +40,8 @@ def ready(model: nn.Module, config: TranslationConfig, device: torch.device | st
 def translate(
     model: Decoder, sources: Sequence[np.ndarray], config: TranslationConfig, device: torch.device | str = "cpu"
 ) -> list[Hypothesis]:
-    """The best hypothesis for each source; see `translate_n_best`."""
-    return [found[0] for found in translate_n_best(model, sources, config, 1, device)]
+    """Returns the best hypothesis for each source; see `translate_n_best`."""
+    return [hypotheses[0] for hypotheses in translate_n_best(model, sources, config, 1, device)]
 
 
 def translate_n_best(
@@ -50,26 +51,26 @@ def translate_n_best(
     n_best: int,
     device: torch.device | str = "cpu",
 ) -> list[list[Hypothesis]]:
-    """The `n_best` best hypotheses for each source, in the order of `sources`; of a blank one, the blank one.
+    """Returns the `n_best` best hypotheses for each source, in the order of `sources`; a blank source is its own.
 
     Args:
-        model: the decoder, in evaluation mode on `device`.
+        model: in evaluation mode on `device`.
         sources: token ids of each source, without EOS.
-        n_best: at most the beam; a source for which fewer were found has fewer.
+        n_best: at most the beam; a source has fewer if fewer finished.
 
     Raises:
         BrokenModelError: the model predicts NaN or infinity.
     """
     device = torch.device(device)
-    found_in = search_on(device, model, config, n_best)
+    search = search_on(device, model, config, n_best)
     lengths = np.array([len(source) + 1 for source in sources], dtype=np.int64)
 
-    def search(batch: np.ndarray) -> list[list[Hypothesis]]:
+    def search_batch(batch: np.ndarray) -> list[list[Hypothesis]]:
         src = np.full((len(batch), lengths[batch[0]]), PAD, dtype=np.int64)
         for row, index in enumerate(batch):
             src[row, : lengths[index]] = [*sources[index], EOS]
         mask = torch.from_numpy(np.arange(src.shape[1]) < lengths[batch, None])
-        return found_in(torch.from_numpy(src).to(device), mask.to(device))
+        return search(torch.from_numpy(src).to(device), mask.to(device))
 
     hypotheses = {
         index: [Hypothesis(np.asarray(source, np.int64), 0.0)]
@@ -80,31 +81,31 @@ def translate_n_best(
     tokens = batch_tokens(int(lengths[real].sum()), config, device)
     longest_first = real[np.argsort(-lengths[real], kind="stable")]  # a batch that does not fit fails at once
     batches = list(length_batches(longest_first, lengths, tokens))
-    for batch, found in zip(batches, each(search, batches, device), strict=True):
-        hypotheses.update(zip(batch.tolist(), found, strict=True))
+    for batch, of_batch in zip(batches, each(search_batch, batches, device), strict=True):
+        hypotheses.update(zip(batch.tolist(), of_batch, strict=True))
     return [hypotheses[index] for index in range(len(sources))]
 
 
-def search_on(device: torch.device, model: Any, config: TranslationConfig, n_best: int) -> Search:
-    """The fastest search: on CUDA by graphs, if the configuration allows them and the model says its steps are static.
+def search_on(device: torch.device, model: Decoder, config: TranslationConfig, n_best: int) -> Search:
+    """Returns the fastest search: by CUDA graphs, if the configuration allows them and the model's steps are static.
 
-    Not under autocast, which keeps cast weights where a graph would not find them again.
+    Not under autocast, whose cache of cast weights a graph would not find again.
     """
-    static = config.graphs and device.type == "cuda" and getattr(model, "static", False)
-    if static and not torch.is_autocast_enabled("cuda"):
-        return partial(fixed_search, model, config=config, n_best=n_best, rooms=rooms_of(model, device))
+    graphs = config.graphs and device.type == "cuda" and not torch.is_autocast_enabled("cuda")
+    if graphs and isinstance(model, Transformer) and model.static:
+        return partial(graph_search, model, config=config, n_best=n_best, buckets=buckets_of(model, device))
     return partial(n_best_search, model, config=config, n_best=n_best)
 
 
 def batch_tokens(tokens: int, config: TranslationConfig, device: torch.device | str) -> int:
-    """Source tokens of a batch, of `tokens` in all: on a CPU few enough for its caches and for every thread to work."""
+    """Returns the source tokens of a batch, of `tokens` in all: on a CPU few, for its caches and for every thread."""
     if torch.device(device).type != "cpu":
         return config.batch_tokens
     return max(1, min(config.batch_tokens, CPU_TOKENS, -(-tokens // torch.get_num_threads())))
 
 
 def each(search: Callable[[np.ndarray], T], batches: Sequence[np.ndarray], device: torch.device | str) -> Iterator[T]:
-    """`search` of each batch, in their order; on a CPU as many at once as there are threads, each with one thread.
+    """Yields `search` of each batch, in order; on a CPU as many at once as there are threads, each with one thread.
 
     The matrices of a step are too small to be shared between threads. A single batch gets all of them.
     """

@@ -1,74 +1,196 @@
-"""A step that works in place, put down once as a CUDA graph and played again: one launch instead of hundreds."""
+"""Beam search by CUDA graphs: a step of fixed shapes is one launch instead of hundreds, and the host waits once for it.
+
+A batch goes into a bucket whose sizes are rounded up; the graphs captured there serve every later batch that fits. As
+sentences finish, those still searched move together and the steps go on in a smaller slice of the bucket; as hypotheses
+grow, in a longer one. All slices are views of the bucket's memory. The results are those of `search.n_best_search`, but
+for rounding.
+"""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Protocol
+from functools import partial
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
+from torch import Tensor
 
-Step = Callable[[], None]
+from reluformer.config.translation import TranslationConfig
+from reluformer.model.caches import StaticCache
+from reluformer.model.transformer import Transformer
+from reluformer.translation.search import BrokenModelError, Hypothesis, few_moves, length_limits
+from reluformer.translation.static import Beam, search_step
+
+SOURCES, SOURCE_TOKENS, CAPACITY = 8, 16, 32
+"""The smallest sizes of a bucket; all are multiples of 4."""
+BUCKETS, BYTES = 32, 4 << 30
+"""Most buckets of a model, and bytes of their keys and values; the one in use is never dropped."""
 
 
-class GraphCapture(Protocol):
-    """How steps are run for the first time and put down."""
-
-    def first(self, step: Step) -> None:
-        """Runs a step whose libraries and kernels may not be ready yet."""
-
-    def record(self, step: Step) -> Step:
-        """Puts a step down, which need not run it; what is given back runs it."""
-
-
-class CudaRecorder:
-    """CUDA graphs of one device, which share the memory of what is computed between."""
+class GraphCapture:
+    """Captures CUDA graphs on one device; they share the memory of intermediate results."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.pool = torch.cuda.graph_pool_handle()
-        self.aside = torch.cuda.Stream(device)
+        self.stream = torch.cuda.Stream(device)
 
-    def first(self, step: Step) -> None:
-        """On a stream of its own, as capturing asks for; autotuned kernels are tuned here."""
+    def warm_up(self, step: Callable[[], None]) -> None:
+        """Runs a step on the stream of the captures, as they require; autotuned kernels are tuned here."""
         with torch.cuda.device(self.device):
-            here = torch.cuda.current_stream()
-            self.aside.wait_stream(here)
-            with torch.cuda.stream(self.aside):
+            current = torch.cuda.current_stream()
+            self.stream.wait_stream(current)
+            with torch.cuda.stream(self.stream):
                 step()
-            here.wait_stream(self.aside)
+            current.wait_stream(self.stream)
 
-    def record(self, step: Step) -> Step:
-        """The graph's replay. RuntimeError: the step waits for a value, or does something else no graph can hold."""
+    def capture(self, step: Callable[[], None]) -> Callable[[], None]:
+        """Returns the graph's replay. RuntimeError: the step waits for a value or does what no graph can hold."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(self.device), torch.cuda.graph(graph, pool=self.pool, stream=self.aside):
+        with torch.cuda.device(self.device), torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
             step()
         return graph.replay
 
 
-def recorder(device: torch.device) -> GraphCapture | None:
-    """Graphs on CUDA; none elsewhere, where every step is called."""
-    return CudaRecorder(device) if device.type == "cuda" else None
+class Slice:
+    """A view of a bucket, whose step is called the first time, captured the second and replayed from then on.
 
-
-class Graph:
-    """Runs a step that reads and writes the same memory at each call: run, then put down, then played.
-
-    No run is wasted on warming up, and what is needed once only is not put down.
+    So no run is wasted on warming up, and a step that is needed once is not captured.
     """
 
-    def __init__(self, recorder: GraphCapture | None) -> None:
-        self._recorder = recorder
+    def __init__(self, cache: StaticCache, beam: Beam, capture: GraphCapture | None) -> None:
+        self.cache = cache
+        self.beam = beam
+        self._capture = capture
         self._warm = False
-        self._replay: Step | None = None
+        self._replay: Callable[[], None] | None = None
 
-    def __call__(self, step: Step) -> None:
-        """Does what `step` does; all calls are given the same."""
-        if self._recorder is None:
+    def step(self, model: Transformer, length_penalty: float) -> None:
+        """Does `search_step`; all calls have the same arguments."""
+        step = partial(search_step, model, self.cache, self.beam, length_penalty)
+        if self._capture is None:
             step()
         elif not self._warm:
-            self._recorder.first(step)
+            self._capture.warm_up(step)
             self._warm = True
         else:
-            if self._replay is None:
-                self._replay = self._recorder.record(step)
+            self._replay = self._replay or self._capture.capture(step)
             self._replay()
+
+    def compact(self, alive: int) -> None:
+        """Moves the sentences still searched, `alive` of them, to the first places."""
+        order = few_moves(self.beam.alive)
+        to = (order != torch.arange(alive, device=order.device)).nonzero().flatten()
+        self.cache.move(to, order[to])
+        self.beam.move(to, order[to], alive)
+
+
+class Sizes(NamedTuple):
+    """The sizes of a bucket, and what else its steps depend on."""
+
+    sources: int
+    source_tokens: int
+    capacity: int
+    width: int
+    length_penalty: float
+    n_best: int
+
+    @classmethod
+    def of(cls, src: Tensor, longest: int, config: TranslationConfig, n_best: int) -> Sizes:
+        """Rounds up the sizes for sources [B, S] and hypotheses of `longest` tokens, BOS and EOS apart."""
+        rounded = round_up(len(src), SOURCES), round_up(src.size(1), SOURCE_TOKENS), round_up(longest + 1, CAPACITY)
+        return cls(*rounded, config.beam, config.length_penalty, n_best)
+
+
+def round_up(number: int, least: int) -> int:
+    """Returns `number` rounded up to `least`, or to 1.5 or 2 times `least` times a power of two."""
+    size = least
+    while size < number:
+        size *= 2
+    return size // 4 * 3 if size > least and number <= size // 4 * 3 else size
+
+
+class GraphBucket:
+    """A model's cache and the state of a search, of one size, and the graphs captured in their slices."""
+
+    def __init__(self, model: Transformer, sizes: Sizes, device: torch.device, capture: GraphCapture | None) -> None:
+        self.cache = model.static_cache(sizes.sources, sizes.width, sizes.source_tokens, sizes.capacity)
+        self.beam = Beam.empty(sizes.sources, sizes.width, sizes.capacity, sizes.n_best, device)
+        self.capture = capture
+        self.slices: dict[tuple[int, int], Slice] = {}
+
+    def slice(self, sources: int, capacity: int) -> Slice:
+        """Returns the slice of the first sources and tokens."""
+        if (sources, capacity) not in self.slices:
+            views = self.cache.narrow(sources, capacity), self.beam.narrow(sources, capacity)
+            self.slices[sources, capacity] = Slice(*views, self.capture)
+        return self.slices[sources, capacity]
+
+
+class GraphBuckets:
+    """The buckets of one model that were used last.
+
+    capture: None calls every step instead. Graphs read the model's weights where they were at the capture.
+    """
+
+    def __init__(self, device: torch.device, capture: GraphCapture | None) -> None:
+        self.device = device
+        self.capture = capture
+        self.by_sizes: OrderedDict[Sizes, GraphBucket] = OrderedDict()
+
+    def bucket(self, model: Transformer, sizes: Sizes) -> GraphBucket:
+        """Returns the bucket of these sizes, a new one if there is none; every call gets the same model."""
+        bucket = self.by_sizes.pop(sizes, None) or GraphBucket(model, sizes, self.device, self.capture)
+        self.by_sizes[sizes] = bucket
+        while len(self.by_sizes) > 1 and (len(self.by_sizes) > BUCKETS or self.nbytes > BYTES):
+            self.by_sizes.popitem(last=False)
+        return bucket
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all keys and values."""
+        return sum(bucket.cache.nbytes for bucket in self.by_sizes.values())
+
+
+_BUCKETS: WeakKeyDictionary[Transformer, tuple[tuple[int, ...], GraphBuckets]] = WeakKeyDictionary()
+
+
+def buckets_of(model: Transformer, device: torch.device) -> GraphBuckets:
+    """Returns a model's buckets on a device, which live as long as the model; new ones once its weights moved."""
+    weights = tuple(weight.data_ptr() for weight in model.parameters())
+    known = _BUCKETS.get(model)
+    if known is None or known[0] != weights or known[1].device != device:
+        capture = GraphCapture(device) if device.type == "cuda" else None
+        _BUCKETS[model] = known = weights, GraphBuckets(device, capture)
+    return known[1]
+
+
+@torch.inference_mode()
+def graph_search(
+    model: Transformer,
+    src: Tensor,
+    src_mask: Tensor,
+    config: TranslationConfig,
+    n_best: int,
+    buckets: GraphBuckets,
+) -> list[list[Hypothesis]]:
+    """Does what `search.n_best_search` does, with its arguments and errors; buckets: the model's."""
+    limits = length_limits(src_mask.sum(1) - 1, config)
+    sizes = Sizes.of(src, int(limits.max()), config, n_best)
+    bucket = buckets.bucket(model, sizes)
+    model.fill(bucket.cache, src, src_mask)
+    bucket.beam.fill(limits)
+    t, alive, sources = 0, len(src), sizes.sources
+    while alive:
+        t += 1
+        current = bucket.slice(sources, round_up(t, CAPACITY))
+        current.step(model, config.length_penalty)
+        alive, broken = current.beam.status.tolist()
+        if broken:
+            raise BrokenModelError
+        if alive and (fewer := round_up(alive, SOURCES)) * 2 <= sources:
+            current.compact(alive)
+            sources = fewer
+    return bucket.beam.best.hypotheses(len(src))

@@ -1,10 +1,12 @@
-"""A trained model as a translator: text as people write it in, text as people write it out."""
+"""A trained model as a translator: raw text in, detokenised text out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ import torch
 from reluformer.config.run import RunConfig, split_dataset
 from reluformer.config.settings import SettingsError, merge, parse
 from reluformer.config.translation import TranslationConfig
+from reluformer.corpus.content import decompress_text
 from reluformer.corpus.text import Preprocessor, find_text, require_trained_with
 from reluformer.evaluation.detokenise import detokenise_all
 from reluformer.model.files import load_model
@@ -27,7 +30,7 @@ class Translation(NamedTuple):
 
 
 class Line(NamedTuple):
-    """What became of one line: its translations, the best first, and the parts in which it was translated.
+    """The translations of a line, the best first, and in how many parts it was translated.
 
     A blank line has one empty translation and no parts.
     """
@@ -37,16 +40,16 @@ class Line(NamedTuple):
 
 
 class Translator:
-    """The model of a run or of an exported folder, behind the preparation that its corpus went through.
+    """The model of a run or of an exported folder, with the text preparation of its corpus.
 
     Args:
         folder: a run's folder, or one that `reluformer export` wrote.
-        corpora: the folder of all prepared corpora; none: the one beside the folder of all runs. An exported folder
+        corpora: the folder of all prepared corpora; None for the one beside the folder of all runs. An exported folder
             holds what it needs of it.
-        changes: keys of the translation configuration, instead of the run's own.
+        changes: keys of the translation configuration that replace the run's own.
 
     Raises:
-        SettingsError: there is no such model, it has diverged, its corpus is not there, or they do not fit.
+        SettingsError: the model or its corpus is missing, they do not fit, or the run diverged.
     """
 
     def __init__(
@@ -72,11 +75,11 @@ class Translator:
         the longest training sentence. A model gives poor text far beyond what it was trained on."""
 
     def __call__(self, sentences: Sequence[str]) -> list[str]:
-        """The translation of each sentence, every one on its own; of a blank one it is empty."""
+        """Translates each sentence on its own; the translation of a blank one is empty."""
         return [line.translations[0].text for line in self.lines(sentences)]
 
     def lines(self, lines: Sequence[str], n_best: int = 1) -> list[Line]:
-        """The `n_best` best translations of each line, fewer where fewer were found.
+        """Returns the `n_best` best translations of each line, fewer if fewer finished.
 
         A line of more than `limit` subwords is translated in parts: its k-th translation joins the k-th of each part,
         and its score is their mean over tokens.
@@ -85,37 +88,101 @@ class Translator:
             raise SettingsError(f"n-best: {n_best}: more than the beam, {self.settings.beam}")
         sources = [self.text.ids([line]) for line in lines]
         parts = [self.text.parts(ids, self.limit, fill=self.documents) if ids else [] for ids in sources]
-        found = iter(self.search([part for line in parts for part in line], n_best))
-        return [self._line([next(found) for _ in line]) for line in parts]
+        by_part = iter(self.search([part for line in parts for part in line], n_best))
+        return [self._line([next(by_part) for _ in line]) for line in parts]
 
     def search(self, sources: Sequence[list[int]], n_best: int) -> list[list[Hypothesis]]:
-        """The `n_best` best hypotheses for each source, ids without EOS; none of them empty."""
+        """Returns the `n_best` best hypotheses for each source, ids without EOS; none of them empty."""
         arrays = [np.array(source, dtype=np.int64) for source in sources]
         return translate_n_best(self.model, arrays, self.settings, n_best, self.device)
 
     def segments(self, segments: Sequence[Sequence[str]]) -> list[list[str]]:
-        """The translation of segments of consecutive sentences of a document, as a document model reads them.
+        """Translates segments of consecutive sentences of a document, as a document model reads them.
 
-        Blank sentences are left out. How many sentences a translation has is for the model to say.
+        Blank sentences are left out. A translation may have another number of sentences.
         """
         sources = [self.text.ids(segment) for segment in segments]
-        found = iter(self.search([source for source in sources if source], 1))
-        return [self._written(self.text.subword.sentences(next(found)[0].tokens)) if ids else [] for ids in sources]
+        hypotheses = iter(self.search([source for source in sources if source], 1))
+        return [self._sentences(next(hypotheses)[0]) if ids else [] for ids in sources]
+
+    def written(self, hypothesis: Hypothesis) -> str:
+        """Returns a hypothesis as text."""
+        return " ".join(self._sentences(hypothesis))
 
     def _line(self, parts: Sequence[Sequence[Hypothesis]]) -> Line:
         if not parts:
             return Line([Translation("", 0.0)], 0)
         translations = []
         for hypotheses in zip(*parts, strict=False):
-            sentences = [text for found in hypotheses for text in self.text.subword.sentences(found.tokens)]
-            written = self._written(sentences if self.documents else [" ".join(sentences)])
-            scores, tokens = [found.score for found in hypotheses], [len(found.tokens) + 1 for found in hypotheses]
+            sentences = [text for one in hypotheses for text in self.text.subword.sentences(one.tokens)]
+            written = self._detokenise(sentences if self.documents else [" ".join(sentences)])
+            scores, tokens = [one.score for one in hypotheses], [len(one.tokens) + 1 for one in hypotheses]
             translations.append(Translation(" ".join(written), float(np.average(scores, weights=tokens))))
         return Line(translations, len(parts))
 
-    def written(self, hypothesis: Hypothesis) -> str:
-        """A hypothesis as text."""
-        return " ".join(self._written(self.text.subword.sentences(hypothesis.tokens)))
+    def _sentences(self, hypothesis: Hypothesis) -> list[str]:
+        return self._detokenise(self.text.subword.sentences(hypothesis.tokens))
 
-    def _written(self, sentences: Sequence[str]) -> list[str]:
+    def _detokenise(self, sentences: Sequence[str]) -> list[str]:
         return detokenise_all(sentences, self.config.tgt, recase=self.text.truecaser is not None)
+
+
+Format = Callable[[int, str, Line], str]
+"""Number of a line (from 1), its source, its translations -> the output, line ends included."""
+
+
+def read_lines(file: IO[bytes], name: str) -> Iterator[str]:
+    """Yields the lines of a UTF-8 text, compressed or not, without their ends, as they come.
+
+    Raises `SettingsError` if it is not text.
+    """
+    for number, line in enumerate(decompress_text(file, name), start=1):  # type: ignore[arg-type]
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise SettingsError(f"{name}: line {number}: not UTF-8 text ({error.reason})") from None
+        if "\0" in text:
+            raise SettingsError(f"{name}: line {number}: not text but a binary file")
+        yield text.removesuffix("\n").removesuffix("\r")
+
+
+def translate_lines(
+    translator: Translator, lines: Iterable[str], chunk: int, n_best: int, form: Format, warn: Callable[[str], None]
+) -> Iterator[str]:
+    """Yields the output of each `chunk` lines as soon as they are translated.
+
+    warn: called for every line that was translated in parts.
+    """
+    stream, first = iter(lines), 1
+    while sources := list(itertools.islice(stream, chunk)):
+        outputs = []
+        for number, (source, line) in enumerate(zip(sources, translator.lines(sources, n_best), strict=True), first):
+            if line.parts > 1:
+                warn(
+                    f"line {number}: longer than the {translator.limit} subwords that the model is good for; "
+                    f"translated in {line.parts} parts"
+                )
+            outputs.append(form(number, source, line))
+        yield "".join(outputs)
+        first += len(sources)
+
+
+def text_form(n_best: int, scores: bool) -> Format:
+    """Returns a format of one translation a line, tab-separated after its number if `n_best` > 1 and its score."""
+
+    def form(number: int, _: str, line: Line) -> str:
+        rows = []
+        for translation in line.translations:
+            number_field = [str(number)] if n_best > 1 else []
+            score_field = [f"{translation.score:.4f}"] if scores else []
+            rows.append("\t".join([*number_field, *score_field, translation.text]))
+        return "".join(f"{row}\n" for row in rows)
+
+    return form
+
+
+def json_form(number: int, source: str, line: Line) -> str:
+    """Returns one JSON object a line: `{line, source, parts, translations: [{text, score}]}`."""
+    translations = [{"text": one.text, "score": round(one.score, 4)} for one in line.translations]
+    record = {"line": number, "source": source, "parts": line.parts, "translations": translations}
+    return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"

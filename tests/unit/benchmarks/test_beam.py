@@ -11,7 +11,7 @@ from benchmarks.beam import LENGTH, Eager, Fixed, best, check
 from reluformer.config.model import ModelConfig
 from reluformer.config.translation import TranslationConfig
 from reluformer.translation.decode import translate
-from reluformer.translation.fixed import Rooms, fixed_search
+from reluformer.translation.graphs import GraphBuckets, graph_search
 
 
 def test_every_output_has_the_same_length_and_its_end_costs_nothing():
@@ -29,7 +29,7 @@ def test_graphs_give_outputs_of_that_length_too_and_its_twin_is_searched_without
     eager.load_state_dict(model.state_dict())
     assert (model.static, eager.static) == (True, False)
     src = torch.tensor([[5, 6, 7, 3], [8, 9, 10, 3]])
-    found = fixed_search(model, src, src > 0, search, 1, Rooms(torch.device("cpu"), None))
+    found = graph_search(model, src, src > 0, search, 1, GraphBuckets(torch.device("cpu"), None))
     expected = translate(eager, [np.array([5, 6, 7]), np.array([8, 9, 10])], search)
     assert [one[0].tokens.tolist() for one in found] == [one.tokens.tolist() for one in expected]
     assert [len(one.tokens) for one in expected] == [LENGTH] * 2

@@ -25,14 +25,13 @@ from reluformer.corpus.prepare import prepare
 from reluformer.corpus.subword import Subword
 from reluformer.model.files import save_model
 from reluformer.model.transformer import Transformer
-from reluformer.translation.fixed import Rooms, fixed_search
-from reluformer.translation.graphs import Step
+from reluformer.translation.graphs import GraphBuckets, graph_search
 from reluformer.translation.search import Hypothesis
 from reluformer.translation.search import n_best_search as growing_search
 
 
 @dataclass
-class ToyState:
+class ToyCache:
     context: Tensor  # [R], stands for the source and every token so far
 
     def select(self, rows: Tensor) -> None:
@@ -40,15 +39,15 @@ class ToyState:
 
 
 @dataclass
-class ToyRoom:
+class ToyStaticCache:
     context: Tensor  # [N, W], the same for a search of fixed shapes
 
     @property
     def nbytes(self) -> int:
         return self.context.nbytes
 
-    def narrow(self, sources: int, capacity: int) -> ToyRoom:
-        return ToyRoom(self.context[:sources])
+    def narrow(self, sources: int, capacity: int) -> ToyStaticCache:
+        return ToyStaticCache(self.context[:sources])
 
     def move(self, to: Tensor, origin: Tensor) -> None:
         self.context[to] = self.context[origin]
@@ -70,21 +69,21 @@ class ToyModel:
         self.table = torch.randn((self.CONTEXTS, vocabulary), generator=generator) * spread
         self.rows: list[int] = []
 
-    def start(self, src: Tensor, src_mask: Tensor) -> ToyState:
+    def start(self, src: Tensor, src_mask: Tensor) -> ToyCache:
         place = torch.arange(1, src.shape[1] + 1)
-        return ToyState((src * place * 7 * src_mask).sum(1) % self.CONTEXTS)
+        return ToyCache((src * place * 7 * src_mask).sum(1) % self.CONTEXTS)
 
-    def room(self, sources: int, width: int, source_tokens: int, capacity: int) -> ToyRoom:
-        return ToyRoom(torch.zeros((sources, width), dtype=torch.long))
+    def static_cache(self, sources: int, width: int, source_tokens: int, capacity: int) -> ToyStaticCache:
+        return ToyStaticCache(torch.zeros((sources, width), dtype=torch.long))
 
-    def fill(self, state: ToyRoom, src: Tensor, src_mask: Tensor) -> None:
-        state.context[: len(src)] = self.start(src, src_mask).context[:, None]
+    def fill(self, cache: ToyStaticCache, src: Tensor, src_mask: Tensor) -> None:
+        cache.context[: len(src)] = self.start(src, src_mask).context[:, None]
 
-    def step(self, tokens: Tensor, state: ToyState | ToyRoom) -> Tensor:
-        assert len(tokens) == state.context.numel()
+    def step(self, tokens: Tensor, cache: ToyCache | ToyStaticCache) -> Tensor:
+        assert len(tokens) == cache.context.numel()
         self.rows.append(len(tokens))
-        state.context.copy_((state.context * 31 + tokens.view_as(state.context) * 97 + 1) % self.CONTEXTS)
-        return self.table[state.context.flatten()].clone()
+        cache.context.copy_((cache.context * 31 + tokens.view_as(cache.context) * 97 + 1) % self.CONTEXTS)
+        return self.table[cache.context.flatten()].clone()
 
 
 @pytest.fixture
@@ -92,8 +91,11 @@ def toy_model() -> type[ToyModel]:
     return ToyModel
 
 
+Step = Callable[[], None]
+
+
 class Tape(TorchDispatchMode):
-    """What a CUDA graph is, on a CPU: every operation on tensors, to be done again on the same memory.
+    """What a CUDA graph is, on a CPU: every operation on tensors, repeated on the same memory.
 
     An operation whose result the host would have to wait for is an error.
     """
@@ -105,41 +107,41 @@ class Tape(TorchDispatchMode):
         self.calls: list[tuple[Any, ...]] = []
         with self:
             step()
-        self.fresh = True  # unlike a graph it ran what it put down
+        self.fresh = True  # unlike a graph it ran what it captured
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         assert function._schema.name.removeprefix("aten::") not in self.WAITS, function
-        found = function(*args, **(kwargs or {}))
-        self.calls.append((function, args, kwargs or {}, found))
-        return found
+        result = function(*args, **(kwargs or {}))
+        self.calls.append((function, args, kwargs or {}, result))
+        return result
 
-    def play(self) -> None:
+    def replay(self) -> None:
         if not self.fresh:
-            for function, args, kwargs, found in self.calls:
-                for old, new in zip(tree_leaves(found), tree_leaves(function(*args, **kwargs)), strict=True):
+            for function, args, kwargs, result in self.calls:
+                for old, new in zip(tree_leaves(result), tree_leaves(function(*args, **kwargs)), strict=True):
                     if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
                         old.copy_(new)
         self.fresh = False
 
 
 class Tapes:
-    """A recorder of steps for tests; counts those run for the first time and those put down."""
+    """A `GraphCapture` for tests; counts the steps that it ran first and those that it captured."""
 
     def __init__(self) -> None:
-        self.run = self.recorded = 0
+        self.run = self.captured = 0
 
-    def first(self, step: Step) -> None:
+    def warm_up(self, step: Step) -> None:
         self.run += 1
         step()
 
-    def record(self, step: Step) -> Step:
-        self.recorded += 1
-        return Tape(step).play
+    def capture(self, step: Step) -> Step:
+        self.captured += 1
+        return Tape(step).replay
 
 
 @pytest.fixture
 def tapes(monkeypatch: pytest.MonkeyPatch) -> Tapes:
-    """Where steps are put down, reads are plain torch: nothing else can be put down."""
+    """Captures of steps whose reads are plain torch: a tape holds nothing else."""
     monkeypatch.setenv("RELUFORMER_KERNEL", "tiled")
     return Tapes()
 
@@ -149,16 +151,16 @@ Search = Callable[..., list[list[Hypothesis]]]
 
 @pytest.fixture(params=["growing", "fixed", "captured"])
 def n_best_search(request: pytest.FixtureRequest) -> Search:
-    """The search on a CPU; with fixed shapes; and with steps that are put down and played, where a model's can be."""
+    """The search on a CPU; with fixed shapes; and with steps that are captured and replayed, if a model's can be."""
     if request.param == "growing":
         return growing_search
-    recorder = request.getfixturevalue("tapes") if request.param == "captured" else None
-    rooms: dict[int, Rooms] = {}
+    capture = request.getfixturevalue("tapes") if request.param == "captured" else None
+    buckets: dict[int, GraphBuckets] = {}
 
     def search(model: Any, src: Tensor, src_mask: Tensor, config: TranslationConfig, n_best: int) -> Any:
-        usable = recorder if getattr(model, "static", True) else None
-        own = rooms.setdefault(id(model), Rooms(torch.device("cpu"), usable))
-        return fixed_search(model, src, src_mask, config, n_best, own)
+        usable = capture if getattr(model, "static", True) else None
+        own = buckets.setdefault(id(model), GraphBuckets(torch.device("cpu"), usable))
+        return graph_search(model, src, src_mask, config, n_best, own)
 
     return search
 
@@ -166,7 +168,7 @@ def n_best_search(request: pytest.FixtureRequest) -> Search:
 @pytest.fixture
 def beam_search(n_best_search: Search) -> Callable[..., list[Hypothesis]]:
     """The best hypothesis of each source."""
-    return lambda model, src, src_mask, config: [found[0] for found in n_best_search(model, src, src_mask, config, 1)]
+    return lambda model, *batch: [hypotheses[0] for hypotheses in n_best_search(model, *batch, 1)]
 
 
 SYSTEMS = yaml.safe_load((Path(__file__).parents[3] / "config" / "systems.yaml").read_text(encoding="utf-8"))

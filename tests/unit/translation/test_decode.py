@@ -8,9 +8,9 @@ import torch
 
 from reluformer.config.translation import TranslationConfig
 from reluformer.corpus.subword import SENT
-from reluformer.translation import fixed
+from reluformer.translation import graphs
 from reluformer.translation.decode import each, ready, search_on, translate
-from reluformer.translation.fixed import fixed_search
+from reluformer.translation.graphs import graph_search
 from reluformer.translation.search import n_best_search
 
 
@@ -41,13 +41,13 @@ def test_no_sources_no_translations(toy_model):
 
 
 def test_graphs_are_for_cuda_and_for_models_whose_steps_are_static(make_model, toy_model, monkeypatch):
-    monkeypatch.setattr(fixed, "recorder", lambda device: None)
+    monkeypatch.setattr(graphs, "GraphCapture", lambda device: None)
     cuda = torch.device("cuda")
 
     def chosen(device, model, **settings):
         return search_on(torch.device(device), model, TranslationConfig(**settings), 1).func
 
-    assert chosen(cuda, make_model("reluformer")) is fixed_search
+    assert chosen(cuda, make_model("reluformer")) is graph_search
     assert chosen(cuda, make_model("attention-sparsemax")) is n_best_search
     assert chosen(cuda, toy_model(vocabulary=10)) is n_best_search
     assert chosen("cpu", make_model("reluformer")) is n_best_search

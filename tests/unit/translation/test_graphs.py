@@ -1,37 +1,173 @@
-"""When a step is run, put down and played. What CUDA does with it is in tests/gpu."""
+"""Buckets, their sizes and slices; captured steps give what the growing search gives. CUDA itself: tests/gpu."""
 
 from __future__ import annotations
 
+import gc
+import weakref
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
 import torch
 
-from reluformer.translation.graphs import Graph, recorder
+from reluformer.config.memory import MemoryConfig
+from reluformer.config.settings import SettingsError
+from reluformer.config.translation import TranslationConfig
+from reluformer.corpus.subword import EOS, PAD
+from reluformer.translation import graphs
+from reluformer.translation.graphs import GraphBuckets, Sizes, Slice, buckets_of, graph_search, round_up
+from reluformer.translation.search import n_best_search
+
+CPU = torch.device("cpu")
+
+
+def batch(lengths, seed=0):
+    random = np.random.default_rng(seed)
+    src = torch.full((len(lengths), max(lengths) + 1), PAD)
+    for row, length in enumerate(lengths):
+        src[row, : length + 1] = torch.tensor([*random.integers(5, 40, length), EOS])
+    return src, torch.arange(src.shape[1]) < torch.tensor(lengths)[:, None] + 1
+
+
+def ragged(count, longest=45, seed=0):
+    return batch(np.random.default_rng(seed).integers(1, longest, count).tolist(), seed)
+
+
+def same(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        assert [h.tokens.tolist() for h in one] == [h.tokens.tolist() for h in other]
+        assert [h.score for h in one] == pytest.approx([h.score for h in other], abs=1e-4)
+
+
+def test_sizes_are_rounded_up_by_a_half_at_most():
+    assert [round_up(n, 8) for n in (0, 1, 8, 9, 12, 13, 16, 17, 24, 25, 100)] == [
+        8,
+        8,
+        8,
+        12,
+        12,
+        16,
+        16,
+        24,
+        24,
+        32,
+        128,
+    ]
+    assert all(n <= round_up(n, 32) <= max(32, 1.5 * n) for n in range(1, 2000))
+
+
+@pytest.mark.parametrize(
+    ("system", "beam"),
+    [
+        *(("transformer", 1), ("transformer", 5), ("reluformer", 1), ("reluformer", 4), ("ffn-softmax-layernorm", 5)),
+        *(("attention-relu", 5), ("attention-sparsemax", 4), ("attention-entmax15", 1), ("rela", 5)),
+    ],
+)
+def test_systems_give_the_same_while_their_batch_shrinks_and_their_hypotheses_outgrow_their_slices(
+    make_model, system, beam, tapes
+):
+    model = make_model(system)
+    buckets = GraphBuckets(CPU, tapes if model.static else None)
+    config = TranslationConfig(beam=beam, max_extra=4)
+    for seed in range(2):
+        inputs = ragged(30, seed=seed)
+        same(graph_search(model, *inputs, config, beam, buckets), n_best_search(model, *inputs, config, beam))
+    slices = [key for bucket in buckets.by_sizes.values() for key in bucket.slices]
+    assert len({sources for sources, _ in slices}) > 1 and len({capacity for _, capacity in slices}) > 1
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 0.6])
+def test_a_learned_gamma_and_other_length_penalties(make_model, tapes, length_penalty):
+    learned = MemoryConfig(activation="relu-scaled", options={"gamma": "learned"})
+    model = make_model("reluformer", decoder_attention=learned, cross_attention=learned, norm="pre")
+    config, inputs = TranslationConfig(beam=4, length_penalty=length_penalty), ragged(12, longest=60)
+    same(graph_search(model, *inputs, config, 2, GraphBuckets(CPU, tapes)), n_best_search(model, *inputs, config, 2))
+
+
+def test_captured_steps_serve_later_batches_that_fit(make_model, tapes):
+    model, buckets = make_model("reluformer"), GraphBuckets(CPU, tapes)
+    config = TranslationConfig(beam=4)
+    for seed, captured in ((0, 1), (1, 1), (2, 1)):
+        inputs = batch([5, 9, 3 + seed, 12], seed)
+        same(graph_search(model, *inputs, config, 1, buckets), n_best_search(model, *inputs, config, 1))
+        assert (len(buckets.by_sizes), tapes.run, tapes.captured) == (1, 1, captured)
+    for other in (TranslationConfig(beam=3), TranslationConfig(beam=4, length_penalty=0.5)):
+        same(graph_search(model, *inputs, other, 1, buckets), n_best_search(model, *inputs, other, 1))
+    assert len(buckets.by_sizes) == tapes.captured == 3
+
+
+def test_a_bucket_is_as_new_after_a_batch_that_failed(make_model, tapes):
+    model, buckets = make_model("transformer"), GraphBuckets(CPU, tapes)
+    config, inputs = TranslationConfig(beam=3), batch([5, 9, 3])
+    expected = n_best_search(model, *inputs, config, 1)
+    same(graph_search(model, *inputs, config, 1, buckets), expected)
+    with torch.no_grad():
+        kept = model.embeddings.source[5:].clone()
+        model.embeddings.source[5:] = torch.nan
+        with pytest.raises(SettingsError, match="predicts NaN or infinity"):
+            graph_search(model, *inputs, config, 1, buckets)
+        model.embeddings.source[5:] = kept
+    same(graph_search(model, *inputs, config, 1, buckets), expected)
+    assert tapes.captured == 1
+
+
+def test_the_buckets_used_last_stay(toy_model, monkeypatch):
+    model, buckets = toy_model(vocabulary=20), GraphBuckets(CPU, None)
+
+    def bucket(sources):
+        return buckets.bucket(model, Sizes(sources, 16, 32, 4, 1.0, 1))
+
+    first = bucket(8)
+    assert bucket(8) is first
+    monkeypatch.setattr(graphs, "BUCKETS", 2)
+    bucket(16)
+    bucket(8)
+    bucket(24)
+    assert [sizes.sources for sizes in buckets.by_sizes] == [8, 24]
+    monkeypatch.setattr(graphs, "BYTES", buckets.nbytes - 1)
+    bucket(24)
+    assert [sizes.sources for sizes in buckets.by_sizes] == [24]
+    monkeypatch.setattr(graphs, "BYTES", 0)
+    assert bucket(24) is buckets.by_sizes[Sizes(24, 16, 32, 4, 1.0, 1)]
+
+
+def test_buckets_are_a_models_own_and_go_with_its_weights_and_with_itself(make_model):
+    model = make_model("transformer")
+    buckets = buckets_of(model, CPU)
+    assert buckets_of(model, CPU) is buckets
+    assert buckets_of(make_model("transformer"), CPU) is not buckets
+    model.double()
+    moved = buckets_of(model, CPU)
+    assert moved is not buckets
+    inputs = batch([3, 4])
+    graph_search(model, *inputs, TranslationConfig(beam=2), 1, moved)
+    gone = weakref.ref(model), weakref.ref(moved)
+    del model, moved
+    gc.collect()
+    assert [reference() for reference in gone] == [None, None]
 
 
 class Diary:
-    """A recorder that writes down what it was asked."""
+    """A capture that writes down its calls."""
 
     def __init__(self):
         self.entries = []
 
-    def first(self, step):
-        self.entries.append("first")
+    def warm_up(self, step):
+        self.entries.append("warm up")
         step()
 
-    def record(self, step):
-        self.entries.append("record")
-        return lambda: self.entries.append("play")
+    def capture(self, step):
+        self.entries.append("capture")
+        return lambda: self.entries.append("replay")
 
 
-def test_a_step_is_run_then_put_down_then_played():
+def test_a_step_is_called_then_captured_then_replayed(monkeypatch):
     diary = Diary()
-    graph = Graph(diary)
-    for _ in range(4):
-        graph(lambda: diary.entries.append("step"))
-    assert diary.entries == ["first", "step", "record", "play", "play", "play"]
-
-
-def test_without_a_recorder_every_step_is_called():
-    graph, calls = Graph(recorder(torch.device("cpu"))), []
-    for i in range(3):
-        graph(lambda i=i: calls.append(i))
-    assert calls == [0, 1, 2]
+    monkeypatch.setattr(graphs, "search_step", lambda *arguments: diary.entries.append("step"))
+    for capture, entries in ((diary, ["warm up", "step", "capture", *["replay"] * 3]), (None, ["step"] * 4)):
+        diary.entries.clear()
+        one = Slice(SimpleNamespace(), SimpleNamespace(), capture)
+        for _ in range(4):
+            one.step(None, 1.0)
+        assert diary.entries == entries

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from reluformer.corpus.subword import BOS, EOS
-from reluformer.translation.beam import Beam, search_step
+from reluformer.translation.static import Beam, search_step
 
 CPU = torch.device("cpu")
 
@@ -18,7 +18,7 @@ class Fixed:
         self.logits = torch.tensor(logits)
         self.parents = []
 
-    def step(self, tokens, state):
+    def step(self, tokens, cache):
         return self.logits.expand(len(tokens), -1).clone()
 
     def reorder(self, rows):
@@ -50,7 +50,7 @@ def test_the_first_step_has_no_end_and_opens_the_beam():
     step(beam, [0.0, 1.0, 0.0, 9.0, 2.0, -1.0])
     assert beam.last[:3].tolist() == beam.tokens[:3, :, 0].tolist() == [[4, 1]] * 3
     assert beam.status.tolist() == [3, 0]
-    assert int(beam.t) == 1 and not beam.finished.any()
+    assert int(beam.t) == 1 and not beam.finished[:3].any()
 
 
 def test_at_its_limit_a_sentence_ends_with_what_it_has():
@@ -60,9 +60,9 @@ def test_at_its_limit_a_sentence_ends_with_what_it_has():
     step(beam, logits)
     log_p = torch.tensor(logits).log_softmax(0)
     assert beam.alive.tolist() == [False, True, True, False]
-    assert beam.best_tokens[0, 0, :1].tolist() == [4] and int(beam.best_length[0, 0]) == 1
-    assert float(beam.best_score[0, 0]) == pytest.approx(float(log_p[4] + log_p[EOS]) / 2)
-    assert beam.best_score[1:].tolist() == [[-torch.inf]] * 4
+    assert beam.best.tokens[0, 0, :1].tolist() == [4] and int(beam.best.length[0, 0]) == 1
+    assert float(beam.best.score[0, 0]) == pytest.approx(float(log_p[4] + log_p[EOS]) / 2)
+    assert beam.best.score[1:].tolist() == [[-torch.inf]] * 4
     assert beam.status.tolist() == [2, 0]
 
 
@@ -71,15 +71,15 @@ def test_what_ended_stays_as_it_was_whatever_its_place_computes_then():
     logits = [0.0, 1.0, 0.0, -3.0, 2.0, -1.0]
     step(beam, logits)
     step(beam, logits)
-    before = beam.best_score[0].clone(), beam.best_tokens[0].clone()
+    before = beam.best.score[0].clone(), beam.best.tokens[0].clone()
     step(beam, [0.0, 1.0, 0.0, 50.0, 2.0, -1.0])  # every hypothesis that may end does, with certainty
-    assert torch.equal(beam.best_score[0], before[0]) and torch.equal(beam.best_tokens[0], before[1])
-    assert beam.best_score[1:3].isfinite().all()
+    assert torch.equal(beam.best.score[0], before[0]) and torch.equal(beam.best.tokens[0], before[1])
+    assert beam.best.score[1:3].isfinite().all()
     assert beam.status.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_a_prediction_that_is_no_number_is_told_if_a_sentence_is_alive(bad):
+def test_a_prediction_that_is_no_number_is_reported_if_a_sentence_is_alive(bad):
     beam = opened([5])
     step(beam, [0.0, 1.0, 0.0, 0.0, bad, 0.0])
     assert beam.status[1] == 1
@@ -89,12 +89,12 @@ def test_a_prediction_that_is_no_number_is_told_if_a_sentence_is_alive(bad):
     assert beam.status.tolist() == [0, 0]
 
 
-def test_a_part_lies_in_the_same_memory():
+def test_a_narrowed_beam_lies_in_the_same_memory():
     beam = opened([5, 6, 7])
-    part = beam.narrow(2, 4)
-    step(part, [0.0, 1.0, 0.0, 9.0, 2.0, -1.0])
+    view = beam.narrow(2, 4)
+    step(view, [0.0, 1.0, 0.0, 9.0, 2.0, -1.0])
     assert beam.last[:, 0].tolist() == [4, 4, BOS, BOS]
-    assert part.tokens.shape == (2, 2, 4) and beam.tokens[:2, :, 0].tolist() == [[4, 1]] * 2
+    assert view.tokens.shape == (2, 2, 4) and beam.tokens[:2, :, 0].tolist() == [[4, 1]] * 2
     assert int(beam.t) == 1
 
 
