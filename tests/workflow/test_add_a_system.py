@@ -26,7 +26,7 @@ def test_squared_relu_step_by_step(smoke_project, monkeypatch):
 
     with (package / "memory" / "activations.py").open("a", encoding="utf-8") as file:
         file.write("\n\n" + class_text)
-    registry = package / "memory" / "config/configfile.py"
+    registry = package / "config" / "memory.py"
     text = registry.read_text(encoding="utf-8")
     head = "ACTIVATIONS: dict[str, Activation] = {\n"
     assert head in text
