@@ -1,7 +1,7 @@
 """Checkpoints on disk: complete or absent, with checksums; old ones are removed.
 
 checkpoints/DATASET/SYSTEM/seedN/
-  trainer.lock  train.log
+  train.log
   <identity>/                 one folder for each resolved configuration and corpus of the run
     run.json                  the configuration and corpus of the identity
     log.jsonl

@@ -23,16 +23,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
-from filelock import FileLock, Timeout
 
 from reluformer.config.run import RunConfig
 from reluformer.config.settings import SettingsError
+from reluformer.files import exclusive
 from reluformer.ops.orphans import die_with_parent
-from reluformer.training.devices import claim_devices
+from reluformer.training.machine import claim_devices
 from reluformer.training.stopping import STOP_SIGNALS
 
 INTERRUPTED = 75
@@ -65,8 +65,7 @@ def launch(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, threa
     for folder in (checkpoints, output):  # fail now, not after hours of training
         require_writable(folder)
     with (
-        _only_trainer(checkpoints / "trainer.lock", run.training.nodes),
-        _only_trainer(output.parent / f".{output.name}.lock", run.training.nodes),  # results may be shared
+        _only_trainer([checkpoints, output], run.training.nodes),  # either may be shared between projects
         claim_devices(run.training.processes) as devices,
         tempfile.TemporaryDirectory(prefix="reluformer-") as temporary,
     ):
@@ -181,19 +180,16 @@ def _scontrol(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextlib.contextmanager
-def _only_trainer(path: Path, nodes: int) -> Iterator[None]:
-    if nodes > 1 and os.environ.get("SLURM_NODEID", "0") != "0":
-        yield  # the launcher on the first node holds the lock for all nodes
-        return
-    lock = FileLock(path, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise SettingsError(f"{path.parent}: another process is training this run") from None
-    try:
+def _only_trainer(folders: Sequence[Path], nodes: int) -> Iterator[None]:
+    """Locks the folders of a run; on several nodes the launcher on the first does it for all."""
+    with contextlib.ExitStack() as locks:
+        if nodes == 1 or os.environ.get("SLURM_NODEID", "0") == "0":
+            try:
+                for folder in folders:
+                    locks.enter_context(exclusive(folder))
+            except BlockingIOError as error:
+                raise SettingsError(f"{error.filename}: another process is training this run") from None
         yield
-    finally:
-        lock.release()
 
 
 def _supervise(command: list[str], environment: dict[str, str], alone: bool) -> tuple[int, set[int]]:

@@ -31,14 +31,14 @@ class RunLog:
         """Drops the events after `update`, and a last line that a crash cut off."""
         if not self.active:
             return
-        kept = []
+        earlier = []
         for line in self.lines.read_text(encoding="utf-8").splitlines() if self.lines.is_file() else []:
             try:
                 if json.loads(line)["update"] <= update:
-                    kept.append(line + "\n")
+                    earlier.append(line + "\n")
             except json.JSONDecodeError:
                 break
-        write_text(self.lines, "".join(kept))
+        write_text(self.lines, "".join(earlier))
 
     def event(self, **fields: Any) -> None:
         """Writes one line of log.jsonl, NaN and infinity as null, and one of `message`."""

@@ -40,8 +40,8 @@ from reluformer.training.distributed import DistributedContext, join_world
 from reluformer.training.engine import build_engine
 from reluformer.training.log import RunLog, warn
 from reluformer.training.loop import Ending, Trainer
+from reluformer.training.machine import code_version, machine, versions
 from reluformer.training.state import average_weights, load_module, module_tensors
-from reluformer.training.summary import code_version, machine, versions
 
 CRASHED, MISTAKEN, INTERRUPTED = 1, 2, 75
 
@@ -94,8 +94,8 @@ def work(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, signals
     tensorboard = checkpoints / "tensorboard" if config.tensorboard else None
     engine = build_engine(objective, config, world, tensorboard)
     torch.manual_seed(run.seed + 1_000_003 * (world.rank + 1))  # each rank its own dropout
-    kept = Checkpoints(own, max(config.keep, config.average_last))
-    trainer = Trainer(config, engine, world, data, run.seed, log, kept, signals, started)
+    saved = Checkpoints(own, max(config.keep, config.average_last))
+    trainer = Trainer(config, engine, world, data, run.seed, log, saved, signals, started)
     trainer.resume()
     try:
         if start is not None and run_status(start) == "diverged":

@@ -9,9 +9,9 @@ import time
 
 import psutil
 import pytest
-from filelock import FileLock
 
 from reluformer.config.settings import SettingsError
+from reluformer.files import exclusive
 from reluformer.training.launch import (
     INTERRUPTED,
     first_node,
@@ -105,8 +105,10 @@ def test_processes_share_the_threads_whatever_library_counts_them(toy_run):
 
 
 def test_a_second_trainer_is_refused(tmp_path, corpora, toy_run):
-    with FileLock(tmp_path / "trainer.lock"), pytest.raises(SettingsError, match="another process is training this"):
-        launch(toy_run, corpora, tmp_path / "output", tmp_path, 1)
+    folders = [tmp_path / "output", tmp_path / "checkpoints"]
+    for folder in folders:
+        with exclusive(folder), pytest.raises(SettingsError, match=f"{folder.name}: another process is training this"):
+            launch(toy_run, corpora, *folders, 1)
 
 
 def test_folders_are_tried_before_the_training(tmp_path):

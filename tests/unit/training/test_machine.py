@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from reluformer.config.settings import SettingsError
+from reluformer.training import machine
+
+JOB = """
+import sys, time
+from pathlib import Path
+from reluformer.training import machine
+machine.POLL_SECONDS = 0.02
+folder = Path(sys.argv[1])
+with machine.claim_devices(1, folder / "locks") as claimed:
+    for device in claimed:
+        busy = folder / f"busy-{device}"
+        busy.touch(exist_ok=False)  # fails where another job has the device
+        time.sleep(0.05)
+        busy.unlink()
+        (folder / f"done-{device}-{time.monotonic_ns()}").touch()
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_slurm(monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+
+
+def test_eight_jobs_never_share_one_of_two_devices(tmp_path):
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "0,1"}
+    jobs = [subprocess.Popen([sys.executable, "-c", JOB, tmp_path], env=environment) for _ in range(8)]
+    assert [job.wait(600) for job in jobs] == [0] * 8
+    assert len(list(tmp_path.glob("done-*"))) == 8
+
+
+def test_all_or_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    with machine.claim_devices(2, tmp_path) as two:
+        assert two == ["0", "1"]
+        with machine.claim_devices(1, tmp_path) as one:
+            assert one == ["2"]
+    with machine.claim_devices(3, tmp_path) as three:
+        assert three == ["0", "1", "2"]
+
+
+def test_too_few_devices(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(SettingsError, match=r"processes: 2: this job may use only 1 device"):
+        machine.claim_devices(2).__enter__()
+
+
+@pytest.mark.parametrize("value", ["", "-1", "NoDevFiles"])
+def test_no_devices(monkeypatch, value):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    with machine.claim_devices(4) as none:
+        assert none == []
+
+
+def test_slurm_has_given_the_devices_already(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with machine.claim_devices(1, tmp_path) as one, machine.claim_devices(1, tmp_path) as same:
+        assert one == same == ["0"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_machine_without_nvidia_smi(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", "")
+    assert machine.visible_devices() == []
+
+
+def test_says_what_decides_the_numbers():
+    versions = machine.versions()
+    assert versions["python"] == platform.python_version() and versions["torch"] == torch.__version__
+    hardware = machine.machine()
+    assert hardware["cores"] >= 1 and hardware["cpu"] and platform.node() not in str(hardware)
+
+
+def test_code_version_without_a_repository(monkeypatch):
+    def fails(*_, **__):
+        raise subprocess.CalledProcessError(128, "git")
+
+    monkeypatch.setattr(subprocess, "run", fails)
+    assert machine.code_version()
+
+
+def test_a_repository_around_this_one_says_nothing(monkeypatch, tmp_path):
+    inner = tmp_path / "dotfiles" / "src" / "reluformer" / "training"
+    inner.mkdir(parents=True)
+
+    def git(*words):
+        identity = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+        subprocess.run(["git", "-C", tmp_path, *identity, *words], check=True, capture_output=True)
+
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "dotfiles")
+    git("tag", "-a", "-m", "t", "v7")
+    monkeypatch.setattr(machine, "__file__", str(inner / "machine.py"))
+    assert "v7" not in machine.code_version()
+    monkeypatch.setattr(machine, "__file__", str(tmp_path / "src" / "reluformer" / "training" / "machine.py"))
+    assert machine.code_version() == "v7"
+    monkeypatch.setenv("GIT_DIR", "/nonexistent")  # as in a hook of git's
+    assert machine.code_version() == "v7"
