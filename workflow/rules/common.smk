@@ -33,9 +33,15 @@ from reluformer.config.settings import YamlError, parse_scalar
 CONFIG = os.path.relpath(CONFIG)
 CONFIG_NAME = os.path.relpath([*workflow.configfiles, "config"][0])  # a module's may come from no file
 
-STEP = ["reluformer.cli"]
 ENVIRONMENT = "../envs/reluformer.yaml"  # of every rule, with --sdm conda
-SNAKEMAKE = ["snakemake", "--snakefile", os.path.relpath(os.path.join(workflow.current_basedir, "../../Snakefile"))]
+SNAKEFILE = os.path.relpath(os.path.join(workflow.current_basedir, "../../Snakefile"))
+
+# Steps run with the Python that runs Snakemake, so nothing needs to be activated; -P keeps a random.py in the working folder
+# from shadowing the standard library's. With --sdm, the environment has its own Python, without this package.
+os.environ.update(RELUFORMER_PYTHON=sys.executable)
+if workflow.deployment_settings.deployment_method:
+    source = os.path.abspath(os.path.join(workflow.current_basedir, "../../src"))
+    os.environ.update(RELUFORMER_PYTHON="python", PYTHONPATH=source)
 
 
 def as_yaml(value):
@@ -75,7 +81,7 @@ if EXPERIMENT.config.archives:
     os.environ.update(RELUFORMER_ARCHIVES=os.path.abspath(os.path.expanduser(EXPERIMENT.config.archives)))
 
 if workflow.modifier.is_main_snakefile():
-    os.environ.update(PYTHONSAFEPATH="1")  # of jobs, which a cluster starts by `python -m snakemake`: see `step`
+    os.environ.update(PYTHONSAFEPATH="1")  # of jobs, which a cluster starts by `python -m snakemake`: as -P
 
 # A step ends, and a training saves first, when the Snakemake that started it is gone.
 os.environ[STARTER] = f"{os.getpid()}@{socket.gethostname()}"
@@ -135,16 +141,9 @@ def recorded_as(path):
     return path.removeprefix("results/") in RECORDED.files
 
 
-def step(arguments, before="", program=STEP):
-    """A shell command for a Python program, run by the Python that runs Snakemake: nothing needs to be activated.
-
-    -P keeps the working folder off Python's path: a random.py in it would otherwise shadow the standard library's.
-    """
-    python = [sys.executable]
-    if workflow.deployment_settings.deployment_method:  # --sdm: the environment has its Python, and not this package
-        python = ["env", f"PYTHONPATH={os.path.abspath(os.path.join(workflow.current_basedir, '../../src'))}", "python"]
-    start = shlex.join([*python, "-P", "-m", *program]).replace("{", "{{").replace("}", "}}")
-    return " ".join([*([before] if before else []), start, arguments])
+def step(arguments):
+    """The shell command of a step."""
+    return f'"$RELUFORMER_PYTHON" -P -m reluformer.cli {arguments}'
 
 
 def settings_file(settings):

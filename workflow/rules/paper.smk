@@ -145,6 +145,7 @@ rule archive:
 
 
 rule report:
+    # Snakemake's own report, by `snakemake --report`: nothing else can make one of a workflow that is still running.
     input:
         rules.index.output,
     output:
@@ -156,11 +157,9 @@ rule report:
         ENVIRONMENT
     params:
         settings=lambda wildcards: experiment_file(SETTINGS),
-        # What `make report` builds the report of anew: partial where this is. As it takes `output`, no trigger.
+        # For `make report`; partial where this is. As it takes `output`, it is no rerun trigger.
         kept=lambda wildcards, output: settings_file({**SETTINGS, "partial": PARTIAL}),
+        snakefile=lambda wildcards, output: SNAKEFILE,
     shell:
-        step(
-            "index --cores 1 --nolock --configfile results/paper/config.json --report {output:q} > {log:q} 2>&1",
-            before="cp {params.kept:q} results/paper/config.json &&",
-            program=SNAKEMAKE,
-        )
+        'cp {params.kept:q} results/paper/config.json && "$RELUFORMER_PYTHON" -P -m snakemake index --cores 1 --nolock'
+        " --snakefile {params.snakefile:q} --configfile results/paper/config.json --report {output:q} > {log:q} 2>&1"

@@ -1,5 +1,6 @@
-# One run: dataset × system × seed. Its checkpoints are not outputs, so that a killed training goes on where it was.
-# On several nodes, SLURM's srun starts it once on each; without SLURM, the step says what is needed. `exec`: the signals that ask it to save are its own to handle.
+# One run: dataset × system × seed. Its checkpoints are not outputs, so a killed training resumes.
+# On several nodes, SLURM's srun starts it once on each; without SLURM, the step says what is needed. `exec` passes on the signals
+# that make it save.
 
 
 rule train:
@@ -28,7 +29,5 @@ rule train:
         choice=lambda wildcards, input: f"--choice {shlex.quote(input.choice)}" if input.get("choice") else "",
         start=lambda wildcards, resources: resources.get("mpi", ""),
     shell:
-        step(
-            "train --settings {params.settings:q} {params.choice} --threads {threads} > {log:q} 2>&1",
-            before="export SRUN_CPUS_PER_TASK={threads}; exec ${{SLURM_JOB_ID:+{params.start}}}",
-        )
+        "export SRUN_CPUS_PER_TASK={threads}; exec ${{SLURM_JOB_ID:+{params.start}}} %s"
+        % step("train --settings {params.settings:q} {params.choice} --threads {threads} > {log:q} 2>&1")
