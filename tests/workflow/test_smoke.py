@@ -15,8 +15,8 @@ import yaml
 
 from reluformer.cli.watching import progress
 from reluformer.config.experiment import Experiment
-from reluformer.paper.figures import KINDS
 from reluformer.paper.outputs import study_outputs
+from reluformer.paper.study import KINDS
 
 pytestmark = pytest.mark.slow
 

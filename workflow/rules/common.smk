@@ -14,10 +14,10 @@ from reluformer.files import write_by_content
 from reluformer.benchmark.study import measuring_plan
 from reluformer.cli.preflight import refusal
 from reluformer.ops.orphans import STARTER
-from reluformer.paper.comparisons import compared_runs
 from reluformer.paper.outputs import (
     claims_inputs,
     claims_outputs,
+    compared_runs,
     refuse_shared_outputs,
     significance_inputs,
     study_inputs,

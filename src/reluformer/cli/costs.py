@@ -23,8 +23,7 @@ from reluformer.config.run import RunConfig, split_dataset
 from reluformer.config.settings import SettingsError, nearest
 from reluformer.corpus.store import Store, view_folder
 from reluformer.model.flops import TRAINING, decoding_flops, forward_flops
-from reluformer.paper.comparisons import compared_runs
-from reluformer.paper.outputs import paired_kinds
+from reluformer.paper.outputs import compared_runs, paired_kinds
 
 
 class Gpu(NamedTuple):

@@ -237,7 +237,7 @@ def compare(
     from reluformer.config.run import corpora_of
     from reluformer.evaluation.compare import compare_runs
     from reluformer.files import write_text
-    from reluformer.paper.comparison import render_comparison, summary_text
+    from reluformer.paper.pages import comparison_text, render_comparison
 
     comparison = compare_runs(run_a, run_b, corpora or corpora_of(run_a))
     page = output or (None if json else Path("compare.html"))
@@ -246,7 +246,7 @@ def compare(
     if json:
         print_json(comparison.summary(by.value, show))
     else:
-        print(f"{summary_text(comparison, by.value)}\n\n{page}")
+        print(f"{comparison_text(comparison, by.value)}\n\n{page}")
 
 
 def print_json(content: dict[str, Any]) -> None:

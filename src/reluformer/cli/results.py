@@ -78,9 +78,9 @@ def record(
     if check:
         _check(output, paper, cores)
         return
+    from reluformer.paper.provenance import write_readme
     from reluformer.paper.recompute import update_paper
     from reluformer.paper.record import take
-    from reluformer.paper.record_page import write_page
 
     experiment = experiment_of(config)
     folder = output or (Path(experiment.config.record) if experiment.config.record else None)
@@ -90,7 +90,7 @@ def record(
     for line in taken.refused:
         print(f"- left out: {line}")
     update_paper(experiment, folder)
-    write_page(experiment, folder)
+    write_readme(experiment, folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(f"{folder}: {len(taken.new)} runs taken, {len(taken.kept)} there already; {size / 1e6:.1f} MB")
 

@@ -112,10 +112,10 @@ def corpus_page(
     note: Annotated[str, typer.Option(help="A line under the title.")] = "",
 ) -> None:
     """Write a page of a corpus's sources, lengths, and counts at every cleaning step."""
-    from reluformer.paper.corpus_page import write_page
+    from reluformer.paper.pages import write_corpus_page
 
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_page(corpus, view or [], output, note)
+    write_corpus_page(corpus, view or [], output, note)
 
 
 @app.command(
@@ -266,7 +266,7 @@ def study(
     results: Results = Path("results"),
 ) -> None:
     """Build one study's tables and figures from its runs."""
-    from reluformer.paper.build import build_study
+    from reluformer.paper.study import build_study
 
     build_study(experiment_of(config), name, results)
 
@@ -278,9 +278,9 @@ def significance(
     results: Results = Path("results"),
 ) -> None:
     """Test a study's runs in pairs on their test set: paired bootstrap and approximate randomisation."""
-    from reluformer.paper.build import build_significance
+    from reluformer.paper.differences import write_significance
 
-    build_significance(experiment_of(config), name, results)
+    write_significance(experiment_of(config), name, results)
 
 
 @app.command(rich_help_panel=STEPS, epilog=examples("reluformer claims --config config/demo.yaml"))
@@ -306,7 +306,7 @@ def index(
 @app.command(rich_help_panel=STEPS, epilog=examples("reluformer overview --config config/demo.yaml"))
 def overview(config: Config = None, results: Results = Path("results")) -> None:
     """Print the main table, the verdicts, and where the report is."""
-    from reluformer.paper.overview import overview as overview_of
+    from reluformer.paper.index import overview as overview_of
 
     print(overview_of(experiment_of(config), results))
 

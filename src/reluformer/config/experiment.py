@@ -157,6 +157,12 @@ class Experiment:
                 self._add(Run.parse(config.training.start_from))
             self._resolved[run] = config
 
+    def study(self, name: str) -> StudyConfig:
+        """Returns a study of this configuration. Raises `SettingsError`."""
+        if name not in self.studies:
+            raise SettingsError(f"study: {name!r}: unknown study{nearest(name, self.studies)}")
+        return self.studies[name]
+
     def study_runs(self, study: str) -> list[Run]:
         """Returns the runs of one study, in the order of its table."""
         return list(self._points[study])

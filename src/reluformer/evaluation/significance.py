@@ -59,7 +59,9 @@ def paired_tests_of(pairs: Sequence[tuple[Counts, Counts]], config: Significance
     return rows
 
 
-def compare_runs(folder: Path, pairs: Sequence[Mapping[str, str]], config: SignificanceConfig) -> list[dict[str, Any]]:
+def paired_tests_of_runs(
+    folder: Path, pairs: Sequence[Mapping[str, str]], config: SignificanceConfig
+) -> list[dict[str, Any]]:
     """Every pair of runs that can be compared, with its paired tests: `{run, baseline, metric, segments, score, ...}`.
 
     A pair is `{run, baseline, metric}`, runs as paths below `folder`. Pairs of which a run is not there, or diverged,

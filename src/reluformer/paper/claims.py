@@ -14,14 +14,13 @@ from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import metric
 from reluformer.evaluation.significance import TESTS
 from reluformer.files import write_json, write_text
-from reluformer.paper.formats import markdown, pipe_table
+from reluformer.paper.differences import PairedTests
 from reluformer.paper.inference import ALPHA, show_p
 from reluformer.paper.notes import reported, source_note, toy_stamp
 from reluformer.paper.outputs import read_claims
-from reluformer.paper.page import render_table
-from reluformer.paper.paired import PairedTests
+from reluformer.paper.pages import render_table
 from reluformer.paper.records import NOT_RUN, records, system_title
-from reluformer.paper.tables import key_columns
+from reluformer.paper.tables import key_columns, markdown, pipe_table
 from reluformer.paper.verdicts import STATED, VERDICTS, Comparison, Outcome, compare, decide, state, total
 
 TITLE = "The paper's claims, and what we see"

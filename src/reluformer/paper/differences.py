@@ -1,8 +1,8 @@
-"""Every row of a study's table against its baseline: across seeds, and on the test set; what is significant."""
+"""Every row of a study's table against its baseline: across seeds, and in pairs of runs on the test set."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,11 @@ import pandas as pd
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import Metric
 from reluformer.config.studies import StudyConfig
-from reluformer.evaluation.significance import TESTS
-from reluformer.paper.comparisons import baseline, baseline_runs
+from reluformer.evaluation.significance import TESTS, paired_tests_of_runs
+from reluformer.files import write_json
 from reluformer.paper.inference import ALPHA, difference, holm, sample, show_p
-from reluformer.paper.outputs import PAIRED
-from reluformer.paper.paired import PairedTests
-from reluformer.paper.records import DIVERGED, system_title
+from reluformer.paper.outputs import PAIRED, baseline, baseline_runs, compared_runs, paired_kinds, significance_file
+from reluformer.paper.records import DIVERGED, read_json, system_title
 from reluformer.paper.tables import KEY_TITLES, key_columns, point_of
 
 SEEDS, TEST_SET = "*", "†"
@@ -25,30 +24,69 @@ COLUMNS = ["point", "metric", "n", "baseline_n", "difference", "low", "high", "p
 COLUMNS += [f"{kind}_{test}" for test in TESTS for kind in ("p", "holm")] + ["marks"]
 
 
+def write_significance(experiment: Experiment, study: str, results: Path) -> None:
+    """Writes `results/paper/significance/STUDY.json`: the paired tests of every pair of runs that exists.
+
+    Raises `SettingsError` for an unknown study, or for runs that were not scored on the same segments.
+    """
+    experiment.study(study)
+    pairs = [
+        {"run": ours.path, "baseline": other.path, "metric": kind}
+        for ours, other in compared_runs(experiment, study)
+        for kind in paired_kinds(experiment, study)
+    ]
+    config = experiment.config.significance
+    rows = paired_tests_of_runs(results / "runs", pairs, config)
+    content = {"study": study, "samples": config.model_dump(), "pairs": rows}
+    write_json(Path(significance_file(study, str(results))), content)
+
+
+class PairedTests:
+    """The paired tests of a study's runs, by pair of runs and kind of BLEU."""
+
+    def __init__(self, rows: Iterable[dict[str, Any]] = ()) -> None:
+        self._rows = {}
+        for row in rows:
+            self._rows[row["run"], row["baseline"], row["metric"]] = row
+            self._rows[row["baseline"], row["run"], row["metric"]] = row
+
+    @classmethod
+    def read(cls, study: str, results: Path) -> PairedTests:
+        """Reads `results/paper/significance/STUDY.json`; without that file there are no tests."""
+        content = read_json(Path(significance_file(study, str(results))))
+        return cls(content["pairs"] if content else ())
+
+    def worst(self, pairs: Iterable[tuple[str, str]], metric: str, test: str) -> float | None:
+        """Returns the largest p-value over those pairs of runs that were tested, or None.
+
+        It is small only if every pair differs: a p-value of the claim that all of them do.
+        """
+        rows = (self._rows.get((ours, other, metric)) for ours, other in pairs)
+        return max((float(row[test]) for row in rows if row is not None), default=None)
+
+
 def differences(
     experiment: Experiment, study: str, frame: pd.DataFrame, metrics: Sequence[Metric], results: Path
 ) -> pd.DataFrame:
-    """A row for each point of a study that is not the baseline, and each metric that is tested.
+    """Returns a row for each point of a study but the baseline, and each metric that is tested.
 
     Columns: the keys; `point` (DATASET/SYSTEM); `n` and `baseline_n` seeds; `difference` of the means with its 95 %
-    interval `low`..`high` and `p_seeds` by Welch's t (none of one seed); `p_bootstrap` and `p_randomisation` on the
-    test set, the largest over seed-matched pairs. All are two-sided; `holm_...` are corrected for all comparisons of
-    the kind in the table. `marks` holds `*` where `holm_seeds`, `†` where both test-set p-values are at most 0.05.
+    interval `low`..`high` and `p_seeds` by Welch's t (both need two seeds); `p_bootstrap` and `p_randomisation` on the
+    test set, the largest over seed-matched pairs. All p-values are two-sided; `holm_...` are corrected for all
+    comparisons of the kind in the table. `marks` holds `*` if `holm_seeds`, `†` if both test-set p-values are at most
+    0.05.
     """
-    config = experiment.studies[study]
-    other_of = {ours.path: other.path for ours, other in baseline_runs(experiment, study).items()}
+    baseline_of = {ours.path: other.path for ours, other in baseline_runs(experiment, study).items()}
     tests, by_run = PairedTests.read(study, results), frame.set_index("run")
-    keys = key_columns(config, frame)
+    keys = key_columns(experiment.studies[study], frame)
     rows = []
     for _, group in frame.groupby(["dataset", *keys], sort=False, dropna=False):
-        pairs = [(run, other_of[run]) for run in group["run"] if run in other_of]
+        pairs = [(run, baseline_of[run]) for run in group["run"] if run in baseline_of]
         if not pairs:
             continue
         others = by_run.loc[[other for _, other in pairs]]
-        for metric in metrics:
-            if metric.tested:
-                found = {key: group[key].iloc[0] for key in keys}
-                rows.append(found | _row(group, others, pairs, metric, tests))
+        point = {key: group[key].iloc[0] for key in keys}
+        rows += [point | _row(group, others, pairs, metric, tests) for metric in metrics if metric.tested]
     return _corrected(pd.DataFrame(rows, columns=[*keys, *COLUMNS]))
 
 
@@ -59,9 +97,9 @@ def _row(
     row: dict[str, Any] = {"point": point_of(group), "metric": metric.name, "n": len(ours), "baseline_n": len(other)}
     if len(ours) and len(other):
         row["difference"] = sample(ours).centre - sample(other).centre
-        # The mean of those that did not diverge is not the system's.
-        whole = metric.survives or not any((side["status"] == DIVERGED).any() for side in (group, others))
-        if whole and (effect := difference(sample(ours), sample(other))):
+        # Where runs diverged, the mean of the others is not the system's.
+        complete = metric.survives or not any((side["status"] == DIVERGED).any() for side in (group, others))
+        if complete and (effect := difference(sample(ours), sample(other))):
             row["low"], row["high"] = effect.interval
             row["p_seeds"] = effect.p
     if metric.name in PAIRED:
@@ -79,18 +117,21 @@ def _corrected(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def marks(table: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """Returns the marks of a table's cells, by point and metric."""
+    return {(row["point"], row["metric"]): row["marks"] for row in table.to_dict("records")}
+
+
 def baseline_title(experiment: Experiment, study: StudyConfig) -> str:
-    """What a table's rows are tested against, as people read it."""
-    parts = []
-    for key, value in baseline(study).items():
-        parts.append(
-            system_title(experiment, value, study) if key == "system" else f"{KEY_TITLES.get(key, key)} = {value}"
-        )
-    return ", ".join(parts)
+    """Returns the title of what a table's rows are tested against."""
+    return ", ".join(
+        system_title(experiment, value, study) if key == "system" else f"{KEY_TITLES.get(key, key)} = {value}"
+        for key, value in baseline(study).items()
+    )
 
 
 def legend(experiment: Experiment, study: str, table: pd.DataFrame) -> list[str]:
-    """What the marks in a study's table mean, and what could not be tested."""
+    """Returns what the marks in a study's table mean, and what could not be tested."""
     if table.empty:
         return []
     against = baseline_title(experiment, experiment.studies[study])
@@ -110,22 +151,17 @@ def legend(experiment: Experiment, study: str, table: pd.DataFrame) -> list[str]
     return lines
 
 
-def marks(table: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """The marks of a table's cells, by point and metric."""
-    return {(row["point"], row["metric"]): row["marks"] for row in table.to_dict("records")}
-
-
-def shown(
+def differences_table(
     experiment: Experiment, study: str, table: pd.DataFrame, metrics: Sequence[Metric]
 ) -> dict[str, pd.DataFrame]:
-    """The tested differences as people read them, under their title; {} where nothing could be tested."""
-    known = table[table[["p_seeds", "p_bootstrap"]].notna().any(axis=1)]
-    if known.empty:
+    """Returns the tested differences for people, under their title; {} if nothing could be tested."""
+    tested = table[table[["p_seeds", "p_bootstrap"]].notna().any(axis=1)]
+    if tested.empty:
         return {}
-    named = {metric.name: metric for metric in metrics}
+    by_name = {metric.name: metric for metric in metrics}
     rows = []
-    for row in known.to_dict("records"):
-        metric = named[row["metric"]]
+    for row in tested.to_dict("records"):
+        metric = by_name[row["metric"]]
         text = metric.show_difference(row["difference"])
         if not pd.isna(row["low"]):
             text += f" {metric.show_interval((row['low'], row['high']))}"

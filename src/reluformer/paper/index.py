@@ -1,12 +1,13 @@
-"""The reader's page: claims first, then every table and figure, every run, the corpora, and what all of it rests on.
+"""`index.html`, the reader's page: claims first, then every table and figure, every run, corpora and provenance.
 
-One self-contained file, made from what is there: what is not yet says so. Tables and corpora are shown as their own
-pages have them, nothing is computed anew.
+Shows what exists, and says what does not exist yet. Tables and corpora are taken from their own pages; nothing is
+computed anew.
 """
 
 from __future__ import annotations
 
 import base64
+import math
 import os
 import re
 from collections import Counter
@@ -18,28 +19,32 @@ from urllib.parse import quote
 
 import yaml
 from markupsafe import Markup
+from tabulate import tabulate
 
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import LOG, MEASURED, SCORES, SUMMARY, TRANSLATION, metric
 from reluformer.config.run import Run
 from reluformer.files import write_text
 from reluformer.paper.claims import label
-from reluformer.paper.curves import curve
-from reluformer.paper.notes import reported, source_note, toy_stamp
+from reluformer.paper.notes import footer, reported, source_note, toy_stamp
 from reluformer.paper.outputs import FIGURE_FORMATS, TABLE_FORMATS
-from reluformer.paper.page import render
+from reluformer.paper.pages import archive_cells, render
 from reluformer.paper.provenance import provenance
-from reluformer.paper.records import NOT_RUN, read_json, read_lines
+from reluformer.paper.records import NOT_RUN, read_json, read_lines, records
+from reluformer.paper.tables import cells, shown_table
 
 PAGE = "paper/index.html"
 RUN_METRICS = ("updates", "best_valid_loss", "tokenized_bleu", "training_speed")
 RUN_FILES = ("config.yaml", SUMMARY, LOG, "hypotheses.jsonl", TRANSLATION, SCORES, "analysis.json")
 RUN_STEPS = ("train", "translate", "score", "analyse")
-SHOWN_VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not run", "by construction")
+VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not run", "by construction")
 MOST = 160
-"""Characters of our figures in the table of claims; all of them are in what the verdict rests on."""
-LINES = 4
+"""Characters of our figures in the table of claims; the claim's own section has all of them."""
+INTERVALS = 4
 """Intervals drawn for a claim, at most."""
+CURVES = {"train": "#332288", "valid": "#cc6677"}
+WIDTH, HEIGHT, EDGE = 168, 44, 3
+"""Pixels of a training curve and of the margin around it."""
 
 
 def build_index(experiment: Experiment, results: Path, logs: Path) -> None:
@@ -48,135 +53,109 @@ def build_index(experiment: Experiment, results: Path, logs: Path) -> None:
     judged = read_json(folder / "claims.json") or {"claims": [], "rule": ""}
     studies = [_study(experiment, name, folder) for name in experiment.studies]
     runs = [_run(experiment, run, results, logs) for run in experiment.runs]
-    made_with = provenance(experiment, results)
-    trained = {run["path"] for run in runs}
+    sources = provenance(experiment, results)
+    anchors = {run["id"] for run in runs}
     measured = MEASURED if (folder / MEASURED).is_file() else ""
-    names = {"code": "code version", "packages": "packages", "machines": "machine"}
-    claims = [_claim(claim, {study["name"] for study in studies}, trained, measured) for claim in judged["claims"]]
+    claims = [_claim(claim, set(experiment.studies), anchors, measured) for claim in judged["claims"]]
+    corpora = [(name, folder / "corpora" / f"{name}.html") for name in experiment.datasets]
+    titles = [metric(name).title for name in RUN_METRICS]
     text = render(
         "index.html",
         title=experiment.config.title,
         stamp=toy_stamp(experiment),
-        found=summary(claims, sum(run["status"] != NOT_RUN for run in runs), len(runs)),
+        summary=summary(claims, sum(run["status"] != NOT_RUN for run in runs), len(runs)),
         rule=judged["rule"],
         claims=claims,
         sources=source_note(),
         studies=studies,
         maps=[figure for study in studies for figure in study["figures"] if figure["kind"] == "attention-maps"],
         runs=runs,
-        run_columns=[
-            "dataset",
-            "system",
-            "changes",
-            "seed",
-            "status",
-            "training",
-            *map(title_of, RUN_METRICS),
-            "files",
-        ],
-        corpora=_corpora(experiment, folder),
+        run_columns=["dataset", "system", "changes", "seed", "status", "training", *titles, "files"],
+        corpora=[{"name": name, "body": page_body(path)} for name, path in corpora if path.is_file()],
         configuration=_yaml(experiment.config.model_dump(mode="json")),
-        made_with={title: list(made_with[key].items()) for key, title in names.items()},
-        archives=[_archive(one) for one in made_with["archives"]],
-        data=sorted(made_with["data"].items()),
+        provenance=sources,
+        archives=[(archive["corpus"], *archive_cells(archive)) for archive in sources["archives"]],
+        data=sorted(sources["data"].items()),
     )
     write_text(results / PAGE, text)
 
 
 def summary(claims: Sequence[Mapping[str, Any]], done: int, runs: int) -> list[str]:
-    """What was found, in a few sentences: the paper's headlines, then all of its claims, and how far the runs are."""
+    """Returns the results in a few sentences: the paper's headlines, the count of verdicts, the progress."""
     counts = Counter(claim["verdict"] for claim in claims)
-    verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in SHOWN_VERDICTS if counts[verdict])
+    verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
     headlines = [claim for claim in claims if claim["headline"]]
     sentences = [f"{claim['headline']} Here: {claim['ours']} ({claim['label']})." for claim in headlines]
     if claims:
         sentences.append(f"Of {len(claims)} claims of the paper: {verdicts}.")
     if done < runs:
-        sentences.append(f"So far {done} of {runs} runs are there; holes say so.")
+        sentences.append(f"So far {done} of {runs} runs exist; holes say so.")
     return sentences
 
 
-def title_of(name: str) -> str:
-    """A metric's title."""
-    return metric(name).title
-
-
-def _claim(claim: Mapping[str, Any], built: set[str], trained: set[str], measured: str) -> dict[str, Any]:
-    """A claim with links to its runs, or to the file that holds what was measured without a training."""
-    links = [(run, f"#run-{run}" if run in trained else measured) for run in claim["runs"]]
-    rules = [(rule["outcome"], rule["rule"], rule["seen"]) for rule in claim["rules"]]
+def _claim(claim: Mapping[str, Any], studies: set[str], anchors: set[str], measured: str) -> dict[str, Any]:
+    """A claim with links to its runs, or to the file of what was measured without a training."""
     ours = "; ".join(dict.fromkeys(rule["ours"] for rule in claim["rules"])) or claim["rests_on"]
     return {
         **claim,
         "label": label(claim),
-        "rules": rules,
+        "rules": [(rule["outcome"], rule["rule"], rule["seen"]) for rule in claim["rules"]],
         "reported": reported(claim["reported"]) or "no figures available",
         "ours": shorten(ours, MOST),
         "marks": interval_marks([point for rule in claim["rules"] for point in rule["points"]]),
-        "section": claim["study"] in built,
-        "links": links,
+        "section": claim["study"] in studies,
+        "links": [(run, f"#run-{run}" if f"run-{run}" in anchors else measured) for run in claim["runs"]],
     }
 
 
 def interval_marks(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The first `LINES` differences that have an interval, placed on a line of 160 pixels with 0 in its middle.
+    """Returns the first `INTERVALS` intervals of differences, placed on lines of 160 pixels with 0 in the middle.
 
-    Each rule's metric has a unit of its own, so each line has a scale of its own: what counts is its side of 0.
+    Each line has its own scale, since each rule's metric has its own unit: compare the side of 0 only.
     """
     marks: list[dict[str, Any]] = []
-    for point in points:
-        if point["interval"] is None or len(marks) == LINES:
-            continue
-        low, high = point["interval"]
-        reach = max(abs(low), abs(high)) or 1.0
-        ends = {
-            name: f"{80 + 74 * value / reach:.1f}" for name, value in zip(("low", "high"), (low, high), strict=True)
-        }
-        centre = f"{80 + 74 * point['difference'] / reach:.1f}"
-        text = f"difference {point['difference']:.3g}, from {low:.3g} to {high:.3g}: {point['outcome']}"
-        marks.append({**ends, "centre": centre, "outcome": point["outcome"], "text": text})
+    for point in [point for point in points if point["interval"] is not None][:INTERVALS]:
+        (low, high), centre = point["interval"], point["difference"]
+        scale = 74 / (max(abs(low), abs(high)) or 1.0)
+        x = {name: f"{80 + scale * value:.1f}" for name, value in (("low", low), ("high", high), ("centre", centre))}
+        text = f"difference {centre:.3g}, from {low:.3g} to {high:.3g}: {point['outcome']}"
+        marks.append({**x, "outcome": point["outcome"], "text": text})
     return marks
 
 
 def _study(experiment: Experiment, name: str, folder: Path) -> dict[str, Any]:
     config = experiment.studies[name]
     table = folder / "tables" / f"{name}.html"
-    body = (
-        page_body(table)
-        if table.is_file()
-        else Markup("<p>{}</p><p>The table is not built yet.</p>").format(config.question)
-    )
     figures = []
-    for figure, drawn in config.figures.items():
+    for figure, settings in config.figures.items():
         files = {form: folder / "figures" / f"{name}-{figure}.{form}" for form in FIGURE_FORMATS}
         figures.append(
             {
                 "id": f"figure-{name}-{figure}",
                 "study": config.title,
-                "kind": drawn.kind,
-                "title": drawn.title,
+                "kind": settings.kind,
+                "title": settings.title,
                 "data": _data(files["svg"]),
                 "picture": _address(files["svg"], folder),
                 "files": _links(files.items(), folder),
             }
         )
-    tables = [(form, folder / "tables" / f"{name}.{form}") for form in TABLE_FORMATS]
     return {
         "name": name,
         "title": config.title,
-        "body": body,
-        "files": _links(tables, folder),
+        "question": config.question,
+        "table": page_body(table) if table.is_file() else None,
+        "files": _links([(form, folder / "tables" / f"{name}.{form}") for form in TABLE_FORMATS], folder),
         "figures": figures,
         "configuration": _yaml(config.model_dump(mode="json", exclude_defaults=True)),
     }
 
 
 def page_body(path: Path) -> Markup:
-    """The body of another page: without its title, its headings a step lower, its later tables folded."""
+    """Returns the body of another page: without its title, headings one level lower, later tables folded."""
     body = path.read_text(encoding="utf-8").partition("<body>")[2].partition("</body>")[0]
     body = re.sub(r"<h1>.*?</h1>|</?main>", "", body, flags=re.DOTALL).replace("<details open>", "<details>")
-    body = re.sub(r"(</?)h2\b", r"\1h3", body)
-    return Markup(body)
+    return Markup(re.sub(r"(</?)h2\b", r"\1h3", body))
 
 
 def _run(experiment: Experiment, run: Run, results: Path, logs: Path) -> dict[str, Any]:
@@ -187,31 +166,45 @@ def _run(experiment: Experiment, run: Run, results: Path, logs: Path) -> dict[st
     base, _, changes = run.system.partition("+")
     values = [(shown, shown.read(files)) for shown in map(metric, RUN_METRICS)]
     numbers = ["–" if value is None else shown.show(value) for shown, value in values]
-    drawn = Markup(curve(read_lines(folder / LOG)))  # numbers alone
-    kept = [(file, folder / file) for file in RUN_FILES]
-    kept += [(f"{step}'s log", logs / step / f"{run.path}.log") for step in RUN_STEPS]
+    links = [(file, folder / file) for file in RUN_FILES]
+    links += [(f"{step}'s log", logs / step / f"{run.path}.log") for step in RUN_STEPS]
+    about = [run.dataset, base, changes.replace("+", ", "), run.seed, status]
     return {
-        "path": run.path,
         "id": f"run-{run.path}",
         "status": status,
-        "cells": [run.dataset, base, changes.replace("+", ", "), run.seed, status, drawn, *numbers, _links(kept, home)],
+        "cells": [*about, curve(read_lines(folder / LOG)), *numbers, _links(links, home)],
     }
 
 
-def _corpora(experiment: Experiment, folder: Path) -> list[dict[str, Any]]:
-    pages = [(name, folder / "corpora" / f"{name}.html") for name in experiment.datasets]
-    return [{"name": name, "body": page_body(path)} for name, path in pages if path.is_file()]
+def curve(log: Sequence[Mapping[str, Any]]) -> Markup:
+    """Returns a run's losses against its updates as SVG, empty for a log without losses.
 
-
-def _archive(found: Mapping[str, Any]) -> tuple[object, ...]:
-    published = found["published"]
-    where = published if isinstance(published, str) else " ".join(published)
-    checksum = Markup("<code>{}</code>").format(found["sha256"])
-    return found["corpus"], found["name"], checksum, f"{found['bytes']:,}", where
+    The axes span 0 to the last update and the lowest to the highest finite loss.
+    """
+    series = {
+        event: [
+            (float(line["update"]), float(line["loss"]))
+            for line in log
+            if line["event"] == event and line.get("loss") is not None and math.isfinite(line["loss"])
+        ]
+        for event in CURVES
+    }
+    updates, losses = ([point[axis] for points in series.values() for point in points] for axis in (0, 1))
+    if not updates:
+        return Markup("")
+    last, low, high = max(updates) or 1.0, min(losses), max(losses)
+    across, down = (WIDTH - 2 * EDGE) / last, (HEIGHT - 2 * EDGE) / ((high - low) or 1.0)
+    lines = [
+        (" ".join(f"{EDGE + across * update:.1f},{EDGE + down * (high - loss):.1f}" for update, loss in points), colour)
+        for points, colour in zip(series.values(), CURVES.values(), strict=True)
+        if points
+    ]
+    title = f"loss from {high:.2f} to {low:.2f} nats a token over {last:,.0f} updates"
+    return Markup(render("curve.svg", width=WIDTH, height=HEIGHT, title=title, lines=lines))
 
 
 def _links(files: Iterable[tuple[str, Path]], home: Path) -> Markup:
-    """Those of the files that are there, each a link under its name."""
+    """Links to the existing ones of the files, by their names."""
     link = Markup('<a href="{}">{}</a>')
     return Markup(", ").join(link.format(_address(path, home), text) for text, path in files if path.is_file())
 
@@ -221,7 +214,7 @@ def _address(path: Path, home: Path) -> str:
 
 
 def _data(path: Path) -> str:
-    """A figure as an address that holds it; "" where it is not drawn."""
+    """A figure as a data URL; "" if it is not drawn yet."""
     if not path.is_file():
         return ""
     return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
@@ -229,3 +222,30 @@ def _data(path: Path) -> str:
 
 def _yaml(content: Any) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+
+
+def overview(experiment: Experiment, results: Path) -> str:
+    """Returns what a finished workflow prints: the main study's table and notes, the verdicts, the report's path."""
+    study = main_study(experiment)
+    config = experiment.studies[study]
+    metrics = [metric(name) for name in config.columns]
+    frame = records(experiment, study, metrics, results)
+    shown = shown_table(cells(frame, config, metrics), config, metrics)
+    rows = [list(row) for row in shown.astype(str).itertuples(index=False)]
+    table = tabulate(rows, headers=list(shown.columns), tablefmt="simple", disable_numparse=True, maxheadercolwidths=14)
+    stamp = toy_stamp(experiment)
+    notes = [*([stamp] if stamp else []), *footer(experiment, study, frame, results)]
+    parts = [config.title, table, "\n".join(notes)]
+    path = results / "paper" / "claims.json"
+    if claims := read_json(path):
+        counts = Counter(claim["verdict"] for claim in claims["claims"])
+        mark = "Verdicts (toy)" if experiment.config.toy else "Verdicts"
+        parts.append(f"{mark}: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}; see {path}")
+    page = results / PAGE
+    parts.append(f"Report: {page}" if page.is_file() else f"Report: not built yet ({page})")
+    return "\n\n".join(parts)
+
+
+def main_study(experiment: Experiment) -> str:
+    """Returns the study marked `main`, or the first one."""
+    return next((name for name, study in experiment.studies.items() if study.main), next(iter(experiment.studies)))

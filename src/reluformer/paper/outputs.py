@@ -1,10 +1,12 @@
-"""Which files a study makes and which it needs, by path alone: asked for every study before anything runs."""
+"""What a study makes and needs, by path alone, and which of its runs are compared: known before anything runs."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from reluformer.config.claims import ClaimConfig
 from reluformer.config.evaluation import COUNTS
-from reluformer.config.experiment import Experiment
+from reluformer.config.experiment import Experiment, Point
 from reluformer.config.metrics import ANALYSIS, ATTENTION, LOG, MEASURED, SCORES, SUMMARY, metric
 from reluformer.config.run import Run, split_dataset
 from reluformer.config.settings import SettingsError, nearest, parse, read_yaml
@@ -13,7 +15,7 @@ from reluformer.config.studies import FigureConfig, StudyConfig
 TABLE_FORMATS = ("csv", "md", "tex", "html")
 FIGURE_FORMATS = ("svg", "pdf", "png")
 PAIRED = ("bleu", "tokenized_bleu", "d_bleu")
-"""Metrics of which the segments of two systems can be paired; s-BLEU's sentences differ from system to system."""
+"""Metrics whose segments can be paired between systems; s-BLEU's sentences differ from system to system."""
 VARIANCE_LAW = "paper/variance_law.json"
 FIGURE_FILES = {
     "buckets": SCORES,
@@ -27,7 +29,7 @@ FIGURE_FILES = {
 
 
 def study_outputs(experiment: Experiment, study: str, results: str = "results") -> list[str]:
-    """The files that `build_study` writes for a study: its tables, then its figures."""
+    """Returns the files that `build_study` writes: tables, then figures."""
     tables = [f"{results}/paper/tables/{study}.{form}" for form in TABLE_FORMATS]
     tables.append(differences_file(study, results))
     figures = [
@@ -49,7 +51,7 @@ def refuse_shared_outputs(experiment: Experiment) -> None:
 
 
 def study_inputs(experiment: Experiment, study: str, results: str = "results") -> list[str]:
-    """The files that a study's table and figures are made from, and nothing more.
+    """Returns the files that a study's table and figures are made from, and no others.
 
     A study without a translation score needs no translations, one without measures no analysis.
     """
@@ -71,32 +73,32 @@ def study_inputs(experiment: Experiment, study: str, results: str = "results") -
 
 
 def differences_file(study: str, results: str = "results") -> str:
-    """Every row of a study's table against the baseline: intervals and p-values."""
+    """Returns the path of every row against the baseline, with intervals and p-values."""
     return f"{results}/paper/tables/{study}-differences.csv"
 
 
 def significance_file(study: str, results: str = "results") -> str:
-    """The paired tests between the runs of a study."""
+    """Returns the path of the paired tests between the runs of a study."""
     return f"{results}/paper/significance/{study}.json"
 
 
 def significance_inputs(experiment: Experiment, study: str, results: str = "results") -> list[str]:
-    """The files of runs that a study's paired tests are made from."""
+    """Returns the files of runs that a study's paired tests are made from."""
     return [f"{results}/runs/{run.path}/{COUNTS}" for run in experiment.study_runs(study)]
 
 
 def paired_kinds(experiment: Experiment, study: str) -> list[str]:
-    """The kinds of BLEU by which a study's runs are tested in pairs."""
+    """Returns the kinds of BLEU by which a study's runs are tested in pairs."""
     return [name for name in experiment.studies[study].columns if name in PAIRED]
 
 
 def claims_outputs(results: str = "results") -> list[str]:
-    """The files that `build_claims` writes."""
+    """Returns the files that `build_claims` writes."""
     return [f"{results}/paper/claims.{form}" for form in ("json", "md", "html")]
 
 
 def claims_inputs(experiment: Experiment, results: str = "results") -> list[str]:
-    """The files of runs that the claims' verdicts rest on. Raises `SettingsError` for a mistake in claims.yaml."""
+    """Returns the files of runs that the verdicts rest on. Raises `SettingsError` for a mistake in claims.yaml."""
     paths = []
     for claim in read_claims(experiment).values():
         if claim.study in experiment.studies:
@@ -111,7 +113,7 @@ def claims_inputs(experiment: Experiment, results: str = "results") -> list[str]
 
 
 def read_claims(experiment: Experiment) -> dict[str, ClaimConfig]:
-    """The claims of claims.yaml by id, checked against the studies. Raises `SettingsError`."""
+    """Reads claims.yaml: the claims by id, checked against the studies. Raises `SettingsError`."""
     path = experiment.folder / "claims.yaml"
     studies = read_yaml(experiment.folder / "studies.yaml")
     claims = {}
@@ -140,7 +142,7 @@ def _check_rules(claim: ClaimConfig, study: StudyConfig, where: str) -> None:
 
 
 def table_files(study: StudyConfig, runs: list[Run]) -> list[str]:
-    """The files of each run that the table needs; the summary always, for the run's status and updates."""
+    """Returns the files of each run that the table needs; always the summary, for the status and the updates."""
     names = [*study.columns, *([study.answer.metric] if study.answer else [])]
     files = [SUMMARY, *(metric(name).file for name in names)]
     if any(segment_length(run.dataset) for run in runs):
@@ -149,14 +151,14 @@ def table_files(study: StudyConfig, runs: list[Run]) -> list[str]:
 
 
 def figure_files(figure: FigureConfig) -> list[str]:
-    """The files of each shown run that a figure needs."""
+    """Returns the files of each shown run that a figure needs."""
     if figure.kind in FIGURE_FILES:
         return [SUMMARY, FIGURE_FILES[figure.kind]]
     return list(dict.fromkeys([SUMMARY, *(metric(name).file for name in figure.y)]))
 
 
 def figure_runs(experiment: Experiment, study: str, figure: FigureConfig) -> list[Run]:
-    """The runs that a figure shows: those of its systems; attention maps show one run of each."""
+    """Returns the runs that a figure shows: those of its systems; attention maps show one run of each."""
     points = experiment.study_points(study)
     shown = [run for run, point in points.items() if not figure.systems or point.system in figure.systems]
     if figure.kind != "attention-maps":
@@ -170,6 +172,42 @@ def figure_runs(experiment: Experiment, study: str, figure: FigureConfig) -> lis
 
 
 def segment_length(dataset: str) -> int | None:
-    """L of a document view's name, `europarl7@across-1024` -> 1024."""
+    """Returns L of a document view's name, `europarl7@across-1024` -> 1024; None for sentences."""
     view = split_dataset(dataset)[1]
     return int(view.rpartition("-")[2]) if view else None
+
+
+def baseline(study: StudyConfig) -> dict[str, Any]:
+    """Returns the keys to change in a row to get its baseline; {} for a study without a baseline."""
+    if study.baseline is not None:
+        return study.baseline
+    return {"system": study.systems[0]} if len(study.systems) > 1 else {}
+
+
+def baseline_runs(experiment: Experiment, study: str) -> dict[Run, Run]:
+    """Returns the baseline's run of the same seed for each run of a study that is not the baseline itself."""
+    config = experiment.studies[study]
+    change = baseline(config)
+    pairs = {}
+    runs = {(point, run.seed): run for run, point in experiment.study_points(study).items()}
+    for (at, seed), run in runs.items():
+        values = tuple(change.get(key, value) for key, value in zip(config.vary, at.values, strict=True))
+        other = runs.get((Point(at.dataset, change.get("system", at.system), values), seed))
+        if other is not None and other != run:
+            pairs[run] = other
+    return pairs
+
+
+def compared_runs(experiment: Experiment, study: str) -> list[tuple[Run, Run]]:
+    """Returns the pairs of runs of one seed that a study's table and claims compare, each once."""
+    pairs = dict.fromkeys(baseline_runs(experiment, study).items())
+    runs = {(point, run.seed): run for run, point in experiment.study_points(study).items()}
+    rules = [rule for claim in read_claims(experiment).values() if claim.study == study for rule in claim.rule]
+    for rule in rules:
+        if rule.metric not in PAIRED or not isinstance(rule.than, str):
+            continue
+        for (at, seed), run in runs.items():
+            other = runs.get((at._replace(system=rule.than), seed))
+            if at.system == rule.system and other is not None and (other, run) not in pairs:
+                pairs[run, other] = None
+    return list(pairs)

@@ -1,31 +1,63 @@
-"""A study's table in every format, from what is there of its runs."""
+"""A study's tables and figures, from those of its runs that exist; holes say what is missing."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import metric
 from reluformer.files import write_text
-from reluformer.paper.differences import differences, legend, marks
-from reluformer.paper.differences import shown as differences_shown
-from reluformer.paper.formats import latex, markdown
+from reluformer.paper.differences import differences, differences_table, legend, marks
 from reluformer.paper.notes import answer, footer, is_tuned, reported_lines, toy_stamp
-from reluformer.paper.outputs import differences_file, read_claims
-from reluformer.paper.page import render_table
+from reluformer.paper.outputs import FIGURE_FORMATS, differences_file, read_claims
+from reluformer.paper.pages import render_table
+from reluformer.paper.plots import (
+    attention_maps,
+    bars,
+    buckets,
+    heat_map,
+    layers,
+    lines,
+    top_share,
+    training_curves,
+    variance_law,
+)
+from reluformer.paper.plots.plot import Plot
+from reluformer.paper.plots.style import Drawing, finish, save, style
 from reluformer.paper.records import records
-from reluformer.paper.tables import cells, raw_table, shown_table
+from reluformer.paper.tables import cells, latex, markdown, raw_table, shown_table
 
+KINDS: dict[str, Callable[[Plot], Drawing]] = {
+    "lines": lines.draw,
+    "bars": bars.draw,
+    "layers": layers.draw,
+    "buckets": buckets.draw,
+    "top-share": top_share.draw,
+    "training-curves": training_curves.draw,
+    "learning-curves": training_curves.draw,
+    "heat-map": heat_map.draw,
+    "variance-law": variance_law.draw,
+    "attention-maps": attention_maps.draw,
+}
+"""How each kind of figure is drawn."""
 DIGITS = "%.12g"
-"""Of numbers in CSV files: the last bits of a double differ from processor to processor, and say nothing."""
+"""Of numbers in CSV files: the last bits of a double differ from processor to processor."""
+
+
+def build_study(experiment: Experiment, study: str, results: Path) -> None:
+    """Writes a study's tables and figures. Raises `SettingsError` for an unknown study."""
+    write_tables(experiment, study, results)
+    draw_figures(experiment, study, results)
 
 
 def write_tables(experiment: Experiment, study: str, results: Path) -> None:
-    """Writes `results/paper/tables/STUDY.{csv,md,tex,html}`: raw numbers as CSV, the others for people.
+    """Writes `results/paper/tables/STUDY.{csv,md,tex,html}` and `STUDY-differences.csv`.
 
-    `STUDY-differences.csv` has every row against the baseline, with intervals and p-values.
+    The CSV has raw numbers, the other formats are for people. `STUDY-differences.csv` compares every row with the
+    baseline, with intervals and p-values.
     """
-    config = experiment.studies[study]
+    config = experiment.study(study)
     metrics = [metric(name) for name in config.columns if is_tuned(experiment, study) or not name.startswith("tuned.")]
     wanted = [*metrics, *([metric(config.answer.metric)] if config.answer else [])]
     frame = records(experiment, study, list(dict.fromkeys(wanted)), results)
@@ -38,7 +70,7 @@ def write_tables(experiment: Experiment, study: str, results: Path) -> None:
     notes += reported_lines(read_claims(experiment), study)
     stamp, reply = toy_stamp(experiment), answer(config.answer, frame) if config.answer else None
     lines = [*([stamp] if stamp else []), *([reply] if reply else []), *notes]
-    against = differences_shown(experiment, study, tested, metrics)
+    against = differences_table(experiment, study, tested, metrics)
     sections = [("", shown), *against.items()]
     html = render_table(config.title, config.question, sections, notes, stamp=stamp, answer=reply)
     files = {
@@ -50,3 +82,15 @@ def write_tables(experiment: Experiment, study: str, results: Path) -> None:
     write_text(Path(differences_file(study, str(results))), tested.to_csv(index=False, float_format=DIGITS))
     for form, text in files.items():
         write_text(results / "paper" / "tables" / f"{study}.{form}", text)
+
+
+def draw_figures(experiment: Experiment, study: str, results: Path) -> None:
+    """Writes every figure of a study as `results/paper/figures/STUDY-FIGURE.{svg,pdf,png}`."""
+    for name, config in experiment.studies[study].figures.items():
+        with style():
+            drawing = KINDS[config.kind](Plot(experiment, study, config, results))
+            figure = finish(drawing, config.title, toy_stamp(experiment))
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # laid out once for all formats
+            for form in FIGURE_FORMATS:
+                save(figure, results / "paper" / "figures" / f"{study}-{name}.{form}")

@@ -1,4 +1,4 @@
-"""A study's table: raw numbers as CSV, and the same for people as Markdown, LaTeX and HTML."""
+"""A study's table: its cells over the seeds, laid out for machines and for people, as Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import pandas as pd
+from tabulate import tabulate
 
 from reluformer.config.metrics import Metric
 from reluformer.config.studies import StudyConfig
 from reluformer.paper.inference import Effect, centre_effect, sample
-from reluformer.paper.records import DIVERGED, NOT_RUN
+from reluformer.paper.records import DIVERGED
 
 KEY_TITLES = {
     "dataset": "dataset",
@@ -19,6 +20,38 @@ KEY_TITLES = {
     "system": "system",
     "gamma": "γ",
     "penalty.weight": "λ",
+}
+
+
+TEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "†": r"$\dagger$",
+    "α": r"$\alpha$",
+    "×": r"$\times$",
+    "|": r"$|$",
+    "Σ": r"$\Sigma$",
+    "γ": r"$\gamma$",
+    "λ": r"$\lambda$",
+    "∈": r"$\in$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "−": r"$-$",
+    "≈": r"$\approx$",
+    "√": r"$\surd$",
+    "“": "``",
+    "”": "''",
+    "’": "'",
+    "–": "--",
 }
 
 
@@ -133,6 +166,35 @@ def _across_label(key: str, value: Any) -> str:
     return str(value) if key == "system" else f"{KEY_TITLES.get(key, key)} {value}"
 
 
-def holes(frame: pd.DataFrame) -> list[str]:
-    """The runs of a study that are not there."""
-    return list(frame.loc[frame["status"] == NOT_RUN, "run"])
+def markdown(
+    title: str, table: pd.DataFrame, lines: Sequence[str], more: Mapping[str, pd.DataFrame] | None = None
+) -> str:
+    """A table under its title, the lines under it, and more tables under theirs, as Markdown."""
+    parts = [f"# {title}", pipe_table(table), *lines]
+    for heading, one in (more or {}).items():
+        parts += [f"## {heading}", pipe_table(one)]
+    return "\n\n".join(parts) + "\n"
+
+
+def pipe_table(table: pd.DataFrame) -> str:
+    """A table as Markdown alone."""
+    rows = [[str(cell).replace("|", "\\|") for cell in row] for row in table.itertuples(index=False)]
+    return tabulate(rows, headers=list(table.columns), tablefmt="pipe", disable_numparse=True)
+
+
+def latex(label: str, title: str, table: pd.DataFrame, lines: Sequence[str]) -> str:
+    """A floating table for LaTeX, labelled `tab:LABEL`, with the lines under it; no wider than a line of the paper.
+
+    Needs the packages booktabs and graphicx.
+    """
+    escaped = table.astype(str).map(escape_tex).rename(columns=escape_tex)
+    body = escaped.to_latex(index=False, escape=False).rstrip()
+    notes = "".join(f"\n\\par\\smallskip{{\\footnotesize {escape_tex(line)}\\par}}" for line in lines)
+    head = f"\\begin{{table}}\n\\centering\n\\caption{{{escape_tex(title)}}}\n\\label{{tab:{label}}}\n"
+    fitted = f"\\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%\n{body}}}"
+    return f"{head}{fitted}{notes}\n\\end{{table}}\n"
+
+
+def escape_tex(text: str) -> str:
+    """`text` with LaTeX's special characters escaped and the project's symbols as mathematics."""
+    return "".join(TEX.get(character, character) for character in str(text))

@@ -20,11 +20,11 @@ from reluformer.paper.archive import MANIFEST, checksum_file
 
 SCORED = ("config.yaml", "hypotheses.jsonl", "translation.json")
 TOLERANCE = 1e-6
-"""Relative difference of a number that counts as none."""
+"""Relative difference up to which two numbers count as equal."""
 
 
 class Verified(NamedTuple):
-    """What was found: faults (none where the archive is sound), files checked, runs scored anew, runs that were not."""
+    """The faults of an archive, and the numbers of files checked, of runs scored anew and of runs that were not."""
 
     faults: list[str]
     files: int
@@ -40,7 +40,7 @@ def verify_archive(path: Path, corpora: Path | None = None) -> Verified:
         corpora: prepared corpora, for test text that is not in the archive.
 
     Raises:
-        SettingsError: where there is no such file, or it is no archive of results.
+        SettingsError: if there is no such file, or it is no archive of results.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -58,13 +58,12 @@ def verify_archive(path: Path, corpora: Path | None = None) -> Verified:
         folder = Path(temporary) / "results"
         scored, unscored = 0, 0
         for run in _scored_runs(sound):
-            found = _score(folder, run, corpora)
-            if found is None:
+            scores = _score(folder, run, corpora)
+            if scores is None:
                 unscored += 1
                 continue
             scored += 1
-            kept = json.loads((folder / "runs" / run / "scores.json").read_text(encoding="utf-8"))
-            faults += [f"results/runs/{run}/scores.json: {one}" for one in differences(kept, found)]
+            faults += [f"results/runs/{run}/scores.json: {one}" for one in changes(*scores)]
         return Verified(faults, len(listed), scored, unscored)
 
 
@@ -75,12 +74,12 @@ def _manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, str]:
         return {name: checksum for checksum, name in (line.split("  ", 1) for line in lines)}
     except KeyError:
         raise SettingsError(f"{path}: no archive of results: it has no {MANIFEST}") from None
-    except Exception as error:  # whatever a damaged stream makes of itself
+    except Exception as error:  # a damaged stream raises almost anything
         raise SettingsError(f"{path}: {MANIFEST}: damaged: {error}") from None
 
 
 def _check_whole(path: Path) -> list[str]:
-    """A fault where the archive is not what the checksum beside it says; none where there is no checksum."""
+    """A fault if the archive does not match the checksum file beside it; without such a file there is none."""
     beside = checksum_file(path)
     if not beside.is_file() or beside.read_text(encoding="utf-8").split(" ")[0] == sha256(path):
         return []
@@ -88,7 +87,7 @@ def _check_whole(path: Path) -> list[str]:
 
 
 def _check_bytes(archive: zipfile.ZipFile, listed: dict[str, str]) -> tuple[list[str], set[str]]:
-    """Faults of files, and the names of the sound ones."""
+    """The faults of files, and the names of the sound ones."""
     faults, sound = [], set()
     names = archive.namelist()
     faults += [f"{name}: in the archive twice" for name in sorted({name for name in names if names.count(name) > 1})]
@@ -115,7 +114,7 @@ def _fault(archive: zipfile.ZipFile, name: str, checksum: str) -> str | None:
 
 
 def _scored_runs(names: set[str]) -> Iterator[str]:
-    """The runs with scores and what they were computed from, as DATASET/SYSTEM/seedN."""
+    """The runs with scores and the files that they are computed from, as DATASET/SYSTEM/seedN."""
     for name in sorted(names):
         parts = PurePosixPath(name).parts
         if parts[:2] == ("results", "runs") and parts[-1] == "scores.json":
@@ -124,36 +123,30 @@ def _scored_runs(names: set[str]) -> Iterator[str]:
                 yield run
 
 
-def _score(results: Path, run: str, corpora: Path | None) -> dict[str, Any] | None:
-    """The scores of a run computed anew; None where the test text is nowhere."""
-    base = split_dataset(run.split("/", 1)[0])[0]
-    inside = results / "corpora"
-    source = inside if (inside / base / "raw").is_dir() else corpora
-    translation = json.loads((results / "runs" / run / "translation.json").read_text(encoding="utf-8"))
-    if translation["status"] == "diverged":
-        source = inside
-    if source is None or not (translation["status"] == "diverged" or (source / base / "raw").is_dir()):
-        return None
-    with tempfile.TemporaryDirectory(prefix="reluformer-score-") as name:
-        folder = Path(name)
-        for file in SCORED:
-            (folder / file).write_bytes((results / "runs" / run / file).read_bytes())
-        kept = json.loads((results / "runs" / run / "scores.json").read_text(encoding="utf-8"))
-        score_run(folder, source, kept.get("tokenizer", PLAIN))
-        found: dict[str, Any] = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-        return found
+def _score(results: Path, run: str, corpora: Path | None) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """A run's stored scores, and the same computed from its hypotheses; None without the test text."""
+    base, source = split_dataset(run.split("/", 1)[0])[0], results / "corpora"
+    folder = results / "runs" / run
+    diverged = json.loads((folder / "translation.json").read_text(encoding="utf-8"))["status"] == "diverged"
+    if not diverged and not (source / base / "raw").is_dir():
+        if corpora is None or not (corpora / base / "raw").is_dir():
+            return None
+        source = corpora
+    stored = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    score_run(folder, source, stored.get("tokenizer", PLAIN))
+    return stored, json.loads((folder / "scores.json").read_text(encoding="utf-8"))
 
 
-def differences(kept: Any, found: Any, where: str = "", place: str = "the archive") -> Iterator[str]:
-    """Where two contents differ, numbers up to rounding: `metrics.bleu.score: 31 in the archive, computed 30.5`."""
-    if isinstance(kept, dict) and isinstance(found, dict):
-        for key in {**kept, **found}:
-            yield from differences(kept.get(key), found.get(key), f"{where}.{key}" if where else str(key), place)
-    elif isinstance(kept, list) and isinstance(found, list) and len(kept) == len(found):
-        for index, (one, other) in enumerate(zip(kept, found, strict=True)):
-            yield from differences(one, other, f"{where}[{index}]", place)
-    elif isinstance(kept, int | float) and isinstance(found, int | float):
-        if not math.isclose(kept, found, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
-            yield f"{where}: {kept} in {place}, computed {found}"
-    elif kept != found:
-        yield f"{where}: {kept!r} in {place}, computed {found!r}"
+def changes(stored: Any, computed: Any, where: str = "", place: str = "the archive") -> Iterator[str]:
+    """Yields where two contents differ beyond rounding: `metrics.bleu.score: 31 in the archive, computed 30.5`."""
+    if isinstance(stored, dict) and isinstance(computed, dict):
+        for key in {**stored, **computed}:
+            yield from changes(stored.get(key), computed.get(key), f"{where}.{key}" if where else str(key), place)
+    elif isinstance(stored, list) and isinstance(computed, list) and len(stored) == len(computed):
+        for index, (one, other) in enumerate(zip(stored, computed, strict=True)):
+            yield from changes(one, other, f"{where}[{index}]", place)
+    elif isinstance(stored, int | float) and isinstance(computed, int | float):
+        if not math.isclose(stored, computed, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+            yield f"{where}: {stored} in {place}, computed {computed}"
+    elif stored != computed:
+        yield f"{where}: {stored!r} in {place}, computed {computed!r}"

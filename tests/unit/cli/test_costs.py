@@ -21,8 +21,7 @@ from reluformer.config.experiment import Experiment
 from reluformer.config.run import Run
 from reluformer.config.settings import SettingsError
 from reluformer.corpus.store import Sequences, StoreWriter
-from reluformer.paper.comparisons import compared_runs
-from reluformer.paper.outputs import paired_kinds
+from reluformer.paper.outputs import compared_runs, paired_kinds
 
 
 @pytest.fixture

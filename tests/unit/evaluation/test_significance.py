@@ -14,7 +14,7 @@ import pytest
 from reluformer.config.evaluation import SignificanceConfig
 from reluformer.config.settings import SettingsError
 from reluformer.evaluation.bleu import count, tokenized, written
-from reluformer.evaluation.significance import compare_runs, least_p, paired_tests
+from reluformer.evaluation.significance import least_p, paired_tests, paired_tests_of_runs
 
 WORDS = [f"{a}{b}" for a in "bdfgklmnprst" for b in ("a", "eno", "Ir", "ust", "o'll", "at.")]
 CONFIG = SignificanceConfig(bootstrap=1000, randomisation=1000)
@@ -106,8 +106,8 @@ def test_runs_that_are_there_are_compared(tmp_path):
     save(tmp_path / "b", bleu=counts)
     save(tmp_path / "diverged")
     pairs = [{"run": "a", "baseline": name, "metric": "bleu"} for name in ("b", "diverged", "not there")]
-    rows = compare_runs(tmp_path, pairs, CONFIG)
+    rows = paired_tests_of_runs(tmp_path, pairs, CONFIG)
     assert [(row["run"], row["baseline"], row["metric"], row["segments"]) for row in rows] == [("a", "b", "bleu", 200)]
     save(tmp_path / "c", bleu=counts[1:])
     with pytest.raises(SettingsError, match="a and c: 200 segments against 199; score both again"):
-        compare_runs(tmp_path, [{"run": "a", "baseline": "c", "metric": "bleu"}], CONFIG)
+        paired_tests_of_runs(tmp_path, [{"run": "a", "baseline": "c", "metric": "bleu"}], CONFIG)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from reluformer.paper.build import build_significance
 from reluformer.paper.claims import build_claims, label
+from reluformer.paper.differences import write_significance
 from reluformer.paper.index import build_index
 from reluformer.paper.outputs import claims_outputs, read_claims
 
@@ -67,7 +67,7 @@ def test_a_claims_p_value_is_that_of_its_weakest_comparison_or_of_the_claim_itse
 def test_one_seed_leaves_a_claim_open_and_shows_the_test_sets_own_p_values(judged):
     def fill(made):
         ffn(34.2, 33.1, 34.2)(made)
-        build_significance(made.experiment, "ffn-activation", made.results)
+        write_significance(made.experiment, "ffn-activation", made.results)
 
     _, _, claims = judged(fill, significance={"bootstrap": 200, "randomisation": 200})
     claim = claims["ffn-activation"]

@@ -2,15 +2,15 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import pytest
 from tests.unit.paper.conftest import make_up
 
 from reluformer.files import write_text
-from reluformer.paper import figures
-from reluformer.paper.build import build_study
+from reluformer.paper import study as study_files
 from reluformer.paper.claims import build_claims
-from reluformer.paper.index import build_index
+from reluformer.paper.index import EDGE, HEIGHT, WIDTH, build_index, curve, main_study, overview
 from reluformer.paper.outputs import study_outputs
 
 
@@ -50,9 +50,9 @@ def page(tmp_path_factory):
         made.fill(*(studies := studies or made.experiment.studies))
         made.law()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(figures, "draw", stand_ins)
+            patch.setattr(study_files, "draw_figures", stand_ins)
             for study in studies:
-                build_study(made.experiment, study, made.results)
+                study_files.build_study(made.experiment, study, made.results)
         build_claims(made.experiment, made.results)
         run = made.experiment.study_runs("ablation")[0]
         write_text(folder / "logs" / "train" / f"{run.path}.log", "trained\n")
@@ -116,7 +116,7 @@ def test_half_of_the_runs_make_a_page_that_says_what_is_missing(page):
     (made.folder(run) / "summary.json").unlink()
     build_index(made.experiment, made.results, made.results / "no-logs")
     text = (made.results / "paper" / "index.html").read_text(encoding="utf-8")
-    assert f"So far 2 of {len(made.experiment.runs)} runs are there" in text
+    assert f"So far 2 of {len(made.experiment.runs)} runs exist" in text
     assert "The table is not built yet." in text and "Not drawn yet." in text
     assert "None is prepared yet." in text
 
@@ -125,3 +125,45 @@ def test_the_page_is_the_same_every_time(page):
     made, text, _links = page("ablation")
     build_index(made.experiment, made.results, made.results.parent / "logs")
     assert (made.results / "paper" / "index.html").read_text(encoding="utf-8") == text
+
+
+LOG = [
+    {"event": "train", "update": 10, "loss": 8.0},
+    {"event": "train", "update": 20, "loss": None},
+    {"event": "valid", "update": 20, "loss": 4.0},
+    {"event": "train", "update": 40, "loss": 2.0},
+]
+
+
+def test_a_curve_goes_from_the_highest_loss_to_the_lowest():
+    svg = ElementTree.fromstring(curve(LOG))
+    train, valid = (line.get("points") for line in svg.iter("polyline"))
+    first, last = train.split(" ")
+    assert float(first.split(",")[1]) == EDGE and last == f"{WIDTH - EDGE:.1f},{HEIGHT - EDGE:.1f}"
+    assert len(valid.split(" ")) == 1
+    assert svg.get("aria-label") == "loss from 8.00 to 2.00 nats a token over 40 updates"
+
+
+def test_a_run_that_logged_nothing_has_none():
+    assert curve([]) == "" and curve([{"event": "train", "update": 1, "loss": None}]) == ""
+
+
+def test_a_flat_curve_is_drawn():
+    assert "polyline" in curve(LOG[:1])
+
+
+def test_the_main_table_verdicts_and_report_are_named(make):
+    made = make(toy=True)
+    made.fill("attention-activation")
+    assert main_study(made.experiment) == "attention-activation"
+    before = overview(made.experiment, made.results)
+    assert "ReLUFormer" in before and "not built yet" in before and "Verdicts" not in before
+    build_claims(made.experiment, made.results)
+    (made.results / "paper" / "index.html").touch()
+    after = overview(made.experiment, made.results)
+    assert "Verdicts (toy): " in after and after.endswith(f"Report: {made.results / 'paper' / 'index.html'}")
+    assert "TOY CONFIGURATION" in after
+
+
+def test_without_a_main_study_the_first_is_shown(make):
+    assert main_study(make(only=["gamma", "anisotropy"]).experiment) == "gamma"

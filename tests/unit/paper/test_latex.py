@@ -7,8 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from reluformer.paper.figures import draw
-from reluformer.paper.study import write_tables
+from reluformer.paper.study import draw_figures, write_tables
 
 STUDIES = ("measures", "gamma", "memory-size")
 PAPER = r"""\documentclass{article}
@@ -28,7 +27,7 @@ def paper(make):
     made.fill(*STUDIES)
     for study in STUDIES:
         write_tables(made.experiment, study, made.results)
-    draw(made.experiment, "gamma", made.results)
+    draw_figures(made.experiment, "gamma", made.results)
     return made.results / "paper"
 
 

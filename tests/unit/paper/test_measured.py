@@ -8,9 +8,9 @@ import pytest
 from pandas import read_csv
 
 from reluformer.config.metrics import metric
-from reluformer.paper.build import build_study, study_inputs
-from reluformer.paper.outputs import claims_inputs
+from reluformer.paper.outputs import claims_inputs, study_inputs
 from reluformer.paper.records import measured_file, measured_note, measured_records, shortest
+from reluformer.paper.study import build_study
 
 STUDY = "speed-by-length"
 NAMES = ["measured.training_speed", "measured.decoding_speed", "measured.memory_ratio"]

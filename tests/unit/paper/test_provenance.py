@@ -1,6 +1,7 @@
 import json
 
-from reluformer.paper.provenance import provenance
+from reluformer.paper.provenance import provenance, write_readme
+from reluformer.paper.record import take
 
 
 def test_runs_say_what_they_were_trained_with_and_corpora_where_they_are_from(make):
@@ -21,11 +22,11 @@ def test_runs_say_what_they_were_trained_with_and_corpora_where_they_are_from(ma
     corpus.mkdir(parents=True)
     archive = {"name": "a.whl", "published": ["https://x"], "sha256": "cd", "bytes": 9}
     (corpus / "provenance.json").write_text(json.dumps({"archives": [archive]}), encoding="utf-8")
-    told = provenance(made.experiment, made.results)
-    assert told["code"] == {"c0": 1, "c1": 1} and told["packages"] == {"torch 2": 2}
-    assert told["machines"] == {"A CPU, 2 cores, 2 × G": 2}
-    assert told["archives"] == [{"corpus": "some-sentences", **archive}]
-    assert told["data"] == {"some-sentences/subword.model": "ab"}
+    sources = provenance(made.experiment, made.results)
+    assert sources["code"] == {"c0": 1, "c1": 1} and sources["packages"] == {"torch 2": 2}
+    assert sources["machines"] == {"A CPU, 2 cores, 2 × G": 2}
+    assert sources["archives"] == [{"corpus": "some-sentences", **archive}]
+    assert sources["data"] == {"some-sentences/subword.model": "ab"}
 
 
 def test_nothing_there_is_nothing_said(make):
@@ -37,3 +38,16 @@ def test_nothing_there_is_nothing_said(make):
         "archives": [],
         "data": {},
     }
+
+
+def test_the_readme_says_on_what_a_record_rests(scored, tmp_path):
+    made, record = scored(), tmp_path / "record"
+    take(made.experiment, made.results, record)
+    statistics = record / "corpora" / "some-sentences" / "statistics.json"
+    statistics.write_text('{"splits": {"train": {"pairs": 123886}}}', "utf-8")
+    write_readme(made.experiment, record)
+    text = (record / "README.md").read_text("utf-8")
+    assert "# Record: Made up" in text and "TOY CONFIGURATION" in text
+    assert "| some-sentences | finished and scored | 3 " in text
+    assert "| some-sentences | train   | 123,886 " in text
+    assert "unknown processor" in text  # of summaries without a machine

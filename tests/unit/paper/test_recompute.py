@@ -51,7 +51,7 @@ def test_a_changed_or_missing_table_is_named(record, tmp_path):
     assert [fault.split(": ")[:2] for fault in faults] == [
         ["paper/tables/ffn-activation.csv", "line 2"],
         ["paper/tables/ffn-activation.md", "not in the record"],
-        ["paper/tables/old.csv", "no longer made"],
+        ["paper/tables/old.csv", "no longer built"],
     ]
 
 

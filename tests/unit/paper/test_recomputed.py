@@ -13,7 +13,8 @@ import pytest
 from scipy import stats
 
 from reluformer.evaluation.score import score_run
-from reluformer.paper.build import build_significance, build_study
+from reluformer.paper.differences import write_significance
+from reluformer.paper.study import build_study
 
 WORDS = [a + b + c for a in "bdfgklmnprst" for b in "aeiou" for c in ("", "n", "rt")]
 SEGMENTS = 150
@@ -59,7 +60,7 @@ def scored(make):
         (folder / "hypotheses.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries), "utf-8")
         score_run(folder, made.results / "corpora")
         hypotheses[run.system, run.seed] = lines
-    build_significance(made.experiment, "ffn-activation", made.results)
+    write_significance(made.experiment, "ffn-activation", made.results)
     build_study(made.experiment, "ffn-activation", made.results)
     return made, references, hypotheses
 

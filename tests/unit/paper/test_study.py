@@ -1,8 +1,96 @@
 import csv
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from reluformer.paper.study import write_tables
+from reluformer.config.experiment import Experiment
+from reluformer.config.settings import SettingsError
+from reluformer.config.studies import FigureKind
+from reluformer.paper.outputs import study_inputs, study_outputs
+from reluformer.paper.study import KINDS, build_study, draw_figures, write_tables
+
+
+def test_a_study_makes_exactly_what_it_says(make):
+    """Of the project's studies these; tests/workflow/test_smoke.py has the others."""
+    studies = ("penalty-parts", "readings")
+    made = make(toy=True)
+    made.fill(*studies)
+    expected = set()
+    for study in studies:
+        build_study(made.experiment, study, made.results)
+        expected |= {Path(path) for path in study_outputs(made.experiment, study, str(made.results))}
+    assert {path for path in (made.results / "paper").rglob("*") if path.is_file()} == expected
+
+
+def test_a_study_is_built_from_its_inputs_alone(make):
+    made = make()
+    made.fill("ablation")
+    needed = {Path(path) for path in study_inputs(made.experiment, "ablation", str(made.results))}
+    build_study(made.experiment, "ablation", made.results)
+    tables = made.results / "paper" / "tables"
+    before = (tables / "ablation.csv").read_text(encoding="utf-8")
+    for path in (made.results / "runs").rglob("*"):
+        if path.is_file() and path not in needed:
+            path.unlink()
+    build_study(made.experiment, "ablation", made.results)
+    assert (tables / "ablation.csv").read_text(encoding="utf-8") == before
+
+
+def test_without_a_single_run_everything_is_built_and_says_so(make):
+    made = make()
+    for study in ("gamma", "length-variance", "concentration", "distance"):
+        build_study(made.experiment, study, made.results)
+        text = (made.results / f"paper/tables/{study}.md").read_text(encoding="utf-8")
+        assert "not run" in text and "runs are not there yet" in text
+
+
+def test_building_again_writes_the_same_bytes(make):
+    made = make()
+    made.fill("variance-ratio")
+    build_study(made.experiment, "variance-ratio", made.results)
+    first = {path: path.read_bytes() for path in (made.results / "paper").rglob("*.*")}
+    build_study(made.experiment, "variance-ratio", made.results)
+    assert first == {path: path.read_bytes() for path in (made.results / "paper").rglob("*.*")}
+
+
+def test_a_new_table_of_existing_kinds_is_a_few_lines_of_configuration(make):
+    made = make()
+    path = made.experiment.folder / "studies.yaml"
+    new = """
+penalty-weight:
+  title: The weight of the penalty
+  question: How does BLEU depend on the weight of the penalty?
+  dataset: sentences
+  systems: [reluformer, transformer]
+  vary: {learning_rate: [0.0005, 0.001]}
+  columns: [tokenized_bleu, attention.entropy]
+  across: system
+  figures:
+    bleu: {kind: lines, title: BLEU against the learning rate, x: learning_rate, y: [tokenized_bleu]}
+"""
+    path.write_text(path.read_text(encoding="utf-8") + new, encoding="utf-8")
+    made.experiment = Experiment(made.experiment.config.model_dump(), made.experiment.folder)
+    made.fill("penalty-weight")
+    build_study(made.experiment, "penalty-weight", made.results)
+    for file in study_outputs(made.experiment, "penalty-weight", str(made.results)):
+        assert Path(file).stat().st_size > 0
+    text = (made.results / "paper/tables/penalty-weight.md").read_text(encoding="utf-8")
+    assert "0.0005" in text and "0.001" in text and "ReLUFormer" in text and "not run" not in text
+
+
+def test_an_unknown_study_is_refused(make):
+    made = make()
+    with pytest.raises(SettingsError, match="did you mean 'gamma'"):
+        build_study(made.experiment, "gama", made.results)
+
+
+def test_building_needs_no_torch():
+    modules = "reluformer.paper.study, reluformer.paper.claims"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_csv_holds_raw_numbers(make):
@@ -42,3 +130,17 @@ def test_the_answer_and_the_metric_of_the_cells_are_on_the_page(make):
     assert 'class="answer"' in (folder / "gamma.html").read_text(encoding="utf-8")
     assert "is best with" in (folder / "gamma.tex").read_text(encoding="utf-8")
     assert "In the cells: BLEU (tokenised, lower-cased)." in (folder / "memory-size.md").read_text(encoding="utf-8")
+
+
+def test_every_kind_that_a_study_may_name_is_drawn():
+    assert set(KINDS) == set(get_args(FigureKind))
+
+
+def test_each_figure_is_written_as_vectors_and_pixels(make):
+    made = make(toy=True)
+    made.fill("gamma")
+    draw_figures(made.experiment, "gamma", made.results)
+    folder = made.results / "paper" / "figures"
+    assert {path.name for path in folder.iterdir()} == {f"gamma-gamma.{form}" for form in ("svg", "pdf", "png")}
+    assert (folder / "gamma-gamma.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (folder / "gamma-gamma.svg").read_text(encoding="utf-8")

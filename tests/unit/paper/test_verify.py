@@ -7,7 +7,7 @@ import pytest
 
 from reluformer.config.settings import SettingsError
 from reluformer.paper.archive import MANIFEST, checksum_file, pack_archive
-from reluformer.paper.verify import differences, verify_archive
+from reluformer.paper.verify import changes, verify_archive
 
 KINDS = (
     ".csv",
@@ -129,7 +129,7 @@ def test_what_is_no_archive_is_one_line(tmp_path):
         verify_archive(tmp_path / "b.zip")
 
 
-def test_differences_are_named_and_rounding_is_none():
-    assert list(differences({"a": [1.0, {"b": "x"}]}, {"a": [1.0 + 1e-9, {"b": "x"}]})) == []
-    assert list(differences({"a": [1, 2]}, {"a": [1, 3]})) == ["a[1]: 2 in the archive, computed 3"]
-    assert list(differences({"a": 1}, {})) == ["a: 1 in the archive, computed None"]
+def test_changes_are_named_and_rounding_is_none():
+    assert list(changes({"a": [1.0, {"b": "x"}]}, {"a": [1.0 + 1e-9, {"b": "x"}]})) == []
+    assert list(changes({"a": [1, 2]}, {"a": [1, 3]})) == ["a[1]: 2 in the archive, computed 3"]
+    assert list(changes({"a": 1}, {})) == ["a: 1 in the archive, computed None"]

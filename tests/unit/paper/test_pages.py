@@ -6,7 +6,17 @@ import pytest
 from jinja2 import UndefinedError
 from markupsafe import Markup
 
-from reluformer.paper.page import ENVIRONMENT, render, render_table
+from reluformer.corpus.pack import pack
+from reluformer.corpus.prepare import prepare
+from reluformer.evaluation.compare import Comparison, Segment, Side
+from reluformer.paper.pages import (
+    ENVIRONMENT,
+    comparison_text,
+    render,
+    render_comparison,
+    render_table,
+    write_corpus_page,
+)
 
 TABLE = pd.DataFrame({"system": ["A <b>", "B"], "BLEU": ["diverged (update 3)", "1.00"]})
 
@@ -103,3 +113,59 @@ def test_no_page_fetches_anything():
     for name in ENVIRONMENT.list_templates():
         text = ENVIRONMENT.loader.get_source(ENVIRONMENT, name)[0]
         assert not re.search(r"@import|fetch\(|XMLHttpRequest|<link|src=\"http", text), name
+
+
+@pytest.mark.parametrize("documents", [False, True])
+def test_a_corpus_page_has_its_source_steps_and_lengths(write_corpus, tmp_path, documents):
+    segments = {"packing": ["within"], "lengths": [48]} if documents else None
+    config, archives = write_corpus(documents=documents, segments=segments)
+    prepare(config, "de", "en", archives, tmp_path / "made-up", 1)
+    if documents:
+        pack(config, "de", "en", tmp_path / "made-up", "within", 48)
+    views = ["within-48"] if documents else []
+    write_corpus_page(tmp_path / "made-up", views, tmp_path / "page.html", "the toy <corpus>")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    texts = re.findall(r"(?<=>)[^<>]+", text)
+    assert "Corpus made-up: de to en" in texts
+    assert {"train.src", "in held out", "300", "train tgt"} <= set(texts)
+    assert ("within-48 test" in texts) == documents
+    assert "<corpus>" not in text
+
+
+@pytest.fixture
+def comparison():
+    metric = {"signature": "nrefs:1|case:mixed"}
+    return Comparison(
+        names=("transformer/seed1", "reluformer/seed1"),
+        dataset="numbers",
+        unit="words",
+        metrics={"bleu": ({"score": 10.0, **metric}, {"score": 12.5, **metric})},
+        segments=[
+            Segment(1, 4, "ein <b>Satz</b>", "a & b", Side("a cat", 10.0, 20.0), Side("a dog", 30.0, 60.0)),
+            Segment(2, 40, "zwei", "two", Side("two", 90.0, 95.0), Side("too", 5.0, 50.0)),
+            Segment(3, 5, "drei", "three", Side("three", 90.0, 100.0), Side("three", 90.0, 100.0)),
+        ],
+        bounds=(10, 20),
+    )
+
+
+def test_a_comparison_stands_alone_and_marks_what_differs(comparison):
+    page = render_comparison(comparison, "chrf", 10)
+    assert not re.search(r"<script|<link|<img|https?://|@import", page)
+    assert 'name="viewport"' in page and "ein &lt;b&gt;Satz&lt;/b&gt;" in page and "a &amp; b" in page
+    assert '<mark class="a">cat</mark>' in page and '<mark class="b">dog</mark>' in page
+    better_b, better_a = page.split("Where A (transformer/seed1) is better")
+    assert "Satz" in better_b and "zwei" in better_a and "drei" not in page
+    assert "+2.50" in page and "nrefs:1|case:mixed" in page
+
+
+def test_a_comparison_shows_as_many_segments_as_asked_for(comparison):
+    page = render_comparison(comparison, "bleu", 0)
+    assert "<article>" not in page and page.count("<p>None.</p>") == 2
+
+
+def test_the_summary_of_a_comparison_is_the_same_in_short(comparison):
+    text = comparison_text(comparison, "chrf")
+    assert "A: transformer/seed1" in text and "A is better in 1 and B in 1; 1 are identical" in text
+    assert re.search(r"BLEU\s+10\.00\s+12\.50\s+2\.50", text)
+    assert re.search(r"1-10\s+2\s+60\.0\s+80\.0", text) and re.search(r"21-\s+1\s+95\.0\s+50\.0", text)
