@@ -193,7 +193,7 @@ def _open_tar(archive: Path, source: str) -> Iterator[tarfile.TarFile]:
         if kind != TAR:
             raise CorpusError(f"{source}: {kind}, where a tar archive is expected")
         try:
-            with tarfile.open(fileobj=data, mode="r:") as tar:
+            with tarfile.open(fileobj=data, mode="r|") as tar:
                 yield tar
         except (tarfile.TarError, EOFError, OSError) as error:
             raise CorpusError(f"{source}: broken tar archive: {error}") from None
@@ -232,23 +232,11 @@ class _Decompressed(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def seekable(self) -> bool:
-        return bool(self._stream.seekable())
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return int(self._call(self._stream.seek, offset, whence))
-
-    def tell(self) -> int:
-        return int(self._stream.tell())
-
     def readinto(self, buffer: Any) -> int:
-        data = self._call(self._stream.read, len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def _call(self, method: Any, *arguments: Any) -> Any:
         try:
-            return method(*arguments)
+            data = self._stream.read(len(buffer))
         except (*BROKEN, OSError) as error:
             reason = "it is cut short" if isinstance(error, EOFError) else " ".join(str(error).split()).lower()
             raise CorpusError(f"{self._name}: broken {self._kind} data: {reason}") from None
+        buffer[: len(data)] = data
+        return len(data)

@@ -16,7 +16,7 @@ from reluformer.config.dataset import CorpusConfig
 from reluformer.corpus import CorpusError
 from reluformer.corpus.pairs import SPLITS
 from reluformer.corpus.prepare import CHUNK, chunks
-from reluformer.corpus.store import Lengths, Sequences, Store, StoreWriter
+from reluformer.corpus.store import Sequences, Store, StoreWriter, length_distribution
 from reluformer.corpus.subword import SENT
 from reluformer.files import write_json
 
@@ -80,34 +80,28 @@ def _pack_split(corpus: Path, split: str, packing: str, length: int, view: Path)
     if store.documents is None:
         raise CorpusError(f"{store.folder}: the corpus was prepared without documents")
     names = _document_names(corpus / f"{split}.documents.txt")
-    lengths = Lengths()
     with (
         StoreWriter(view / "store" / split, store.vocabulary, documents=packing == "within") as writer,
         (view / f"{split}.segments.tsv").open("w", encoding="utf-8", newline="") as file,
     ):
         table = csv.writer(file, delimiter="\t", lineterminator="\n")
         table.writerow(("document", "first", "count"))
-        packed = segments(store.src_lengths, store.tgt_lengths, store.documents, packing, length)
-        for batch in chunks(packed, CHUNK):
+        cut = segments(store.src_lengths, store.tgt_lengths, store.documents, packing, length)
+        for batch in chunks(cut, CHUNK):
             table.writerows((names[segment.document], segment.first, segment.sentences) for segment in batch)
-            lengths.add(_write(store, batch, writer, names))
+            src, tgt = (Sequences.of([_join(read, segment) for segment in batch]) for read in (store.src, store.tgt))
+            writer.add(src, tgt, [names[segment.document] for segment in batch])
+    packed = Store(view / "store" / split)
     return {
         "documents": len(names),
         "sentences": len(store),
         "segments": writer.sequences,
         "tokens": writer.tokens,
-        "lengths": lengths.distribution(length),
+        "lengths": length_distribution(np.maximum(packed.src_lengths, packed.tgt_lengths), length),
     }
 
 
-def _write(store: Store, batch: list[Segment], writer: StoreWriter, names: list[str]) -> NDArray[np.integer]:
-    """Appends the segments to the store; returns the tokens of the longer side of each."""
-    src, tgt = (Sequences.of([_joined(read, segment) for segment in batch]) for read in (store.src, store.tgt))
-    writer.add(src, tgt, [names[segment.document] for segment in batch])
-    return np.maximum(src.lengths, tgt.lengths)
-
-
-def _joined(read: Callable[[int], NDArray[np.integer]], segment: Segment) -> list[int]:
+def _join(read: Callable[[int], NDArray[np.integer]], segment: Segment) -> list[int]:
     ids = read(segment.first).tolist()
     for i in range(segment.first + 1, segment.first + segment.sentences):
         ids.append(SENT)

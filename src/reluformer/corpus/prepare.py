@@ -26,7 +26,7 @@ from reluformer.corpus import CorpusError, subword
 from reluformer.corpus.moses import Truecaser, count_casings, tokenise, write_truecaser
 from reluformer.corpus.pairs import SPLITS, Cleaner, Pair, held_out_texts, one_line
 from reluformer.corpus.readers import read
-from reluformer.corpus.store import SIDES, Lengths, Sequences, Store, StoreWriter, length_distribution
+from reluformer.corpus.store import SIDES, Sequences, Store, StoreWriter, length_distribution
 from reluformer.corpus.subword import UNK, Subword
 from reluformer.files import sha256, write_json
 from reluformer.ops.orphans import die_with_parent
@@ -247,7 +247,7 @@ def _encode(
     """Writes store/SPLIT; returns the split's statistics."""
     model = folder / "subword.model"
     encode = partial(_ids, model=model, written=model.stat().st_mtime_ns)
-    unknown, lengths = dict.fromkeys(SIDES, 0), {side: Lengths() for side in SIDES}
+    unknown = dict.fromkeys(SIDES, 0)
     pairs = zip(*(_lines(folder / f"{split}.tok.{name}") for name in names), strict=True)
     documents = chunks(_lines(folder / f"{split}.documents.txt"), CHUNK) if config.documents else None
     with StoreWriter(folder / "store" / split, vocabulary, documents=config.documents) as writer:
@@ -255,11 +255,10 @@ def _encode(
             writer.add(*sides, next(documents) if documents else None)
             for side, sequences in zip(SIDES, sides, strict=True):
                 unknown[side] += int(np.count_nonzero(sequences.ids == UNK))
-                lengths[side].add(sequences.lengths)
-    statistics: dict[str, Any] = {"pairs": writer.sequences}
-    borders = Store(folder / "store" / split).documents
-    if borders is not None:
-        statistics["documents"] = len(borders) - 1
-        statistics["sentences_per_document"] = length_distribution(np.diff(borders))
-    statistics |= {"subwords": writer.tokens, "unknown": unknown}
-    return statistics | {"lengths": {side: counted.distribution() for side, counted in lengths.items()}}
+    store = Store(folder / "store" / split)
+    statistics: dict[str, Any] = {"pairs": len(store)}
+    if store.documents is not None:
+        statistics["documents"] = len(store.documents) - 1
+        statistics["sentences_per_document"] = length_distribution(np.diff(store.documents))
+    lengths = {"src": length_distribution(store.src_lengths), "tgt": length_distribution(store.tgt_lengths)}
+    return statistics | {"subwords": writer.tokens, "unknown": unknown, "lengths": lengths}

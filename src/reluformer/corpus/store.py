@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -170,47 +170,17 @@ class StoreWriter:
             (self.folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
 
 
-class Lengths:
-    """A histogram of sequence lengths."""
-
-    def __init__(self) -> None:
-        self._counts: NDArray[np.int64] = np.zeros(1, np.int64)
-
-    def add(self, lengths: Sequence[int] | NDArray[np.integer]) -> None:
-        """Counts sequences of these lengths."""
-        if len(lengths):
-            counts = np.bincount(lengths)
-            if len(counts) > len(self._counts):
-                self._counts = np.pad(self._counts, (0, len(counts) - len(self._counts)))
-            self._counts[: len(counts)] += counts
-
-    def distribution(self, limit: int | None = None) -> dict[str, Any]:
-        """Returns mean, median, 90th percentile and maximum; with a limit L also the shares from L/2 and over L."""
-        total = int(self._counts.sum())
-        if not total:
-            return {"mean": None, "median": None, "p90": None, "max": None}
-        values = np.arange(len(self._counts))
-        result: dict[str, Any] = {
-            "mean": round(float(values @ self._counts) / total, 2),
-            "median": self._percentile(50),
-            "p90": round(self._percentile(90), 1),
-            "max": int(np.flatnonzero(self._counts)[-1]),
-        }
-        if limit is not None:
-            result["share_half"] = round(float(self._counts[2 * values >= limit].sum()) / total, 4)
-            result["share_over"] = round(float(self._counts[values > limit].sum()) / total, 4)
-        return result
-
-    def _percentile(self, q: float) -> float:
-        """Returns numpy's percentile of the lengths, with linear interpolation."""
-        ends = np.cumsum(self._counts)
-        rank = (int(ends[-1]) - 1) * q / 100
-        low, high = np.searchsorted(ends, (np.floor(rank), np.ceil(rank)), side="right")
-        return float(low + (rank - np.floor(rank)) * (high - low))
-
-
-def length_distribution(lengths: Sequence[int] | NDArray[np.integer], limit: int | None = None) -> dict[str, Any]:
-    """Returns the `Lengths.distribution` of `lengths`."""
-    histogram = Lengths()
-    histogram.add(lengths)
-    return histogram.distribution(limit)
+def length_distribution(lengths: NDArray[np.integer], limit: int | None = None) -> dict[str, Any]:
+    """Returns mean, median, 90th percentile and maximum; with a limit L also the shares from L/2 and over L."""
+    if not len(lengths):
+        return {"mean": None, "median": None, "p90": None, "max": None}
+    result: dict[str, Any] = {
+        "mean": round(float(lengths.sum()) / len(lengths), 2),
+        "median": float(np.median(lengths)),
+        "p90": round(float(np.percentile(lengths, 90)), 1),
+        "max": int(lengths.max()),
+    }
+    if limit is not None:
+        result["share_half"] = round(np.count_nonzero(2 * lengths >= limit) / len(lengths), 4)
+        result["share_over"] = round(np.count_nonzero(lengths > limit) / len(lengths), 4)
+    return result
