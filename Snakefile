@@ -1,12 +1,12 @@
 # The reproduction of "A Study on ReLU and Softmax in Transformer", from the archives to the report.
 #   snakemake --cores all                                              the paper (config/config.yaml)
-#   snakemake --cores 2 --configfile config/demo.yaml                  the same DAG in small (`make demo`)
-#   snakemake --cores 2 results/paper/tables/ffn-activation.csv        one table and what it needs
-#   snakemake --cores 2 --config partial=true                          tables and report from the runs that are there
-#   snakemake -n                                                       what would be done
+#   snakemake --cores 2 --configfile config/demo.yaml                  the same DAG at toy size (`make demo`)
+#   snakemake --cores 2 results/paper/tables/ffn-activation.csv        one table and its runs
+#   snakemake --cores 2 --config partial=true                          tables and report from the runs that exist
+#   snakemake -n                                                       the plan
 
 
-# That of the working folder, if it has one of its own (`-d`, a module), else the one beside this file.
+# The working folder's own (with `-d`, or as a module), else the one beside this file.
 CONFIG = "config" if os.path.isfile("config/systems.yaml") else os.path.join(workflow.current_basedir, "config")
 
 

@@ -1,4 +1,4 @@
-# The experiment behind every rule: which runs there are, and the settings of each.
+# The experiment behind every rule: its runs and their settings.
 
 import json
 import os
@@ -31,7 +31,7 @@ from reluformer.cli.watching import explain_failures
 from reluformer.config.settings import YamlError, parse_scalar
 
 CONFIG = os.path.relpath(CONFIG)
-CONFIG_NAME = os.path.relpath([*workflow.configfiles, "config"][0])  # a module's may come from no file
+CONFIG_NAME = os.path.relpath([*workflow.configfiles, "config"][0])  # a module may have none
 
 ENVIRONMENT = "../envs/reluformer.yaml"  # of every rule, with --sdm conda
 SNAKEFILE = os.path.relpath(os.path.join(workflow.current_basedir, "../../Snakefile"))
@@ -45,7 +45,7 @@ if workflow.deployment_settings.deployment_method:
 
 
 def as_yaml(value):
-    """A value of --config, of which Snakemake leaves the numbers in lists as text."""
+    """Parses a value of --config: Snakemake leaves numbers in lists as text."""
     if isinstance(value, dict):
         return {key: as_yaml(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -54,7 +54,7 @@ def as_yaml(value):
 
 
 def read_config():
-    """`config`, read again: for Snakemake `no` is false and `1e-3` text, and the second of two equal keys wins."""
+    """Reads `config` again: Snakemake takes `no` for false and `1e-3` for text, and the second of two equal keys wins."""
     given = config if workflow.modifier.skip_configfile else workflow.config_settings.config  # a module's, --config's
     files = [] if workflow.modifier.skip_configfile else workflow.overwrite_configfiles
     data = {}
@@ -74,19 +74,19 @@ try:
 except (SettingsError, YamlError) as error:
     sys.exit(f"Configuration error: {error}")
 
-# With `partial`, the rules that make runs are left out: what is there of them is all there is.
+# With `partial`, the rules that make runs are left out, and the paper is built from the files that exist.
 PARTIAL = EXPERIMENT.config.partial
 
 if EXPERIMENT.config.archives:
     os.environ.update(RELUFORMER_ARCHIVES=os.path.abspath(os.path.expanduser(EXPERIMENT.config.archives)))
 
 if workflow.modifier.is_main_snakefile():
-    os.environ.update(PYTHONSAFEPATH="1")  # of jobs, which a cluster starts by `python -m snakemake`: as -P
+    os.environ.update(PYTHONSAFEPATH="1")  # as -P, for jobs that a cluster starts by `python -m snakemake`
 
-# A step ends, and a training saves first, when the Snakemake that started it is gone.
+# A step exits when the Snakemake that started it is gone; a training saves first.
 os.environ[STARTER] = f"{os.getpid()}@{socket.gethostname()}"
 
-# SLURM's warning before the time limit is for the training; Snakemake, beside it in the job, would die of it.
+# SLURM's warning before the time limit is for the training; it would kill Snakemake, which gets it, too.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 if workflow.is_main_process:
@@ -94,7 +94,7 @@ if workflow.is_main_process:
 
 
 onstart:
-    # Neither a dry run nor a job gets here; a cluster has its GPUs elsewhere.
+    # Skipped by dry runs and jobs; a cluster has its GPUs elsewhere.
     if workflow.is_main_process and workflow.local_exec and not workflow.touch:
         trainings = [resolve(job.wildcards) for job in workflow.dag.needrun_jobs() if job.rule.name == "train"]
         if reason := refusal(EXPERIMENT, trainings, Path("results/corpora")):
@@ -118,18 +118,20 @@ wildcard_constraints:
 
 
 def there(paths):
-    """Files of runs and corpora that rules of the paper are made from: with `partial`, those that are there, or recorded."""
-    made = "results/paper/significance/"
-    return [path for path in paths if not PARTIAL or path.startswith(made) or os.path.exists(path) or recorded_as(path)]
+    """Inputs of the paper's rules: with `partial`, only those that exist or are recorded."""
+    built = "results/paper/significance/"
+    return [
+        path for path in paths if not PARTIAL or path.startswith(built) or os.path.exists(path) or recorded_as(path)
+    ]
 
 
 def any_of(names):
-    """A wildcard's constraint: one of the names; of none, what nothing matches."""
+    """A wildcard constraint for any of the names; without names it matches nothing."""
     return "|".join(re.escape(name) for name in sorted(names)) or "(?!)"
 
 
 def name_of(job):
-    """`train iwslt14/reluformer/seed1`: a job's rule, and its run or the values of its wildcards."""
+    """`train iwslt14/reluformer/seed1`: the rule of a job, and its run or wildcards."""
     values = dict(job.wildcards_dict)
     if values.keys() == {"dataset", "system", "seed"}:
         return f"{job.rule.name} {values['dataset']}/{values['system']}/seed{values['seed']}"
@@ -137,7 +139,7 @@ def name_of(job):
 
 
 def recorded_as(path):
-    """Whether a file of results/ is copied from the record."""
+    """Whether a file below results/ is copied from the record."""
     return path.removeprefix("results/") in RECORDED.files
 
 
@@ -147,9 +149,9 @@ def step(arguments):
 
 
 def settings_file(settings):
-    """The file with a step's settings, named by its content: a parameter that triggers a rerun when they change.
+    """The file with a step's settings, named by its content: as a parameter it triggers a rerun when they change.
 
-    Snakemake evaluates parameters for whoever only looks (-n, --dag, --summary), too: nothing is written then.
+    Snakemake evaluates parameters for -n, --dag and --summary, too: then nothing is written.
     """
     if not isinstance(settings, dict):
         settings = settings.model_dump(mode="json")
@@ -158,7 +160,7 @@ def settings_file(settings):
 
 
 def experiment_file(settings):
-    """`settings_file` of a whole configuration, with the folder that it is read from."""
+    """`settings_file` of a whole configuration and its folder."""
     return settings_file({"config": settings, "folder": CONFIG, "name": CONFIG_NAME})
 
 
@@ -167,25 +169,25 @@ def resolve(wildcards):
 
 
 def start_of(wildcards):
-    """The model that a training begins with: of another run, or [] for random weights."""
+    """The files of the run that a training starts from; [] for random weights."""
     start = resolve(wildcards).training.start_from
     files = ("model.safetensors", "config.yaml", "summary.json")
     return [f"results/runs/{start}/{file}" for file in files] if start else []
 
 
 def choice_of(wildcards):
-    """The tuned values that a run takes: a file, or [] for a run that takes none."""
+    """The file with a run's tuned values; [] for a run without."""
     search = EXPERIMENT.tuning.search_for(Run(wildcards.dataset, wildcards.system, int(wildcards.seed)))
     return f"results/{search.path}" if search else []
 
 
 def view(dataset):
-    """The folder with a dataset's token store: the corpus's own, or that of one segmentation."""
+    """The folder with a dataset's token store: the corpus's, or that of a segmentation."""
     return f"results/corpora/{dataset.replace('@', '/')}"
 
 
 def datasets_of(corpus):
-    """The names under which runs use a corpus: its own, or one for each segmentation."""
+    """The datasets of a corpus that runs use: the corpus itself and its segmentations."""
     names = sorted({run.dataset for run in EXPERIMENT.runs if run.dataset.partition("@")[0] == corpus})
     return [name for name in names if there([f"{view(name)}/statistics.json"])]
 
@@ -207,7 +209,7 @@ def training_nodes(wildcards):
 
 
 def of_several_nodes(value):
-    """A resource that only a training on several nodes has; `value` is of the number of nodes."""
+    """A resource for trainings on several nodes only; value: its function of the number of nodes."""
 
     def resource(wildcards):
         nodes = training_nodes(wildcards)
@@ -217,14 +219,14 @@ def of_several_nodes(value):
 
 
 def compared_settings(study):
-    """What decides a study's paired tests, and nothing more of the configuration."""
+    """The part of the configuration that decides a study's paired tests."""
     chosen = {"title": study, "only": [study], "studies": {study: EXPERIMENT.config.studies.get(study, {})}}
-    kept = {key: getattr(EXPERIMENT.config, key) for key in ("datasets", "seeds")}
-    return {**chosen, **kept, "significance": EXPERIMENT.config.significance.model_dump()}
+    shared = {key: getattr(EXPERIMENT.config, key) for key in ("datasets", "seeds")}
+    return {**chosen, **shared, "significance": EXPERIMENT.config.significance.model_dump()}
 
 
 def in_report(study, path):
-    """An output of a study; tables as pages and figures as SVG are shown in the report, the other formats are not."""
+    """Adds an output of a study to the report: tables as pages and figures as SVG, no other format."""
     if not path.endswith((".html", ".svg")):
         return path
     form = Path(path).parent.name.removesuffix("s")
@@ -259,18 +261,18 @@ def resources_of(corpus):
 
 
 def edited(corpus):
-    """What changes when a corpus's files in resources/ are edited in place."""
+    """A value that changes when a corpus's files in resources/ are edited in place."""
     archives = EXPERIMENT.datasets[corpus].corpus.archives
     return edited_state(list(zip(archives, map(Path, resources_of(corpus)))), CHECKSUMS)
 
 
 def tokenizer_option(dataset):
-    """The option of the scoring step for a dataset that names a tokeniser."""
+    """The scoring step's option for a dataset that names a tokeniser."""
     return f"--tokenizer={dataset.tokenizer}" if dataset.tokenizer else ""
 
 
 def search_of(wildcards):
-    """The search of a system; a mistake in its name is one line."""
+    """The tuning search of a system; exits with one line if it has none."""
     try:
         search = EXPERIMENT.tuning.search(wildcards.dataset, wildcards.system)
     except SettingsError as error:
@@ -282,7 +284,7 @@ def search_of(wildcards):
 
 
 def round_file(wildcards, number):
-    """What a round has found, once it is over."""
+    """The result of a tuning round, once it is finished."""
     names = {key: wildcards[key] for key in ("dataset", "system")}
     return checkpoints.tuning_round.get(**names, round=number).output[0]
 
@@ -292,7 +294,7 @@ def next_runs(path):
 
 
 def scored_runs(wildcards):
-    """Summaries of the runs of all rounds up to this one."""
+    """The summaries of the runs of all rounds up to this one."""
     runs = [run.path for run in search_of(wildcards).first_runs()]
     for number in range(int(wildcards.round)):
         runs += next_runs(round_file(wildcards, number))
@@ -300,7 +302,7 @@ def scored_runs(wildcards):
 
 
 def last_round(wildcards):
-    """The file of the round after which there is nothing left to run."""
+    """The result of the last tuning round."""
     search_of(wildcards)
     number = 0
     while next_runs(path := round_file(wildcards, number)):

@@ -14,7 +14,7 @@ rule fetch:
     params:
         settings=lambda wildcards: settings_file(PLACES[wildcards.place].archive),
         dataset=lambda wildcards: PLACES[wildcards.place].dataset,
-        # Another file under archives=DIR than the one that was fetched is fetched anew, older or newer.
+        # Another file under archives=DIR is fetched again, be it older or newer.
         content=lambda wildcards: fetched_state(
             PLACES[wildcards.place], Path("resources", wildcards.place), SEARCHED, CHECKSUMS
         ),
@@ -23,7 +23,7 @@ rule fetch:
 
 
 rule archive_by_name:
-    # `resources/NAME` for who asks for an archive by its published name alone, if just one dataset has it.
+    # `resources/NAME` as a target, for an archive that only one dataset has.
     input:
         lambda wildcards: f"resources/{NAMED[wildcards.archive]}",
     output:
@@ -53,10 +53,10 @@ rule prepare:
         "logs/prepare/{corpus}.log",
     conda:
         ENVIRONMENT
-    threads: 16  # or as many as there are
+    threads: 16  # at most
     params:
         settings=lambda wildcards: settings_file(EXPERIMENT.datasets[wildcards.corpus].preparation()),
-        edited=lambda wildcards: edited(wildcards.corpus),  # files in resources/, in place, to an older date as well
+        edited=lambda wildcards: edited(wildcards.corpus),  # in place, also with an older date
     shell:
         step(
             "prepare {input:q} --settings {params.settings:q} --output results/corpora/{wildcards.corpus:q}"

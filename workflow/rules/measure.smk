@@ -1,5 +1,5 @@
-# Speed and memory of a study's systems by length: one job, which has a GPU for itself. On a CPU it computes with one thread, as a
-# training does, and counts processor time: other jobs beside it hardly show.
+# Speed and memory of a study's systems by length: one job with a GPU to itself. On a CPU it uses one thread, as a training does,
+# and counts processor time, so jobs beside it hardly matter.
 
 MEASURING = measuring_plan(EXPERIMENT)
 

@@ -1,6 +1,6 @@
 # From runs to the paper: one rule a study, the claims, and the report.
 
-# What the tables and figures say beside the runs: a change of these builds them anew, and trains nothing.
+# The settings of tables and figures: changing these rebuilds them and trains nothing.
 SETTINGS = {key: value for key, value in config.items() if key not in OWN_KEYS}
 CLAIMS = Path(CONFIG, "claims.yaml").read_text(encoding="utf-8")
 
@@ -102,7 +102,7 @@ rule paper:
 TRAINED = there(
     [f"results/runs/{run.path}/{file}" for run in EXPERIMENT.runs for file in ("summary.json", "log.jsonl")]
 )
-ARCHIVE = ["results/paper/archive.zip"] if TRAINED else []  # of nothing there is no archive
+ARCHIVE = ["results/paper/archive.zip"] if TRAINED else []  # without runs there is no archive
 
 
 rule index:

@@ -1,5 +1,5 @@
-# What a record has already (`record` in the configuration, see `reluformer record`) is copied from it and not made again.
-# Its wildcards match nothing else, and the rules that would make these files come second.
+# Copies what a record has (`record` in the configuration, see `reluformer record`) instead of making it again.
+# The wildcards match nothing else, and these rules come before those that would make the files.
 
 
 rule restore_training:
@@ -59,7 +59,7 @@ rule restore_corpus:
 SINGLE = r"runs/.*/attention\.npz|corpora/[^/]+/[^/]+/.*|tuning/.*|paper/.*"
 
 
-# Attention maps, statistics of packed views, tuned values, what is measured of no run.
+# Attention maps, statistics of packed views, tuned values, measurements of no run.
 rule restore_file:
     input:
         f"{RECORD}/{{recorded}}",

@@ -1,4 +1,4 @@
-# The tuning of each system: rounds of ordinary runs, a checkpoint after each, because which runs come next hangs on its scores.
+# The tuning of each system: rounds of ordinary runs, with a checkpoint after each, because its scores decide the next runs.
 
 
 rule tuning:
