@@ -116,7 +116,7 @@ def over_segments(rng: Generator, simulations: int) -> Iterator[tuple[str, float
 def false_marks(rng: Generator, simulations: int) -> Iterator[tuple[str, float]]:
     """How often equally good systems are found to differ on a test set."""
     config = SignificanceConfig(bootstrap=SAMPLES, randomisation=SAMPLES)
-    p_values = [paired_tests(*translated(rng, PAIRED_SEGMENTS, systems=2), config) for _ in range(simulations)]
+    p_values = [paired_tests([translated(rng, PAIRED_SEGMENTS, systems=2)], config)[0] for _ in range(simulations)]
     for test in ("bootstrap", "randomisation"):
         yield f"paired {test}", share(one[test] <= ALPHA for one in p_values)
     yield "the table's mark: both", share(max(one["bootstrap"], one["randomisation"]) <= ALPHA for one in p_values)

@@ -1,4 +1,4 @@
-"""Two runs of one test split, segment by segment: where one is better, where they say the same, by length."""
+"""Compares two runs of one test split segment by segment, and by the length of the source."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from sacrebleu.metrics.chrf import CHRF
 from reluformer.config.evaluation import PLAIN, Tokenizer
 from reluformer.config.run import RunConfig, side_names
 from reluformer.config.settings import SettingsError
-from reluformer.evaluation.bleu import bleu, chrf
-from reluformer.evaluation.buckets import TOKENS, WORDS, split_by_length
-from reluformer.evaluation.detokenise import detokenise_all
+from reluformer.evaluation.bleu import count, detokenized, summarise
 from reluformer.evaluation.score import (
     SPLIT,
+    TOKENS,
+    WORDS,
     References,
     read_hypotheses,
     read_lines,
     read_references,
     segment_texts,
     source_lengths,
+    split_by_length,
 )
-from reluformer.evaluation.tokenisers import unit
+from reluformer.evaluation.tokenisation import detokenise_all, unit
 
 
 class Side(NamedTuple):
-    """What one run made of a segment, and sacreBLEU's sentence scores of it, 0..100."""
+    """One run's translation of a segment, and sacreBLEU's sentence scores of it, 0..100."""
 
     text: str
     bleu: float
@@ -51,7 +52,7 @@ class Segment(NamedTuple):
     b: Side
 
     def difference(self, score: str) -> float:
-        """How much better b is, in points of `bleu` or `chrf`."""
+        """Returns by how many points of `bleu` or `chrf` b is better."""
         return getattr(self.b, score) - getattr(self.a, score)
 
 
@@ -66,11 +67,11 @@ class Comparison(NamedTuple):
     bounds: tuple[int, ...]
 
     def ordered(self, score: str) -> list[Segment]:
-        """The segments, those that differ most first."""
+        """Returns the segments, those that differ most first."""
         return sorted(self.segments, key=lambda segment: -abs(segment.difference(score)))
 
     def counts(self, score: str) -> dict[str, int]:
-        """In how many segments a or b is better, both score the same, or both say the same."""
+        """Returns the number of segments, of those where a or b is better, and of those with identical text."""
         differences = [segment.difference(score) for segment in self.segments]
         return {
             "segments": len(differences),
@@ -80,8 +81,10 @@ class Comparison(NamedTuple):
         }
 
     def by_length(self) -> list[dict[str, Any]]:
-        """For each bucket of source lengths: `{low, high, segments, bleu_a, bleu_b, chrf_a, chrf_b}`, mean sentence
-        scores, 0..100."""
+        """Returns for each bucket of source lengths `{low, high, segments, bleu_a, bleu_b, chrf_a, chrf_b}`.
+
+        Scores are means over sentences, 0..100.
+        """
         rows = []
         for bucket in split_by_length([segment.length for segment in self.segments], self.bounds):
             members = [self.segments[i] for i in bucket.members]
@@ -93,7 +96,7 @@ class Comparison(NamedTuple):
         return rows
 
     def summary(self, score: str, show: int) -> dict[str, Any]:
-        """All of it for a machine, with the `show` segments that differ most."""
+        """Returns the comparison as JSON content, with the `show` segments that differ most."""
         return {
             "a": self.names[0],
             "b": self.names[1],
@@ -111,7 +114,7 @@ class Comparison(NamedTuple):
 
 
 def compare_runs(run_a: Path, run_b: Path, corpora: Path) -> Comparison:
-    """Compares two translated runs of one dataset. Raises `SettingsError` where there is nothing to compare."""
+    """Compares two translated runs of one dataset. Raises `SettingsError` if they cannot be compared."""
     configs = RunConfig.load(run_a), RunConfig.load(run_b)
     if configs[0].dataset != configs[1].dataset:
         raise SettingsError(f"{configs[0].dataset} and {configs[1].dataset}: two datasets have no segments in common")
@@ -129,9 +132,14 @@ def compare_runs(run_a: Path, run_b: Path, corpora: Path) -> Comparison:
     lengths = source_lengths(found[0], references)
     sides = [_sides(lines, reference, references) for lines in texts]
     names = [f"{each.system}/seed{each.seed}" for each in configs]
+    lowercase = references.lowercase
+    scorers: dict[str, BLEU | CHRF] = {
+        "bleu": detokenized(lowercase, references.tokenizer),
+        "chrf": CHRF(lowercase=lowercase),
+    }
     metrics = {
-        "bleu": tuple(bleu(lines, reference, references.lowercase, references.tokenizer) for lines in texts),
-        "chrf": tuple(chrf(lines, reference, references.lowercase) for lines in texts),
+        name: tuple(summarise(scorer, count(scorer, lines, reference)) for lines in texts)
+        for name, scorer in scorers.items()
     }
     return Comparison(
         names=(names[0], names[1]),
@@ -147,7 +155,7 @@ def compare_runs(run_a: Path, run_b: Path, corpora: Path) -> Comparison:
 
 
 def scored_with(run_folder: Path) -> Tokenizer | None:
-    """The tokeniser by which a run was scored; None if it has not been."""
+    """Returns the tokeniser by which a run was scored; None if it was not."""
     try:
         return json.loads((run_folder / "scores.json").read_text(encoding="utf-8")).get("tokenizer", PLAIN)
     except (OSError, ValueError):
@@ -167,11 +175,11 @@ def _sides(texts: list[str], reference: list[str], references: References) -> li
 
 
 Part = tuple[str, bool]
-"""Some words, and whether the other side lacks them."""
+"""Some words, and whether the other text lacks them."""
 
 
 def differing(a: str, b: str) -> tuple[list[Part], list[Part]]:
-    """Both texts in parts of whole words: what they share, and what only one of them has."""
+    """Splits both texts into parts of whole words: those that they share, and those that only one has."""
     words = a.split(), b.split()
     parts: tuple[list[Part], list[Part]] = ([], [])
     for tag, *bounds in difflib.SequenceMatcher(None, *words, autojunk=False).get_opcodes():

@@ -1,7 +1,7 @@
 """counts.npz: what each metric counts in each segment of a translation, without its text.
 
-Every figure of scores.json is computed from it, and so are the paired tests, so that a run can be scored again without
-its corpus. Columns that follow from each other are kept as differences, which compress to a third.
+All of scores.json and the paired tests are computed from it, so a run is rescored without its corpus. Dependent columns
+are stored as differences, which compress to a third.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from reluformer.files import replace
 
 BLEU_COLUMNS, CHRF_COLUMNS = 10, 18
 COMPACT = "compact"
-"""The array whose presence says that the counts are kept as differences."""
+"""The array whose presence marks counts stored as differences."""
 
 
 def write_counts(path: Path, counts: Mapping[str, NDArray[Any]]) -> None:
-    """Writes arrays of integers by name as a compressed npz; BLEU's and chrF's counts [segments, 10 or 18] compactly.
+    """Writes arrays of integers as a compressed npz; BLEU's and chrF's counts [segments, 10 or 18] as differences.
 
-    Without arrays (a run that diverged) the file has none.
+    Without arrays (a diverged run) the file is empty.
     """
     arrays = {name: _smallest(_differences(rows)) for name, rows in counts.items()}
     if arrays:
@@ -32,12 +32,12 @@ def write_counts(path: Path, counts: Mapping[str, NDArray[Any]]) -> None:
 
 
 def read_counts(path: Path) -> dict[str, NDArray[np.float64]]:
-    """What `write_counts` wrote, by name; also counts kept as they are."""
+    """Reads what `write_counts` wrote, and files of counts without differences."""
     with np.load(path, allow_pickle=False) as arrays:
         compact = COMPACT in arrays.files
         names = [name for name in arrays.files if name != COMPACT]
-        found = {name: arrays[name].astype(np.float64) for name in names}
-    return {name: _sums(rows) for name, rows in found.items()} if compact else found
+        counts = {name: arrays[name].astype(np.float64) for name in names}
+    return {name: _sums(rows) for name, rows in counts.items()} if compact else counts
 
 
 def _parts(rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None:
@@ -50,9 +50,9 @@ def _parts(rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]
 
 
 def _differences(rows: NDArray[Any]) -> NDArray[Any]:
-    """Each order beside the order before it: written n-grams, and those of them that the reference lacks.
+    """Stores each order as the difference from the order before: n-grams, and those that the reference lacks.
 
-    Written unigrams are kept beside the first of the other columns, a length of the same segment.
+    Unigrams are stored as the difference from the first of the other columns, a length of the same segment.
     """
     changed = np.array(rows, dtype=np.int64)
     if (parts := _parts(changed)) is not None:
@@ -74,7 +74,7 @@ def _sums(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _smallest(rows: NDArray[np.int64]) -> NDArray[Any]:
-    """The same numbers in as few bytes as hold them, column by column, which compresses better."""
+    """Returns the numbers in the smallest dtype that holds them, in column order, which compresses better."""
     low, high = (int(rows.min()), int(rows.max())) if rows.size else (0, 0)
     kinds = (np.uint8, np.int8, np.uint16, np.int16, np.int32)
     kind = next((k for k in kinds if np.iinfo(k).min <= low and high <= np.iinfo(k).max), np.int64)

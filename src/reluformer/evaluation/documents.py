@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reluformer.config.evaluation import PLAIN, Tokenizer
-from reluformer.evaluation.bleu import count, summarise, written
+from reluformer.evaluation.bleu import count, detokenized, summarise
 
 
 class Segment(NamedTuple):
@@ -28,21 +28,21 @@ class Segment(NamedTuple):
 
 
 def read_segments(path: Path) -> list[Segment]:
-    """The segments of one split of a document view, in corpus order."""
+    """Reads the segments of one split of a document view, in corpus order."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         return [Segment(row["document"], int(row["first"]), int(row["count"])) for row in rows]
 
 
 def sentence_segments(names: Sequence[str]) -> list[Segment]:
-    """Every sentence of a split as a segment of its own, from the name of each sentence's document."""
+    """Returns every sentence of a split as a segment of its own, from the name of each sentence's document."""
     return [Segment(name, first, 1) for first, name in enumerate(names)]
 
 
 def join_documents(segments: Sequence[Segment], lines: Sequence[str]) -> list[str]:
-    """One line per document: the lines of its segments joined, in order.
+    """Joins the lines of each document's segments into one line a document.
 
-    A segment packed across documents belongs to the document in which it starts, on both sides alike.
+    A segment packed across documents belongs to the document in which it starts, on both sides.
     """
     documents: dict[str, list[str]] = {}
     for segment, line in zip(segments, lines, strict=True):
@@ -57,11 +57,11 @@ def count_documents(
     lowercase: bool = False,
     tokenizer: Tokenizer = PLAIN,
 ) -> dict[str, NDArray[Any]]:
-    """What `summarise_documents` needs of detokenised sentences.
+    """Returns the counts that `summarise_documents` needs.
 
-    `hypotheses` holds the sentences of each segment, `references` every sentence of the split. d_bleu: what BLEU counts
-    in each document, as one line. s_bleu: in each sentence of the segments translated into as many sentences as they
-    have. agreeing: bool, which segments these are.
+    `hypotheses` holds the detokenised sentences of each segment, `references` every sentence of the split. `d_bleu`:
+    what BLEU counts in each document, as one line; `s_bleu`: in each sentence of those segments whose translation has
+    as many sentences as the source; `agreeing`: bool, which segments these are.
     """
     expected = [references[segment.sentences] for segment in segments]
     agreeing = [len(ours) == len(theirs) for ours, theirs in zip(hypotheses, expected, strict=True)]
@@ -72,7 +72,7 @@ def count_documents(
         [sentence for i, agrees in enumerate(agreeing) if agrees for sentence in side[i]]
         for side in (hypotheses, expected)
     ]
-    metric = written(lowercase, tokenizer)
+    metric = detokenized(lowercase, tokenizer)
     return {
         "d_bleu": count(metric, documents[0], documents[1]),
         "s_bleu": count(metric, sentences[0], sentences[1]),
@@ -83,12 +83,12 @@ def count_documents(
 def summarise_documents(
     counts: Mapping[str, NDArray[Any]], lowercase: bool = False, tokenizer: str | None = None
 ) -> dict[str, Any]:
-    """`{d_bleu, s_bleu, sentence_count_agreement}` from what `count_documents` counted.
+    """Returns `{d_bleu, s_bleu, sentence_count_agreement}` from what `count_documents` counted.
 
     d-BLEU scores each document as one line, s-BLEU sentences; `sentence_count_agreement` is the share of segments whose
-    sentences are scored, and s-BLEU is None where there is none.
+    sentences are scored; without one, s-BLEU is None.
     """
-    metric, agreeing = written(lowercase), counts["agreeing"]
+    metric, agreeing = detokenized(lowercase), counts["agreeing"]
     return {
         "d_bleu": summarise(metric, counts["d_bleu"], tokenizer),
         "s_bleu": summarise(metric, counts["s_bleu"], tokenizer),

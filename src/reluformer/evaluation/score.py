@@ -1,22 +1,22 @@
-"""The scoring step: a run's translations against the references of its corpus."""
+"""Scores a run's translations against the references of its corpus: counts.npz, and scores.json from it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import mean, median
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sacrebleu.metrics.chrf import CHRF
 
 from reluformer.config.evaluation import COUNTS, PLAIN, Tokenizer
 from reluformer.config.run import RunConfig, run_status, side_names, split_dataset
 from reluformer.config.settings import SettingsError
-from reluformer.evaluation.bleu import count, count_chrf, summarise, summarise_chrf, tokenized, written
-from reluformer.evaluation.buckets import TOKENS, WORDS, describe_lengths, score_buckets
+from reluformer.evaluation.bleu import Counts, count, detokenized, half_width, score_counts, summarise, tokenized
 from reluformer.evaluation.counts import read_counts, write_counts
-from reluformer.evaluation.detokenise import detokenise_all
 from reluformer.evaluation.documents import (
     Segment,
     count_documents,
@@ -24,12 +24,24 @@ from reluformer.evaluation.documents import (
     sentence_segments,
     summarise_documents,
 )
-from reluformer.evaluation.tokenisers import SPLITTING, choose, count_words, plain, signature, unit
+from reluformer.evaluation.tokenisation import (
+    SPLITTING,
+    choose,
+    count_words,
+    detokenise_all,
+    signature,
+    unescape,
+    unit,
+)
 from reluformer.files import write_json
 
 SPLIT = "test"
 NO_SCORES: dict[str, Any] = {"metrics": {}, "buckets": [], "lengths": None}
-"""What a run that diverged has in place of scores."""
+"""The scores of a run that diverged."""
+WORDS = (10, 20, 30, 40, 50)
+"""Upper bounds of the buckets of sentences, in words; the last bucket is open."""
+TOKENS = (32, 64, 128, 256, 512, 1024)
+"""Upper bounds of the buckets of document segments, in subword tokens; the last bucket is open."""
 
 
 class References(NamedTuple):
@@ -39,15 +51,15 @@ class References(NamedTuple):
     tokenised: list[str]
     source: list[str]
     segments: list[Segment] | None
-    """What is translated at a time in a document view; None: sentences."""
+    """The segments of a document view; None: sentences are translated one by one."""
     documents: list[Segment] | None
-    """The segments, or of a document corpus without a view its sentences; None: there are no documents."""
+    """The segments, or the sentences of a document corpus without a view; None: the corpus has no documents."""
     lowercase: bool
     truecase: bool
     tokenizer: Tokenizer = PLAIN
-    """sacreBLEU's, of the target language."""
+    """sacreBLEU's tokeniser of the target language."""
     source_tokenizer: Tokenizer = PLAIN
-    """What counts the words of sources."""
+    """The tokeniser that counts the words of sources."""
 
 
 def score_run(
@@ -55,9 +67,16 @@ def score_run(
 ) -> None:
     """Writes `scores.json` and `counts.npz` into a run's folder, from its hypotheses and the corpus's test split.
 
-    tokenizer: sacreBLEU's; None: that of the target language. warn: told of one that is not what it should be.
+    A diverged run gets scores without content.
 
-    A diverged run gets scores without content. Raises `SettingsError` where files are missing or do not fit together.
+    Args:
+        run_folder: with config.yaml, hypotheses.jsonl and translation.json.
+        corpora: the folder with the prepared corpora.
+        tokenizer: sacreBLEU's; None: that of the target language.
+        warn: called with a message if the language's own tokeniser is not available.
+
+    Raises:
+        SettingsError: if files are missing or do not match.
     """
     translation = _json(run_folder / "translation.json")
     if translation["status"] == "diverged":
@@ -76,7 +95,7 @@ def score_run(
 
 
 def rescore_run(run_folder: Path) -> dict[str, Any]:
-    """The content of a run's scores.json from its counts.npz alone. Raises `SettingsError` where that is missing."""
+    """Returns a run's scores.json from its counts.npz alone. Raises `SettingsError` if that is missing."""
     path = run_folder / COUNTS
     if not path.is_file():
         raise SettingsError(f"{path}: there is no such file; score the run again")
@@ -89,7 +108,7 @@ def rescore_run(run_folder: Path) -> dict[str, Any]:
 
 
 def read_hypotheses(run_folder: Path, references: References, dataset: str) -> list[dict[str, Any]]:
-    """A run's hypotheses.jsonl in the order of the references. Raises `SettingsError` where they do not fit."""
+    """Reads a run's hypotheses.jsonl in the order of the references. Raises `SettingsError` if they do not match."""
     path = run_folder / "hypotheses.jsonl"
     try:
         entries = [json.loads(line) for line in read_lines(path)]
@@ -106,23 +125,23 @@ def read_hypotheses(run_folder: Path, references: References, dataset: str) -> l
 
 
 def segment_texts(sentences: list[str], segments: list[Segment] | None) -> list[str]:
-    """One line for each segment of the sentences of a split; the sentences themselves where it has no segments."""
+    """Joins the sentences of a split into one line a segment; without segments, returns the sentences."""
     return sentences if segments is None else [" ".join(sentences[segment.sentences]) for segment in segments]
 
 
 def source_lengths(hypotheses: list[dict[str, Any]], references: References) -> list[int]:
-    """The length of each source: in words, or in subword tokens where the split has segments."""
+    """Returns the length of each source: in words, or of segments in subword tokens."""
     if references.segments is None:
-        return [count_words(plain(line), references.source_tokenizer) for line in references.source]
+        return [count_words(unescape(line), references.source_tokenizer) for line in references.source]
     return [entry["source_tokens"] for entry in hypotheses]
 
 
 def count_run(hypotheses: list[dict[str, Any]], references: References, config: RunConfig) -> dict[str, NDArray[Any]]:
-    """The content of counts.npz: all that `score_run_counts` needs.
+    """Returns the content of counts.npz: all that `score_run_counts` needs.
 
-    bleu, tokenized_bleu, chrf: what each counts in a segment. lengths: of the sources, in words or in subword tokens.
-    lowercase: [1]. tokenizer: the bytes of its name, its signature and the unit of lengths, if it is another than 13a
-    or lengths are not in words. Of document corpora also what `count_documents` counts.
+    `bleu`, `tokenized_bleu`, `chrf`: what each counts in a segment; `lengths`: of the sources, in words or in subword
+    tokens; `lowercase`: [1]; `tokenizer`: the bytes of its name, its signature and the unit of lengths, unless these
+    are 13a and words. Of document corpora also what `count_documents` counts.
     """
     lowercase, segments, tokenizer = references.lowercase, references.segments, references.tokenizer
     texts = [detokenise_all(entry["sentences"], config.tgt, references.truecase) for entry in hypotheses]
@@ -130,11 +149,11 @@ def count_run(hypotheses: list[dict[str, Any]], references: References, config: 
     lines = [" ".join(sentences) for sentences in texts]
     raw, tokenised = segment_texts(references.raw, segments), segment_texts(references.tokenised, segments)
     if tokenizer in SPLITTING:
-        split, tokenised = list(map(plain, split)), list(map(plain, tokenised))
+        split, tokenised = list(map(unescape, split)), list(map(unescape, tokenised))
     counts: dict[str, NDArray[Any]] = {
-        "bleu": count(written(lowercase, tokenizer), lines, raw),
+        "bleu": count(detokenized(lowercase, tokenizer), lines, raw),
         "tokenized_bleu": count(tokenized(tokenizer), split, tokenised),
-        "chrf": count_chrf(lines, raw, lowercase),
+        "chrf": count(CHRF(lowercase=lowercase), lines, raw),
         "lengths": np.array(source_lengths(hypotheses, references)),
         "lowercase": np.array([lowercase]),
     }
@@ -148,7 +167,7 @@ def count_run(hypotheses: list[dict[str, Any]], references: References, config: 
 
 
 def score_run_counts(counts: Mapping[str, NDArray[Any]], dataset: str) -> dict[str, Any]:
-    """The content of scores.json, `{metrics, buckets, lengths, unit}`, scores 0..100, from that of counts.npz."""
+    """Returns scores.json, `{metrics, buckets, lengths, unit}` with scores 0..100, from the content of counts.npz."""
     lowercase, lengths = bool(counts["lowercase"][0]), [int(length) for length in counts["lengths"]]
     view = split_dataset(dataset)[1]
     limit = int(view.rpartition("-")[2]) if view else None
@@ -157,9 +176,9 @@ def score_run_counts(counts: Mapping[str, NDArray[Any]], dataset: str) -> dict[s
     if "tokenizer" in counts:
         name, signed, unit_of_lengths = counts["tokenizer"].astype(np.uint8).tobytes().decode().split("\n")
     metrics: dict[str, Any] = {
-        "bleu": summarise(written(lowercase), kinds["bleu"], signed),
+        "bleu": summarise(detokenized(lowercase), kinds["bleu"], signed),
         "tokenized_bleu": summarise(tokenized(), kinds["tokenized_bleu"], signed if name in SPLITTING else None),
-        "chrf": summarise_chrf(counts["chrf"], lowercase),
+        "chrf": summarise(CHRF(lowercase=lowercase), counts["chrf"]),
     }
     if "d_bleu" in counts:
         metrics |= summarise_documents(counts, lowercase, signed)
@@ -172,8 +191,63 @@ def score_run_counts(counts: Mapping[str, NDArray[Any]], dataset: str) -> dict[s
     }
 
 
+class Bucket(NamedTuple):
+    """The segments whose source length is in `low..high`, both included; `high` is None without a bound."""
+
+    low: int
+    high: int | None
+    members: list[int]
+
+
+def split_by_length(lengths: Sequence[int], bounds: Sequence[int]) -> list[Bucket]:
+    """Groups the indices of `lengths` by bucket, shortest first, without empty buckets.
+
+    Every index is in one bucket: with a source without words, the first bucket begins at 0.
+    """
+    edges = [0, *bounds]
+    buckets = []
+    for position, low in enumerate(edges):
+        high = edges[position + 1] if position + 1 < len(edges) else None
+        first = 0 if position == 0 and 0 in lengths else low + 1
+        members = [i for i, length in enumerate(lengths) if length >= first and (high is None or length <= high)]
+        if members:
+            buckets.append(Bucket(first, high, members))
+    return buckets
+
+
+def score_buckets(lengths: Sequence[int], bounds: Sequence[int], counts: Mapping[str, Counts]) -> list[dict[str, Any]]:
+    """Returns for each bucket `{low, high, segments}`, and each kind of BLEU (0..100) with `KIND_ci`.
+
+    `counts` are aligned with `lengths` (source length, in words or subword tokens as `bounds` are); `KIND_ci` is half
+    the width of the 95 % bootstrap interval over the bucket's segments.
+    """
+    rows = []
+    for bucket in split_by_length(lengths, bounds):
+        row: dict[str, Any] = {"low": bucket.low, "high": bucket.high, "segments": len(bucket.members)}
+        for kind, every in counts.items():
+            row[kind] = score_counts(every[bucket.members])
+            row[f"{kind}_ci"] = half_width(every[bucket.members])
+        rows.append(row)
+    return rows
+
+
+def describe_lengths(lengths: Sequence[int], limit: int | None = None) -> dict[str, Any]:
+    """Returns `{mean, median, p90, max, share_half}` of source lengths.
+
+    `share_half` is the share of segments of at least half of `limit` (the L of a document view); None without one.
+    """
+    ordered = sorted(lengths)
+    return {
+        "mean": mean(ordered),
+        "median": median(ordered),
+        "p90": ordered[max(0, -(-9 * len(ordered) // 10) - 1)],
+        "max": ordered[-1],
+        "share_half": sum(2 * length >= limit for length in ordered) / len(ordered) if limit else None,
+    }
+
+
 def read_references(corpora: Path, dataset: str, src: str, tgt: str, tokenizer: Tokenizer | None = None) -> References:
-    """The references of a dataset's test split. Raises `SettingsError` where a file is missing.
+    """Reads the references of a dataset's test split. Raises `SettingsError` if a file is missing.
 
     tokenizer: sacreBLEU's; None: that of the target language.
     """
@@ -210,7 +284,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8")  # as it is: no translation of line ends
+        return path.read_bytes().decode("utf-8")  # unchanged: no translation of line ends
     except FileNotFoundError:
         raise SettingsError(f"{path}: there is no such file") from None
     except UnicodeDecodeError:
@@ -218,6 +292,6 @@ def _read(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text as its preparation wrote it. Raises `SettingsError` where there is none."""
+    """Reads the lines of a text as its preparation wrote it. Raises `SettingsError` if there is no such file."""
     text = _read(path)
-    return text.removesuffix("\n").split("\n") if text else []  # splitlines() would split at other characters too
+    return text.removesuffix("\n").split("\n") if text else []  # splitlines() splits at other characters, too

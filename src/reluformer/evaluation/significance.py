@@ -1,9 +1,9 @@
 """Whether two systems differ on one test set: sacreBLEU's paired bootstrap and paired approximate randomisation.
 
-Both are sacreBLEU's own tests (its seed, its numbers of samples, its p-values), computed by
-`reluformer.evaluation.resampling` from the counts that scoring keeps in place of the text. sacreBLEU counts samples
-that differ by *more* than the systems do, so that two equal systems get its smallest p-value; here a p-value is never
-below what the number of differing segments allows (`least_p`), and that of equal systems is 1.
+Samples and p-values are those of `sacrebleu.significance`, computed from the counts that scoring saves and for all
+samples at once: a study has dozens of pairs. sacreBLEU counts samples that differ by *more* than the systems do, so two
+equal systems get its smallest p-value; here a p-value is never below what the number of differing segments allows
+(`least_p`), and that of equal systems is 1.
 """
 
 from __future__ import annotations
@@ -12,42 +12,72 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from reluformer.config.evaluation import COUNTS, SignificanceConfig
 from reluformer.config.settings import SettingsError
-from reluformer.evaluation.bleu import Counts, score_counts
-from reluformer.evaluation.counts import read_counts as read_all_counts
-from reluformer.evaluation.resampling import bootstrap, randomisation
+from reluformer.evaluation.bleu import SEED, Counts, bleu_of_sums, bootstrap_scores, score_counts
+from reluformer.evaluation.counts import read_counts
 
 TESTS = ("bootstrap", "randomisation")
+CHUNK = 320
+"""Trials of a randomisation at a time. A multiple of 32: numpy draws 32 signs from one random number."""
+
+
+def bootstrap(ours: Counts, baseline: Counts, samples: int) -> float:
+    """Returns p of the paired bootstrap of aligned counts."""
+    differences = np.abs(bootstrap_scores(ours, samples) - bootstrap_scores(baseline, samples))
+    observed = np.abs(np.subtract(*bleu_of_sums(np.stack([ours.sum(0), baseline.sum(0)]))))
+    return _p_value(differences - differences.mean(), float(observed))
+
+
+def randomisation(pairs: Sequence[tuple[Counts, Counts]], trials: int) -> list[float]:
+    """Returns p of the paired approximate randomisation of each pair (ours, baseline) of one test set."""
+    if not pairs:
+        return []
+    gaps = np.stack([baseline - ours for ours, baseline in pairs], axis=1).reshape(len(pairs[0][0]), -1)
+    random = np.random.default_rng(SEED)
+    moved = np.zeros((1 + trials, gaps.shape[1]))  # row 0: the systems themselves, by the same sums, so that ties tie
+    for start in range(0, trials, CHUNK):
+        size = (min(CHUNK, trials - start), len(gaps))
+        moved[1 + start :][: size[0]] = random.integers(2, size=size, dtype=bool).astype(np.float64) @ gaps
+    p_values = []
+    for (ours, baseline), change in zip(pairs, moved.reshape(1 + trials, len(pairs), -1).swapaxes(0, 1), strict=True):
+        differences = np.abs(bleu_of_sums(ours.sum(0) + change) - bleu_of_sums(baseline.sum(0) - change))
+        p_values.append(_p_value(differences[1:], differences[0]))
+    return p_values
+
+
+def _p_value(differences: Counts, observed: float) -> float:
+    return (int((differences > observed).sum()) + 1) / (len(differences) + 1)
 
 
 def least_p(ours: Counts, baseline: Counts) -> float:
-    """The smallest two-sided p-value of a paired test: of k segments that differ, 2^k exchanges are equally likely.
+    """Returns the smallest two-sided p-value that the number k of differing segments allows: 2 of 2^k exchanges.
 
-    The systems' own difference and its opposite are two of them; 1 where the systems are equal.
+    The systems' own difference and its opposite are these two; 1 if the systems are equal.
     """
     differing = int((ours != baseline).any(axis=1).sum())
     return min(1.0, 2.0 ** (1 - differing))
 
 
-def paired_tests(ours: Counts, baseline: Counts, config: SignificanceConfig) -> dict[str, float]:
-    """`{score, baseline_score, difference, bootstrap, randomisation}`: BLEU of both, a two-sided p-value of each test.
+def paired_tests(pairs: Sequence[tuple[Counts, Counts]], config: SignificanceConfig) -> list[dict[str, float]]:
+    """Tests pairs (ours, baseline) of aligned counts; those with equally many segments share their random numbers.
 
-    Counts are aligned, a row a segment. Raises `ValueError` where they are not.
+    Returns:
+        `{score, baseline_score, difference, bootstrap, randomisation}` of each pair: BLEU of both, two-sided p-values.
+
+    Raises:
+        ValueError: if the counts of a pair are not aligned.
     """
-    return paired_tests_of([(ours, baseline)], config)[0]
-
-
-def paired_tests_of(pairs: Sequence[tuple[Counts, Counts]], config: SignificanceConfig) -> list[dict[str, float]]:
-    """`paired_tests` of several pairs (ours, baseline): those with equally many segments share their random numbers."""
     for ours, baseline in pairs:
         if ours.shape != baseline.shape:
             raise ValueError(f"{len(ours)} segments against {len(baseline)}")
     randomised: dict[int, float] = {}
     for size in dict.fromkeys(len(ours) for ours, _ in pairs):
         same = [index for index, (ours, _) in enumerate(pairs) if len(ours) == size]
-        found = randomisation([pairs[index] for index in same], config.randomisation)
-        randomised |= dict(zip(same, found, strict=True))
+        p_values = randomisation([pairs[index] for index in same], config.randomisation)
+        randomised |= dict(zip(same, p_values, strict=True))
     rows = []
     for index, (ours, baseline) in enumerate(pairs):
         least, scores = least_p(ours, baseline), [score_counts(side) or 0.0 for side in (ours, baseline)]
@@ -62,30 +92,30 @@ def paired_tests_of(pairs: Sequence[tuple[Counts, Counts]], config: Significance
 def paired_tests_of_runs(
     folder: Path, pairs: Sequence[Mapping[str, str]], config: SignificanceConfig
 ) -> list[dict[str, Any]]:
-    """Every pair of runs that can be compared, with its paired tests: `{run, baseline, metric, segments, score, ...}`.
+    """Tests every pair `{run, baseline, metric}` of runs below `folder`, except those without counts or diverged.
 
-    A pair is `{run, baseline, metric}`, runs as paths below `folder`. Pairs of which a run is not there, or diverged,
-    are left out. Raises `SettingsError` where two runs were not scored on the same segments.
+    Returns:
+        `{run, baseline, metric, segments, score, ...}`, see `paired_tests`.
+
+    Raises:
+        SettingsError: if two runs were not scored on the same segments.
     """
-    counts = {key: read_counts(folder / key[0], key[1]) for pair in pairs for key in _sides(pair)}
-    there = [pair for pair in pairs if all(counts[key] is not None for key in _sides(pair))]
-    sides: list[Any] = [tuple(counts[key] for key in _sides(pair)) for pair in there]
-    for pair, (ours, baseline) in zip(there, sides, strict=True):
+    counts = {key: _read_counts(folder / key[0], key[1]) for pair in pairs for key in _sides(pair)}
+    scored = [pair for pair in pairs if all(counts[key] is not None for key in _sides(pair))]
+    sides: list[Any] = [tuple(counts[key] for key in _sides(pair)) for pair in scored]
+    for pair, (ours, baseline) in zip(scored, sides, strict=True):
         if len(ours) != len(baseline):
             raise SettingsError(
                 f"{pair['run']} and {pair['baseline']}: {len(ours)} segments against {len(baseline)}; score both again"
             )
-    found = paired_tests_of(sides, config)
-    return [
-        {**pair, "segments": len(ours), **tests} for pair, (ours, _), tests in zip(there, sides, found, strict=True)
-    ]
+    tests = paired_tests(sides, config)
+    return [{**pair, "segments": len(side[0]), **row} for pair, side, row in zip(scored, sides, tests, strict=True)]
 
 
 def _sides(pair: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(pair[side], pair["metric"]) for side in ("run", "baseline")]
 
 
-def read_counts(run_folder: Path, kind: str) -> Counts | None:
-    """What one kind of BLEU counts in each segment of a run's translation; None where it has none."""
+def _read_counts(run_folder: Path, kind: str) -> Counts | None:
     path = run_folder / COUNTS
-    return read_all_counts(path).get(kind) if path.is_file() else None
+    return read_counts(path).get(kind) if path.is_file() else None

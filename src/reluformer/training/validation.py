@@ -78,7 +78,7 @@ class Validation:
             pairs = [pair for part in parts for pair in part]
         from sacrebleu import BLEU
 
-        from reluformer.evaluation.tokenisers import SPLITTING, choose
+        from reluformer.evaluation.tokenisation import SPLITTING, choose
 
         name = choose(self.tgt).name
         hypotheses, references = ([pair[side] for pair in pairs] for side in (0, 1))

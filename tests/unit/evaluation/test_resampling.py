@@ -5,7 +5,8 @@ import pytest
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.significance import PairedTest, _bootstrap_resample
 
-from reluformer.evaluation.resampling import bleu_of_sums, bootstrap, bootstrap_scores, randomisation
+from reluformer.evaluation.bleu import bleu_of_sums, bootstrap_scores
+from reluformer.evaluation.significance import bootstrap, randomisation
 
 
 class Counted(BLEU):

@@ -13,9 +13,9 @@ from reluformer.config.run import RunConfig
 from reluformer.config.settings import SettingsError
 from reluformer.config.training import TrainingConfig
 from reluformer.config.translation import TranslationConfig
-from reluformer.evaluation.bleu import score_counts
+from reluformer.evaluation.bleu import count, detokenized, score_counts, summarise, tokenized
 from reluformer.evaluation.counts import read_counts, write_counts
-from reluformer.evaluation.score import rescore_run, score_run
+from reluformer.evaluation.score import describe_lengths, rescore_run, score_buckets, score_run, split_by_length
 
 RAW = ["The device's name is wrong.", "Turn the light on, please.", "There is a well-known problem with it."]
 TOKENISED = [
@@ -202,3 +202,41 @@ def test_odd_line_ends_inside_a_sentence_do_not_shift_the_lines(tmp_path):
 def test_scoring_needs_no_torch():
     code = "import sys, reluformer.evaluation.score; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ.copy())
+
+
+def test_borders_belong_to_the_lower_bucket_and_empty_ones_are_left_out():
+    buckets = split_by_length([10, 11, 20, 41, 1000], (10, 20, 30, 40))
+    assert [(b.low, b.high, b.members) for b in buckets] == [(1, 10, [0]), (11, 20, [1, 2]), (41, None, [3, 4])]
+
+
+def test_every_segment_is_in_one_bucket():
+    lengths = list(range(1, 130))
+    members = [i for bucket in split_by_length(lengths, (32, 64)) for i in bucket.members]
+    assert sorted(members) == list(range(129))
+
+
+@pytest.mark.parametrize("lengths", [[0], [0, 0, 5, 11], [0, 500], [3, 0, 70]])
+def test_a_source_without_a_word_is_in_the_first_bucket(lengths):
+    buckets = split_by_length(lengths, (10, 60))
+    assert sorted(i for bucket in buckets for i in bucket.members) == list(range(len(lengths)))
+    assert (buckets[0].low, buckets[0].high) == (0, 10)
+
+
+def test_each_bucket_is_scored_on_its_own_segments():
+    text = (["a b c d e", "g h i j k", "x y z w v u"], ["a b c d f", "g h i j l m", "x y z w v u"])
+    counts = {"bleu": count(detokenized(), *text), "tokenized_bleu": count(tokenized(), *text)}
+    rows = score_buckets([5, 6, 25], (10, 20), counts)
+    assert [(row["low"], row["high"], row["segments"]) for row in rows] == [(1, 10, 2), (21, None, 1)]
+    short = [side[:2] for side in text]
+    expected = {metric: summarise(metric, count(metric, *short)) for metric in (detokenized(), tokenized())}
+    bleu, tokenized_bleu = expected.values()
+    assert rows[0]["bleu"] == pytest.approx(bleu["score"])
+    assert rows[0]["bleu_ci"] == pytest.approx(bleu["ci"])
+    assert rows[0]["tokenized_bleu"] == pytest.approx(tokenized_bleu["score"])
+    assert rows[1]["bleu"] == pytest.approx(100) and rows[1]["bleu_ci"] is None
+
+
+def test_lengths_are_described():
+    found = describe_lengths([1, 2, 3, 4, 5, 6, 7, 8, 9, 100], limit=18)
+    assert found == {"mean": 14.5, "median": 5.5, "p90": 9, "max": 100, "share_half": 0.2}
+    assert describe_lengths([3])["share_half"] is None

@@ -13,7 +13,7 @@ import pytest
 
 from reluformer.config.evaluation import SignificanceConfig
 from reluformer.config.settings import SettingsError
-from reluformer.evaluation.bleu import count, tokenized, written
+from reluformer.evaluation.bleu import count, detokenized, tokenized
 from reluformer.evaluation.significance import least_p, paired_tests, paired_tests_of_runs
 
 WORDS = [f"{a}{b}" for a in "bdfgklmnprst" for b in ("a", "eno", "Ir", "ust", "o'll", "at.")]
@@ -39,6 +39,10 @@ REFERENCES = sentences(200, seed=1)
 BASELINE = worsened(REFERENCES, 1.0, seed=2, noise=0.3)
 
 
+def p_values(ours, baseline):
+    return paired_tests([(ours, baseline)], CONFIG)[0]
+
+
 def command_line(folder, systems: list[list[str]], test: str, samples: str, *arguments: str) -> list[dict]:
     """What `sacrebleu ref -i baseline system ... --paired-TEST` prints for each system after the baseline."""
     for name, lines in {"ref": REFERENCES, **{f"s{i}": lines for i, lines in enumerate(systems)}}.items():
@@ -52,14 +56,14 @@ def command_line(folder, systems: list[list[str]], test: str, samples: str, *arg
 
 @pytest.mark.parametrize(
     ("metric", "arguments"),
-    [(written(True), ("-lc",)), (written(), ()), (tokenized(), ("-lc", "--tokenize", "none", "--force"))],
+    [(detokenized(True), ("-lc",)), (detokenized(), ()), (tokenized(), ("-lc", "--tokenize", "none", "--force"))],
     ids=["detokenised", "cased", "tokenised"],
 )
 def test_scores_and_p_values_equal_the_sacrebleu_command_line(tmp_path, metric, arguments):
     close = worsened(BASELINE, 0.5, seed=4, noise=0.05)
     systems = [BASELINE, worsened(REFERENCES, 1.0, seed=3, noise=0.3), close]
     counts = [count(metric, lines, REFERENCES) for lines in systems]
-    ours = [paired_tests(one, counts[0], CONFIG) for one in counts[1:]]
+    ours = [p_values(one, counts[0]) for one in counts[1:]]
     for test, name in (("bs", "bootstrap"), ("ar", "randomisation")):
         baseline, *theirs = command_line(tmp_path, systems, test, "1000", *arguments)
         for mine, expected in zip(ours, theirs, strict=True):
@@ -69,18 +73,18 @@ def test_scores_and_p_values_equal_the_sacrebleu_command_line(tmp_path, metric, 
 
 
 def test_a_system_equal_to_itself_is_never_significant(tmp_path):
-    counts = count(written(), BASELINE, REFERENCES)
-    found = paired_tests(counts, counts.copy(), CONFIG)
+    counts = count(detokenized(), BASELINE, REFERENCES)
+    found = p_values(counts, counts.copy())
     assert found["difference"] == 0 and found["bootstrap"] == found["randomisation"] == 1
     # sacreBLEU itself finds its smallest p-value there: the reason for `least_p`
     assert command_line(tmp_path, [BASELINE, BASELINE], "bs", "1000")[1]["p_value"] < 0.001
 
 
 def test_one_made_worse_on_30_percent_of_the_sentences_is_significant():
-    counts = count(written(), BASELINE, REFERENCES)
+    counts = count(detokenized(), BASELINE, REFERENCES)
     for seed in range(5):
-        worse = count(written(), worsened(BASELINE, 0.3, seed=seed), REFERENCES)
-        found = paired_tests(worse, counts, CONFIG)
+        worse = count(detokenized(), worsened(BASELINE, 0.3, seed=seed), REFERENCES)
+        found = p_values(worse, counts)
         assert found["difference"] < 0 and found["bootstrap"] < 0.01 and found["randomisation"] < 0.01
 
 
@@ -91,8 +95,8 @@ def test_no_p_value_is_below_what_the_differing_segments_allow():
         other[:k] += 1
         assert least_p(other, counts) == least
     one_worse = [worsened(BASELINE[:1], 1, seed=9, noise=0.9)[0], *BASELINE[1:]]
-    pair = [count(written(), lines, REFERENCES) for lines in (one_worse, BASELINE)]
-    assert paired_tests(*pair, CONFIG)["randomisation"] == 1
+    pair = [count(detokenized(), lines, REFERENCES) for lines in (one_worse, BASELINE)]
+    assert p_values(*pair)["randomisation"] == 1
 
 
 def save(folder, **kinds):
@@ -101,7 +105,7 @@ def save(folder, **kinds):
 
 
 def test_runs_that_are_there_are_compared(tmp_path):
-    counts = count(written(), BASELINE, REFERENCES)
+    counts = count(detokenized(), BASELINE, REFERENCES)
     save(tmp_path / "a", bleu=counts)
     save(tmp_path / "b", bleu=counts)
     save(tmp_path / "diverged")

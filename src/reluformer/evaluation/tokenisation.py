@@ -1,18 +1,20 @@
-"""sacreBLEU's tokeniser of a language: 13a counts words between spaces, which some languages do not write.
+"""From tokens to plain text, and sacreBLEU's tokeniser of a language.
 
-BLEU of such a language is 0 or 100 by 13a, a clause being a word. Chinese, Japanese and Korean have tokenisers of their
-own, the latter two if their dictionaries are installed (`pip install sacrebleu[ja,ko]`); others are scored by
-character.
+13a counts words between spaces, which some languages do not write: their BLEU would be 0 or 100, a clause being a word.
+Chinese, Japanese and Korean have tokenisers of their own, the latter two if their dictionaries are installed
+(`pip install sacrebleu[ja,ko]`); others are scored by character.
 """
 
 from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sacrebleu.metrics.bleu import BLEU
+from sacremoses import MosesDetokenizer
 
 from reluformer.config.evaluation import PLAIN, Tokenizer
 from reluformer.config.settings import SettingsError
@@ -32,21 +34,21 @@ SPLITTING = ("zh", "char", "ja-mecab", "ko-mecab")
 
 
 class Chosen(NamedTuple):
-    """A tokeniser by its name, and what is to be said of the choice ("" of nothing)."""
+    """A tokeniser by its name, and a warning about the choice or ""."""
 
     name: Tokenizer
     note: str = ""
 
 
-def choose(language: str, asked: Tokenizer | None = None) -> Chosen:
-    """The tokeniser for text of a language (`zh`, `zh-TW`, `jpn_Jpan`); `asked`: the one to use instead.
+def choose(language: str, tokenizer: Tokenizer | None = None) -> Chosen:
+    """Returns `tokenizer`, or by default that of a language (`zh`, `zh-TW`, `jpn_Jpan`).
 
-    Raises `SettingsError` if the one asked for is not installed.
+    Raises `SettingsError` if `tokenizer` is not installed.
     """
-    if asked is not None:
-        if (reason := missing(asked)) is not None:
-            raise SettingsError(f"tokenizer: {asked!r}: {reason}")
-        return Chosen(asked)
+    if tokenizer is not None:
+        if (reason := missing(tokenizer)) is not None:
+            raise SettingsError(f"tokenizer: {tokenizer!r}: {reason}")
+        return Chosen(tokenizer)
     base, *others = re.split(r"[-_]", language.lower())
     name = OWN.get(base, PLAIN)
     if name == PLAIN or any(other in SCRIPTS_WITH_SPACES for other in others):
@@ -60,7 +62,7 @@ def choose(language: str, asked: Tokenizer | None = None) -> Chosen:
 
 @lru_cache
 def missing(name: Tokenizer) -> str | None:
-    """Why a tokeniser cannot be used here; None if it can."""
+    """Returns why a tokeniser does not work here; None if it does."""
     try:
         _tokenizer(name)
     except (RuntimeError, ImportError, AssertionError, AttributeError) as error:
@@ -74,22 +76,49 @@ def _tokenizer(name: Tokenizer) -> Any:
 
 
 def signature(name: Tokenizer) -> str:
-    """What stands in sacreBLEU's signature."""
+    """Returns the tokeniser's part of sacreBLEU's signature."""
     return str(_tokenizer(name).signature())
 
 
 def count_words(text: str, name: Tokenizer) -> int:
-    """Words of a line: between spaces, or as a tokeniser finds them where there are none."""
+    """Counts the words of a line: between spaces, or of languages without them by a tokeniser."""
     if name not in SPLITTING:
         return len(text.split())
     return len(_tokenizer(name)(text.strip()).split())
 
 
-def plain(tokens: str) -> str:
-    """Moses' tokens without its escapes, which a tokeniser by character would take apart."""
+def unescape(tokens: str) -> str:
+    """Removes Moses' escapes, which a tokeniser by character would split."""
     return html.unescape(tokens)
 
 
 def unit(name: Tokenizer) -> str:
-    """What `count_words` counts."""
+    """Returns what `count_words` counts."""
     return "characters" if name in ("zh", "char") else "words"
+
+
+@lru_cache
+def _detokenizer(language: str) -> MosesDetokenizer:
+    return MosesDetokenizer(lang=language)
+
+
+def detokenise(sentence: str, language: str, recase: bool = False) -> str:
+    """Detokenises and unescapes a Moses-tokenised sentence.
+
+    `recase` undoes truecasing: the first letter becomes a capital, as by Moses' detruecase.
+    """
+    text: str = _detokenizer(language).detokenize(sentence.split())
+    return capitalise(text) if recase else text
+
+
+def capitalise(text: str) -> str:
+    """Returns `text` with its first letter as a capital; marks before it stay."""
+    for position, character in enumerate(text):
+        if character.isalnum():
+            return text[:position] + character.upper() + text[position + 1 :]
+    return text
+
+
+def detokenise_all(sentences: Iterable[str], language: str, recase: bool = False) -> list[str]:
+    """Detokenises each sentence."""
+    return [detokenise(sentence, language, recase) for sentence in sentences]

@@ -12,20 +12,28 @@ from reluformer.config.run import RunConfig
 from reluformer.config.settings import SettingsError
 from reluformer.config.training import TrainingConfig
 from reluformer.config.translation import TranslationConfig
-from reluformer.evaluation import tokenisers
+from reluformer.evaluation import tokenisation
 from reluformer.evaluation.compare import compare_runs
 from reluformer.evaluation.score import rescore_run, score_run
-from reluformer.evaluation.tokenisers import choose, count_words, missing, plain
+from reluformer.evaluation.tokenisation import (
+    capitalise,
+    choose,
+    count_words,
+    detokenise,
+    detokenise_all,
+    missing,
+    unescape,
+)
 
 
 @pytest.fixture
 def without_mecab(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokenisers, "missing", lambda name: "not installed" if "mecab" in name else None)
+    monkeypatch.setattr(tokenisation, "missing", lambda name: "not installed" if "mecab" in name else None)
 
 
 @pytest.fixture
 def with_mecab(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokenisers, "missing", lambda name: None)
+    monkeypatch.setattr(tokenisation, "missing", lambda name: None)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +85,7 @@ def test_words(text: str, name: str, count: int) -> None:
 
 
 def test_escapes_of_moses_are_no_words() -> None:
-    assert plain("&quot; &amp;lt; &apos;s") == "\" &lt; 's"
+    assert unescape("&quot; &amp;lt; &apos;s") == "\" &lt; 's"
 
 
 TEXT = {
@@ -142,3 +150,18 @@ def test_sources_without_spaces_are_in_buckets_by_character(
     assert scores["unit"] == unit == compare_runs(run, run, corpora).unit
     assert scores["lengths"]["max"] == max(lengths)
     assert rescore_run(run) == scores
+
+
+def test_moses_tokens_become_text():
+    text = "hello , it &apos;s a test @-@ case &quot; yes &quot; ."
+    assert detokenise(text, "en") == 'hello, it\'s a test-case "yes".'
+
+
+def test_recase_undoes_truecasing_of_the_first_letter_only():
+    assert detokenise("das ist gut .", "de", recase=True) == "Das ist gut."
+    assert capitalise('"übrigens, ja"') == '"Übrigens, ja"'
+    assert capitalise("...") == "..."
+
+
+def test_order_is_kept_and_empty_lines_stay():
+    assert detokenise_all(["b .", "", "a ."], "en") == ["b.", "", "a."]
