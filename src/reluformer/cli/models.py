@@ -198,7 +198,7 @@ def attend(
     chosen = choose_map(arrays, attention.value, layer, head)
     if svg is not None:
         from reluformer.paper.plots.attention_maps import draw_sentence
-        from reluformer.paper.plots.style import save, style
+        from reluformer.paper.plots.base import save, style
 
         with style():
             save(draw_sentence(chosen.weights, chosen.queries, chosen.keys, chosen.title), svg)

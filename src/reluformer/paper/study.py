@@ -12,31 +12,20 @@ from reluformer.paper.differences import differences, differences_table, legend,
 from reluformer.paper.notes import answer, footer, is_tuned, reported_lines, toy_stamp
 from reluformer.paper.outputs import FIGURE_FORMATS, differences_file, read_claims
 from reluformer.paper.pages import render_table
-from reluformer.paper.plots import (
-    attention_maps,
-    bars,
-    buckets,
-    heat_map,
-    layers,
-    lines,
-    top_share,
-    training_curves,
-    variance_law,
-)
-from reluformer.paper.plots.plot import Plot
-from reluformer.paper.plots.style import Drawing, finish, save, style
+from reluformer.paper.plots import attention_maps, buckets, memories, systems, training_curves, variance_law
+from reluformer.paper.plots.base import Drawing, Plot, finish, save, style
 from reluformer.paper.records import records
 from reluformer.paper.tables import cells, latex, markdown, raw_table, shown_table
 
 KINDS: dict[str, Callable[[Plot], Drawing]] = {
-    "lines": lines.draw,
-    "bars": bars.draw,
-    "layers": layers.draw,
+    "lines": systems.draw_lines,
+    "bars": systems.draw_bars,
+    "layers": memories.draw_layers,
     "buckets": buckets.draw,
-    "top-share": top_share.draw,
+    "top-share": memories.draw_top_shares,
     "training-curves": training_curves.draw,
     "learning-curves": training_curves.draw,
-    "heat-map": heat_map.draw,
+    "heat-map": systems.draw_heat_map,
     "variance-law": variance_law.draw,
     "attention-maps": attention_maps.draw,
 }

@@ -1,4 +1,4 @@
-"""Attention maps of one test segment, a column a system: the whole map, and a window of it with its tokens."""
+"""Attention maps of one test segment: a column a system, the whole map and a window of it with its tokens."""
 
 from __future__ import annotations
 
@@ -10,38 +10,37 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from reluformer.config.metrics import ATTENTION
-from reluformer.paper.plots.plot import Plot
-from reluformer.paper.plots.style import Drawing, empty, wrap
+from reluformer.paper.plots.base import Drawing, Plot, empty, wrap
 
 AXES = {"encoder": ("src", "src"), "decoder": ("tgt", "tgt"), "cross": ("tgt", "src")}
 SIDES = {"src": "source", "tgt": "target"}
 
 
 def draw(plot: Plot) -> Drawing:
-    """The figure with its notes and legend."""
+    """Draws the figure with its notes."""
     config, frame = plot.config, plot.frame()
     maps = {run: read_map(plot, run) for run in frame["run"]}
     window = config.window
-    sizes = [max(found["map"].shape) for found in maps.values() if found]
+    sizes = [max(one["map"].shape) for one in maps.values() if one]
     rows = 2 if sizes and max(sizes) > window else 1
     shown = min(window, max(sizes, default=window))
     side = max(3.4, 0.155 * shown + 1.0)
     figure = Figure(figsize=(side * len(frame), side * 1.02 * rows), layout="constrained")
     grid = figure.subplots(rows, len(frame), squeeze=False)
     for column, row in enumerate(frame.to_dict("records")):
-        found = maps[row["run"]]
+        shown_map = maps[row["run"]]
         grid[0][column].set_title(row["title"])
-        if not found:
+        if not shown_map:
             for axes in grid[:, column]:
-                empty(axes, "no map is here" if row["status"] == "finished" else str(row["status"]))
+                empty(axes, "no map" if row["status"] == "finished" else str(row["status"]))
             continue
         queries, keys = AXES[config.attention]
         if rows == 2:
-            draw_map(grid[0][column], found["map"], None, None)
+            draw_map(grid[0][column], shown_map["map"], None, None)
             grid[0][column].set_xlabel(f"{SIDES[keys]} token")
             grid[0][column].set_ylabel(f"{SIDES[queries]} token")
         span = slice(0, window)
-        draw_map(grid[-1][column], found["map"][span, span], found[queries][span], found[keys][span])
+        draw_map(grid[-1][column], shown_map["map"][span, span], shown_map[queries][span], shown_map[keys][span])
     which = {"encoder": "encoder self-attention", "decoder": "decoder self-attention", "cross": "cross-attention"}
     layer = "the last layer" if config.layer == -1 else f"layer {config.layer + 1}"
     notes = [
@@ -54,7 +53,7 @@ def draw(plot: Plot) -> Drawing:
 
 
 def read_map(plot: Plot, run: str) -> dict[str, Any] | None:
-    """The map `[Q, K]` (mean over heads) and tokens of a run; None of a run without one."""
+    """Reads a run's map `[Q, K]` (mean over heads) and its tokens; None of a run without one."""
     path = plot.results / "runs" / run / ATTENTION
     if not path.is_file():
         return None
@@ -70,7 +69,7 @@ def read_map(plot: Plot, run: str) -> dict[str, Any] | None:
 
 
 def draw_map(axes: Axes, weights: NDArray[Any], queries: Any, keys: Any) -> None:
-    """One map, dark where the weight is; with tokens on its axes where they are given."""
+    """Draws one map, the darker the larger the weight; `queries` and `keys` label its axes, or None."""
     top = float(np.percentile(weights, 99)) or float(weights.max()) or 1.0
     axes.imshow(weights, cmap="Blues", vmin=0, vmax=top, aspect="equal", interpolation="nearest")
     axes.grid(visible=False)
@@ -81,7 +80,7 @@ def draw_map(axes: Axes, weights: NDArray[Any], queries: Any, keys: Any) -> None
 
 
 def draw_sentence(weights: NDArray[Any], queries: list[str], keys: list[str], title: str) -> Figure:
-    """The map [Q, K] of one sentence as a figure of its own."""
+    """Draws the map [Q, K] of one sentence as a figure of its own."""
     size = (max(3.6, 0.2 * len(keys) + 1.4), max(2.6, 0.2 * len(queries) + 1.4))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
@@ -91,5 +90,5 @@ def draw_sentence(weights: NDArray[Any], queries: list[str], keys: list[str], ti
 
 
 def piece(token: str) -> str:
-    """A subword piece as a label: its word boundary as a low line, and nothing that mathtext would read."""
+    """Returns a subword piece as a label: the word boundary as an underscore, mathtext escaped."""
     return str(token).replace("▁", "_").replace("$", r"\$")

@@ -1,6 +1,6 @@
 """BLEU by the length of the source: all systems in one panel, the bucket sizes as bars behind; a panel a view.
 
-Whiskers are 95 % bootstrap intervals over a bucket's segments, by sacreBLEU: how far the test set decides the score.
+Whiskers are sacreBLEU's 95 % bootstrap intervals over a bucket's segments.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from matplotlib.axes import Axes
 from reluformer.config.metrics import SCORES
 from reluformer.config.studies import SENTENCE
 from reluformer.evaluation.bleu import LEAST
-from reluformer.paper.plots.plot import Plot
-from reluformer.paper.plots.style import Drawing, empty, grid
+from reluformer.paper.plots.base import Drawing, Plot, empty, grid
 
 TITLES = {"bleu": "BLEU (sacreBLEU)", "tokenized_bleu": "BLEU (tokenised, lower-cased)"}
 Label = tuple[int, int | None]
 APART = 0.07
-"""Between two systems in one bucket, in buckets."""
+"""Distance of two systems in one bucket, in buckets."""
 SIZES = "Grey bars: the number of test segments in each bucket."
 WHISKERS = (
     f"Whiskers: 95 % bootstrap interval over a bucket's segments, the mean over seeds; none below {LEAST} segments."
@@ -28,7 +27,7 @@ WHISKERS = (
 
 
 def draw(plot: Plot) -> Drawing:
-    """The figure with its notes and legend."""
+    """Draws the figure with its notes and legend."""
     frame = plot.frame()
     scores = {run: plot.read(run, SCORES) for run in frame["run"]}
     views = list(frame.groupby(["dataset", "packing", "length"], sort=False, dropna=False))
@@ -45,14 +44,14 @@ def draw(plot: Plot) -> Drawing:
 
 
 def draw_view(axes: Axes, plot: Plot, part: pd.DataFrame, scores: dict[str, Any], measure: str) -> dict[str, Any]:
-    """One test set: a line a series over its buckets; returns the lines for the legend, by label."""
-    found = {run: {(b["low"], b["high"]): b for b in scores[run]["buckets"]} for run in part["run"] if scores[run]}
-    buckets: list[Label] = sorted({label for run in found.values() for label in run})
+    """Draws one test set, a line a series over its buckets; returns the legend."""
+    scored = {run: {(b["low"], b["high"]): b for b in scores[run]["buckets"]} for run in part["run"] if scores[run]}
+    buckets: list[Label] = sorted({label for run in scored.values() for label in run})
     if not buckets:
         empty(axes, "no run is scored")
         return {}
-    unit = next(content["unit"] for content in (scores[run] for run in found) if content["buckets"])
-    sizes = [next(run[label]["segments"] for run in found.values() if label in run) for label in buckets]
+    unit = next(content["unit"] for content in (scores[run] for run in scored) if content["buckets"])
+    sizes = [next(run[label]["segments"] for run in scored.values() if label in run) for label in buckets]
     draw_sizes(axes, sizes)
     handles = {}
     looks = plot.looks(part)
@@ -60,10 +59,10 @@ def draw_view(axes: Axes, plot: Plot, part: pd.DataFrame, scores: dict[str, Any]
         members = part[part["series"] == series]
         points = []
         for position, label in enumerate(buckets):
-            rows = [found[run][label] for run in members["run"] if run in found and label in found[run]]
-            if known := [row[measure] for row in rows if row[measure] is not None]:
+            rows = [scored[run][label] for run in members["run"] if label in scored.get(run, {})]
+            if values := [row[measure] for row in rows if row[measure] is not None]:
                 at = position + APART * (place - (len(looks) - 1) / 2)
-                points.append((at, mean(known), whisker(rows, f"{measure}_ci")))
+                points.append((at, mean(values), whisker(rows, f"{measure}_ci")))
         if points:
             x, y, reach = (list(column) for column in zip(*points, strict=True))
             handles[series] = axes.errorbar(x, y, reach, capsize=2, elinewidth=0.9, **look)
@@ -75,18 +74,18 @@ def draw_view(axes: Axes, plot: Plot, part: pd.DataFrame, scores: dict[str, Any]
 
 
 def whisker(rows: list[dict[str, Any]], name: str) -> float:
-    """Half the interval of one bucket, the mean over its runs; 0 where it is not known well."""
-    known = [row[name] for row in rows if row["segments"] >= LEAST and row.get(name) is not None]
-    return mean(known) if known else 0.0
+    """Returns half the interval of one bucket, the mean over its runs; 0 for a bucket that is too small."""
+    intervals = [row[name] for row in rows if row["segments"] >= LEAST and row.get(name) is not None]
+    return mean(intervals) if intervals else 0.0
 
 
 def notes(plot: Plot, frame: pd.DataFrame) -> list[str]:
-    """What a plot says below, but for the seeds' spread, which is not drawn here."""
+    """Returns the plot's notes without that on the seeds' spread, which is not drawn here."""
     return [line for line in plot.notes(frame) if not line.startswith("Mean over")]
 
 
 def draw_sizes(axes: Axes, sizes: list[int]) -> None:
-    """The bucket sizes as grey bars in the lower third, each with its number."""
+    """Draws the bucket sizes as grey bars in the lower third, each with its number."""
     behind = axes.twinx()
     behind.bar(range(len(sizes)), sizes, width=0.8, color="#dddddd", zorder=0)
     behind.set_ylim(0, 3.2 * max(sizes))

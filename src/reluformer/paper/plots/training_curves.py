@@ -11,8 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from reluformer.config.metrics import LOG
-from reluformer.paper.plots.plot import Plot
-from reluformer.paper.plots.style import Drawing, empty, grid
+from reluformer.paper.plots.base import Drawing, Plot, empty, grid
 from reluformer.paper.records import DIVERGED, read_lines
 
 CURVES = {
@@ -22,11 +21,11 @@ CURVES = {
         ("valid", "bleu", "validation BLEU (greedy)"),
     ),
 }
-"""For each kind of figure: event and key of log.jsonl, and what it is called."""
+"""For each kind of figure: event and key of log.jsonl, and the panel's title."""
 
 
 def draw(plot: Plot) -> Drawing:
-    """The figure with its notes and legend."""
+    """Draws the figure with its notes and legend."""
     frame = plot.frame()
     curves = CURVES[plot.config.kind]
     figure, panels = grid(len(curves), size=(5.0, 3.3))
@@ -53,7 +52,7 @@ def draw(plot: Plot) -> Drawing:
 
 
 def draw_run(axes: Axes, points: list[tuple[int, float]], diverged: bool, look: dict[str, Any]) -> Any:
-    """One run's curve; returns the line for the legend."""
+    """Draws one run's curve; returns the line for the legend."""
     x, y = zip(*points, strict=True)
     (line,) = axes.plot(x, y, alpha=0.85, **look)
     if diverged:
@@ -62,7 +61,7 @@ def draw_run(axes: Axes, points: list[tuple[int, float]], diverged: bool, look: 
 
 
 def limit(axes: Axes) -> None:
-    """A logarithmic scale where a diverging run would hide the others."""
+    """Sets a logarithmic scale if a diverging run would hide the others."""
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines])
     if values.min() > 0 and values.max() > 10 * np.median(values):
         axes.set_yscale("log")

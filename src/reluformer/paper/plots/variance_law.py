@@ -1,4 +1,4 @@
-"""The variance of an attention's output against n: theory and measurement on Gaussian inputs, and in trained models."""
+"""Variance of an attention's output against n: in theory, on Gaussian inputs, and in trained models."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from matplotlib.axes import Axes
 
 from reluformer.config.metrics import ANALYSIS
 from reluformer.paper.outputs import VARIANCE_LAW
-from reluformer.paper.plots.plot import Plot
-from reluformer.paper.plots.style import Drawing, empty, grid
+from reluformer.paper.plots.base import Drawing, Plot, empty, grid
 from reluformer.paper.records import read_json
 
 GAUSSIAN = {
@@ -19,11 +18,11 @@ GAUSSIAN = {
     "relu-scaled": ("scaled ReLU (Eq. 6), measured", "attention-relu-scaled"),
     "softmax": ("Softmax, measured", "transformer"),
 }
-"""Activations of variance_law.json: legend, and the system whose colour they share."""
+"""Activations of variance_law.json: their titles, and the systems whose looks they share."""
 
 
 def draw(plot: Plot) -> Drawing:
-    """The figure with its notes and legend."""
+    """Draws the figure with its notes and legend."""
     frame = plot.frame()
     figure, (left, right) = grid(2, size=(5.0, 3.5))
     left.set_title("Gaussian inputs")
@@ -45,15 +44,15 @@ def draw(plot: Plot) -> Drawing:
 
 
 def law_notes(law: dict[str, Any] | None) -> list[str]:
-    """How close the measured variance of ReLU is to n/2, over all n."""
+    """Returns how close the measured variance of ReLU is to n/2, over all n."""
     if law is None or "relu" not in law["measured"]:
         return []
-    ratios = [seen / theory for seen, theory in zip(law["measured"]["relu"], law["theory_direct"], strict=True)]
+    ratios = [measured / theory for measured, theory in zip(law["measured"]["relu"], law["theory_direct"], strict=True)]
     return [f"Gaussian inputs: the measured variance of ReLU is {min(ratios):.2f} to {max(ratios):.2f} times n/2."]
 
 
 def draw_law(axes: Axes, plot: Plot, law: dict[str, Any] | None) -> None:
-    """Theory as a dashed line, each activation's measured variance as points."""
+    """Draws theory as a dashed line, each activation's measured variance as points."""
     if law is None:
         empty(axes, "not measured yet")
         return
@@ -67,7 +66,7 @@ def draw_law(axes: Axes, plot: Plot, law: dict[str, Any] | None) -> None:
 
 
 def scale(axes: Axes, title: str) -> None:
-    """Axes by powers, so that a power law is a straight line; a variance that hardly changes is shown as it is."""
+    """Sets logarithmic axes, which make a power law a line; y stays linear if the variance hardly changes."""
     axes.set_xscale("log", base=2)
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines])
     if values.max() > 10 * values.min():
@@ -77,7 +76,7 @@ def scale(axes: Axes, title: str) -> None:
 
 
 def place_of(plot: Plot) -> str | None:
-    """The place shown for trained models, e.g. `encoder.5.attention`; None where no run is analysed."""
+    """Returns the place shown for trained models, e.g. `encoder.5.attention`; None if no run is analysed."""
     for run in plot.runs:
         analysis = plot.read(run.path, ANALYSIS)
         if analysis and (names := matching(analysis, plot)):
@@ -86,13 +85,13 @@ def place_of(plot: Plot) -> str | None:
 
 
 def matching(analysis: dict[str, Any], plot: Plot) -> list[str]:
-    """The places of the figure's kind of attention, in the order of layers."""
+    """Returns the places of the figure's kind of attention, by layer."""
     kind = f"{plot.config.attention}_attention"
     return [name for name, place in (analysis.get("places") or {}).items() if place["kind"] == kind]
 
 
 def variances(analysis: dict[str, Any] | None, plot: Plot) -> list[tuple[float, float]]:
-    """`(n, variance)` of one run's place."""
+    """Returns `(n, variance)` of one run's place."""
     names = matching(analysis, plot) if analysis else []
     if not names or not -len(names) <= plot.config.layer < len(names):
         return []
@@ -102,9 +101,9 @@ def variances(analysis: dict[str, Any] | None, plot: Plot) -> list[tuple[float, 
 
 
 def mean_points(runs: list[list[tuple[float, float]]]) -> list[tuple[float, float]]:
-    """The mean over runs of the variance at each n."""
-    found: dict[float, list[float]] = {}
+    """Returns the mean variance over runs at each n."""
+    variances: dict[float, list[float]] = {}
     for points in runs:
         for n, variance in points:
-            found.setdefault(n, []).append(variance)
-    return [(n, mean(values)) for n, values in sorted(found.items())]
+            variances.setdefault(n, []).append(variance)
+    return [(n, mean(values)) for n, values in sorted(variances.items())]

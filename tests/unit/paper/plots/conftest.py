@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reluformer.config.studies import FigureConfig
-from reluformer.paper.plots.plot import Plot
+from reluformer.paper.plots.base import Plot
 
 
 @pytest.fixture

@@ -1,0 +1,61 @@
+import pytest
+
+from reluformer.paper.plots import memories
+
+
+def test_a_measure_of_each_layer_encoder_first(make, plot_of):
+    made = make()
+    made.fill("anisotropy")
+    axes = memories.draw_layers(plot_of(made, "anisotropy", "layers")).figure.axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["enc 1", "enc 2", "dec 1", "dec 2"]
+    assert list(axes.lines[0].get_ydata()) == pytest.approx([0.1, 0.2, 0.1, 0.2])
+
+
+def test_far_apart_values_get_a_logarithmic_scale(make, plot_of):
+    made = make()
+    made.fill("variance-ratio")
+    assert memories.draw_layers(plot_of(made, "variance-ratio", "layers")).figure.axes[0].get_yscale() == "log"
+
+
+def test_places_of_a_kind_are_averaged_over_runs():
+    first = {
+        "encoder.0.attention": {"kind": "encoder_attention", "beyond": {"128": 0.2}},
+        "encoder.0.ffn": {"kind": "ffn"},
+    }
+    second = {"encoder.0.attention": {"kind": "encoder_attention", "beyond": {"128": 0.4}}}
+    assert memories.by_place([first, second, {}], "attention", "beyond", "128") == {
+        "encoder.0.attention": pytest.approx(0.3)
+    }
+    assert memories.by_place([first], "cross_attention", "beyond", "128") == {}
+
+
+def test_places_have_short_names():
+    assert memories.short("decoder.1.cross_attention") == "cross 2" and memories.short("encoder.0.ffn") == "enc 1"
+
+
+def test_without_runs_the_panel_of_layers_says_so(make, plot_of):
+    figure = memories.draw_layers(plot_of(make(), "anisotropy", "layers")).figure
+    assert figure.axes[0].texts[0].get_text() == "no run has it"
+
+
+def test_curves_of_each_system(make, plot_of):
+    made = make()
+    made.fill("concentration")
+    figure = memories.draw_top_shares(plot_of(made, "concentration", "top-share")).figure
+    assert [axes.get_title() for axes in figure.axes] == [
+        "FFN: weight held by the top slots",
+        "FFN: gradient held by the top slots",
+        "FFN: value norm held by the top slots",
+    ]
+    softmax = figure.axes[0].lines[1]
+    assert list(softmax.get_xdata())[:2] == [0.1, 0.2]
+    assert list(softmax.get_ydata())[1] == pytest.approx(0.002**0.2) and list(softmax.get_ydata())[-1] == 1.0
+
+
+def test_means_over_runs_leave_out_what_is_missing():
+    assert memories.mean_curve([{"0.1": 0.2, "1": None}, {"0.1": 0.4}, {}]) == [(0.1, pytest.approx(0.3))]
+
+
+def test_without_runs_the_panels_say_so(make, plot_of):
+    figure = memories.draw_top_shares(plot_of(make(), "concentration", "top-share")).figure
+    assert all(axes.texts[0].get_text() == "no run has it" for axes in figure.axes)

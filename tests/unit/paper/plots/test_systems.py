@@ -1,0 +1,188 @@
+import json
+
+import pytest
+from matplotlib import colormaps
+
+from reluformer.paper.plots.base import grid, luminance
+from reluformer.paper.plots.systems import COLOURS, draw_bars, draw_heat_map, draw_lines, place, readable_on
+from reluformer.paper.study import draw_figures
+
+WEIGHTS, GAMMAS = [0.03, 0.1, 0.3, 1], [1, 2, 4]
+
+
+def slots(run):
+    return int(run.system.split("slots=")[1].split("+")[0])
+
+
+def test_means_over_seeds_against_the_key(make, plot_of):
+    made = make(seeds=[1, 2])
+    for run in made.experiment.study_runs("memory-size"):
+        made.write(run, score=slots(run) / 100 + run.seed)
+    drawing = draw_lines(plot_of(made, "memory-size", "bleu"))
+    axes = drawing.figure.axes[0]
+    assert axes.get_xscale() == "log"
+    assert list(axes.lines[0].get_xdata()) == [32, 128, 512]
+    assert list(axes.lines[0].get_ydata()) == pytest.approx([1.82, 2.78, 6.62])
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["32", "128", "512"]
+    assert len(drawing.handles) == 3 and len(axes.collections) == 3  # a line and a band a system
+
+
+def test_a_value_that_is_no_number_stands_apart(make, plot_of):
+    made = make()
+    made.fill("gamma")
+    axes = draw_lines(plot_of(made, "gamma", "gamma")).figure.axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["0.25", "0.5", "1", "2", "4", "learned"]
+    assert list(axes.lines[0].get_xdata()) == [0, 1, 2, 3, 4]
+    assert any(list(line.get_xdata()) == [5] for line in axes.lines[1:])
+
+
+def test_a_hole_breaks_nothing(make, plot_of):
+    made = make()
+    for run in made.experiment.study_runs("memory-size"):
+        if slots(run) != 128:
+            made.write(run, diverged=slots(run) == 512)
+    drawing = draw_lines(plot_of(made, "memory-size", "bleu"))
+    assert list(drawing.figure.axes[0].lines[0].get_xdata()) == [32]
+    assert drawing.notes[0].startswith("Diverged") and "3 of 9 runs" in drawing.notes[1]
+
+
+def test_without_runs_the_panel_says_so(make, plot_of):
+    drawing = draw_lines(plot_of(make(), "gamma", "gamma"))
+    assert {axes.texts[0].get_text() for axes in drawing.figure.axes} == {"no run has it"}
+
+
+def test_many_values_are_turned():
+    _, (axes,) = grid(1)
+    place(axes, [32, 64, 128, 256, 512, 1024, 2048, 3072, 4096])
+    assert axes.get_xticklabels()[0].get_rotation() == 45
+
+
+def test_each_packing_has_panels_of_its_own(make, plot_of):
+    studies = {"document-length": {"lengths": [64, 128], "packing": ["within", "across"], "vary": {}}}
+    made = make(studies=studies)
+    made.fill("document-length")
+    drawing = draw_lines(plot_of(made, "document-length", "bleu"))
+    titles = [axes.get_title() for axes in drawing.figure.axes]
+    assert titles == [f"{name}, {how} documents" for how in ("within", "across") for name in ("d-BLEU", "s-BLEU")]
+    assert len(drawing.handles) == 6 and list(drawing.figure.axes[2].lines[0].get_xdata()) == [64, 128]
+
+
+def test_single_sentences_stand_beside_every_series_of_their_system(make, plot_of):
+    lengths = {"lengths": ["sentence", 64, 128], "packing": ["within", "across"]}
+    made = make(studies={"document-length": {**lengths, "systems": ["transformer", "reluformer"]}})
+    for run in made.experiment.study_runs("document-length"):
+        made.write(run, score=30.0 if "@" not in run.dataset else 20.0)
+    drawing = draw_lines(plot_of(made, "document-length", "bleu"))
+    assert len(drawing.figure.axes) == 4 and len(drawing.handles) == 2 * 2  # systems, recipes
+    for axes in (drawing.figure.axes[0], drawing.figure.axes[2]):
+        assert [text.get_text() for text in axes.get_xticklabels()] == ["sentence", "64", "128"]
+        found = [(list(line.get_xdata()), line.get_ydata()[0]) for line in axes.lines if len(line.get_xdata())]
+        assert found.count(([1, 2], 21.0)) == 4
+        assert found.count(([0], 31.0)) == 4 * 3  # a mark with two caps
+
+
+def test_bars_are_means_with_their_spread(make, plot_of):
+    made = make(seeds=[1, 2])
+    for run in made.experiment.study_runs("ffn-activation"):
+        made.write(run, score=20.0 + run.seed)
+    figure = draw_bars(plot_of(made, "ffn-activation", "bleu")).figure
+    axes = figure.axes[0]
+    assert [patch.get_width() for patch in axes.patches] == pytest.approx([21.5] * 3)
+    assert axes.texts[0].get_text() == "21.50 ± 0.71"
+    assert [text.get_text() for text in axes.get_yticklabels()][1] == "Softmax in the FFN"
+
+
+def test_a_bar_that_cannot_be_says_why(make, plot_of):
+    made = make()
+    for run in made.experiment.study_runs("ablation")[1:]:
+        made.write(run, diverged=run.system == "attention-relu")
+    drawing = draw_bars(plot_of(made, "ablation", "bars"))
+    texts = [text.get_text() for text in drawing.figure.axes[0].texts]
+    assert texts[0] == "not run" and texts[2] == "diverged (update 312)"
+    assert len(drawing.figure.axes[0].patches) == 1
+
+
+def filled(make, lost=(), diverged=(), **config):
+    """The study `penalty` with tokenised BLEU 100·γ + 10·λ + seed."""
+    made = make(**config)
+    for run, point in made.experiment.study_points("penalty").items():
+        weight, gamma = point.values
+        if (weight, gamma) not in lost:
+            made.write(run, diverged=(weight, gamma) in diverged, score=100 * gamma + 10 * weight + run.seed)
+    return made
+
+
+def numbers(axes):
+    """{(column, row): text} of a panel's cells."""
+    return {text.get_position(): text.get_text() for text in axes.texts}
+
+
+def test_a_cell_is_the_mean_over_seeds_at_a_pair_of_values(make, plot_of):
+    made = filled(make, seeds=[1, 2])
+    drawing = draw_heat_map(plot_of(made, "penalty", "bleu"))
+    bleu = drawing.figure.axes[0]
+    assert bleu.get_xlabel() == "γ" and bleu.get_ylabel() == "λ"
+    assert [text.get_text() for text in bleu.get_xticklabels()] == [f"{value:g}" for value in GAMMAS]
+    assert [text.get_text() for text in bleu.get_yticklabels()] == [f"{value:g}" for value in WEIGHTS]
+    expected = {
+        (column, row): f"{100 * gamma + 10 * weight + 1.5:.2f}"
+        for column, gamma in enumerate(GAMMAS)
+        for row, weight in enumerate(WEIGHTS)
+    }
+    assert numbers(bleu) == expected
+    assert "Mean over 2 seeds" in drawing.notes[0] and drawing.notes[-1] == "The best cell of each panel is framed."
+
+
+@pytest.mark.parametrize(("metric", "corner"), [("tokenized_bleu", (1.5, 2.5)), ("best_valid_loss", (-0.5, -0.5))])
+def test_the_best_cell_is_framed_whichever_direction_is_better(make, plot_of, metric, corner):
+    made = filled(make)
+    for run, point in made.experiment.study_points("penalty").items():
+        path = made.folder(run) / "summary.json"
+        loss = sum(point.values)
+        path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "best_valid_loss": loss}))
+    plot = plot_of(made, "penalty", kind="heat-map", x="gamma", rows="penalty.weight", y=[metric])
+    (frame,) = draw_heat_map(plot).figure.axes[0].patches
+    assert frame.get_xy() == corner
+
+
+def test_nothing_is_best_where_all_are_equal(make, plot_of):
+    _, equal, *_ = draw_heat_map(plot_of(filled(make), "penalty", "bleu")).figure.axes
+    assert equal.get_title() == "best validation loss" and not equal.patches
+
+
+def test_a_hole_says_why(make, plot_of):
+    made = filled(make, lost=[(0.1, 2)], diverged=[(1, 1)])
+    axes = draw_heat_map(plot_of(made, "penalty", "bleu")).figure.axes[0]
+    assert numbers(axes)[1, 1] == "not run" and numbers(axes)[0, 3] == "diverged"
+
+
+def test_without_runs_every_cell_says_so(make, plot_of):
+    axes = draw_heat_map(plot_of(make(), "penalty", "bleu")).figure.axes[0]
+    assert set(numbers(axes).values()) == {"not run"} and not axes.patches
+
+
+def test_lightness_rises_evenly_so_that_grey_shows_the_same_order():
+    shades = [luminance(colormaps[COLOURS](step / 10)) for step in range(11)]
+    assert shades == sorted(shades) and shades[-1] - shades[0] > 0.5
+
+
+@pytest.mark.parametrize("step", range(11))
+def test_numbers_are_read_on_every_shade(step):
+    shade = colormaps[COLOURS](step / 10)
+    dark, light = sorted((luminance(shade), luminance(readable_on(shade))))
+    assert (light + 0.05) / (dark + 0.05) >= 4.5  # WCAG 2, AA
+
+
+def test_systems_have_panels_of_their_own(make, plot_of):
+    change = {"systems": ["reluformer", "attention-relu-scaled"], "vary": {"slots": [8, 16], "gamma": [1, 2]}}
+    made = make(studies={"penalty": {**change, "baseline": None, "figures": {}}})
+    made.fill("penalty")
+    drawing = draw_heat_map(plot_of(made, "penalty", kind="heat-map", x="gamma", rows="slots", y=["bleu"]))
+    titles = [axes.get_title().replace("\n", " ") for axes in drawing.figure.axes if axes.get_title()]
+    assert titles == ["BLEU (sacreBLEU), ReLUFormer", "BLEU (sacreBLEU), Scaled ReLU attention, no penalty"]
+
+
+def test_the_figure_is_written(make):
+    made = filled(make)
+    draw_figures(made.experiment, "penalty", made.results)
+    assert (made.results / "paper" / "figures" / "penalty-bleu.svg").stat().st_size > 1000
