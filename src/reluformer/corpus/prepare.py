@@ -15,7 +15,6 @@ from contextlib import ExitStack
 from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -38,34 +37,25 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Workers:
+class Workers(ProcessPoolExecutor):
     """`count` processes that work on a stream; with one, this process does the work."""
 
     def __init__(self, count: int) -> None:
-        self._count = max(count, 1)
-        self._pool = ProcessPoolExecutor(self._count, initializer=die_with_parent) if self._count > 1 else None
+        self.count = max(count, 1)
+        super().__init__(self.count, initializer=die_with_parent)  # starts no process before the first task
 
-    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    def stream(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yields `function` of each item, in order; reads only a few items ahead."""
-        if self._pool is None:
+        if self.count == 1:
             yield from map(function, items)
             return
         pending: deque[Future[Result]] = deque()
         for item in items:
-            pending.append(self._pool.submit(function, item))
-            if len(pending) > 2 * self._count:
+            pending.append(self.submit(function, item))
+            if len(pending) > 2 * self.count:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
-
-    def __enter__(self) -> Workers:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
 
 
 def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -158,7 +148,7 @@ def _write_text(
         chunks_in, chunks_of_raw = itertools.tee(
             chunks(filter(cleaner.admit, read(config, src, tgt, archives, left_out)), CHUNK)
         )
-        tokenised = pool.map(partial(_tokenise, config=config, languages=(src, tgt)), chunks_in)
+        tokenised = pool.stream(partial(_tokenise, config=config, languages=(src, tgt)), chunks_in)
         for chunk, tokens in zip(chunks_of_raw, tokenised, strict=False):
             for pair, (src_tokens, tgt_tokens) in zip(chunk, tokens, strict=True):
                 to = cleaner.split(pair, src_tokens, tgt_tokens)
@@ -190,7 +180,7 @@ def _tokenise(pairs: list[Pair], *, config: CorpusConfig, languages: tuple[str, 
 def truecase(folder: Path, side: str, pool: Workers) -> None:
     """Learns from `train.tok.SIDE`, writes `truecase.SIDE` and truecases the three splits in place."""
     counts: Counter[str] = Counter()
-    for some in pool.map(count_casings, chunks(_lines(folder / f"train.tok.{side}"), CHUNK)):
+    for some in pool.stream(count_casings, chunks(_lines(folder / f"train.tok.{side}"), CHUNK)):
         counts.update(some)
     model = folder / f"truecase.{side}"
     write_truecaser(counts, model)
@@ -198,7 +188,7 @@ def truecase(folder: Path, side: str, pool: Workers) -> None:
     for split in SPLITS:
         cased, truecased = folder / f"{split}.tok.{side}", folder / f"{split}.truecased.{side}"
         with truecased.open("w", encoding="utf-8", newline="\n") as out:
-            for text in pool.map(apply, chunks(_lines(cased), CHUNK)):
+            for text in pool.stream(apply, chunks(_lines(cased), CHUNK)):
                 out.write(text)
         truecased.replace(cased)
 
@@ -222,7 +212,7 @@ def _lines(path: Path) -> Iterator[str]:
 def _count_words(paths: Iterable[Path], pool: Workers) -> Counter[str]:
     counts: Counter[str] = Counter()
     for path in paths:
-        for some in pool.map(_count, chunks(_lines(path), 5 * CHUNK)):
+        for some in pool.stream(_count, chunks(_lines(path), 5 * CHUNK)):
             counts.update(some)
     return counts
 
@@ -251,7 +241,7 @@ def _encode(
     pairs = zip(*(_lines(folder / f"{split}.tok.{name}") for name in names), strict=True)
     documents = chunks(_lines(folder / f"{split}.documents.txt"), CHUNK) if config.documents else None
     with StoreWriter(folder / "store" / split, vocabulary, documents=config.documents) as writer:
-        for sides in pool.map(encode, chunks(pairs, CHUNK)):
+        for sides in pool.stream(encode, chunks(pairs, CHUNK)):
             writer.add(*sides, next(documents) if documents else None)
             for side, sequences in zip(SIDES, sides, strict=True):
                 unknown[side] += int(np.count_nonzero(sequences.ids == UNK))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -78,8 +79,8 @@ class Trainer:
         self.validation = Validation(data, world, config.batch_tokens, with_bleu=config.validate_bleu)
         self.update = 0
         self.epoch = 0
-        self.window = {"loss": 0.0, "nll": 0.0, "penalty": 0.0, "tokens": 0}
-        self.totals = {"target_tokens": 0, "positions": 0, "filled": 0}
+        self.window: Counter[str] = Counter()  # sums since the last log line
+        self.totals: Counter[str] = Counter()
         self.results: dict[str, Any] = dict.fromkeys(("first_loss", "final_loss", "best_valid_loss", "best_valid_bleu"))
         self.seconds = 0.0
         self.startup_seconds: float | None = None
@@ -109,7 +110,8 @@ class Trainer:
             return
         state = load_state(checkpoints[chosen].path, self.engine, self.world)
         self.update, self.epoch, self.seconds = state["update"], state["epoch"], state["seconds"]
-        self.window, self.totals, self.results = state["window"], state["totals"], state["results"]
+        self.window, self.totals = Counter(state["window"]), Counter(state["totals"])
+        self.results = state["results"]
         self.loader.load_state_dict(state["sampler"])
         self.divergence.load_state_dict(state["divergence"])
         self.stopping.load_state_dict(state["stopping"])
@@ -209,13 +211,10 @@ class Trainer:
         return interrupted, due
 
     def _add(self, total: Totals) -> None:
-        self.window["loss"] += total.loss * total.tokens
-        self.window["nll"] += total.nll * total.tokens
-        self.window["penalty"] += total.penalty * total.tokens
+        for key, mean in (("loss", total.loss), ("nll", total.nll), ("penalty", total.penalty)):
+            self.window[key] += mean * total.tokens  # type: ignore[assignment]
         self.window["tokens"] += total.tokens
-        self.totals["target_tokens"] += total.tokens
-        self.totals["positions"] += total.positions
-        self.totals["filled"] += total.filled
+        self.totals.update(target_tokens=total.tokens, positions=total.positions, filled=total.filled)
         if total.update == 1:
             self.results["first_loss"] = finite(total.loss)
 
@@ -237,7 +236,7 @@ class Trainer:
         )
         self._monitor({"train/loss": loss, "train/nll": nll, "train/penalty": penalty, "train/grad_norm": norm})
         self.results["final_loss"] = finite(loss)
-        self.window = {"loss": 0.0, "nll": 0.0, "penalty": 0.0, "tokens": 0}
+        self.window.clear()
 
     def _validate(self) -> bool:
         """Validates and logs; returns whether to stop."""

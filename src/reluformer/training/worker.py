@@ -15,7 +15,6 @@ if __name__ == "__main__":  # before the imports below, which take seconds
     die_with_parent()
     SIGNALS = Signals()
 
-import argparse
 import os
 import shutil
 import sys
@@ -48,15 +47,12 @@ CRASHED, MISTAKEN, INTERRUPTED = 1, 2, 75
 
 def main(arguments: list[str], signals: Signals) -> int:
     """Trains in this process; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="reluformer.training.worker")
-    for name in ("run", "corpora", "output", "checkpoints", "outcome"):
-        parser.add_argument(name, type=Path)
-    paths = parser.parse_args(arguments)
+    job, corpora, output, checkpoints, outcome = map(Path, arguments)
     keep_freed_memory()
     code = CRASHED
     try:
-        run = RunConfig.model_validate_json(paths.run.read_text(encoding="utf-8"))
-        work(run, paths.corpora, paths.output, paths.checkpoints, signals)
+        run = RunConfig.model_validate_json(job.read_text(encoding="utf-8"))
+        work(run, corpora, output, checkpoints, signals)
         code = 0
     except Interrupted as reason:
         warn(f"interrupted: {reason}; start it again to resume")
@@ -71,7 +67,7 @@ def main(arguments: list[str], signals: Signals) -> int:
     except Exception:
         traceback.print_exc()
     if os.environ["LOCAL_RANK"] == "0":
-        write_json(paths.outcome, {"code": code})
+        write_json(outcome, {"code": code})
     # torchrun kills the other processes after a failure, also while they save.
     alone = os.environ["WORLD_SIZE"] == "1"
     return 0 if code == INTERRUPTED or alone else code

@@ -146,9 +146,9 @@ def test_a_download_is_not_fetched_again_from_a_folder_that_has_the_same(project
 
 def test_checksums_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path / "n", "text")
-    found = Checksums(tmp_path / "sums")(path)
+    result = Checksums(tmp_path / "sums")(path)
     monkeypatch.setattr("reluformer.corpus.archives.sha256", lambda path: pytest.fail("read again"))
-    assert Checksums(tmp_path / "sums")(path) == found
+    assert Checksums(tmp_path / "sums")(path) == result
     (tmp_path / "sums").write_text("{")
     monkeypatch.setattr("reluformer.corpus.archives.sha256", lambda path: "anew")
     assert Checksums(tmp_path / "sums")(path) == "anew"

@@ -57,9 +57,9 @@ def test_every_sentence_is_in_one_segment(sentences: list[tuple[int, int, bool]]
     src, tgt = [s for s, _, _ in sentences], [t for _, t, _ in sentences]
     borders = sorted({0, len(sentences), *(i for i, (_, _, new) in enumerate(sentences) if new)})
     for packing in ("within", "across"):
-        found = packed(src, tgt, borders, packing, length)
-        assert [i for s in found for i in range(s.first, s.first + s.sentences)] == list(range(len(sentences)))
-        for s in found:
+        result = packed(src, tgt, borders, packing, length)
+        assert [i for s in result for i in range(s.first, s.first + s.sentences)] == list(range(len(sentences)))
+        for s in result:
             part = slice(s.first, s.first + s.sentences)
             assert max(sum(src[part]), sum(tgt[part])) + s.sentences - 1 <= length or s.sentences == 1
             assert borders[s.document] <= s.first < borders[s.document + 1]
@@ -96,12 +96,12 @@ def test_view_is_the_corpus_with_marks(corpus: tuple[CorpusConfig, Path]) -> Non
 def test_statistics_state_the_real_lengths(corpus: tuple[CorpusConfig, Path]) -> None:
     config, folder = corpus
     pack(config, "de", "en", folder, "within", 48)
-    found = json.loads((folder / "within-48" / "statistics.json").read_text())["splits"]["train"]
+    result = json.loads((folder / "within-48" / "statistics.json").read_text())["splits"]["train"]
     store = Store(folder / "within-48" / "store" / "train")
-    assert found["documents"] == 60 and found["sentences"] == 300 and found["segments"] == len(store)
+    assert result["documents"] == 60 and result["sentences"] == 300 and result["segments"] == len(store)
     longer = np.maximum(store.src_lengths, store.tgt_lengths)
-    assert found["lengths"] == length_distribution(longer, 48)
-    assert found["lengths"]["max"] <= 48 and 0 < found["lengths"]["share_half"] <= 1
+    assert result["lengths"] == length_distribution(longer, 48)
+    assert result["lengths"]["max"] <= 48 and 0 < result["lengths"]["share_half"] <= 1
 
 
 def test_unknown_view(corpus: tuple[CorpusConfig, Path]) -> None:

@@ -32,13 +32,13 @@ def test_everything_that_is_promised(write_corpus: Write, tmp_path: Path) -> Non
     config, archives = write_corpus(documents=True)
     out = tmp_path / "out"
     prepare(config, "de", "en", archives, out, 1)
-    found = set(contents(out))
+    names = set(contents(out))
     for split in ("train", "valid", "test"):
         for language in ("de", "en"):
-            assert {f"raw/{split}.{language}", f"{split}.tok.{language}"} <= found
-        assert {f"{split}.documents.txt", f"store/{split}/meta.json"} <= found
-    assert {"subword.model", "statistics.json", "provenance.json"} <= found
-    assert not any(".partial" in name for name in found)
+            assert {f"raw/{split}.{language}", f"{split}.tok.{language}"} <= names
+        assert {f"{split}.documents.txt", f"store/{split}/meta.json"} <= names
+    assert {"subword.model", "statistics.json", "provenance.json"} <= names
+    assert not any(".partial" in name for name in names)
 
 
 def test_files_are_line_aligned_and_the_store_is_the_text(write_corpus: Write, tmp_path: Path) -> None:
@@ -266,17 +266,17 @@ def fail(number: int) -> int:
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_results_are_in_order(count: int) -> None:
     with Workers(count) as pool:
-        assert list(pool.map(square, range(50))) == [n * n for n in range(50)]
+        assert list(pool.stream(square, range(50))) == [n * n for n in range(50)]
 
 
 def test_several_processes_work() -> None:
     with Workers(2) as pool:
-        assert os.getpid() not in set(pool.map(process, range(8)))
+        assert os.getpid() not in set(pool.stream(process, range(8)))
 
 
 def test_one_worker_is_this_process() -> None:
     with Workers(1) as pool:
-        assert set(pool.map(process, range(3))) == {os.getpid()}
+        assert set(pool.stream(process, range(3))) == {os.getpid()}
 
 
 def test_reads_only_a_few_ahead() -> None:
@@ -288,7 +288,7 @@ def test_reads_only_a_few_ahead() -> None:
             yield number
 
     with Workers(2) as pool:
-        results = pool.map(square, items())
+        results = pool.stream(square, items())
         next(results)
         assert len(read) <= 6
 
@@ -296,7 +296,7 @@ def test_reads_only_a_few_ahead() -> None:
 @pytest.mark.parametrize("count", [1, 2])
 def test_an_error_comes_out(count: int) -> None:
     with pytest.raises(ValueError, match="three"), Workers(count) as pool:
-        list(pool.map(fail, range(100)))
+        list(pool.stream(fail, range(100)))
 
 
 def test_chunks() -> None:

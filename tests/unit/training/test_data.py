@@ -11,7 +11,7 @@ import torch
 from reluformer.config.settings import SettingsError
 from reluformer.corpus.batches import BatchSampler, collate
 from reluformer.corpus.store import Store
-from reluformer.training.data import AHEAD, PrefetchLoader, open_data
+from reluformer.training.data import PrefetchLoader, open_data
 
 DEVICES = [torch.device("cpu"), torch.device("meta")]
 
@@ -41,21 +41,21 @@ def store(corpora):
 
 
 @pytest.fixture
-def make_feed(store):
-    """`make_feed(device)`; every thread is ended."""
-    made = []
+def make_loader(store):
+    """`make_loader(device)`; every thread is ended."""
+    loaders = []
 
     def make(device, store=store):
         sampler = BatchSampler(store.src_lengths, store.tgt_lengths, batch_tokens=200, seed=3, accumulation=2)
-        made.append(PrefetchLoader(sampler, store, device))
-        return made[-1]
+        loaders.append(PrefetchLoader(sampler, store, device))
+        return loaders[-1]
 
     yield make
-    for feed in made:
-        feed.close()
+    for loader in loaders:
+        loader.close()
 
 
-def told(update):
+def described(update):
     """Everything about an update but what its tokens are."""
     return [[x.shape for batch in update.micro for x in batch], *update[1:]]
 
@@ -64,9 +64,9 @@ def threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
 
 
-def test_an_update_is_what_the_sampler_says(make_feed, store):
+def test_an_update_is_what_the_sampler_says(make_loader, store):
     plain = BatchSampler(store.src_lengths, store.tgt_lengths, batch_tokens=200, seed=3, accumulation=2)
-    for expected, update in zip((next(plain) for _ in range(30)), make_feed(torch.device("cpu")), strict=False):
+    for expected, update in zip((next(plain) for _ in range(30)), make_loader(torch.device("cpu")), strict=False):
         assert (update.target_tokens, update.epoch) == (expected.target_tokens, expected.epoch)
         batches = [collate(store, indices) for indices in expected.micro]
         for batch, arrays in zip(update.micro, batches, strict=True):
@@ -76,47 +76,43 @@ def test_an_update_is_what_the_sampler_says(make_feed, store):
         assert update.filled == sum(int(batch.src_mask.sum() + batch.tgt_mask.sum()) for batch in batches)
 
 
-def test_the_thread_makes_the_same_updates(make_feed):
-    inline, ahead = (make_feed(device) for device in DEVICES)
+def test_the_thread_makes_the_same_updates(make_loader):
+    inline, ahead = (make_loader(device) for device in DEVICES)
     for _ in range(30):
         one, other = next(inline), next(ahead)
-        assert told(one) == told(other)
+        assert described(one) == described(other)
         assert {x.device.type for batch in other.micro for x in batch} == {"meta"}
         assert inline.state_dict() == ahead.state_dict()
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
-def test_the_state_is_that_of_what_was_given_out(make_feed, device):
-    feed, other = make_feed(device), make_feed(device)
+def test_the_state_is_that_of_the_last_update_returned(make_loader, device):
+    loader, other = make_loader(device), make_loader(device)
     for _ in range(20):
-        next(feed)
-    state = feed.state_dict()
-    if device.type != "cpu":
-        for future in feed._pending:
-            future.result()
-        assert len(feed._pending) == AHEAD and feed._sampler.state_dict() != state
+        next(loader)
+    state = loader.state_dict()
     next(other)
     other.load_state_dict(state)
     assert other.state_dict() == state
     for _ in range(20):
-        assert told(next(feed)) == told(next(other))
-    feed.close()
+        assert described(next(loader)) == described(next(other))
+    loader.close()
     other.close()
-    assert told(next(feed)) == told(next(other))
+    assert described(next(loader)) == described(next(other))
 
 
-def test_nothing_is_left_of_a_closed_feed(make_feed):
-    feed = make_feed(torch.device("meta"))
+def test_nothing_is_left_of_a_closed_loader(make_loader):
+    loader = make_loader(torch.device("meta"))
     assert not threads()
-    next(feed)
+    next(loader)
     assert len(threads()) == 1
-    feed.close()
+    loader.close()
     assert not threads()
-    feed.close()
+    loader.close()
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
-def test_an_error_is_raised_where_its_update_would_have_been(make_feed, store, device, monkeypatch):
+def test_an_error_is_raised_where_its_update_would_have_been(make_loader, store, device, monkeypatch):
     calls = []
 
     def broken(store, indices):
@@ -126,12 +122,12 @@ def test_an_error_is_raised_where_its_update_would_have_been(make_feed, store, d
         return collate(store, indices)
 
     monkeypatch.setattr("reluformer.training.data.collate", broken)
-    feed = make_feed(device)
+    loader = make_loader(device)
     for _ in range(3):
-        next(feed)
-    state = feed.state_dict()
+        next(loader)
+    state = loader.state_dict()
     with pytest.raises(MemoryError, match="batch 7"):
-        next(feed)
-    assert feed.state_dict() == state
-    feed.close()
+        next(loader)
+    assert loader.state_dict() == state
+    loader.close()
     assert not threads()

@@ -74,11 +74,11 @@ def test_light_adamw_is_adamw():
 
 def test_configuration():
     config = TrainingConfig(accumulation=3, clip_norm=0.5, zero_stage=2, precision="bf16")
-    made = engine_config(config, ALONE, Path("a/tensorboard"))
-    assert made["gradient_accumulation_steps"] == 3 and made["gradient_clipping"] == 0.5
-    assert made["zero_optimization"]["stage"] == 2
-    assert made["torch_autocast"] == {"enabled": True, "dtype": "bfloat16"}
-    assert made["tensorboard"] == {"enabled": True, "output_path": "a", "job_name": "tensorboard"}
+    result = engine_config(config, ALONE, Path("a/tensorboard"))
+    assert result["gradient_accumulation_steps"] == 3 and result["gradient_clipping"] == 0.5
+    assert result["zero_optimization"]["stage"] == 2
+    assert result["torch_autocast"] == {"enabled": True, "dtype": "bfloat16"}
+    assert result["tensorboard"] == {"enabled": True, "output_path": "a", "job_name": "tensorboard"}
     plain = engine_config(TrainingConfig(), ALONE, None)
     assert "torch_autocast" not in plain and "tensorboard" not in plain
 

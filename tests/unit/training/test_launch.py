@@ -50,10 +50,10 @@ def start(run, corpora, folder, environment=None) -> subprocess.Popen:
 
 def wait_for(pattern, folder, seconds=600):
     end = time.monotonic() + seconds
-    while not (found := list((folder / "checkpoints").glob(pattern))):
+    while not (result := list((folder / "checkpoints").glob(pattern))):
         assert time.monotonic() < end, (folder / "log").read_text()
         time.sleep(0.01)
-    return found[0]
+    return result[0]
 
 
 def test_one_node_has_a_port_of_its_own():

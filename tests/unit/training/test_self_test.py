@@ -1,4 +1,4 @@
-"""The trial is no success where the numbers are not; on a sound machine it is one (cli/test_doctor.py)."""
+"""The self-test fails where the numbers are wrong; that it passes on a sound machine is in cli/test_checks.py."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ sys.exit(self_test.main(Path(sys.argv[1])))
 def test_weights_that_are_not_finite_are_no_success(tmp_path):
     alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     environment = {**os.environ, **alone, "DS_ACCELERATOR": "cpu"}
-    output = tmp_path / "trial.json"
+    output = tmp_path / "result.json"
     ended = subprocess.run([sys.executable, "-c", POISONED, output], env=environment, check=False)
-    told = json.loads(output.read_text(encoding="utf-8"))
-    assert ended.returncode == 1 and told["processes"] == 1 and told["good"] is False and told["loss"] is None
+    result = json.loads(output.read_text(encoding="utf-8"))
+    assert ended.returncode == 1 and result["processes"] == 1 and result["good"] is False and result["loss"] is None

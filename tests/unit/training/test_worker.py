@@ -151,8 +151,8 @@ def test_what_starts_from_a_diverged_run_counts_as_diverged(training, corpora):
     summary = corpora.parent / "runs" / start / "summary.json"
     summary.write_text(json.dumps({**json.loads(summary.read_text()), "status": "diverged"}))
     second = training("second", start_from=start).finish()
-    found = second.summary()
-    assert (found["status"], found["diverged_at"], found["updates"]) == ("diverged", 0, 0)
+    result = second.summary()
+    assert (result["status"], result["diverged_at"], result["updates"]) == ("diverged", 0, 0)
     assert f"counts as diverged: {start}, which it starts from, has diverged" in second.messages()
     assert second.log() == [] and second.weights()
 

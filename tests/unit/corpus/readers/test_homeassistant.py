@@ -41,8 +41,8 @@ def test_pairs_by_key_in_file_order(tmp_path: Path) -> None:
             "mqtt": {"en": {"a": "no German"}},
         },
     )
-    found = list(read(CONFIG, "de", "en", files, Counter()))
-    assert [(pair.document, pair.src, pair.tgt) for pair in found] == [
+    pairs = list(read(CONFIG, "de", "en", files, Counter()))
+    assert [(pair.document, pair.src, pair.tgt) for pair in pairs] == [
         ("hue", "Zweite Zeile", "Second line"),
         ("hue", "Erste", "First"),
         ("hue", "Letzte", "Last"),
@@ -52,11 +52,11 @@ def test_pairs_by_key_in_file_order(tmp_path: Path) -> None:
 
 def test_a_document_is_in_one_split(tmp_path: Path) -> None:
     texts = {f"i{n}": {"de": {"a": "x", "b": "y"}, "en": {"a": "x", "b": "y"}} for n in range(100)}
-    found = list(read(CONFIG, "de", "en", wheel(tmp_path, texts), Counter()))
-    assert len({(pair.document, pair.split) for pair in found}) == 100
-    assert {pair.split for pair in found} == {"train", "valid", "test"}
+    pairs = list(read(CONFIG, "de", "en", wheel(tmp_path, texts), Counter()))
+    assert len({(pair.document, pair.split) for pair in pairs}) == 100
+    assert {pair.split for pair in pairs} == {"train", "valid", "test"}
     backwards = list(read(CONFIG, "en", "de", wheel(tmp_path, texts), Counter()))
-    assert [pair.split for pair in backwards] == [pair.split for pair in found]
+    assert [pair.split for pair in backwards] == [pair.split for pair in pairs]
 
 
 def test_not_a_wheel(tmp_path: Path) -> None:

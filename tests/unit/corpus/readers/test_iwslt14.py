@@ -57,23 +57,23 @@ def archive(folder: Path, changes: dict[str, str | None] | None = None) -> dict[
 
 
 def test_training_text(tmp_path: Path) -> None:
-    found = [pair for pair in read(CONFIG, "de", "en", archive(tmp_path), Counter()) if pair.split == "train"]
-    assert found[:4] == [
+    pairs = [pair for pair in read(CONFIG, "de", "en", archive(tmp_path), Counter()) if pair.split == "train"]
+    assert pairs[:4] == [
         Pair("train", "", "Title de", "Title en"),
         Pair("train", "", "TED Talk: de", "TED Talk: en"),
         Pair("train", "", "First, de.", "First, en."),
         Pair("train", "", "Second, de.", "Second, en."),
     ]
-    assert len(found) == 8
+    assert len(pairs) == 8
 
 
 def test_test_text_in_the_order_of_fairseq(tmp_path: Path) -> None:
-    found = [pair for pair in read(CONFIG, "de", "en", archive(tmp_path), Counter()) if pair.split == "test"]
-    assert [pair.src for pair in found[::2]] == [
+    pairs = [pair for pair in read(CONFIG, "de", "en", archive(tmp_path), Counter()) if pair.split == "test"]
+    assert [pair.src for pair in pairs[::2]] == [
         f"It’s {name} de &amp; more."
         for name in ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012")
     ]
-    assert found[1] == Pair("test", "", "Two", "Two")
+    assert pairs[1] == Pair("test", "", "Two", "Two")
 
 
 @pytest.mark.parametrize(

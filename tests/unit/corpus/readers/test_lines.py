@@ -35,8 +35,8 @@ def test_plain(tmp_path: Path) -> None:
 
 
 def test_documents(tmp_path: Path) -> None:
-    found = pairs(tmp_path, "<d>\na\nb\n<d>\nc\n", "<d>\nx\ny\n<d>\r\nz\n", document_mark="<d>", documents=True)
-    assert found == [
+    result = pairs(tmp_path, "<d>\na\nb\n<d>\nc\n", "<d>\nx\ny\n<d>\r\nz\n", document_mark="<d>", documents=True)
+    assert result == [
         Pair("train", "train-1", "a", "x"),
         Pair("train", "train-1", "b", "y"),
         Pair("train", "train-2", "c", "z"),
@@ -65,9 +65,9 @@ def test_marks_are_text_without_the_setting(tmp_path: Path) -> None:
 def test_held_out_by_document(tmp_path: Path) -> None:
     text = "".join(f"<d>\n{i} a\n{i} b\n" for i in range(200))
     settings = {"held_out": {"valid": 0.1, "test": 0.2}, "document_mark": "<d>", "documents": True}
-    found = pairs(tmp_path, text, text, **settings)
+    result = pairs(tmp_path, text, text, **settings)
     splits: dict[str, set[str]] = {}
-    for pair in found:
+    for pair in result:
         splits.setdefault(pair.document, set()).add(pair.split)
     assert all(len(split) == 1 for split in splits.values())
     assert {split for one in splits.values() for split in one} == {"train", "valid", "test"}
@@ -75,8 +75,8 @@ def test_held_out_by_document(tmp_path: Path) -> None:
 
 def test_held_out_by_text_keeps_equal_texts_together(tmp_path: Path) -> None:
     text = "".join(f"{i % 100}\n" for i in range(300))
-    found = pairs(tmp_path, text, text, held_out={"valid": 0.3, "test": 0.3})
-    assert len({(pair.src, pair.split) for pair in found}) == 100
+    result = pairs(tmp_path, text, text, held_out={"valid": 0.3, "test": 0.3})
+    assert len({(pair.src, pair.split) for pair in result}) == 100
 
 
 def test_own_splits_and_gzip(tmp_path: Path) -> None:
@@ -90,5 +90,5 @@ def test_own_splits_and_gzip(tmp_path: Path) -> None:
             "files": {s: {"src": f"{s}.src.gz", "tgt": f"{s}.tgt.gz"} for s in ("train", "valid", "test")},
         }
     )
-    found = list(read(config, "de", "en", {name: tmp_path / name for name in names}, Counter()))
-    assert found == [Pair(s, "", f"{s}.src.gz", f"{s}.tgt.gz") for s in ("train", "valid", "test")]  # type: ignore[arg-type]
+    result = list(read(config, "de", "en", {name: tmp_path / name for name in names}, Counter()))
+    assert result == [Pair(s, "", f"{s}.src.gz", f"{s}.tgt.gz") for s in ("train", "valid", "test")]  # type: ignore[arg-type]

@@ -19,9 +19,9 @@ def test_every_reader_of_the_configuration_exists() -> None:
 
 def test_archives_are_in_the_order_of_the_configuration(write_corpus: Write) -> None:
     config, archives = write_corpus(train=3, held=2)
-    found = list(read(config, "de", "en", archives))
-    assert [pair.split for pair in found] == ["train"] * 3 + ["valid"] * 2 + ["test"] * 2
-    assert found[0].src == archives[0].read_text().splitlines()[0]
+    pairs = list(read(config, "de", "en", archives))
+    assert [pair.split for pair in pairs] == ["train"] * 3 + ["valid"] * 2 + ["test"] * 2
+    assert pairs[0].src == archives[0].read_text().splitlines()[0]
 
 
 def test_limit_is_of_training_pairs(write_corpus: Write) -> None:
@@ -32,9 +32,9 @@ def test_limit_is_of_training_pairs(write_corpus: Write) -> None:
 
 def test_limit_of_documents(write_corpus: Write) -> None:
     config, archives = write_corpus(train=30, held=20, documents=True, limit_documents=2)
-    found = list(read(config, "de", "en", archives))
-    assert {pair.document for pair in found} == {f"{s}-{n}" for s in ("train", "valid", "test") for n in (1, 2)}
-    assert len(found) == 30
+    pairs = list(read(config, "de", "en", archives))
+    assert {pair.document for pair in pairs} == {f"{s}-{n}" for s in ("train", "valid", "test") for n in (1, 2)}
+    assert len(pairs) == 30
 
 
 def test_consecutive_pairs_are_joined_and_whole_documents_held_out(write_corpus: Write) -> None:
