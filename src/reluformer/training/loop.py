@@ -19,9 +19,10 @@ from typing import Any, Literal
 
 import torch
 from deepspeed import DeepSpeedEngine
+from torch import Tensor
 
 from reluformer.config.training import TrainingConfig
-from reluformer.corpus.batches import BatchSampler
+from reluformer.corpus.batches import Batch, BatchSampler
 from reluformer.training.checkpoints import Checkpoints, write_error
 from reluformer.training.data import LoadedUpdate, PrefetchLoader, TrainingData
 from reluformer.training.distributed import DistributedContext, LossReducer, Totals
@@ -176,7 +177,7 @@ class Trainer:
         zero = engine.zero_optimization()
         sums = torch.zeros(3, device=world.device)
         for batch in update.micro:
-            with self._explain_out_of_memory(batch.src.shape, batch.tgt_in.shape):
+            with explain_out_of_memory(self.config, self.update, batch):
                 losses = engine(*batch)
                 penalty = losses.penalty * losses.tokens
                 loss = (losses.loss_sum + penalty) * (world.size / update.target_tokens)
@@ -281,17 +282,19 @@ class Trainer:
         if self.engine.monitor.enabled:
             self.engine.monitor.write_events([(key, value, self.update) for key, value in values.items()])
 
-    @contextlib.contextmanager
-    def _explain_out_of_memory(self, src: tuple[int, ...], tgt: tuple[int, ...]) -> Iterator[None]:
-        """Raises a `TrainingError` that names the batch and the settings to change."""
-        try:
-            yield
-        except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU allocator raises a plain one
-            if "out of memory" not in str(error).lower() and "can't allocate memory" not in str(error).lower():
-                raise
-            raise TrainingError(
-                f"out of memory at update {self.update}, in a micro-batch of {src[0]} pairs padded to {src[1]} source "
-                f"and {tgt[1]} target tokens: lower training.batch_tokens ({self.config.batch_tokens}), raise "
-                f"training.accumulation ({self.config.accumulation}) or training.processes, or set "
-                "training.activation_checkpointing"
-            ) from error
+
+@contextlib.contextmanager
+def explain_out_of_memory(config: TrainingConfig, update: int, batch: Batch[Tensor]) -> Iterator[None]:
+    """Raises a `TrainingError` that names the batch and the settings to change."""
+    try:
+        yield
+    except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU allocator raises a plain one
+        if "out of memory" not in str(error).lower() and "can't allocate memory" not in str(error).lower():
+            raise
+        pairs, src = batch.src.shape
+        raise TrainingError(
+            f"out of memory at update {update}, in a micro-batch of {pairs} pairs padded to {src} source and "
+            f"{batch.tgt_in.size(1)} target tokens: lower training.batch_tokens ({config.batch_tokens}), raise "
+            f"training.accumulation ({config.accumulation}) or training.processes, or set "
+            "training.activation_checkpointing"
+        ) from error

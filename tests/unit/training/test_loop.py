@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from reluformer.config.training import TrainingConfig
+from reluformer.corpus.batches import pad
+from reluformer.corpus.store import Sequences
+from reluformer.training.loop import explain_out_of_memory
+from reluformer.training.stopping import TrainingError
 
 
 def test_log_lines_are_means_between_them(training):
@@ -30,19 +37,13 @@ def test_a_cpu_compiles_nothing_and_says_so(training):
     assert "training.compile" not in plain.messages()
 
 
-def test_out_of_memory_names_the_batch(training):
-    from reluformer.training.loop import Trainer
-    from reluformer.training.stopping import TrainingError
-
-    trainer = object.__new__(Trainer)
-    trainer.update = 7
-    trainer.config = training("a").run.training
-    with (
-        pytest.raises(TrainingError, match=r"update 7.* 5 pairs padded to 6 source and 8 target.*batch_tokens \(200\)"),
-        trainer._explain_out_of_memory((5, 6), (5, 8)),
-    ):
+def test_out_of_memory_names_the_batch():
+    config = TrainingConfig(batch_tokens=200)
+    batch = pad(Sequences.of([[5] * 5] * 5), Sequences.of([[5] * 7] * 5)).map(torch.from_numpy)
+    message = r"update 7.* 5 pairs padded to 6 source and 8 target.*batch_tokens \(200\)"
+    with pytest.raises(TrainingError, match=message), explain_out_of_memory(config, 7, batch):
         raise RuntimeError("CUDA out of memory. Tried to allocate 1 GiB")
-    with pytest.raises(RuntimeError, match="shape"), trainer._explain_out_of_memory((5, 6), (5, 8)):
+    with pytest.raises(RuntimeError, match="shape"), explain_out_of_memory(config, 7, batch):
         raise RuntimeError("shape mismatch")
 
 
