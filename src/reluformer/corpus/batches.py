@@ -188,17 +188,17 @@ class BatchSampler:
         return np.split(batch, cuts)
 
 
-def length_batches(order: Indices, lengths: NDArray[np.integer], batch_tokens: int) -> Iterator[Indices]:
+def length_batches(order: Indices, lengths: NDArray[np.integer], padded_tokens: int) -> Iterator[Indices]:
     """Cuts sequences that are in order of length, up or down, into batches of similar lengths.
 
     Args:
         order: indices of the sequences.
         lengths: tokens of every sequence.
-        batch_tokens: most tokens of a batch, padding included; a longer sequence is a batch of its own.
+        padded_tokens: most tokens of a batch, padding included; a longer sequence is a batch of its own.
     """
     first, longest = 0, 0
     for last, length in enumerate(lengths[order].tolist()):
-        if last > first and max(longest, length) * (last + 1 - first) > batch_tokens:
+        if last > first and max(longest, length) * (last + 1 - first) > padded_tokens:
             yield order[first:last]
             first, longest = last, 0
         longest = max(longest, length)

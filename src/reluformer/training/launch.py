@@ -33,10 +33,7 @@ from reluformer.config.settings import SettingsError
 from reluformer.files import exclusive
 from reluformer.ops.orphans import die_with_parent
 from reluformer.training.machine import claim_devices
-from reluformer.training.stopping import STOP_SIGNALS
-
-INTERRUPTED = 75
-"""Exit code of a training that saved its state after a signal: EX_TEMPFAIL, start it again."""
+from reluformer.training.stopping import CRASHED, INTERRUPTED, STOP_SIGNALS
 
 RESEND_SECONDS = 1.0
 
@@ -227,5 +224,5 @@ def _signal_workers(started: int, alone: bool) -> None:
 
 
 def _exit_code(ended: int, outcome: Path) -> int:
-    code = json.loads(outcome.read_text(encoding="utf-8"))["code"] if outcome.is_file() else 1
-    return code if ended == 0 or code else 1
+    code = json.loads(outcome.read_text(encoding="utf-8"))["code"] if outcome.is_file() else CRASHED
+    return code if ended == 0 or code else CRASHED

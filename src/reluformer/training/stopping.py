@@ -13,6 +13,10 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 """Signals on which a training saves its state and exits."""
 
 
+CRASHED, MISTAKEN, INTERRUPTED = 1, 2, 75
+"""Exit codes. 75 is EX_TEMPFAIL: the training saved its state after a signal; start it again."""
+
+
 class Signals:
     """Records whether this process received one of `STOP_SIGNALS`."""
 

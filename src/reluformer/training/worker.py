@@ -9,7 +9,7 @@ Writes its exit code to OUTCOME.json, because torchrun turns every failure into 
 from __future__ import annotations
 
 from reluformer.ops.orphans import die_with_parent
-from reluformer.training.stopping import Interrupted, Signals, TrainingError
+from reluformer.training.stopping import CRASHED, INTERRUPTED, MISTAKEN, Interrupted, Signals, TrainingError
 
 if __name__ == "__main__":  # before the imports below, which take seconds
     die_with_parent()
@@ -41,8 +41,6 @@ from reluformer.training.log import RunLog, warn
 from reluformer.training.loop import Ending, Trainer
 from reluformer.training.machine import code_version, machine, versions
 from reluformer.training.state import average_weights, load_module, module_tensors
-
-CRASHED, MISTAKEN, INTERRUPTED = 1, 2, 75
 
 
 def main(arguments: list[str], signals: Signals) -> int:

@@ -13,7 +13,6 @@ import pytest
 from reluformer.config.settings import SettingsError
 from reluformer.files import exclusive
 from reluformer.training.launch import (
-    INTERRUPTED,
     first_node,
     launch,
     rendezvous,
@@ -22,6 +21,7 @@ from reluformer.training.launch import (
     threads_per_process,
     worker_environment,
 )
+from reluformer.training.stopping import INTERRUPTED
 
 LAUNCH = """
 import sys

@@ -16,6 +16,7 @@ from reluformer.files import sha256
 from reluformer.model.transformer import Transformer
 from reluformer.training import worker
 from reluformer.training.data import load_start, open_data
+from reluformer.training.stopping import CRASHED
 from reluformer.training.worker import with_vocabulary
 
 GOLDEN = [4.27833, 3.77306, 3.57506, 3.57723, 3.54986, 3.54817, 3.45534, 3.56183]
@@ -206,7 +207,7 @@ def test_what_the_system_refuses_in_a_run_is_one_line(tmp_path, monkeypatch, cap
     (tmp_path / "run.json").touch()
     worker.main([str(tmp_path / name) for name in ("run.json", "c", "o", "k", "outcome")], None)
     assert capsys.readouterr().err == f"{said}\n"
-    assert json.loads((tmp_path / "outcome").read_text()) == {"code": worker.CRASHED}
+    assert json.loads((tmp_path / "outcome").read_text()) == {"code": CRASHED}
 
 
 def test_checkpoints_outlive_outputs_that_cannot_be_written(training):
