@@ -1,4 +1,4 @@
-"""Means and variances over a stream of tensors, in float64 and in memory that does not grow.
+"""Means and variances over a stream of tensors, in float64 and constant memory.
 
 Shapes: N rows, H columns (heads), E model width, G groups.
 """
@@ -12,40 +12,40 @@ from torch import Tensor
 
 
 def finite(value: float | Tensor) -> float | None:
-    """A number for JSON: none stands for NaN and infinity."""
+    """Returns a number for JSON; None for NaN and infinity."""
     number = float(value)
     return number if math.isfinite(number) else None
 
 
 class ColumnMean:
-    """The mean of every column over the rows that count."""
+    """The mean of every column over the counted rows."""
 
     def __init__(self) -> None:
         self._sum: Tensor | None = None
         self._count: Tensor | None = None
 
     def add(self, values: Tensor, counted: Tensor) -> None:
-        """values [N, H]; counted: bool [N, H] or [N, 1], the rows that count (others may hold anything)."""
+        """Adds values [N, H]; counted: bool [N, H] or [N, 1], which of them count (others may hold anything)."""
         counted = counted.expand_as(values)
         total, count = torch.where(counted, values, 0).sum(0, dtype=torch.float64), counted.sum(0)
         self._sum = total if self._sum is None else self._sum + total
         self._count = count if self._count is None else self._count + count
 
     def pooled(self) -> float | None:
-        """The mean over all rows and columns; none where nothing counted."""
+        """Returns the mean over all rows and columns; None if no value counted."""
         if self._sum is None or self._count is None:
             return None
         return finite(self._sum.sum() / self._count.sum())
 
     def columns(self) -> list[float | None]:
-        """The mean of each column, none where nothing counted in it."""
+        """Returns the mean of each column; None if no value of it counted."""
         if self._sum is None or self._count is None:
             return []
         return [finite(mean) for mean in (self._sum / self._count).tolist()]
 
 
 def row_moments(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and population variance of each row of [N, E], in two passes in fp32 or more; both [N] in float64."""
+    """Returns mean and population variance of each row of [N, E], [N] in float64; two passes in fp32 or more."""
     values = values.to(torch.promote_types(values.dtype, torch.float32))
     mean = values.mean(1, keepdim=True)
     return mean[:, 0].double(), (values - mean).square_().mean(1).double()
@@ -64,7 +64,7 @@ class Variance:
         self._squares: Tensor | None = None  # Σ (x − mean)²
 
     def add(self, values: Tensor, group: Tensor | None = None) -> None:
-        """values [N, E]: E numbers of each row; group: int [N], the group of each row (all group 0 without it)."""
+        """Adds values [N, E]; group: int [N], the group of each row (None: all group 0)."""
         rows, width = values.shape
         if group is None:
             group = torch.zeros(rows, dtype=torch.long, device=values.device)
@@ -84,7 +84,7 @@ class Variance:
         self._count = both
 
     def result(self) -> list[float | None]:
-        """The variance of each group; none where it has no number."""
+        """Returns the variance of each group; None of an empty group."""
         if self._count is None or self._squares is None:
             return [None] * self.groups
         return [finite(variance) for variance in (self._squares / self._count).tolist()]

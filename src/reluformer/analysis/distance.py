@@ -1,4 +1,4 @@
-"""Where attention looks: how far, and at how many commas.
+"""How far attention looks, and how much at commas and periods.
 
 A row is one query of one head; p = s / Σs are its weights at sum 1. All-zero rows are left out.
 """
@@ -17,14 +17,14 @@ BEYOND = (128, 256, 512)
 
 
 def _weighed(rows: Rows, what: Tensor) -> Tensor:
-    """Σ_j p_ij · what_ij of every row: what [N, K] -> [N, H]."""
+    """Returns Σ_j p_ij · what_ij of every row: what [N, K] -> [N, H]."""
     return torch.einsum("nhk,nk->nh", rows.shares, what.to(rows.shares.dtype))
 
 
 class Distance:
     """distance: the mean over the rows of Σ_j p_ij·|i − j|, in subword tokens. Self-attention only.
 
-    beyond[d]: the mean of Σ_{|i−j| > d} p_ij over those rows that may see a slot so far away; none where no row may.
+    beyond[d]: the mean of Σ_{|i−j| > d} p_ij over the rows that may see a slot so far away; None without such a row.
     """
 
     def __init__(self) -> None:
@@ -63,6 +63,6 @@ class Punctuation:
 
 
 def is_punctuation(piece: str) -> bool:
-    """Whether a subword piece is nothing but commas and periods (its word border mark ▁ aside)."""
+    """Whether a subword piece consists of commas and periods, apart from the word border mark ▁."""
     text = piece.removeprefix("▁")
     return bool(text) and not text.strip(",.")

@@ -1,6 +1,6 @@
-"""How a row's weight is spread over its slots: entropy, exact zeros, the row's sum.
+"""How a row's weight is spread over its slots: entropy, exact zeros, sum.
 
-A row is one query of one head. Every mean is over the rows of all real tokens of the split, all heads alike.
+A row is one query of one head. Means are over the rows of all real tokens of the split and all heads.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Entropy:
     All-zero rows have no entropy and are left out; `Mass` counts them. entropy_by_head: attention only.
     """
 
-    # log of this times a smaller share is nothing; torch's log of subnormal numbers is slow.
+    # Smaller shares contribute nothing, and torch's log of subnormal numbers is slow.
     _LEAST = 1e-30
 
     def __init__(self, by_head: bool) -> None:
@@ -51,7 +51,7 @@ class ZeroShare:
 
 
 class Mass:
-    """weight_sum: the mean of Σ_j s_j, which Eq. 7 pulls to 1; zero_rows: the share of the rows that are all zero."""
+    """weight_sum: the mean of Σ_j s_j, which Eq. 7 pulls towards 1; zero_rows: the share of all-zero rows."""
 
     def __init__(self) -> None:
         self._sum = ColumnMean()

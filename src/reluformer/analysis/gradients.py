@@ -1,4 +1,4 @@
-"""Which slots of a learned memory still learn: the gradient norm of each slot.
+"""The gradient norm of each slot of a learned memory: which slots still learn.
 
 Shapes: K slots, E model width, B sequences.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def random_batches(tgt_lengths: NDArray[np.integer], batches: int, tokens: int) -> Iterator[NDArray[np.int64]]:
-    """`batches` disjoint batches of about `tokens` target tokens, from a fixed permutation; fewer in a small split."""
+    """Yields up to `batches` disjoint batches of about `tokens` target tokens, from a fixed permutation."""
     order = np.random.default_rng(0).permutation(len(tgt_lengths))
     batch_of = (np.cumsum(tgt_lengths[order] + 1) - tgt_lengths[order] - 1) // tokens
     for number in np.unique(batch_of)[:batches]:
@@ -34,7 +34,7 @@ def random_batches(tgt_lengths: NDArray[np.integer], batches: int, tokens: int) 
 
 
 def slot_gradients(objective: Objective, batch: Batch[Tensor]) -> dict[str, Tensor]:
-    """‖∂L/∂(k_j, v_j)‖ of every slot j of every FFN, place -> [K]; L: the training loss a token, penalty included."""
+    """Returns ‖∂L/∂(k_j, v_j)‖ of every slot j, [K], of every FFN by place; L: the loss a token with the penalty."""
     slots: dict[str, tuple[Tensor, Tensor]] = {}
 
     def take(place: str, read: Observation) -> None:
@@ -52,11 +52,12 @@ def slot_gradients(objective: Objective, batch: Batch[Tensor]) -> dict[str, Tens
 def gradient_top_shares(
     objective: Objective, store: Store, batches: int, tokens: int
 ) -> dict[str, dict[str, float | None]]:
-    """gradient_top_share[p] of every FFN: the share of Σ_j g_j on the p % of its slots with the largest g_j.
+    """Returns gradient_top_share[p] of every FFN: the share of Σ_j g_j on the p % of its slots with the largest g_j.
 
-    g_j: the norm of the gradient of the training loss (no dropout) in the rows j of K and V, as an update would see it:
-    taken for each of a fixed number of random batches of the split, then averaged over them. objective: in evaluation
-    mode. batches, tokens: as in `AnalysisConfig`.
+    g_j: the norm of the training loss's gradient (without dropout) in the rows j of K and V, averaged over random
+    batches of the split.
+
+    objective: in evaluation mode. batches, tokens: as in `AnalysisConfig`.
     """
     device = next(objective.parameters()).device
     total: dict[str, Tensor] = {}

@@ -1,16 +1,17 @@
-"""Attention maps of one chosen segment, the same one for every system of a dataset.
+"""Attention maps of one segment, the same for every system of a dataset, as arrays and as text.
 
 Shapes: H heads, S source tokens (EOS last), T tokens that the decoder reads (BOS first).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.cells import cell_len, set_cell_size
 from torch import Tensor
 
 from reluformer.analysis.sweep import on_device
@@ -28,13 +29,18 @@ NAMES: dict[Kind, str] = {"encoder_attention": "encoder", "decoder_attention": "
 
 SIDES = {"encoder": ("src", "src"), "decoder": ("tgt", "tgt"), "cross": ("tgt", "src")}
 """The queries and the keys of each attention."""
+SHADES = " ░▒▓█"
+CELL = 2
+"""Columns of a cell, which make it about square."""
+LONGEST = 14
+"""Columns of a token's label."""
 
 
-def chosen_segment(store: Store, documents: bool, tokens: int) -> int:
-    """The index of the segment to show; it depends on the store alone, the first of equals.
+def choose_segment(store: Store, documents: bool, tokens: int) -> int:
+    """Returns the index of the segment to show; it depends on the store alone. Of equals the first.
 
     Length is the longer side, with EOS. Sentences: the one of median length. Documents: the longest of at most `tokens`
-    tokens, or the shortest where all are longer. The store must not be empty.
+    tokens, or the shortest if all are longer. The store must not be empty.
     """
     length = np.maximum(store.src_lengths, store.tgt_lengths) + 1
     order = np.argsort(length, kind="stable")
@@ -49,7 +55,7 @@ def chosen_segment(store: Store, documents: bool, tokens: int) -> int:
 def attention_maps(
     model: Transformer, store: Store, index: int, pieces: Callable[[Iterable[int]], list[str]], tokens: int
 ) -> dict[str, NDArray]:
-    """The arrays of attention.npz: `index`, and the maps of that segment, see `maps_of`."""
+    """Returns the arrays of attention.npz: `index`, and the maps of that segment, see `maps_of`."""
     batch = on_device(collate(store, [index]), next(model.parameters()).device)
     return {"index": np.array(index), **maps_of(model, batch, pieces, tokens)}
 
@@ -57,11 +63,12 @@ def attention_maps(
 def maps_of(
     model: Transformer, batch: Batch[Tensor], pieces: Callable[[Iterable[int]], list[str]], tokens: int
 ) -> dict[str, NDArray]:
-    """The attention maps of the one pair in a batch, each axis cut to its first `tokens` tokens.
+    """Returns the attention maps of the one pair in a batch, each axis cut to its first `tokens` tokens.
 
-    src_tokens [S], tgt_tokens [T]: pieces, as unicode. encoder.<layer> [H, S, S], decoder.<layer> [H, T, T],
-    cross.<layer> [H, T, S]: float16 weights, queries before keys, not normalised; what float16 cannot hold is its
-    largest number. pieces: ids -> pieces.
+    `src_tokens` [S], `tgt_tokens` [T]: unicode pieces. `encoder.<layer>` [H, S, S], `decoder.<layer>` [H, T, T],
+    `cross.<layer>` [H, T, S]: weights, queries before keys, not normalised, clamped to the range of float16.
+
+    pieces: maps ids to pieces.
     """
     arrays: dict[str, NDArray] = {
         "src_tokens": np.array(pieces(batch.src[0, :tokens].tolist()), dtype=np.str_),
@@ -80,7 +87,7 @@ def maps_of(
 
 
 class Map(NamedTuple):
-    """One attention map: weights [Q, K] and the tokens on its axes; what it is, in words."""
+    """One attention map: weights [Q, K], the tokens on its axes, and a title."""
 
     weights: NDArray
     queries: list[str]
@@ -89,10 +96,9 @@ class Map(NamedTuple):
 
 
 def choose_map(arrays: Mapping[str, NDArray], attention: str, layer: int | None, head: int | None) -> Map:
-    """One of the maps of `maps_of`.
+    """Returns one of the maps of `maps_of`. Raises `SettingsError` for a layer or head that the model lacks.
 
-    attention: encoder, decoder or cross. layer, head: from 1; none: the last layer, the mean over heads. Raises
-    `SettingsError` where the model has none such.
+    attention: encoder, decoder or cross. layer, head: from 1; None: the last layer, the mean over heads.
     """
     layers = sum(key.startswith(f"{attention}.") for key in arrays)
     layer = layers if layer is None else layer
@@ -110,5 +116,30 @@ def choose_map(arrays: Mapping[str, NDArray], attention: str, layer: int | None,
 
 
 def no_maps() -> dict[str, NDArray]:
-    """attention.npz of a run that has nothing to show: no tokens, no maps, index −1."""
+    """Returns the arrays of a diverged run: no tokens, no maps, index −1."""
     return {"index": np.array(-1), "src_tokens": np.array([], np.str_), "tgt_tokens": np.array([], np.str_)}
+
+
+def ascii_map(weights: NDArray, queries: Sequence[str], keys: Sequence[str], width: int) -> str:
+    """Returns the map [Q, K] as text of at most `width` columns; further keys continue in blocks below.
+
+    A cell is the darker the larger its weight, up to the 99th percentile of all, as in the report's figures; only a
+    weight of 0 is blank. Keys are written downwards above their cells.
+    """
+    top = float(np.percentile(weights, 99)) or float(weights.max()) or 1.0
+    levels = np.rint(np.clip(weights / top, 0, 1) * (len(SHADES) - 1)).astype(int).clip(min=weights > 0)
+    margin = min(LONGEST, max(map(cell_len, queries)))
+    columns = max(1, (width - margin - 1) // CELL)
+    blocks = []
+    for first in range(0, len(keys), columns):
+        shown = [key[:LONGEST] for key in keys[first : first + columns]]
+        tall = max(map(len, shown))
+        lines = [
+            " " * (margin + 1) + "".join(set_cell_size(character, CELL) for character in row)
+            for row in zip(*(key.rjust(tall) for key in shown), strict=True)
+        ]
+        for query, row in zip(queries, levels[:, first : first + columns], strict=True):
+            cells = "".join(SHADES[level] * CELL for level in row)
+            lines.append(f"{set_cell_size(query[:LONGEST].rjust(margin), margin)} {cells}")
+        blocks.append("\n".join(line.rstrip() for line in lines))
+    return "\n\n".join(blocks)

@@ -1,6 +1,4 @@
-"""What one memory read in one batch, as the measures see it: its real rows, one after the other.
-
-Padded queries are gone and no weight lies on a slot that a row may not see, so that no measure has to know of padding.
+"""The real rows of one memory read, which the measures take: without padded queries, no weight on hidden slots.
 
 Shapes: B sequences, S source and T target tokens, N real rows (queries), H heads (1 in an FFN), K slots, D head width,
 E model width, M real tokens whose values are the slots.
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Tokens(NamedTuple):
-    """The tokens of one batch: which are real, and which of them are commas and periods. bool [B, S] and [B, T]."""
+    """Masks of the tokens of one batch: real ones, and commas and periods. bool [B, S] and [B, T]."""
 
     src_mask: Tensor
     tgt_mask: Tensor
@@ -38,7 +36,7 @@ class Rows:
     counts: int [N], the slots that each row may see: the paper's n_i.
     output: [N, E], what the module adds to the residual. residual: [N, E], what it is added to.
     values: [K, E], the value vectors of a learned memory, or [M, H, D], those of the tokens.
-    visible: bool [N, K], the slots that each row may see; none where all rows see all.
+    visible: bool [N, K], the slots that each row may see; None: all.
     distance: int [N, K], |i − j| in tokens; self-attention only.
     punctuation: bool [N, K], slots that are a comma or a period; attention only.
     """
@@ -59,7 +57,7 @@ class Rows:
 
     @cached_property
     def alive(self) -> Tensor:
-        """bool [N, H]: whether the row has any weight at all."""
+        """bool [N, H]: whether the row has any weight."""
         return self.mass > 0
 
     @cached_property
@@ -69,7 +67,7 @@ class Rows:
 
 
 def rows_of(place: str, read: Observation, tokens: Tokens) -> Rows:
-    """The real rows of what `place` read in a batch."""
+    """Returns the real rows of what `place` read in a batch."""
     kind = kind_of(place)
     real = tokens.tgt_mask if place.startswith("decoder.") else tokens.src_mask
     assert read.residual is not None

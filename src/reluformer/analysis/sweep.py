@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reluformer.analysis.places import Measure, measures_of
-from reluformer.analysis.rows import Tokens, rows_of
-from reluformer.config.model import kind_of
+from reluformer.analysis.concentration import Anisotropy, SlotUse, TopShare, ValueNorms
+from reluformer.analysis.distance import Distance, Punctuation
+from reluformer.analysis.entropy import Entropy, Mass, ZeroShare
+from reluformer.analysis.rows import Rows, Tokens, rows_of
+from reluformer.analysis.variance import ModuleVariance, VarianceByLength
+from reluformer.config.model import ATTENTIONS, KINDS, Kind, kind_of
 from reluformer.corpus.batches import Batch, collate, length_batches
 from reluformer.model.observe import observe
 
@@ -26,10 +30,37 @@ def on_device(batch: Batch[NDArray], device: torch.device) -> Batch[Tensor]:
     return batch.map(lambda array: torch.from_numpy(array).to(device))
 
 
+class Measure(Protocol):
+    """A measure over a whole split, updated batch by batch in constant memory."""
+
+    def update(self, rows: Rows) -> None:
+        """Adds the rows of one batch."""
+
+    def result(self) -> dict[str, Any]:
+        """Returns the measure by its keys in analysis.json."""
+
+
+def measures_of(kind: Kind, every: int) -> list[Measure]:
+    """Returns the measures of a kind of memory; every: see `TopShare`."""
+    attention = kind != "ffn"
+    measures: list[Measure] = [
+        ModuleVariance(),
+        Entropy(by_head=attention),
+        ZeroShare(by_head=attention),
+        Mass(),
+        TopShare(every),
+        Anisotropy(learned=not attention),
+    ]
+    if not attention:
+        return [*measures, SlotUse(), ValueNorms()]
+    measures += [VarianceByLength(), Punctuation()]
+    return measures if kind == "cross_attention" else [*measures, Distance()]
+
+
 def sweep(
     model: Transformer, store: Store, punctuation: NDArray[np.bool_], batch_tokens: int, top_rows: int
 ) -> dict[str, dict[str, Any]]:
-    """What was measured in each place, in the order of the model: place -> its keys in analysis.json.
+    """Measures every memory; returns its keys in analysis.json by place, in the order of the model.
 
     model: in evaluation mode. punctuation: bool [V], the pieces that are commas and periods. batch_tokens, top_rows: as
     in `AnalysisConfig`.
@@ -60,3 +91,32 @@ def sweep(
         place: {"kind": kind_of(place), **{key: value for m in measured for key, value in m.result().items()}}
         for place, measured in measures.items()
     }
+
+
+def mean_by_kind(places: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Returns the means of numbers and mappings of numbers over the places of each kind, and of all attention.
+
+    Places without a number do not count; a number that no place has is None. Lists are left out.
+    """
+    kinds: dict[str, dict[str, Any]] = {}
+    for name, members in [*((kind, (kind,)) for kind in KINDS), ("attention", ATTENTIONS)]:
+        chosen = [place for place in places.values() if place["kind"] in members]
+        if chosen:
+            kinds[name] = _mean(chosen)
+    return kinds
+
+
+def _mean(places: list[Mapping[str, Any]]) -> dict[str, Any]:
+    mean: dict[str, Any] = {}
+    for key in dict.fromkeys(key for place in places for key in place):
+        values = [place[key] for place in places if key in place]
+        if all(value is None or isinstance(value, float) for value in values):
+            numbers = [value for value in values if value is not None]
+            mean[key] = sum(numbers) / len(numbers) if numbers else None
+        elif all(isinstance(value, Mapping) and not _has_lists(value) for value in values):
+            mean[key] = _mean(values)
+    return mean
+
+
+def _has_lists(value: Mapping[str, Any]) -> bool:
+    return any(isinstance(item, list) for item in value.values())

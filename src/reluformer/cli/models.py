@@ -172,8 +172,7 @@ def attend(
 
     Rows are queries, columns keys. Weights need not sum to 1: with ReLU a row may be all zero.
     """
-    from reluformer.analysis.ascii_map import shaded
-    from reluformer.analysis.maps import choose_map, maps_of
+    from reluformer.analysis.maps import ascii_map, choose_map, maps_of
     from reluformer.analysis.sweep import on_device
     from reluformer.corpus.batches import pad
     from reluformer.corpus.store import Sequences
@@ -207,7 +206,7 @@ def attend(
         print_json({"translation": written, **chosen._asdict(), "weights": chosen.weights.tolist()})
     else:
         width = shutil.get_terminal_size().columns
-        print(f"{written}\n{chosen.title}\n\n{shaded(chosen.weights, chosen.queries, chosen.keys, width)}")
+        print(f"{written}\n{chosen.title}\n\n{ascii_map(chosen.weights, chosen.queries, chosen.keys, width)}")
 
 
 @app.command(

@@ -229,7 +229,7 @@ def variance_law(
     seed: Annotated[int, typer.Option(help="Seed of the Gaussian inputs.")] = 1,
 ) -> None:
     """Variance of each attention's output against n on Gaussian inputs: theory and measurement."""
-    from reluformer.analysis.gaussian import write_variance_law
+    from reluformer.analysis.variance import write_variance_law
 
     write_variance_law(output, seed)
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from rich.cells import cell_len
 
-from reluformer.analysis.maps import attention_maps, choose_map, chosen_segment, maps_of, no_maps
+from reluformer.analysis.maps import ascii_map, attention_maps, choose_map, choose_segment, maps_of, no_maps
 from reluformer.analysis.sweep import on_device
 from reluformer.config.settings import SettingsError
 from reluformer.corpus.batches import collate
@@ -17,14 +18,14 @@ def pieces(ids):
 def test_sentences_show_the_one_of_median_length(make_store):
     # Longer sides: 9 2 5 3 5
     store = make_store((9, 2, 5, 1, 4), (3, 2, 1, 3, 5))
-    assert chosen_segment(store, documents=False, tokens=512) == 2
+    assert choose_segment(store, documents=False, tokens=512) == 2
 
 
 def test_documents_show_the_longest_that_fits(make_store):
     store = make_store((9, 2, 5, 1, 4), (3, 2, 1, 3, 5))
-    assert chosen_segment(store, documents=True, tokens=9) == 2  # with EOS: 10 3 6 4 6
-    assert chosen_segment(store, documents=True, tokens=10) == 0
-    assert chosen_segment(store, documents=True, tokens=2) == 1
+    assert choose_segment(store, documents=True, tokens=9) == 2  # with EOS: 10 3 6 4 6
+    assert choose_segment(store, documents=True, tokens=10) == 0
+    assert choose_segment(store, documents=True, tokens=2) == 1
 
 
 def test_maps_are_the_weights_of_every_attention(make_store, make_model):
@@ -84,3 +85,25 @@ def test_one_map_is_chosen_by_layer_and_head(make_store, make_model):
     for layer, head, message in ((3, None, "layer: 3: the model has 2"), (0, 1, "layer: 0"), (1, 3, "head: 3")):
         with pytest.raises(SettingsError, match=message):
             choose_map(arrays, "encoder", layer, head)
+
+
+def test_cells_are_the_darker_the_larger_their_weight():
+    weights = np.array([[0.0, 0.25, 0.5], [0.75, 1.0, 0.01]])
+    assert ascii_map(weights, ["▁ab", "c"], ["x", "yz", "w"], 80).splitlines() == [
+        "      y",
+        "    x z w",
+        "▁ab   ░░▒▒",
+        "  c ▓▓██░░",
+    ]
+
+
+def test_what_does_not_fit_goes_on_below_and_labels_are_cut():
+    weights = np.ones((2, 30))
+    text = ascii_map(weights, ["a" * 40, "中文"], [f"k{i}" for i in range(30)], 40)
+    assert max(map(cell_len, text.splitlines())) <= 40
+    blocks = text.split("\n\n")
+    assert len(blocks) == 3 and sum(block.splitlines()[-1].count("█") for block in blocks) == 2 * 30
+
+
+def test_a_map_without_any_weight_is_blank():
+    assert ascii_map(np.zeros((1, 2)), ["a"], ["x", "y"], 80).splitlines() == ["  x y", "a"]
