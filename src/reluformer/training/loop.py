@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -80,7 +80,7 @@ class Trainer:
         self.validation = Validation(data, world, config.batch_tokens, with_bleu=config.validate_bleu)
         self.update = 0
         self.epoch = 0
-        self.window: Counter[str] = Counter()  # sums since the last log line
+        self.window: dict[str, float] = defaultdict(float)  # sums since the last log line
         self.totals: Counter[str] = Counter()
         self.results: dict[str, Any] = dict.fromkeys(("first_loss", "final_loss", "best_valid_loss", "best_valid_bleu"))
         self.seconds = 0.0
@@ -111,7 +111,8 @@ class Trainer:
             return
         state = load_state(checkpoints[chosen].path, self.engine, self.world)
         self.update, self.epoch, self.seconds = state["update"], state["epoch"], state["seconds"]
-        self.window, self.totals = Counter(state["window"]), Counter(state["totals"])
+        self.window.update(state["window"])
+        self.totals.update(state["totals"])
         self.results = state["results"]
         self.loader.load_state_dict(state["sampler"])
         self.divergence.load_state_dict(state["divergence"])
@@ -213,7 +214,7 @@ class Trainer:
 
     def _add(self, total: Totals) -> None:
         for key, mean in (("loss", total.loss), ("nll", total.nll), ("penalty", total.penalty)):
-            self.window[key] += mean * total.tokens  # type: ignore[assignment]
+            self.window[key] += mean * total.tokens
         self.window["tokens"] += total.tokens
         self.totals.update(target_tokens=total.tokens, positions=total.positions, filled=total.filled)
         if total.update == 1:
