@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.optim import AdamW
 from reluformer.benchmark.harness import DTYPES, median_seconds, peak_memory
 from reluformer.config.run import RunConfig
 from reluformer.config.studies import MeasuringConfig
+from reluformer.corpus.batches import Batch
 from reluformer.corpus.subword import BOS, EOS
 from reluformer.model.flops import TRAINING, forward_flops
 from reluformer.model.objective import Objective
@@ -26,22 +27,12 @@ NEVER = -1e4
 """The logit of a token that is never chosen."""
 
 
-class Batch(NamedTuple):
-    """The tensors of one update without padding, as `Objective` takes them."""
-
-    src: Tensor
-    src_mask: Tensor
-    tgt_in: Tensor
-    tgt_out: Tensor
-    tgt_mask: Tensor
-
-
-def make_batch(sentences: int, length: int, vocabulary: int, device: torch.device) -> Batch:
-    """Returns random sources and targets [sentences, length]."""
+def make_batch(sentences: int, length: int, vocabulary: int, device: torch.device) -> Batch[Tensor]:
+    """Returns random sources and targets [sentences, length] without padding."""
     src, tgt = (torch.randint(FIRST_ID, vocabulary, (sentences, length), device=device) for _ in range(2))
     tgt_in = torch.cat([torch.full_like(tgt[:, :1], BOS), tgt[:, :-1]], 1)
     mask = torch.ones_like(src, dtype=torch.bool)
-    return Batch(src, mask, tgt_in, tgt, mask)
+    return Batch(src, mask, tgt_in, tgt, mask, torch.arange(src.numel(), device=device))
 
 
 class Endless(nn.Module):
@@ -75,7 +66,7 @@ class Point:
         self.precision = DTYPES[config.training.precision]
         self.sentences = max(1, measured.batch_tokens // length)
 
-    def update(self, batch: Batch) -> None:
+    def update(self, batch: Batch[Tensor]) -> None:
         """Runs forward, backward and optimizer."""
         mixed = self.precision != torch.float32
         with torch.autocast(self.device.type, self.precision) if mixed else contextlib.nullcontext():
