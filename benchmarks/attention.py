@@ -22,7 +22,7 @@ from reluformer.memory.activations import Activation, build_activation
 from reluformer.memory.mask import AttentionMask
 from reluformer.memory.penalty import Penalty
 from reluformer.memory.read import read
-from reluformer.ops.malloc import keep_freed_memory
+from reluformer.ops.process import keep_freed_memory
 
 LONG = 8192
 """Tokens at which memory is compared."""

@@ -39,7 +39,7 @@ from reluformer.model.caches import DynamicCache, StaticCache
 from reluformer.model.embedding import sinusoids
 from reluformer.model.files import save_model
 from reluformer.model.transformer import Transformer
-from reluformer.ops.packed import pack
+from reluformer.ops.linear import pack
 from reluformer.translation.decode import translate
 
 BEAM, LENGTH, VOCABULARY, HEADS = 5, 24, 10_000, 4

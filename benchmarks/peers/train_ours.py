@@ -17,7 +17,7 @@ from protocol import serve
 from reluformer.config.run import RunConfig
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
-from reluformer.ops.malloc import keep_freed_memory
+from reluformer.ops.process import keep_freed_memory
 from reluformer.training.checkpoints import Checkpoints
 from reluformer.training.data import open_data
 from reluformer.training.distributed import join_world

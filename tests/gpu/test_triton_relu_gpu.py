@@ -18,7 +18,7 @@ from reluformer.memory.activations import ScaledReLU
 from reluformer.memory.mask import AttentionMask
 from reluformer.memory.penalty import Penalty, RowSums
 from reluformer.memory.read import read
-from reluformer.ops.counter import draw_seed
+from reluformer.ops.dropout import draw_seed
 
 pytest.importorskip("triton", reason="needs triton")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -171,9 +171,9 @@ def test_penalty_from_the_sums_equals_the_penalty_of_the_weights():
     rows = torch.arange(30, device=DEVICE)[None] < torch.tensor([[12], [30]], device=DEVICE)
     penalty, visible = Penalty(PenaltyConfig(weight=1.0, margin=0.4)), AttentionMask(50, keys)
     _, total, logs = triton_relu_attention(*ours, AttentionOptions(keys=keys, scale=0.02, statistics=True))
-    loss = penalty.mean(penalty.rows(total, logs, visible.count(30, total)), rows)
+    loss = penalty(total, logs, visible.count(30, total), rows)
     *_, s = dense(*exact, keys, False, 0.02)
-    expected = penalty(s, visible.count(30, s), rows)
+    expected = penalty(*RowSums.apply(s), visible.count(30, s), rows)
     assert_near([loss, *torch.autograd.grad(loss, ours[:2])], [expected, *torch.autograd.grad(expected, exact[:2])])
 
 

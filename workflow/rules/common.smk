@@ -13,7 +13,7 @@ from reluformer.config.experiment import Experiment
 from reluformer.files import write_by_content
 from reluformer.benchmark.study import measuring_plan
 from reluformer.cli.preflight import refusal
-from reluformer.ops.orphans import STARTER
+from reluformer.ops.process import STARTER
 from reluformer.paper.outputs import (
     claims_inputs,
     claims_outputs,

@@ -17,12 +17,12 @@ from reluformer.analysis.concentration import top_share_of
 from reluformer.analysis.sweep import on_device
 from reluformer.config.model import kind_of
 from reluformer.corpus.batches import Batch, collate
-from reluformer.model.observe import observe
+from reluformer.model.layers import observe
 
 if TYPE_CHECKING:
     from reluformer.corpus.store import Store
+    from reluformer.memory.read import Observation
     from reluformer.model.objective import Objective
-    from reluformer.model.observe import Observation
 
 
 def random_batches(tgt_lengths: NDArray[np.integer], batches: int, tokens: int) -> Iterator[NDArray[np.int64]]:

@@ -18,11 +18,11 @@ from reluformer.analysis.sweep import on_device
 from reluformer.config.model import Kind, kind_of
 from reluformer.config.settings import SettingsError
 from reluformer.corpus.batches import Batch, collate
-from reluformer.model.observe import observe
+from reluformer.model.layers import observe
 
 if TYPE_CHECKING:
     from reluformer.corpus.store import Store
-    from reluformer.model.observe import Observation
+    from reluformer.memory.read import Observation
     from reluformer.model.transformer import Transformer
 
 NAMES: dict[Kind, str] = {"encoder_attention": "encoder", "decoder_attention": "decoder", "cross_attention": "cross"}

@@ -16,7 +16,7 @@ from torch import Tensor
 from reluformer.config.model import kind_of
 
 if TYPE_CHECKING:
-    from reluformer.model.observe import Observation
+    from reluformer.memory.read import Observation
 
 
 class Tokens(NamedTuple):

@@ -17,11 +17,11 @@ from reluformer.analysis.rows import Rows, Tokens, rows_of
 from reluformer.analysis.variance import ModuleVariance, VarianceByLength
 from reluformer.config.model import ATTENTIONS, KINDS, Kind, kind_of
 from reluformer.corpus.batches import Batch, collate, length_batches
-from reluformer.model.observe import observe
+from reluformer.model.layers import observe
 
 if TYPE_CHECKING:
     from reluformer.corpus.store import Store
-    from reluformer.model.observe import Observation
+    from reluformer.memory.read import Observation
     from reluformer.model.transformer import Transformer
 
 

@@ -19,7 +19,7 @@ from reluformer.config.experiment import Experiment
 from reluformer.config.run import RunConfig
 from reluformer.config.settings import Strict
 from reluformer.config.studies import MeasuringConfig
-from reluformer.ops.orphans import die_with_main_process
+from reluformer.ops.process import die_with_main_process
 from reluformer.training.machine import machine, versions, visible_devices
 
 OUT_OF_MEMORY, TOO_SLOW = "out of memory", "too slow"

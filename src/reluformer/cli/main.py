@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prepare_process()
     try:
         if arguments is None:
-            from reluformer.ops.orphans import end_with_starter
+            from reluformer.ops.process import end_with_starter
 
             end_with_starter()
         code = run(arguments)

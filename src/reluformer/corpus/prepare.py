@@ -28,7 +28,7 @@ from reluformer.corpus.readers import read
 from reluformer.corpus.store import SIDES, Sequences, Store, StoreWriter, length_distribution
 from reluformer.corpus.subword import UNK, Subword
 from reluformer.files import sha256, write_json
-from reluformer.ops.orphans import die_with_parent
+from reluformer.ops.process import die_with_parent
 
 CHUNK = 2000
 """Pairs or lines that a worker takes at once."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -21,10 +22,9 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from reluformer.config.memory import ACTIVATIONS, MemoryConfig
-from reluformer.memory.backends import AttentionOptions, FusedRead
-from reluformer.memory.backends.dispatch import backend, relu_attention
+from reluformer.memory.backends import AttentionOptions, FusedKernel, FusedRead
+from reluformer.memory.backends.dispatch import relu_kernel
 from reluformer.memory.mask import AttentionMask, RowMask
-from reluformer.ops.counter import draw_seed
 
 NARROW_HEAD, SHORT = 32, 48
 """Head width and slots up to which softmax on a CPU is faster as two products with a softmax between than fused."""
@@ -60,13 +60,11 @@ class Activation(nn.Module):
         """
         raise NotImplementedError
 
-    def fused(
-        self, query: Tensor, key: Tensor, value: Tensor, visible: AttentionMask, options: AttentionOptions
-    ) -> FusedRead | None:
-        """Reads without storing weights; returns None if no fused kernel applies.
+    def fused(self, query: Tensor, visible: AttentionMask, options: AttentionOptions) -> FusedKernel | None:
+        """Returns a kernel that reads without storing weights, or None if none applies.
 
-        query [B, H, Q, D], key and value [B, H, K, D]. options: `keys` and `causal` are those of `visible`, unless it
-        is a `RowMask`, which only its `bias` describes; `seed` is not drawn yet.
+        query: [B, H, Q, D], or [B, Q, D] of a learned memory. options: `keys` and `causal` are those of `visible`,
+        unless it is a `RowMask`, which only its `bias` describes.
         """
         return None
 
@@ -92,24 +90,27 @@ class Softmax(Normalised):
     def forward(self, scores: Tensor) -> Tensor:
         return torch.softmax(scores, -1)
 
-    def fused(
-        self, query: Tensor, key: Tensor, value: Tensor, visible: AttentionMask, options: AttentionOptions
-    ) -> FusedRead | None:
+    def fused(self, query: Tensor, visible: AttentionMask, options: AttentionOptions) -> FusedKernel | None:
         if options.statistics or options.factor is not None or query.dim() != 4:
             return None
-        dropout = options.dropout
-        if query.device.type == "cpu" and (dropout > 0 or query.dtype.itemsize < 4 or _small(query, visible)):
+        if query.device.type == "cpu" and (options.dropout > 0 or query.dtype.itemsize < 4 or _small(query, visible)):
             return None  # torch's CPU kernel drops no weights and is 2 to 7 times slower than ours in half precision
-        rows = query.size(-2)
-        square = visible.causal and visible.keys is None and rows == visible.slots
-        mask = None if square else visible.bias(rows, query)
-        if mask is not None and mask.size(-2) != rows:
-            mask = mask.expand(-1, -1, rows, -1)
-        output = scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=square, scale=options.scale
-        )
-        some = visible.some()
-        return FusedRead(output if some is None else output * some)
+        return partial(_softmax_attention, visible)
+
+
+def _softmax_attention(
+    visible: AttentionMask, query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions
+) -> FusedRead:
+    rows = query.size(-2)
+    square = visible.causal and visible.keys is None and rows == visible.slots
+    mask = None if square else visible.bias(rows, query)
+    if mask is not None and mask.size(-2) != rows:
+        mask = mask.expand(-1, -1, rows, -1)
+    output = scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, dropout_p=options.dropout, is_causal=square, scale=options.scale
+    )
+    some = visible.some()
+    return FusedRead(output if some is None else output * some)
 
 
 def _small(query: Tensor, visible: AttentionMask) -> bool:
@@ -125,16 +126,12 @@ class ReLU(Activation):
     def forward(self, scores: Tensor) -> Tensor:
         return scores.relu_()
 
-    def fused(
-        self, query: Tensor, key: Tensor, value: Tensor, visible: AttentionMask, options: AttentionOptions
-    ) -> FusedRead | None:
-        if query.dim() != 4 or type(self).forward is not ReLU.forward or backend(query) == "reference":
+    def fused(self, query: Tensor, visible: AttentionMask, options: AttentionOptions) -> FusedKernel | None:
+        if query.dim() != 4 or type(self).forward is not ReLU.forward:
             return None
         if isinstance(visible, RowMask):
             return None  # the kernels know slots hidden from all rows of a batch entry, and those hidden causally
-        if options.dropout > 0:
-            options = options._replace(seed=draw_seed())
-        return relu_attention(query, key, value, options)
+        return relu_kernel(query)
 
 
 class ScaledReLU(ReLU):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +15,34 @@ from torch import Tensor, nn
 from reluformer.config.memory import MemoryConfig
 from reluformer.memory.activations import build_activation
 from reluformer.memory.mask import AttentionMask
-from reluformer.memory.output_norm import GatedRMSNorm
 from reluformer.memory.penalty import Penalty
 from reluformer.memory.read import MemoryOutput, Slots, read
 from reluformer.ops.heads import split_heads
-from reluformer.ops.linear import LearnedSlots, Linear, worthwhile
-from reluformer.ops.packed import Packed
+from reluformer.ops.linear import LearnedSlots, Linear, Packed, worthwhile
 
 Cache = Callable[[Tensor, Tensor], tuple[Tensor | Slots, Tensor | Slots]]
+"""Stores the keys and values [B, H, Q, D] of the newest token of Q hypotheses; returns all that the rows see."""
+
+
+class GatedRMSNorm(nn.Module):
+    """scale · x / rms(x) · sigmoid(gate · x) over the model dimension (Zhang, Titov and Sennrich 2021, ReLA-g).
+
+    Initialised as the authors do (bzhangGo/zero: modules/rela.py, initializer "uniform_unit_scaling" with gain 1): the
+    scale is 1, the gate U(±√(3/E)), ±0.077 at E = 512, so that every gate is nearly half open at the start. Statistics
+    are in fp32 or more; an all-zero x stays zero.
+    """
+
+    def __init__(self, width: int, eps: float = 1e-8) -> None:
+        super().__init__()
+        self.eps = eps
+        self.scale = nn.Parameter(torch.ones(width))
+        self.gate = nn.Parameter(torch.empty(width).uniform_(-1, 1) * math.sqrt(3 / width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., E], the same shape and dtype out."""
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        normed = (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)).to(x.dtype)
+        return self.scale * normed * torch.sigmoid(self.gate * x)
 
 
 class Memory(nn.Module):
@@ -37,7 +58,7 @@ class Memory(nn.Module):
 
 
 class LearnedMemory(Memory):
-    """The FFN: H = f(X·Kᵀ)·V with learned K, V [slots, E]; no 1/√d; biases only if asked for.
+    """The FFN: H = f(X·Kᵀ)·V with learned K, V [slots, E]; no 1/√d, by default no biases.
 
     K and V start Xavier-uniform for every f, so that systems differ in f alone.
     """
@@ -54,7 +75,7 @@ class LearnedMemory(Memory):
         self.packed: tuple[Packed, Packed] | None = None
 
     def pack(self) -> None:
-        """Keeps packed copies of keys and values, and reads those; for inference."""
+        """Packs copies of keys and values, and reads those from now on; for inference."""
         self.packed = Packed(self.key, self.key_bias), Packed(self.value.T)
 
     def forward(
@@ -67,7 +88,7 @@ class LearnedMemory(Memory):
             key, value = self.packed
         elif worthwhile(x, self.key) and not observe:
             key, value = LearnedSlots(self.key, self.key_bias), LearnedSlots(self.value)
-        recalled = read(
+        result = read(
             x,
             key,
             value,
@@ -79,12 +100,12 @@ class LearnedMemory(Memory):
             rows=rows,
             observe=observe,
         )
-        output = recalled.output if self.value_bias is None else recalled.output + self.value_bias
+        output = result.output if self.value_bias is None else result.output + self.value_bias
         if self.gated_norm is not None:
             output = self.gated_norm(output)
         if self.layernorm is not None:
             output = self.layernorm(output)
-        return recalled._replace(output=output)
+        return result._replace(output=output)
 
 
 class SequenceMemory(Memory):
@@ -102,18 +123,22 @@ class SequenceMemory(Memory):
         if bias:
             nn.init.zeros_(self.output.bias)
 
-    def _attend(
+    def project(self, x: Tensor, *slots: Any, **named: Any) -> tuple[Tensor, Tensor | Slots, Tensor | Slots]:
+        """Returns query [B, H, Q, D], key and value [B, H, K, D] or a search's."""
+        raise NotImplementedError
+
+    def forward(
         self,
-        query: Tensor,
-        key: Tensor | Slots,
-        value: Tensor | Slots,
+        x: Tensor,
         visible: AttentionMask,
-        rows: Tensor | None,
-        penalise: bool,
-        observe: bool,
+        rows: Tensor | None = None,
+        penalise: bool = False,
+        observe: bool = False,
+        **slots: Any,
     ) -> MemoryOutput:
-        """query [B, H, Q, D], key and value [B, H, K, D], or a search's -> output [B, Q, E]."""
-        recalled = read(
+        """x [B, Q, E]; rows: bool [B, Q], false on padding; slots: see `project`."""
+        query, key, value = self.project(x, **slots)
+        result = read(
             query,
             key,
             value,
@@ -125,13 +150,13 @@ class SequenceMemory(Memory):
             rows=rows,
             observe=observe,
         )
-        joined = recalled.output.transpose(1, 2).flatten(2)  # [B, H, Q, D] -> [B, Q, E]
+        output = result.output.transpose(1, 2).flatten(2)  # [B, H, Q, D] -> [B, Q, E]
         if self.gated_norm is not None:
-            joined = self.gated_norm(joined)
-        output = self.output(joined)
+            output = self.gated_norm(output)
+        output = self.output(output)
         if self.layernorm is not None:
             output = self.layernorm(output)
-        return recalled._replace(output=output)
+        return result._replace(output=output)
 
 
 class SelfAttention(SequenceMemory):
@@ -141,24 +166,10 @@ class SelfAttention(SequenceMemory):
         super().__init__(config, width, heads, bias, dropout)
         self.query_key_value = joint_linear(width, 3, bias)
 
-    def forward(
-        self,
-        x: Tensor,
-        visible: AttentionMask,
-        rows: Tensor | None = None,
-        penalise: bool = False,
-        observe: bool = False,
-        cache: Cache | None = None,
-    ) -> MemoryOutput:
-        """x [B, Q, E]; rows: bool [B, Q], false on padding.
-
-        cache: x is the newest token of Q hypotheses, each of which sees its own earlier ones: takes the keys and values
-        [B, H, Q, D] of x and gives all that the rows see.
-        """
+    def project(self, x: Tensor, cache: Cache | None = None) -> tuple[Tensor, Tensor | Slots, Tensor | Slots]:
+        """cache: x is the newest token of Q hypotheses, each of which sees its own earlier ones."""
         query, key, value = split_heads(self.query_key_value(x), self.heads, 3)
-        if cache is not None:
-            return self._attend(query, *cache(key, value), visible, rows, penalise, observe)
-        return self._attend(query, key, value, visible, rows, penalise, observe)
+        return (query, key, value) if cache is None else (query, *cache(key, value))
 
 
 class CrossAttention(SequenceMemory):
@@ -170,27 +181,19 @@ class CrossAttention(SequenceMemory):
         self.key_value = joint_linear(width, 2, bias)
 
     def slots(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values [B, H, K, D] of the encoded source [B, K, E]; the same for every target token."""
+        """Returns keys and values [B, H, K, D] of the encoded source [B, K, E]; the same for every target token."""
         key, value = split_heads(self.key_value(source), self.heads, 2)
         return key, value
 
-    def forward(
-        self,
-        x: Tensor,
-        source: Tensor | tuple[Tensor, Tensor],
-        visible: AttentionMask,
-        rows: Tensor | None = None,
-        penalise: bool = False,
-        observe: bool = False,
-    ) -> MemoryOutput:
-        """x [B, Q, E]; source: [B, K, E], or its `slots`; rows: bool [B, Q], false on padding."""
+    def project(self, x: Tensor, source: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """source: [B, K, E], or its `slots`."""
         key, value = source if isinstance(source, tuple) else self.slots(source)
         (query,) = split_heads(self.query(x), self.heads, 1)
-        return self._attend(query, key, value, visible, rows, penalise, observe)
+        return query, key, value
 
 
 def joint_linear(width: int, parts: int, bias: bool) -> Linear:
-    """`parts` projections E -> E as one; each Xavier-uniform with gain 1/√2 as in fairseq, biases 0."""
+    """Returns `parts` projections E -> E as one; each Xavier-uniform with gain 1/√2 as in fairseq, biases 0."""
     joint = Linear(width, parts * width, bias=bias)
     for part in joint.weight.data.chunk(parts):
         nn.init.xavier_uniform_(part, gain=2**-0.5)

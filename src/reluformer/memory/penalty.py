@@ -40,16 +40,13 @@ class RowSums(torch.autograd.Function):
 
 
 class Penalty:
-    """Eq. 7 as configured; λ included."""
+    """Eq. 7 as configured: λ times the mean of L over heads and real rows."""
 
     def __init__(self, config: PenaltyConfig) -> None:
         self.config = config
 
     def rows(self, total: Tensor, logs: Tensor, count: Tensor | int) -> Tensor:
-        """L of each row [..., Q], without λ, from its Σs and Σ s log s [..., Q] and n_i.
-
-        A backend that has the two sums from its own pass over the scores starts here. An all-zero row has H = 0.
-        """
+        """Returns L of each row [..., Q], without λ, from its Σs and Σ s log s [..., Q]; an all-zero row has H = 0."""
         loss = torch.zeros_like(total)
         log_total = total.clamp(min=LEAST_SUM).log()
         if self.config.normalisation:
@@ -64,19 +61,17 @@ class Penalty:
             loss = loss + (entropy - self.config.margin * log_count).relu()
         return loss
 
-    def mean(self, loss: Tensor, rows: Tensor | None) -> Tensor:
-        """λ times the mean of L over heads and the rows that are real; loss [B, (H,) Q], rows bool [B, Q] or none."""
+    def __call__(self, total: Tensor, logs: Tensor, count: Tensor | int, rows: Tensor | None = None) -> Tensor:
+        """Returns the penalty of one read as a scalar in fp32 or more.
+
+        Args:
+            total, logs: Σs and Σ s log s of each row [B, (H,) Q], of the weights before dropout; see `RowSums`.
+            count: n_i, see `AttentionMask.count`.
+            rows: bool [B, Q], false on padding; None if all rows are real.
+        """
+        loss = self.rows(total, logs, count)
         if rows is None:
             return self.config.weight * loss.mean()
         real = rows if loss.dim() == 2 else rows[:, None]
         heads = 1 if loss.dim() == 2 else loss.size(1)
         return self.config.weight * loss.masked_fill(~real, 0.0).sum() / (rows.sum() * heads).clamp(min=1)
-
-    def __call__(self, weights: Tensor, count: Tensor | int, rows: Tensor | None = None) -> Tensor:
-        """The penalty of one read as a scalar in fp32 or more.
-
-        weights [B, (H,) Q, K] before dropout; count: n_i, see `AttentionMask.count`; rows: bool
-        [B, Q], false on padding.
-        """
-        total, logs = RowSums.apply(weights)
-        return self.mean(self.rows(total, logs, count), rows)

@@ -13,21 +13,21 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from reluformer.memory.activations import Activation
-from reluformer.memory.backends import AttentionOptions, FusedRead
+from reluformer.memory.backends import AttentionOptions
 from reluformer.memory.mask import AttentionMask
-from reluformer.memory.penalty import Penalty
-from reluformer.memory.shared_cache import SharedKVCache
+from reluformer.memory.penalty import Penalty, RowSums
+from reluformer.ops.beam import SharedKVCache
 from reluformer.ops.dropout import drop
 
 
 class Slots(Protocol):
-    """Keys or values that are read in a way of their own."""
+    """Keys or values that compute their own products."""
 
     def scores(self, query: Tensor) -> Tensor:
-        """q·k with every slot that a row sees."""
+        """Returns q·k with every slot that a row sees."""
 
     def mix(self, weights: Tensor) -> Tensor:
-        """Σ weight · v over the slots that a row sees."""
+        """Returns Σ weight · v over the slots that a row sees."""
 
 
 class Observation(NamedTuple):
@@ -102,26 +102,23 @@ def read(
         options = AttentionOptions(
             visible.keys, visible.causal, scale, dropout, statistics=penalty is not None, factor=factor
         )
-        fused = activation.fused(query, key, value, visible, options)
-        if fused is not None:
-            return MemoryOutput(fused.output, _penalty(fused, penalty, count, rows))
+        if (kernel := activation.fused(query, visible, options)) is not None:
+            fused = kernel(query, key, value, options)
+            if penalty is None or fused.total is None or fused.logs is None:
+                return MemoryOutput(fused.output)
+            return MemoryOutput(fused.output, penalty(fused.total, fused.logs, count, rows))
     if factor is not None:
         query, scale = query * (factor * scale).to(query.dtype), 1.0
     s = activation(_scores(query, key, visible, scale, bias))
     if activation.normalised and (some := visible.some()) is not None:
         s = s * some
-    loss = None if penalty is None else penalty(s, count, rows)
+    loss = None
+    if penalty is not None:
+        total, logs = RowSums.apply(s)
+        loss = penalty(total, logs, count, rows)
     dropped = drop(s, dropout)
     output = torch.matmul(dropped, value) if isinstance(value, Tensor) else value.mix(dropped)
     return MemoryOutput(output, loss, _observation(query, key, value, s, visible, rows, output) if observe else None)
-
-
-def _penalty(fused: FusedRead, penalty: Penalty | None, count: Tensor | int, rows: Tensor | None) -> Tensor | None:
-    """The penalty's scalar from the sums of the rows that a kernel gave."""
-    if penalty is None:
-        return None
-    assert fused.total is not None and fused.logs is not None
-    return penalty.mean(penalty.rows(fused.total, fused.logs, count), rows)
 
 
 def _observation(
@@ -142,7 +139,7 @@ def _observation(
 
 
 def _as_tensor(slots: Tensor | Slots) -> Tensor:
-    """Keys or values as an observer takes them; a learned memory that is observed passes tensors."""
+    """Returns keys or values as a tensor; an observed learned memory passes tensors."""
     if isinstance(slots, SharedKVCache):
         return slots.seen()
     assert isinstance(slots, Tensor)
@@ -150,7 +147,7 @@ def _as_tensor(slots: Tensor | Slots) -> Tensor:
 
 
 def _scores(query: Tensor, key: Tensor | Slots, visible: AttentionMask, scale: float, bias: Tensor | None) -> Tensor:
-    """scale · q·Kᵀ, hidden slots near the most negative number; the scale and the mask cost no pass of their own."""
+    """Returns scale · q·Kᵀ, hidden slots near the most negative number; scale and mask cost no pass of their own."""
     if not isinstance(key, Tensor):
         return key.scores(query * scale if scale != 1.0 else query)
     if key.dim() == 2:

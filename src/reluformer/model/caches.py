@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from reluformer.memory.mask import AttentionMask, RowMask
-from reluformer.memory.shared_cache import SharedKVCache
+from reluformer.ops.beam import SharedKVCache
 
 KeyValue = tuple[Tensor, Tensor]
 

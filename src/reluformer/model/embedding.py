@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, linear
 
-from reluformer.ops.packed import Packed
+from reluformer.ops.linear import Packed
 
 
 def sinusoids(length: int, width: int) -> Tensor:

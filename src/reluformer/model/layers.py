@@ -1,11 +1,12 @@
-"""Encoder and decoder layers: memories in residual connections.
+"""A layer of the encoder or decoder: memories in residual connections, and who observes their reads.
 
 Shapes: B batch, L tokens, H heads, K slots, D head width, E model width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from reluformer.memory.read import Observation
 from reluformer.ops.dropout import drop
 
 Observer = Callable[[str, Observation], None]
-"""Called with the name of a place and what was read there."""
+"""Called with the name of a place and the read there."""
 
 
 class Residual(nn.Module):
@@ -32,91 +33,82 @@ class Residual(nn.Module):
         self.dropout = dropout
         self.observer: Observer | None = None
 
-    def forward(self, x: Tensor, rows: Tensor | None, penalise: bool, **reading: Any) -> tuple[Tensor, Tensor | None]:
-        """x [B, L, E] -> ([B, L, E], the penalty's scalar or none); rows: bool [B, L], false on padding."""
-        recalled = self.memory(
-            self.norm(x) if self.pre else x,
-            rows=rows,
-            penalise=penalise,
-            observe=self.observer is not None,
-            **reading,
-        )
+    def forward(self, x: Tensor, rows: Tensor | None, penalise: bool, **memory: Any) -> tuple[Tensor, Tensor | None]:
+        """x [B, L, E] -> ([B, L, E], the penalty's scalar or None); rows: bool [B, L], false on padding.
+
+        memory: what the memory takes beside these.
+        """
+        observe = self.observer is not None
+        result = self.memory(self.norm(x) if self.pre else x, rows=rows, penalise=penalise, observe=observe, **memory)
         if self.observer is not None:
-            self.observer(self.place, recalled.observation._replace(output=recalled.output, residual=x))
-        x = drop(recalled.output, self.dropout if self.training else 0.0, x)
-        return x if self.pre else self.norm(x), recalled.penalty
+            self.observer(self.place, result.observation._replace(output=result.output, residual=x))
+        x = drop(result.output, self.dropout if self.training else 0.0, x)
+        return x if self.pre else self.norm(x), result.penalty
 
 
-class EncoderLayer(nn.Module):
-    """Self-attention, then the FFN."""
+class Layer(nn.Module):
+    """Self-attention, in a decoder attention to the source, then the FFN."""
 
-    def __init__(self, config: ModelConfig, index: int) -> None:
+    def __init__(self, config: ModelConfig, side: Literal["encoder", "decoder"], index: int) -> None:
         super().__init__()
-        self.attention = self_attention(config, f"encoder.{index}.attention")
-        self.ffn = ffn(config, f"encoder.{index}.ffn")
 
-    def forward(
-        self, x: Tensor, visible: AttentionMask, rows: Tensor | None = None, penalise: bool = False
-    ) -> tuple[Tensor, list[Tensor | None]]:
-        """x [B, S, E] -> ([B, S, E], the penalties of its memories)."""
-        x, first = self.attention(x, rows, penalise, visible=visible)
-        x, second = self.ffn(x, rows, penalise)
-        return x, [first, second]
+        def residual(name: str, memory: Callable[..., Memory], *arguments: Any) -> Residual:
+            place = f"{side}.{index}.{name}"
+            built = memory(config.memory(place), config.width, *arguments)
+            return Residual(place, built, config.width, config.norm, config.dropout)
 
-
-class DecoderLayer(nn.Module):
-    """Self-attention, attention to the source, then the FFN."""
-
-    def __init__(self, config: ModelConfig, index: int) -> None:
-        super().__init__()
-        place = f"decoder.{index}.cross_attention"
-        self.attention = self_attention(config, f"decoder.{index}.attention")
-        cross = CrossAttention(
-            config.memory(place), config.width, config.heads, config.attention_bias, config.attention_dropout
-        )
-        self.cross_attention = residual(config, place, cross)
-        self.ffn = ffn(config, f"decoder.{index}.ffn")
+        attention = config.heads, config.attention_bias, config.attention_dropout
+        self.attention = residual("attention", SelfAttention, *attention)
+        decoder = side == "decoder"
+        self.cross_attention = residual("cross_attention", CrossAttention, *attention) if decoder else None
+        self.ffn = residual("ffn", LearnedMemory, config.slots, config.ffn_bias)
 
     def forward(
         self,
         x: Tensor,
         visible: AttentionMask,
-        source: Tensor | tuple[Tensor, Tensor],
-        source_visible: AttentionMask,
+        source: Tensor | tuple[Tensor, Tensor] | None = None,
+        source_visible: AttentionMask | None = None,
         rows: Tensor | None = None,
         penalise: bool = False,
         cache: Cache | None = None,
     ) -> tuple[Tensor, list[Tensor | None]]:
-        """x [B, T, E] -> ([B, T, E], the penalties of its memories).
+        """x [B, L, E] -> ([B, L, E], the penalties of its memories).
 
-        source: the encoded source [B, S, E], or its `source_slots`; cache: see `SelfAttention.forward`.
+        Args:
+            visible, source_visible: the slots that self-attention and a decoder's attention to the source may see.
+            source: a decoder's encoded source [B, S, E], or its `source_slots`.
+            rows: bool [B, L], false on padding.
+            cache: see `SelfAttention.project`.
         """
-        x, first = self.attention(x, rows, penalise, visible=visible, cache=cache)
-        x, second = self.cross_attention(x, rows, penalise, source=source, visible=source_visible)
-        x, third = self.ffn(x, rows, penalise)
-        return x, [first, second, third]
+        x, penalty = self.attention(x, rows, penalise, visible=visible, cache=cache)
+        penalties = [penalty]
+        if self.cross_attention is not None:
+            x, penalty = self.cross_attention(x, rows, penalise, visible=source_visible, source=source)
+            penalties.append(penalty)
+        x, penalty = self.ffn(x, rows, penalise)
+        return x, [*penalties, penalty]
 
     def source_slots(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values [B, H, S, D] that this layer's cross-attention reads, of the encoded source [B, S, E]."""
-        cross = self.cross_attention.memory
-        assert isinstance(cross, CrossAttention)
-        return cross.slots(source)
+        """Returns keys and values [B, H, S, D] for attention to the encoded source [B, S, E]."""
+        assert self.cross_attention is not None and isinstance(self.cross_attention.memory, CrossAttention)
+        return self.cross_attention.memory.slots(source)
 
 
-def residual(config: ModelConfig, place: str, memory: Memory) -> Residual:
-    """The memory in its residual connection."""
-    return Residual(place, memory, config.width, config.norm, config.dropout)
+@contextmanager
+def observe(model: nn.Module, callback: Observer) -> Iterator[None]:
+    """Calls `callback(place, observation)` for every read of every memory, in training, evaluation and decoding.
 
-
-def self_attention(config: ModelConfig, place: str) -> Residual:
-    """The self-attention of one place."""
-    memory = config.memory(place)
-    attention = SelfAttention(memory, config.width, config.heads, config.attention_bias, config.attention_dropout)
-    return residual(config, place, attention)
-
-
-def ffn(config: ModelConfig, place: str) -> Residual:
-    """The FFN of one place."""
-    memory = config.memory(place)
-    learned = LearnedMemory(memory, config.width, config.slots, config.ffn_bias)
-    return residual(config, place, learned)
+    place: `encoder.0.attention`, `encoder.0.ffn`, `decoder.0.attention`, `decoder.0.cross_attention`, `decoder.0.ffn`
+    and so on. Tensors keep their autograd graph where gradients are on. Layers are not recomputed meanwhile, whatever
+    `checkpoint_activations` says. Observers nest: the inner one replaces the outer one until it ends.
+    """
+    places = [module for module in model.modules() if isinstance(module, Residual)]
+    outer = [place.observer for place in places]
+    for place in places:
+        place.observer = callback
+    try:
+        yield
+    finally:
+        for place, observer in zip(places, outer, strict=True):
+            place.observer = observer

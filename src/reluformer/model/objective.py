@@ -14,8 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from reluformer.model.transformer import Transformer
 from reluformer.ops.cross_entropy import cross_entropy, has_kernel
-from reluformer.ops.linear import product, worthwhile
-from reluformer.ops.packed import Packed
+from reluformer.ops.linear import Packed, product, worthwhile
 
 TILE = {True: 1 << 22, False: 1 << 26}
 """Elements of a tile of logits: on a CPU (true) 16 MiB of fp32, elsewhere what keeps the device busy.

@@ -19,7 +19,7 @@ from reluformer.config.settings import SettingsError
 from reluformer.memory.mask import AttentionMask
 from reluformer.model.caches import DynamicCache, StaticCache
 from reluformer.model.embedding import Embeddings
-from reluformer.model.layers import DecoderLayer, EncoderLayer, Residual
+from reluformer.model.layers import Layer, Residual
 from reluformer.ops.dropout import drop
 
 
@@ -38,8 +38,8 @@ class Transformer(nn.Module):
         self.config = config
         self.checkpoint_activations = False
         self.embeddings = Embeddings(config.vocabulary, config.width, config.share_embeddings)
-        self.encoder = nn.ModuleList(EncoderLayer(config, i) for i in range(config.encoder_layers))
-        self.decoder = nn.ModuleList(DecoderLayer(config, i) for i in range(config.decoder_layers))
+        self.encoder = nn.ModuleList(Layer(config, "encoder", i) for i in range(config.encoder_layers))
+        self.decoder = nn.ModuleList(Layer(config, "decoder", i) for i in range(config.decoder_layers))
         pre = config.norm == "pre"
         self.encoder_norm = nn.LayerNorm(config.width) if pre else None
         self.decoder_norm = nn.LayerNorm(config.width) if pre else None
@@ -79,9 +79,7 @@ class Transformer(nn.Module):
 
     def start(self, src: Tensor, src_mask: Tensor) -> DynamicCache:
         """Encodes src [B, S] and opens incremental decoding; the first `step` takes the BOS tokens."""
-        source = self.encode(src, src_mask)
-        slots = [layer.source_slots(source) for layer in self._decoder_layers()]
-        return DynamicCache(slots, AttentionMask(src.size(1), src_mask))
+        return DynamicCache(self._source_slots(src, src_mask), AttentionMask(src.size(1), src_mask))
 
     @property
     def static(self) -> bool:
@@ -102,15 +100,14 @@ class Transformer(nn.Module):
 
     def fill(self, cache: StaticCache, src: Tensor, src_mask: Tensor) -> None:
         """Encodes src [B' <= B, S' <= S] into a static cache; the first `step` takes the BOS tokens."""
-        source = self.encode(src, src_mask)
-        cache.fill([layer.source_slots(source) for layer in self._decoder_layers()], src_mask)
+        cache.fill(self._source_slots(src, src_mask), src_mask)
 
     def step(self, tokens: Tensor, cache: DynamicCache | StaticCache) -> Tensor:
         """Adds a token to each row, int [R]; returns logits [R, V] of the next one."""
         cache.advance()
         seen, source_seen = cache.seen, cache.visible
         x = self.embeddings.embed_target(tokens[:, None], cache.first).view(cache.sources, cache.width, -1)
-        for i, layer in enumerate(self._decoder_layers()):
+        for i, layer in enumerate(self.decoder):
             x, _ = layer(x, seen, cache.source_slots(i), source_seen, cache=partial(cache.extend, i))
         if self.decoder_norm is not None:
             x = self.decoder_norm(x)
@@ -120,7 +117,7 @@ class Transformer(nn.Module):
         visible = AttentionMask(src.size(1), src_mask)
         x = self._drop(self.embeddings.embed_source(src))
         for layer in self.encoder:
-            x = self._run(layer, penalties, x, visible, src_mask)
+            x = self._run(layer, penalties, x, visible, None, None, src_mask)
         return x if self.encoder_norm is None else self.encoder_norm(x)
 
     def _decode(
@@ -129,12 +126,12 @@ class Transformer(nn.Module):
         # Padding is on the right, so causality alone hides it from every real row.
         visible, source_visible = AttentionMask(tgt_in.size(1), causal=True), AttentionMask(src_mask.size(1), src_mask)
         x = self._drop(self.embeddings.embed_target(tgt_in))
-        for layer in self._decoder_layers():
+        for layer in self.decoder:
             x = self._run(layer, penalties, x, visible, source, source_visible, tgt_mask)
         return x if self.decoder_norm is None else self.decoder_norm(x)
 
     def _run(self, layer: Any, penalties: list[Tensor] | None, x: Tensor, *seen: Any) -> Tensor:
-        """One layer, recomputed in the backward pass if so configured; its penalties are added to the list."""
+        """Runs one layer, recomputed in the backward pass if so configured, and adds its penalties to the list."""
         arguments = (x, *seen, penalties is not None)
         observed = layer.attention.observer is not None  # the recomputation would show every read twice
         if self.checkpoint_activations and torch.is_grad_enabled() and not observed:
@@ -148,5 +145,7 @@ class Transformer(nn.Module):
     def _drop(self, x: Tensor) -> Tensor:
         return drop(x, self.config.dropout if self.training else 0.0)
 
-    def _decoder_layers(self) -> Iterator[DecoderLayer]:
-        return (layer for layer in self.decoder if isinstance(layer, DecoderLayer))
+    def _source_slots(self, src: Tensor, src_mask: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Encodes src; returns keys and values [B, H, S, D] of each decoder layer."""
+        source = self.encode(src, src_mask)
+        return [layer.source_slots(source) for layer in self.decoder if isinstance(layer, Layer)]

@@ -1,1 +1,1 @@
-"""CPU kernels that are not the subject: packed linear maps, dropout, cross entropy, the C++ compiler."""
+"""What is not the subject: packed linear maps, dropout, cross entropy, beam kernels, the C++ compiler, processes."""

@@ -1,10 +1,9 @@
-"""What one step of a beam search needs beside products of matrices, in C++ (`beam.cpp`) for fp32 on a CPU.
+"""What a step of a beam search needs beside matrix products, in C++ (`beam.cpp`) for fp32 on a CPU, else in torch.
 
-Nothing here can be differentiated. `has_kernel` says whether there is a kernel for a tensor; where there is none,
-callers have the same in torch.
+The C++ cannot be differentiated.
 
-Shapes: B batch, H heads, W rows of a batch entry, C slots, t of them that a row sees, D head width; R rows of logits,
-V vocabulary.
+Shapes: B batch, H heads, W rows (hypotheses) of a batch entry, C slots, t that a row sees, D head width; R rows of
+logits, V vocabulary.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,36 +22,62 @@ SOURCE = Path(__file__).with_name("beam.cpp")
 
 
 def has_kernel(tensor: Tensor) -> bool:
-    """Whether the kernels take tensors like this one: fp32 on a CPU, not to be differentiated, a compiler at hand."""
+    """Whether the C++ takes tensors like this one: fp32 on a CPU, no gradient, a compiler at hand."""
     dense = tensor.device.type == "cpu" and tensor.dtype == torch.float32 and tensor.stride(-1) == 1
     differentiable = torch.is_grad_enabled() and tensor.requires_grad
     return dense and not differentiable and library(SOURCE) is not None
 
 
-def path_scores(query: Tensor, key: Tensor, path: Tensor | None) -> Tensor:
-    """q·k [B, H, W, t] of query [B, H, W, D] with the slots of key [B, H, C, D] on each row's path.
+class SharedKVCache(NamedTuple):
+    """Keys or values of the W hypotheses of a batch entry, which share slots; each sees t of them, its path.
 
-    path: int64 [B, W, t], or none: every row sees all C slots.
+    A beam that reorders its hypotheses changes their paths, and copies no key.
+
+    slots: [B, H, C, D]. path: int64 [B, W, t], the slots that a row sees, first token first.
     """
-    seen = key.size(2) if path is None else path.size(2)
-    weights = query.new_empty(*query.shape[:3], seen)
-    _run("beam_scores", weights, key, query if query.stride(-1) == 1 else query.contiguous(), path)
-    return weights
 
+    slots: Tensor
+    path: Tensor
 
-def path_mix(weights: Tensor, value: Tensor, path: Tensor | None) -> Tensor:
-    """Σ weight · v [B, H, W, D] of weights [B, H, W, t] and the slots of value [B, H, C, D] on each row's path."""
-    batch, heads, rows, _ = weights.shape
-    output = value.new_empty(batch, rows, heads, value.size(3)).transpose(1, 2)  # what joins the heads is a view then
-    _run("beam_mix", weights.contiguous(), value, output, path)
-    return output
+    def scores(self, query: Tensor) -> Tensor:
+        """Returns q·k of each row with what it sees: query [B, H, W, D] -> [B, H, W, t]."""
+        if not has_kernel(self.slots):
+            return (self.seen() @ query[..., None]).squeeze(-1)
+        scores = query.new_empty(*query.shape[:3], self.path.size(2))
+        self._run("beam_scores", scores, query if query.stride(-1) == 1 else query.contiguous())
+        return scores
+
+    def mix(self, weights: Tensor) -> Tensor:
+        """Returns Σ weight · slot of what each row sees: weights [B, H, W, t] -> [B, H, W, D]."""
+        if not has_kernel(self.slots):
+            return (weights[..., None, :] @ self.seen()).squeeze(-2)
+        batch, heads, rows, _ = weights.shape
+        output = self.slots.new_empty(batch, rows, heads, self.slots.size(3))
+        output = output.transpose(1, 2)  # what joins the heads is a view then
+        self._run("beam_mix", weights.contiguous(), output)
+        return output
+
+    def seen(self) -> Tensor:
+        """Returns what each row sees, [B, H, W, t, D]."""
+        batch, heads, capacity, width = self.slots.shape
+        first = torch.arange(batch * heads, device=self.path.device).view(batch, heads, 1, 1) * capacity
+        index = (self.path[:, None] + first).flatten()
+        seen = self.slots.reshape(-1, width).index_select(0, index)
+        return seen.view(batch, heads, *self.path.shape[1:], width)
+
+    def _run(self, function: str, weights: Tensor, rows: Tensor) -> None:
+        path = self.path.contiguous()
+        numbers = [*weights.shape, self.slots.size(3), torch.get_num_threads(), path.data_ptr(), weights.data_ptr()]
+        for tensor in (self.slots, rows):
+            numbers += [tensor.data_ptr(), *tensor.stride()[:3]]
+        call(SOURCE, function, numbers)
 
 
 def best_tokens(logits: Tensor, k: int, end: int, banned: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each row of logits [R, V]: log p [R] of token `end`; log p and tokens [R, k] of the k best not banned, sorted.
+    """Returns of each row of logits [R, V] log p [R] of token `end`; log p and tokens [R, k] of the best not banned.
 
-    Overwrites the logits. Of equals the smaller token comes first. Where fewer than k are left the rest is -inf; a row
-    with NaN or infinity has no finite log p.
+    Sorted, of equals the smaller token first, -inf if fewer than k are left. A row with NaN or infinity has no finite
+    log p. Overwrites the logits.
     """
     logits = logits.contiguous()
     rows, length = logits.shape
@@ -61,12 +87,3 @@ def best_tokens(logits: Tensor, k: int, end: int, banned: Sequence[int]) -> tupl
     numbers = [rows, length, k, end, torch.get_num_threads(), len(banned), ctypes.addressof(never)]
     call(SOURCE, "beam_best", [*numbers, *(x.data_ptr() for x in (logits, p, value, token))])
     return p, value, token
-
-
-def _run(function: str, weights: Tensor, slots: Tensor, dense: Tensor, path: Tensor | None) -> None:
-    path = None if path is None else path.contiguous()
-    numbers = [*weights.shape, slots.size(3), torch.get_num_threads()]
-    numbers += [0 if path is None else path.data_ptr(), weights.data_ptr()]
-    for tensor in (slots, dense):
-        numbers += [tensor.data_ptr(), *tensor.stride()[:3]]
-    call(SOURCE, function, numbers)

@@ -1,26 +1,103 @@
-"""Dropout that does not cost as much as a small layer on a CPU."""
+"""Dropout by a counter-based generator: whether an element is dropped is a hash of the seed and its place.
+
+So the backward pass, and another backend, recompute the mask instead of storing it. On a CPU in fp32 C++
+(`dropout.cpp`) computes it, with the same arithmetic; the result does not depend on the number of threads.
+"""
 
 from __future__ import annotations
 
+import ctypes
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import dropout
 
-from reluformer.ops.dropout_kernel import Dropout, can_drop
+from reluformer.ops.build import call, library
 
+SOURCE = Path(__file__).with_name("dropout.cpp")
+BLOCK = 1024
+"""Element i is slot i % BLOCK of row i / BLOCK in `dropout_mask`."""
+RANGE = 1 << 32
+WORD = RANGE - 1
 LEVELS = 1 << 16
 
 
 def drop(x: Tensor, probability: float, added: Tensor | None = None) -> Tensor:
-    """x with each element zeroed with `probability`, the others divided by what is left of 1; any shape.
+    """Returns x with each element zeroed with `probability` and the others divided by 1 - `probability`; any shape.
 
-    added: of the same shape, what the result is added to, or none.
+    added: of the same shape, added to the result; None for nothing.
     """
     if probability > 0.0:
         if can_drop(x, added):
             return Dropout.apply(x, added, probability)
         x = dropout(x, probability) if x.device.type != "cpu" else _in_torch(x, probability)
     return x if added is None else added + x
+
+
+def draw_seed() -> int:
+    """Draws a seed from torch's CPU generator, so that a resumed training repeats it; no device waits for it."""
+    return int(torch.randint(1 << 31, ()))
+
+
+def constants(probability: float) -> tuple[ctypes.c_uint32, ctypes.c_float]:
+    """Returns what the C++ takes for a probability: 32-bit draws below this are dropped, the others scaled by that."""
+    least = _threshold(probability)
+    return ctypes.c_uint32(least), ctypes.c_float(RANGE / (RANGE - least))
+
+
+def dropout_factors(seed: int, heads: Tensor, rows: Tensor, slots: Tensor, probability: float) -> Tensor:
+    """Returns what weights are multiplied by, 0 or 1 / (1 − probability), in fp32: [N, Q, K].
+
+    heads: int64 [N], b·H + h; rows: int64 [Q]; slots: int64 [K].
+    """
+    keys = _mix64(seed + _signed(0x9E3779B97F4A7C15) * (heads[:, None] * RANGE + rows + 1))[..., None]
+    draws = _mix32((slots * 0x9E3779B9 + (keys & WORD)) & WORD) ^ ((keys >> 32) & WORD)
+    least = _threshold(probability)
+    return (draws >= least).to(torch.float32).mul_(RANGE / (RANGE - least))
+
+
+def dropout_mask(seed: int, shape: tuple[int, int, int, int], probability: float) -> Tensor:
+    """Returns the factors of all weights [B, H, Q, K] of one read."""
+    batch, heads, rows, slots = shape
+    factors = dropout_factors(seed, torch.arange(batch * heads), torch.arange(rows), torch.arange(slots), probability)
+    return factors.view(shape)
+
+
+def can_drop(x: Tensor, added: Tensor | None) -> bool:
+    """Whether the C++ takes tensors like these: fp32 on a CPU, of one shape, a compiler at hand."""
+    fitting = x.device.type == "cpu" and x.dtype == torch.float32
+    if added is not None:
+        fitting = fitting and added.dtype == x.dtype and added.shape == x.shape and added.device == x.device
+    return fitting and library(SOURCE) is not None
+
+
+class Dropout(torch.autograd.Function):
+    """`drop` by the C++ kernel."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, added: Tensor | None, probability: float) -> Tensor:
+        ctx.seed, ctx.probability = draw_seed(), probability
+        return _run(x, added, ctx.seed, probability)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        return (
+            _run(grad, None, ctx.seed, ctx.probability) if ctx.needs_input_grad[0] else None,
+            grad if ctx.needs_input_grad[1] else None,
+            None,
+        )
+
+
+def _run(x: Tensor, added: Tensor | None, seed: int, probability: float) -> Tensor:
+    x, added = x.contiguous(), None if added is None else added.contiguous()
+    out = torch.empty_like(x)
+    pointers = (0 if tensor is None else tensor.data_ptr() for tensor in (x, added, out))
+    call(SOURCE, "dropout", [x.numel(), torch.get_num_threads(), seed, *pointers], *constants(probability))
+    return out
 
 
 def _in_torch(x: Tensor, probability: float) -> Tensor:
@@ -31,5 +108,30 @@ def _in_torch(x: Tensor, probability: float) -> Tensor:
     """
     dropped = round(probability * LEVELS)
     draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    kept = draws.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - LEVELS // 2
-    return x * kept.to(x.dtype).mul_(LEVELS / (LEVELS - dropped))
+    mask = draws.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - LEVELS // 2
+    return x * mask.to(x.dtype).mul_(LEVELS / (LEVELS - dropped))
+
+
+def _threshold(probability: float) -> int:
+    return min(round(probability * RANGE), WORD)
+
+
+def _mix64(x: Tensor) -> Tensor:
+    """Splitmix64's finaliser; int64 arithmetic wraps as that of unsigned numbers does."""
+    x = (x ^ _right(x, 30)) * _signed(0xBF58476D1CE4E5B9)
+    x = (x ^ _right(x, 27)) * _signed(0x94D049BB133111EB)
+    return x ^ _right(x, 31)
+
+
+def _mix32(x: Tensor) -> Tensor:
+    x = ((x ^ (x >> 16)) * 0x7FEB352D) & WORD
+    x = ((x ^ (x >> 15)) * 0x846CA68B) & WORD
+    return x ^ (x >> 16)
+
+
+def _right(x: Tensor, bits: int) -> Tensor:
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _signed(x: int) -> int:
+    return x - (1 << 64)

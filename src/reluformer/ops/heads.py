@@ -32,13 +32,13 @@ def join_heads(parts: Sequence[Tensor]) -> Tensor:
     return torch.stack([part.transpose(1, 2) for part in parts], 2).view(joint)
 
 
-def room_for(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def empty_like_heads(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Uninitialised tensors [B, H, L, D] of the same shapes, side by side where the tensors are."""
     if side_by_side(tensors):
         batch, heads, length, width = tensors[0].shape
         joint = tensors[0].new_empty(batch, length, len(tensors) * heads * width)
         return _views(joint, heads, len(tensors))
-    return (*room_for(tensors[:1]), *room_for(tensors[1:]))
+    return (*empty_like_heads(tensors[:1]), *empty_like_heads(tensors[1:]))
 
 
 def side_by_side(tensors: Sequence[Tensor], parts: int | None = None) -> bool:

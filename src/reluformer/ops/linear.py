@@ -4,6 +4,10 @@ On an AMD EPYC with AVX-512, oneDNN computes large fp32 products about 15 to 20 
 itself; gradients of weights, whose operands are both transposed, are as fast or faster in MKL. oneDNN makes a program
 for every new shape (1 ms), so small products stay with MKL.
 
+For inference `Packed` keeps constant weights in the layout of oneDNN's kernels: a step of a search multiplies few rows
+with large matrices, and torch's own linear packs the matrix anew each time. On the 40 rows of a beam of 5 over 8
+sentences a packed 512 x 10,000 projection takes 0.57 of its time, on 240 rows 0.8.
+
 Shapes: I inputs, O outputs.
 """
 
@@ -18,6 +22,9 @@ from torch.nn import functional
 
 LEAST = 1 << 28
 """Multiplications from which a product is worth a oneDNN program of its own."""
+
+PACKED_ROWS = 64
+"""Rows that a packed weight is laid out for; it serves any number of them."""
 
 AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
@@ -36,9 +43,9 @@ def worthwhile(x: Tensor, weight: Tensor) -> bool:
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x [..., I] · weight [O, I]ᵀ + bias [O] -> [..., O]; carries no gradient where oneDNN computes it."""
     if worthwhile(x, weight):
-        found = torch.ops.mkldnn._linear_pointwise(x.flatten(0, -2), weight, bias, "none", [], "")
+        flat = torch.ops.mkldnn._linear_pointwise(x.flatten(0, -2), weight, bias, "none", [], "")
         # To autograd a tensor of its own, not a view: an activation may overwrite it.
-        return torch.ops.aten._unsafe_view(found, [*x.shape[:-1], weight.size(0)])
+        return torch.ops.aten._unsafe_view(flat, [*x.shape[:-1], weight.size(0)])
     return functional.linear(x, weight, bias)
 
 
@@ -91,3 +98,48 @@ class LearnedSlots:
     def mix(self, weights: Tensor) -> Tensor:
         """weights [..., K] -> [..., E]."""
         return linear(weights, self.vectors.T)
+
+
+class Packed(nn.Module):
+    """x · Wᵀ + b, without gradients; keys or values (see `read.Slots`), or in place of an `nn.Linear`.
+
+    weight: [O, I] fp32. bias: [O] or None.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        super().__init__()
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), PACKED_ROWS)
+        self.bias = None if bias is None else bias.detach()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., I] -> [..., O]."""
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+
+    def scores(self, query: Tensor) -> Tensor:
+        """As keys: query [..., I] -> [..., O slots]."""
+        return self(query)
+
+    def mix(self, weights: Tensor) -> Tensor:
+        """As values, W transposed: weights [..., I slots] -> [..., O]."""
+        return self(weights)
+
+
+def packable(weight: Tensor) -> bool:
+    """Whether oneDNN can pack such a weight: fp32 on a CPU."""
+    available = AVAILABLE and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+    return available and weight.device.type == "cpu" and weight.dtype == torch.float32
+
+
+def pack(model: nn.Module) -> None:
+    """Packs every weight of a model that only infers from now on, if all are packable.
+
+    Linear modules are replaced and lose their parameters; modules with a method `pack` pack their own.
+    """
+    if not all(packable(weight) for weight in model.parameters()):
+        return
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.Linear):
+                setattr(module, name, Packed(child.weight, child.bias))
+        if callable(own := getattr(module, "pack", None)):
+            own()

@@ -80,7 +80,7 @@ inline Vector logarithm(Vector x) {
   return e * 0.693359375f + (m + (y * m * z + e * -2.12194440e-4f - 0.5f * z));
 }
 
-// Dropout's counter-based generator; counter.py has the same in torch.
+// Dropout's counter-based generator; dropout.py has the same in torch.
 inline uint64_t mix(uint64_t x) {
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
   x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;

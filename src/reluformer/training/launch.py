@@ -31,7 +31,7 @@ import psutil  # type: ignore[import-untyped]
 from reluformer.config.run import RunConfig
 from reluformer.config.settings import SettingsError
 from reluformer.files import exclusive
-from reluformer.ops.orphans import die_with_parent
+from reluformer.ops.process import die_with_parent
 from reluformer.training.machine import claim_devices
 from reluformer.training.stopping import CRASHED, INTERRUPTED, STOP_SIGNALS
 

@@ -8,7 +8,7 @@ Writes its exit code to OUTCOME.json, because torchrun turns every failure into 
 
 from __future__ import annotations
 
-from reluformer.ops.orphans import die_with_parent
+from reluformer.ops.process import die_with_parent
 from reluformer.training.stopping import CRASHED, INTERRUPTED, MISTAKEN, Interrupted, Signals, TrainingError
 
 if __name__ == "__main__":  # before the imports below, which take seconds
@@ -32,7 +32,7 @@ from reluformer.files import replace, write_json
 from reluformer.model.files import save_model
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
-from reluformer.ops.malloc import keep_freed_memory
+from reluformer.ops.process import keep_freed_memory
 from reluformer.training.checkpoints import Checkpoints, open_folder
 from reluformer.training.data import TrainingData, load_start, open_data, start_folder
 from reluformer.training.distributed import DistributedContext, join_world

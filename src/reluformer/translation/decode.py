@@ -15,7 +15,7 @@ from reluformer.config.translation import TranslationConfig
 from reluformer.corpus.batches import length_batches
 from reluformer.corpus.subword import EOS, PAD, SENT
 from reluformer.model.transformer import Transformer
-from reluformer.ops.packed import pack
+from reluformer.ops.linear import pack
 from reluformer.translation.graphs import buckets_of, graph_search
 from reluformer.translation.search import Decoder, Hypothesis, n_best_search
 

@@ -16,7 +16,7 @@ from reluformer.corpus.subword import Subword
 from reluformer.corpus.text import SUBWORD_FILE, load_subword, require_trained_with
 from reluformer.files import write_json, write_text
 from reluformer.model.files import load_model
-from reluformer.ops.malloc import keep_freed_memory
+from reluformer.ops.process import keep_freed_memory
 from reluformer.translation.decode import ready, translate
 from reluformer.translation.search import Hypothesis
 

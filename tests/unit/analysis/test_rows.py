@@ -5,7 +5,7 @@ import torch
 
 from reluformer.analysis.rows import Tokens, rows_of
 from reluformer.config.model import kind_of
-from reluformer.model.observe import Observation
+from reluformer.memory.read import Observation
 
 
 @pytest.mark.parametrize(

@@ -60,12 +60,12 @@ def test_softmax_uses_torchs_kernel_unless_it_would_be_slower():
 
     def is_fused(length, width, dropout=0.0, dtype=torch.float32):
         query = torch.randn(2, 3, length, width, dtype=dtype)
-        return softmax.fused(query, query, query, AttentionMask(length), AttentionOptions(dropout=dropout)) is not None
+        return softmax.fused(query, AttentionMask(length), AttentionOptions(dropout=dropout)) is not None
 
     assert is_fused(SHORT + 1, 8) and is_fused(4, NARROW_HEAD + 1) and not is_fused(SHORT, NARROW_HEAD)
     assert not is_fused(SHORT + 1, 8, dropout=0.1) and not is_fused(SHORT + 1, 8, dtype=torch.bfloat16)
     learned = torch.randn(SHORT + 1, 64)
-    assert softmax.fused(learned[None], learned, learned, AttentionMask(SHORT + 1), AttentionOptions()) is None
+    assert softmax.fused(learned[None], AttentionMask(SHORT + 1), AttentionOptions()) is None
 
 
 @pytest.mark.parametrize("causal", [False, True])

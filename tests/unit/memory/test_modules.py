@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.nn.functional import multi_head_attention_forward
 
 from reluformer.config.memory import MemoryConfig
 from reluformer.memory.mask import AttentionMask
-from reluformer.memory.modules import CrossAttention, LearnedMemory, SelfAttention, joint_linear
+from reluformer.memory.modules import CrossAttention, GatedRMSNorm, LearnedMemory, SelfAttention, joint_linear
 
 E, H = 12, 3
 
@@ -95,10 +97,10 @@ def test_cross_attention_reads_the_source_once_computed_or_not():
     attention = CrossAttention(MemoryConfig(activation="relu-scaled"), E, H)
     x, source = torch.randn(2, 3, E), torch.randn(2, 7, E)
     visible = AttentionMask(7, torch.arange(7)[None] < torch.tensor([[7], [4]]))
-    out = attention(x, source, visible).output
-    assert torch.equal(out, attention(x, attention.slots(source), visible).output)
+    out = attention(x, visible, source=source).output
+    assert torch.equal(out, attention(x, visible, source=attention.slots(source)).output)
     source[1, 4:] = 99.0
-    assert torch.equal(out, attention(x, source, visible).output)
+    assert torch.equal(out, attention(x, visible, source=source).output)
 
 
 def test_penalty_and_observation_only_when_asked_for():
@@ -106,10 +108,10 @@ def test_penalty_and_observation_only_when_asked_for():
     attention = SelfAttention(config, E, H)
     x = torch.randn(2, 5, E)
     assert attention(x, AttentionMask(5))[1:] == (None, None)
-    recalled = attention(x, AttentionMask(5), penalise=True, observe=True)
-    assert recalled.penalty > 0
-    assert recalled.observation.weights.shape == (2, H, 5, 5)
-    assert recalled.observation.query.shape == recalled.observation.key.shape == (2, H, 5, E // H)
+    result = attention(x, AttentionMask(5), penalise=True, observe=True)
+    assert result.penalty > 0
+    assert result.observation.weights.shape == (2, H, 5, 5)
+    assert result.observation.query.shape == result.observation.key.shape == (2, H, 5, E // H)
     assert SelfAttention(MemoryConfig(penalty={"weight": 0}), E, H).penalty is None
 
 
@@ -127,3 +129,53 @@ def test_projections_start_as_in_fairseq():
     for part in joint.weight.chunk(3):
         assert bound * 0.95 < part.abs().max() <= bound
     assert not joint.bias.any()
+
+
+def test_the_gated_norm_equals_its_equation():
+    torch.manual_seed(0)
+    norm = GatedRMSNorm(4).double()
+    torch.nn.init.normal_(norm.scale)
+    torch.nn.init.normal_(norm.gate)
+    x = torch.randn(2, 3, 4, dtype=torch.float64)
+    y = norm(x)
+    for b in range(2):
+        for i in range(3):
+            row = x[b, i].tolist()
+            rms = math.sqrt(sum(v * v for v in row) / 4)
+            for d, v in enumerate(row):
+                gate = 1 / (1 + math.exp(-norm.gate[d].item() * v))
+                assert y[b, i, d].item() == pytest.approx(norm.scale[d].item() * v / rms * gate, rel=1e-6)
+
+
+def test_the_gated_norm_starts_as_its_authors_start_it():
+    """Scale 1, gate U(±√(3/E)): TensorFlow's variance scaling, fan_avg, uniform, of a vector of E."""
+    torch.manual_seed(0)
+    norm = GatedRMSNorm(4096)
+    bound = math.sqrt(3 / 4096)
+    assert torch.equal(norm.scale, torch.ones(4096))
+    assert norm.gate.abs().max() <= bound
+    assert norm.gate.min() < -0.99 * bound and norm.gate.max() > 0.99 * bound
+    assert norm.gate.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05)
+    assert GatedRMSNorm(512).gate.abs().max().item() == pytest.approx(0.0765, abs=2e-3)
+
+
+def test_gradients_of_the_gated_norm():
+    norm = GatedRMSNorm(3).double()
+    x = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(norm, (x,))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_zero_stays_zero_and_finite(dtype):
+    norm = GatedRMSNorm(8).to(dtype)
+    x = torch.zeros(2, 8, dtype=dtype, requires_grad=True)
+    y = norm(x)
+    y.sum().backward()
+    assert y.dtype == dtype and not y.any() and x.grad.isfinite().all()
+
+
+def test_statistics_are_in_single_precision():
+    x = torch.full((1, 8), 1e4, dtype=torch.float16)
+    norm = GatedRMSNorm(8).half()
+    torch.nn.init.zeros_(norm.gate)
+    torch.testing.assert_close(norm(x), torch.full((1, 8), 0.5, dtype=torch.float16))

@@ -11,9 +11,13 @@ from reluformer.config.memory import PenaltyConfig
 from reluformer.memory.penalty import LEAST_SUM, Penalty, RowSums
 
 
+def call(penalty, weights, n, rows=None):
+    return penalty(*RowSums.apply(weights), n, rows)
+
+
 def penalty_of(row, n=None, **config):
     weights = torch.tensor([[row]], dtype=torch.float64)
-    return Penalty(PenaltyConfig(weight=1.0, **config))(weights, n or len(row)).item()
+    return call(Penalty(PenaltyConfig(weight=1.0, **config)), weights, n or len(row)).item()
 
 
 def test_hand_made_rows():
@@ -57,15 +61,15 @@ def test_padding_rows_and_heads_are_meaned_out():
     penalty = Penalty(PenaltyConfig(weight=0.5))
     rows = torch.tensor([[True, True, False, False], [True, False, False, False]])
     real = [(0, 0), (0, 1), (1, 0)]
-    by_row = [penalty(weights[b : b + 1, h : h + 1, i : i + 1], 5).item() for b, i in real for h in range(3)]
-    assert penalty(weights, 5, rows).item() == pytest.approx(sum(by_row) / 9)
-    assert penalty(weights[:, 0], 5, rows).item() == pytest.approx(sum(by_row[::3]) / 3)
-    assert penalty(weights, 5, torch.zeros(2, 4, dtype=torch.bool)).item() == 0
+    by_row = [call(penalty, weights[b : b + 1, h : h + 1, i : i + 1], 5).item() for b, i in real for h in range(3)]
+    assert call(penalty, weights, 5, rows).item() == pytest.approx(sum(by_row) / 9)
+    assert call(penalty, weights[:, 0], 5, rows).item() == pytest.approx(sum(by_row[::3]) / 3)
+    assert call(penalty, weights, 5, torch.zeros(2, 4, dtype=torch.bool)).item() == 0
 
 
 def test_weight_is_lambda():
     weights = torch.rand(1, 1, 2, 5)
-    one, half = (Penalty(PenaltyConfig(weight=w))(weights, 5).item() for w in (1.0, 0.5))
+    one, half = (call(Penalty(PenaltyConfig(weight=w)), weights, 5).item() for w in (1.0, 0.5))
     assert half == pytest.approx(one / 2)
 
 
@@ -88,5 +92,5 @@ def test_row_sums_gradients():
 @pytest.mark.parametrize("weight", [0.0, 1e-6, 1e-30])
 def test_weights_near_zero_have_bounded_gradients(weight, absolute):
     weights = torch.full((1, 1, 1, 3), weight, requires_grad=True)
-    Penalty(PenaltyConfig(weight=1.0, absolute=absolute))(weights, 3).backward()
+    call(Penalty(PenaltyConfig(weight=1.0, absolute=absolute)), weights, 3).backward()
     assert weights.grad.isfinite().all() and weights.grad.abs().max() <= 1 / LEAST_SUM

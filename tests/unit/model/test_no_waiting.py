@@ -97,7 +97,6 @@ def test_it_is_seen_when_something_waits(on_meta):
 def test_every_system(on_meta, system, backend, norm, monkeypatch):
     if backend == "triton":
         pytest.importorskip("triton", reason="needs triton")
-    monkeypatch.setattr("reluformer.memory.activations.backend", lambda query: backend)
     monkeypatch.setattr(attention, "backend", lambda query: backend)
     objective, batch = on_meta(system, norm=norm)
     with no_waiting():

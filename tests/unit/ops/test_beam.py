@@ -5,8 +5,8 @@ import shutil
 import pytest
 import torch
 
-from reluformer.memory.shared_cache import SharedKVCache
 from reluformer.ops import beam
+from reluformer.ops.beam import SharedKVCache
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
@@ -21,21 +21,32 @@ def test_a_row_reads_its_path_as_in_torch(rows, tokens, width, threads, monkeypa
     path = torch.randint(rows * tokens, (batch, rows, tokens))
     weights = torch.randn(batch, heads, rows, tokens).relu()
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    found = beam.path_scores(query, keys, path), beam.path_mix(weights, values, path)
+    cached = SharedKVCache(keys, path), SharedKVCache(values, path)
+    ours = cached[0].scores(query), cached[1].mix(weights)
     monkeypatch.setattr(beam, "library", lambda source: None)
-    for ours, theirs in zip(
-        found, (SharedKVCache(keys, path).scores(query), SharedKVCache(values, path).mix(weights)), strict=True
-    ):
-        assert ours.shape == theirs.shape
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    for one, other in zip(ours, (cached[0].scores(query), cached[1].mix(weights)), strict=True):
+        assert one.shape == other.shape
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
-def test_without_a_path_every_row_sees_every_slot():
+@pytest.mark.parametrize("kernel", [True, False])
+def test_each_row_reads_its_own_path(kernel, monkeypatch):
+    if not kernel:
+        monkeypatch.setattr(beam, "library", lambda source: None)
     torch.manual_seed(0)
-    query, slots = torch.randn(2, 3, 4, 8), torch.randn(2, 6, 3, 8).transpose(1, 2)
-    weights = beam.path_scores(query, slots, None)
-    torch.testing.assert_close(weights, query @ slots.mT)
-    torch.testing.assert_close(beam.path_mix(weights, slots, None), weights @ slots)
+    batch, heads, rows, slots, tokens, width = 2, 3, 4, 11, 5, 8
+    keys, values = torch.randn(2, batch, heads, slots, width)
+    path = torch.randint(slots, (batch, rows, tokens))
+    query = torch.randn(batch, rows, heads, width).transpose(1, 2)
+    scores = SharedKVCache(keys, path).scores(query)
+    mixed = SharedKVCache(values, path).mix(scores)
+    assert scores.shape == (batch, heads, rows, tokens) and mixed.shape == query.shape
+    for b in range(batch):
+        for h in range(heads):
+            for w in range(rows):
+                expected = keys[b, h, path[b, w]] @ query[b, h, w]
+                torch.testing.assert_close(scores[b, h, w], expected)
+                torch.testing.assert_close(mixed[b, h, w], expected @ values[b, h, path[b, w]])
 
 
 @pytest.mark.parametrize("threads", [1, 2])

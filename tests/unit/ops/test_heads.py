@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from reluformer.ops.heads import join_heads, room_for, side_by_side, split_heads
+from reluformer.ops.heads import empty_like_heads, join_heads, side_by_side, split_heads
 
 B, L, H, D = 2, 3, 4, 5
 
@@ -32,12 +32,12 @@ def test_what_lies_side_by_side_is_joined_without_a_copy_and_the_rest_with_one(j
 
 def test_room_is_side_by_side_where_the_tensors_are(joint):
     query, key, value = split_heads(joint, H, 3)
-    assert side_by_side(room_for((query, key, value)), 3)
-    alone, *pair = room_for((query[:, :, :2], key, value))
+    assert side_by_side(empty_like_heads((query, key, value)), 3)
+    alone, *pair = empty_like_heads((query[:, :, :2], key, value))
     assert alone.shape == (B, H, 2, D) and side_by_side((alone,), 1) and side_by_side(pair, 2)
-    rooms = room_for((query, value, key.clone()))
+    rooms = empty_like_heads((query, value, key.clone()))
     assert [room.shape for room in rooms] == 3 * [query.shape] and all(side_by_side((room,), 1) for room in rooms)
-    assert [room.shape for room in room_for((query[:0], key[:0]))] == 2 * [(0, H, L, D)]
+    assert [room.shape for room in empty_like_heads((query[:0], key[:0]))] == 2 * [(0, H, L, D)]
 
 
 @pytest.mark.parametrize("together", [False, True])

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from reluformer.config.memory import MemoryConfig
 from reluformer.memory.modules import LearnedMemory
 from reluformer.ops import linear as module
-from reluformer.ops.linear import LearnedSlots, Linear, linear, worthwhile
+from reluformer.ops.linear import LearnedSlots, Linear, Packed, linear, pack, packable, worthwhile
 
 pytestmark = pytest.mark.skipif(not module.AVAILABLE, reason="this torch has no oneDNN")
+needs_packing = pytest.mark.skipif(not packable(torch.zeros(1)), reason="this torch has no oneDNN")
 
 
-@pytest.fixture(autouse=True)
-def _always(monkeypatch):
+@pytest.fixture
+def always_worthwhile(monkeypatch):
     monkeypatch.setattr(module, "LEAST", 1)
 
 
@@ -26,6 +28,7 @@ def gradients(compute, *inputs):
     return output, *torch.autograd.grad(output, inputs, slope)
 
 
+@pytest.mark.usefixtures("always_worthwhile")
 @pytest.mark.parametrize("shape", [(7, 5), (3, 4, 5), (1, 1, 5)])
 def test_a_linear_layer_equals_torchs(shape):
     torch.manual_seed(0)
@@ -37,6 +40,7 @@ def test_a_linear_layer_equals_torchs(shape):
     torch.testing.assert_close(gradients(linear, x, weight), gradients(lambda x, w: x @ w.T, x, weight))
 
 
+@pytest.mark.usefixtures("always_worthwhile")
 def test_the_slots_of_a_learned_memory(monkeypatch):
     torch.manual_seed(0)
     x, slots, bias = torch.randn(2, 3, 5), torch.randn(6, 5), torch.randn(6)
@@ -48,6 +52,7 @@ def test_the_slots_of_a_learned_memory(monkeypatch):
     assert mixed[2].is_contiguous()
 
 
+@pytest.mark.usefixtures("always_worthwhile")
 @pytest.mark.parametrize("bias", [False, True])
 def test_a_learned_memory_reads_the_same_either_way(bias, monkeypatch):
     torch.manual_seed(0)
@@ -68,6 +73,7 @@ def test_a_learned_memory_reads_the_same_either_way(bias, monkeypatch):
     assert not calls
 
 
+@pytest.mark.usefixtures("always_worthwhile")
 def test_only_large_products_in_single_precision_on_a_cpu(monkeypatch):
     x, weight = torch.randn(4, 5), torch.randn(6, 5)
     assert not worthwhile(x.double(), weight.double())
@@ -76,3 +82,41 @@ def test_only_large_products_in_single_precision_on_a_cpu(monkeypatch):
         assert Linear(5, 6)(x).dtype == torch.bfloat16
     monkeypatch.setattr(module, "LEAST", 4 * 30 + 1)
     assert not worthwhile(x, weight) and worthwhile(torch.randn(5, 5), weight)
+
+
+@needs_packing
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [(1,), (7,), (3, 5), (130,), (2, 0)])
+def test_multiplies_as_linear_does_whatever_the_number_of_rows(rows, bias):
+    torch.manual_seed(0)
+    linear = nn.Linear(48, 75, bias=bias)
+    x = torch.randn(*rows, 96)[..., ::2]
+    with torch.inference_mode():
+        torch.testing.assert_close(Packed(linear.weight, linear.bias)(x), linear(x), rtol=1e-5, atol=1e-5)
+
+
+@needs_packing
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_packed_model_gives_the_same_and_has_no_linear_left(bias):
+    torch.manual_seed(0)
+    memory = LearnedMemory(MemoryConfig(activation="relu"), width=16, slots=40, bias=bias)
+    model = nn.Sequential(nn.Linear(16, 16), memory.eval()) if not bias else memory.eval()
+    first = model[0] if not bias else nn.Identity()
+    if bias:
+        nn.init.normal_(memory.key_bias)
+    x = torch.randn(2, 3, 16)
+    with torch.inference_mode():
+        expected = memory(first(x))
+        pack(model)
+        assert not any(isinstance(module, nn.Linear) for module in model.modules())
+        assert memory.packed is not None
+        torch.testing.assert_close(memory((model[0] if not bias else first)(x)).output, expected.output)
+        traced = memory(first(x), observe=True)
+    assert traced.observation is not None and torch.equal(traced.observation.key, memory.key)
+
+
+@needs_packing
+def test_what_onednn_has_no_kernel_for_stays_as_it_is():
+    model = nn.Sequential(nn.Linear(4, 4).double())
+    pack(model)
+    assert isinstance(model[0], nn.Linear)

@@ -14,7 +14,7 @@ from reluformer.config.settings import SettingsError
 from reluformer.config.translation import TranslationConfig
 from reluformer.corpus.subword import BOS, EOS, PAD
 from reluformer.ops import beam
-from reluformer.ops.packed import pack
+from reluformer.ops.linear import pack
 from reluformer.translation.search import few_moves, length_limits, n_best_search, top
 
 

@@ -5,9 +5,12 @@ Shapes: B batch, H heads, Q rows (queries), K slots (keys), D head width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor
+
+from reluformer.ops.dropout import draw_seed
 
 TRITON_WIDEST = 128
 """Head width up to which the Triton kernel is used."""
@@ -20,7 +23,8 @@ class AttentionOptions(NamedTuple):
         keys: bool [B, K], true where a slot is visible; None if all are.
         causal: row i sees the slots up to K − Q + i.
         scale: multiplies the scores.
-        dropout: probability, on the weights, decided by `seed`.
+        dropout: probability, on the weights.
+        seed: decides what is dropped; None draws one.
         statistics: whether to return the sums that the penalty needs.
         factor: c_i > 0, [B|1, H|1, Q|1, 1], multiplies the scores of row i; None for 1.
     """
@@ -29,7 +33,7 @@ class AttentionOptions(NamedTuple):
     causal: bool = False
     scale: float = 1.0
     dropout: float = 0.0
-    seed: int = 0
+    seed: int | None = None
     statistics: bool = False
     factor: Tensor | None = None
 
@@ -46,3 +50,20 @@ class FusedRead(NamedTuple):
     output: Tensor
     total: Tensor | None = None
     logs: Tensor | None = None
+
+
+FusedKernel = Callable[[Tensor, Tensor, Tensor, AttentionOptions], FusedRead]
+"""Reads query [B, H, Q, D] of key and value [B, H, K, D]; differentiable, once, in the three and in the factor."""
+
+
+def prepare(query: Tensor, options: AttentionOptions, factor: bool = False) -> tuple[Tensor, AttentionOptions]:
+    """Draws the seed of dropout if there is none, and multiplies c_i into the query: ReLU(c·x) = c·ReLU(x) for c > 0.
+
+    factor: whether the kernel multiplies by c_i itself.
+    """
+    if options.seed is None:
+        options = options._replace(seed=draw_seed() if options.dropout > 0 else 0)
+    if options.factor is not None and not factor:
+        query = query * (options.factor * options.scale).to(query.dtype)
+        options = options._replace(scale=1.0, factor=None)
+    return query, options

@@ -1,4 +1,4 @@
-"""Fused ReLU attention: `out_i = Σ_j ReLU(c_i · scale · q_i·k_j) v_j` without storing a weight for every pair.
+"""Chooses the kernel of fused ReLU attention, `out_i = Σ_j ReLU(c_i · scale · q_i·k_j) v_j` without n × n weights.
 
 ReLU needs no maximum, sum or rescaling of a row: a tile of weights is final once computed, and a tile without a
 positive score contributes nothing. `RELUFORMER_KERNEL` forces a backend: `cpu` (C++), `tiled` (plain torch), `triton`
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from reluformer.config.settings import SettingsError, nearest
-from reluformer.memory.backends import TRITON_WIDEST, AttentionOptions, FusedRead
+from reluformer.memory.backends import TRITON_WIDEST, FusedKernel
 from reluformer.memory.backends.cpu import SOURCE, cpu_relu_attention
 from reluformer.memory.backends.tiled import tiled_relu_attention
 from reluformer.ops.build import library
@@ -45,18 +45,11 @@ def backend(query: Tensor) -> str:
     return "tiled"
 
 
-def relu_attention(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions) -> FusedRead:
-    """Reads query [B, H, Q, D] of key and value [B, H, K, D].
-
-    The results can be differentiated, once, in query, key, value and the factor: as ReLU(c·x) = c·ReLU(x) for c > 0,
-    the factor goes into the query unless the C++ kernel applies it on the way.
-    """
-    name, factor = backend(query), options.factor
-    if factor is not None and (name != "cpu" or factor.requires_grad):
-        query = query * (factor * options.scale).to(query.dtype)
-        options = options._replace(scale=1.0, factor=None)
+def relu_kernel(query: Tensor) -> FusedKernel | None:
+    """Returns the kernel for queries like `query`; None for the read that stores its weights."""
+    name = backend(query)
     if name == "triton":
         from reluformer.memory.backends.triton_relu import triton_relu_attention
 
-        return triton_relu_attention(query, key, value, options)
-    return (cpu_relu_attention if name == "cpu" else tiled_relu_attention)(query, key, value, options)
+        return triton_relu_attention
+    return {"cpu": cpu_relu_attention, "tiled": tiled_relu_attention}.get(name)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from reluformer.memory.backends import AttentionOptions, FusedRead
-from reluformer.ops.counter import dropout_factors
+from reluformer.memory.backends import AttentionOptions, FusedRead, prepare
+from reluformer.ops.dropout import dropout_factors
 
 ROWS = 256
 ELEMENTS = {True: 1 << 19, False: 1 << 25}
@@ -98,7 +98,7 @@ def _tiles(query: Tensor, key: Tensor, options: AttentionOptions) -> Iterator[Ti
             if options.causal:
                 weights.tril_(slots - rows + i)
             factors = None
-            if options.dropout > 0:
+            if options.dropout > 0 and options.seed is not None:
                 ids, places, columns = (
                     torch.arange(part.start, part.stop, device=query.device) for part in (some, these, seen)
                 )
@@ -107,7 +107,8 @@ def _tiles(query: Tensor, key: Tensor, options: AttentionOptions) -> Iterator[Ti
 
 
 def tiled_relu_attention(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions) -> FusedRead:
-    """See `dispatch.relu_attention`; without a factor."""
+    """A `FusedKernel`."""
+    query, options = prepare(query, options)
     batch, heads = query.shape[:2]
     if options.keys is not None:
         options = options._replace(keys=options.keys.repeat_interleave(heads, 0))

@@ -1,36 +1,125 @@
 """Fused ReLU attention in Triton: forward and backward in memory linear in the length, whatever the weights.
 
-What backward needs is q, k and v alone: the scores are computed anew, tile by tile, and dropout is drawn again from
-its seed. Both passes are custom operators, which torch.compile and CUDA graphs take as they are.
+Backward needs only q, k and v: it recomputes the scores tile by tile and draws dropout again from its seed. Both passes
+are custom operators, which torch.compile and CUDA graphs take as they are.
+
+Triton measures the forms of each kernel at its first call for a head width, length and dtype on a card and caches the
+choice on disk; its interpreter takes the first form. Skipping tiles without a positive score is one of the choices:
+what follows the test is behind a branch, and Triton prefetches nothing from behind a branch. It pays where whole tiles
+are empty, so both forms are measured, on the data of the first call.
 
 Shapes: B batch, H heads, Q rows, K slots, D head width.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 import triton
 from torch import Tensor
 
-from reluformer.memory.backends import TRITON_WIDEST, AttentionOptions, FusedRead, triton_passes
-from reluformer.memory.backends.triton_tune import bucket, tuned
+from reluformer.memory.backends import TRITON_WIDEST, AttentionOptions, FusedRead, prepare, triton_kernels
 
-_forward = tuned(triton_passes.forward_kernel)
-_backward_query = tuned(triton_passes.query_kernel)
-_backward_slots = tuned(triton_passes.slot_kernel, turned=True)
+BUCKETS = (32, 128, 512, 2048)
+"""Lengths up to each of these are tuned together, those above as one more."""
+KINDS = ("KEYS", "CAUSAL", "DROPOUT", "STATISTICS", "PRECISION", "W", "length")
+"""What a choice depends on, beside the tensors' number formats."""
+
+
+def bucket(rows: int, slots: int) -> int:
+    """Returns the bucket of a read of so many rows and slots: 0 is the shortest."""
+    return sum(max(rows, slots) > bound for bound in BUCKETS)
+
+
+class Form(NamedTuple):
+    """One form of a kernel: rows and slots of a tile, whether it skips empty tiles, warps and pipeline stages."""
+
+    rows: int
+    slots: int
+    skip: bool
+    warps: int
+    stages: int
+
+    def config(self) -> triton.Config:
+        constants = {"BM": self.rows, "BN": self.slots, "SKIP": self.skip}
+        return triton.Config(constants, num_warps=self.warps, num_stages=self.stages)
+
+
+def forms(width: int, length: int, bytes_each: int, turned: bool = False) -> list[Form]:
+    """Returns the forms to try, first that of the interpreter.
+
+    width: of a head, a power of two; length: the bucket; bytes_each: of one number of the query; turned: for the
+    kernel whose programs hold slots and pass over rows, where the long side is a tile's slots.
+    """
+    if length == 0:
+        choices = [(16, 32, 2, 2), (32, 32, 4, 2)]
+    elif bytes_each == 4:
+        choices = [(64, 32, 8, 2), (32, 32, 4, 2)]
+    elif length == 1:
+        choices = [(32, 64, 4, 2), (64, 64, 4, 2), (64, 32, 4, 3)]
+    elif width <= 64:
+        choices = [(128, 64, 8, 3), (64, 64, 4, 3), (128, 128, 8, 2)]
+    else:
+        choices = [(128, 64, 8, 2), (64, 64, 4, 2), (128, 32, 8, 3)]
+    skips = (True, False) if length > 1 else (False,)
+    return [Form(*((n, m) if turned else (m, n)), skip, w, s) for m, n, w, s in choices for skip in skips]
+
+
+def _prune(turned: bool) -> Callable[..., list[triton.Config]]:
+    def prune(configs: list[triton.Config], arguments: dict[str, Any], **constants: Any) -> list[triton.Config]:
+        named = {**arguments, **constants}
+        wanted = [f.config() for f in forms(named["W"], named["length"], named["query"].element_size(), turned)]
+        return [config for config in configs if config in wanted]
+
+    return prune
+
+
+class _First:
+    """A kernel that always takes its first form."""
+
+    def __init__(self, kernel: Any, turned: bool) -> None:
+        self.kernel = kernel
+        self.turned = turned
+
+    def __getitem__(self, grid: Any) -> Callable[..., None]:
+        return functools.partial(self._launch, grid)
+
+    def _launch(self, grid: Any, *arguments: Any, **constants: Any) -> None:
+        named = {**dict(zip(self.kernel.arg_names, arguments, strict=False)), **constants}
+        first = forms(named["W"], named["length"], named["query"].element_size(), self.turned)[0]
+        self.kernel[grid](*arguments, **constants, **first.config().kwargs)
+
+
+def tuned(kernel: Any, turned: bool = False) -> Any:
+    """Returns the kernel in the form that measurement chooses; in Triton's interpreter, in its first."""
+    if triton.knobs.runtime.interpret:
+        return _First(kernel, turned)
+    lengths = range(len(BUCKETS) + 1)
+    every = {form for w in (16, 128) for n in lengths for b in (2, 4) for form in forms(w, n, b, turned)}
+    configs = [form.config() for form in sorted(every)]
+    prune = {"early_config_prune": _prune(turned)}
+    return triton.autotune(configs, key=list(KINDS), prune_configs_by=prune, cache_results=True)(kernel)
+
+
+_forward = tuned(triton_kernels.forward_kernel)
+_backward_query = tuned(triton_kernels.query_kernel)
+_backward_slots = tuned(triton_kernels.slot_kernel, turned=True)
 
 
 def triton_relu_attention(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions) -> FusedRead:
-    """See `dispatch.relu_attention` (Eq. 6, and the sums of Eq. 7); without a factor.
+    """A `FusedKernel` (Eq. 6, and the sums of Eq. 7).
 
     query, key, value: fp32, bf16 or fp16, any strides, D up to 128. Dropout is drawn by Philox. fp32 is multiplied in
     fp32, or in TF32 if torch.backends.cuda.matmul.allow_tf32 is set; sums are in fp32.
 
     Raises `ValueError` if shapes, dtypes or devices do not fit together.
     """
+    query, options = prepare(query, options)
     keys, causal, scale, dropout, seed, statistics, _ = options
+    assert seed is not None
     _check(query, key, value, keys, dropout)
     output, total, logs = _attend(query, key, value, keys, causal, scale, dropout, seed, statistics)
     return FusedRead(output, total, logs) if statistics else FusedRead(output)
@@ -53,7 +142,7 @@ def _check(query: Tensor, key: Tensor, value: Tensor, keys: Tensor | None, dropo
 
 
 def _constants(query: Tensor, keys: Tensor | None, causal: bool, dropout: float, statistics: bool) -> dict[str, Any]:
-    """What a kernel is compiled for."""
+    """Returns the constants that a kernel is compiled for."""
     exact = query.dtype == torch.float32 and not torch.backends.cuda.matmul.allow_tf32
     return {
         "KEYS": keys is not None,
@@ -72,7 +161,7 @@ def _sizes(query: Tensor, key: Tensor, scale: float, dropout: float, seed: int) 
 
 
 def _keys(query: Tensor, keys: Tensor | None) -> tuple[Tensor, tuple[int, int]]:
-    """AttentionMask slots as bytes with their strides; without any, something that no kernel reads."""
+    """Returns the visible slots as bytes with their strides; without a mask, a tensor that no kernel reads."""
     return (query, (0, 0)) if keys is None else (keys.view(torch.uint8), keys.stride())  # type: ignore[return-value]
 
 
@@ -115,7 +204,7 @@ def _like(
     seed: int,
     statistics: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Room for the results; the output is laid out in memory as the query is."""
+    """Allocates the results; the output is laid out in memory like the query."""
     rows = query.shape[:3] if statistics else (0,)
     total = query.new_empty(rows, dtype=torch.float32)
     return torch.empty_like(query), total, torch.empty_like(total)
@@ -143,16 +232,16 @@ def _attend_backward(
     batch, heads, rows, _ = query.shape
     slots = key.size(2)
     shown, shown_strides = _keys(query, keys)
-    given = (query, key, value, shown, grad, grad_total.contiguous(), grad_logs.contiguous())
+    inputs = (query, key, value, shown, grad, grad_total.contiguous(), grad_logs.contiguous())
     strides = (*query.stride(), *key.stride(), *value.stride(), *shown_strides, *grad.stride())
     sizes = _sizes(query, key, scale, dropout, seed)
     constants = _constants(query, keys, causal, dropout, statistics)
     with torch.cuda.device_of(query):
         _backward_query[lambda meta: (batch * heads * triton.cdiv(rows, meta["BM"]),)](
-            *given, query_grad, *strides, *query_grad.stride(), *sizes, **constants
+            *inputs, query_grad, *strides, *query_grad.stride(), *sizes, **constants
         )
         _backward_slots[lambda meta: (batch * heads * triton.cdiv(slots, meta["BN"]),)](
-            *given, key_grad, value_grad, *strides, *key_grad.stride(), *value_grad.stride(), *sizes, **constants
+            *inputs, key_grad, value_grad, *strides, *key_grad.stride(), *value_grad.stride(), *sizes, **constants
         )
     return query_grad, key_grad, value_grad
 

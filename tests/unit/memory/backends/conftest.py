@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from reluformer.memory.backends import AttentionOptions
-from reluformer.ops.counter import dropout_mask
+from reluformer.ops.dropout import dropout_mask
 
 LENGTHS = [(1, 1), (1, 513), (513, 1), (5, 17), (25, 25), (97, 96), (64, 193), (200, 65), (513, 513)]
 WIDTHS = [16, 20, 32, 64, 80, 128]

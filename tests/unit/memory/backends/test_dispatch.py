@@ -11,7 +11,7 @@ from reluformer.memory.activations import ReLU, ScaledReLU
 from reluformer.memory.backends import AttentionOptions
 from reluformer.memory.backends import dispatch as attention
 from reluformer.memory.backends.cpu import SOURCE
-from reluformer.memory.backends.dispatch import backend, relu_attention
+from reluformer.memory.backends.dispatch import backend, relu_kernel
 from reluformer.memory.mask import AttentionMask
 from reluformer.memory.penalty import Penalty
 from reluformer.memory.read import read
@@ -57,10 +57,10 @@ def test_a_backend_can_be_forced(monkeypatch):
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_relu_attention_runs_the_backend(name, monkeypatch):
+def test_the_kernel_is_the_backends(name, monkeypatch):
     monkeypatch.setenv("RELUFORMER_KERNEL", name)
     options = {"keys": None, "causal": False, "scale": 0.5, "dropout": 0.0, "seed": 0, "statistics": True}
-    output, total, _ = relu_attention(QUERY, QUERY, QUERY, AttentionOptions(**options))
+    output, total, _ = relu_kernel(QUERY)(QUERY, QUERY, QUERY, AttentionOptions(**options))
     weights = (QUERY @ QUERY.mT * 0.5).relu()
     torch.testing.assert_close(output, weights @ QUERY)
     torch.testing.assert_close(total, weights.sum(-1))
@@ -117,6 +117,6 @@ def test_a_kernel_serves_only_what_it_computes(monkeypatch):
             return super().forward(scores).square()
 
     assert read(QUERY, QUERY, QUERY, ReLU(), AttentionMask(4), observe=True).observation is not None
-    assert ReLU().fused(QUERY[:, 0], QUERY[0, 0], QUERY[0, 0], AttentionMask(4), AttentionOptions()) is None
+    assert ReLU().fused(QUERY[:, 0], AttentionMask(4), AttentionOptions()) is None
     expected = (QUERY @ QUERY.mT).relu().square() @ QUERY
     torch.testing.assert_close(read(QUERY, QUERY, QUERY, Squared(), AttentionMask(4)).output, expected)

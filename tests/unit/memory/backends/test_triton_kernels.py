@@ -1,7 +1,8 @@
-"""The Triton kernels compile for Ampere and Hopper cards, on any machine, to what those are fast at."""
+"""The Triton kernels compile for Ampere and Hopper cards, on any machine, and the forms that they choose from."""
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 from pathlib import Path
@@ -10,12 +11,14 @@ import pytest
 
 triton = pytest.importorskip("triton", reason="needs triton")
 
+import torch  # noqa: E402
 from triton.backends import nvidia  # noqa: E402
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from reluformer.memory.backends import triton_passes, triton_tune  # noqa: E402
+from reluformer.memory.backends import triton_kernels, triton_relu  # noqa: E402
 
+CASES = list(itertools.product((16, 32, 64, 128), range(5), (2, 4)))
 KERNELS = {"forward": False, "query": False, "slot": True}
 FLOATS = {"scale": "fp32", "dropout": "fp32"} | dict.fromkeys(("total", "logs", "grad_total", "grad_logs"), "*fp32")
 TENSORS = {"query", "key", "value", "output", "grad", "query_grad", "key_grad", "value_grad"}
@@ -24,7 +27,7 @@ TENSORS = {"query", "key", "value", "output", "grad", "query_grad", "key_grad", 
 def compiled(name, capability, form, monkeypatch, tmp_path, width=64):
     """The kernel as compiled for bf16 with everything switched on but dropout."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    kernel = getattr(triton_passes, f"{name}_kernel")
+    kernel = getattr(triton_kernels, f"{name}_kernel")
     names = kernel.arg_names
     constants = {"KEYS": True, "CAUSAL": True, "DROPOUT": False, "STATISTICS": True, "PRECISION": "tf32"}
     constants |= {"D": width, "W": width, **form.config().kwargs, "keys_k": 1}
@@ -47,20 +50,20 @@ def spilled(binary, capability, tmp_path):
     (tmp_path / "kernel.ptx").write_text(binary.asm["ptx"])
     ptxas = Path(nvidia.__file__).parent / "bin" / "ptxas"
     architecture = f"--gpu-name=sm_{capability}" + ("a" if capability >= 90 else "")
-    told = subprocess.run(
+    report = subprocess.run(
         [ptxas, "-v", architecture, tmp_path / "kernel.ptx", "-o", tmp_path / "kernel.cubin"],
         capture_output=True,
         text=True,
         check=True,
     ).stderr
-    return int(re.search(r"(\d+) bytes spill stores", told)[1])
+    return int(re.search(r"(\d+) bytes spill stores", report)[1])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("capability", "multiply"), [(80, "mma.sync"), (90, "wgmma.mma_async")])
 @pytest.mark.parametrize("name", KERNELS)
 def test_compiles_to_tensor_cores_without_spilling(name, capability, multiply, monkeypatch, tmp_path):
-    form = next(f for f in triton_tune.forms(64, 3, 2, KERNELS[name]) if not f.skip and f.rows + f.slots < 200)
+    form = next(f for f in triton_relu.forms(64, 3, 2, KERNELS[name]) if not f.skip and f.rows + f.slots < 200)
     binary = compiled(name, capability, form, monkeypatch, tmp_path)
     assert multiply in binary.asm["ptx"]
     if (name, capability) != ("slot", 80):  # there Triton prefetches no tile that is used both ways round
@@ -71,7 +74,45 @@ def test_compiles_to_tensor_cores_without_spilling(name, capability, multiply, m
 
 @pytest.mark.slow
 def test_a_form_that_skips_has_a_branch_around_the_values(monkeypatch, tmp_path):
-    form = next(f for f in triton_tune.forms(64, 3, 2) if f.skip)
+    form = next(f for f in triton_relu.forms(64, 3, 2) if f.skip)
     assert "scf.if" in compiled("forward", 90, form, monkeypatch, tmp_path).asm["ttgir"]
     flat = form._replace(skip=False)
     assert "scf.if" not in compiled("forward", 90, flat, monkeypatch, tmp_path).asm["ttgir"]
+
+
+def test_buckets():
+    lengths = [(1, 1), (32, 5), (5, 33), (128, 128), (129, 1), (512, 600), (2048, 2048), (1, 2049)]
+    assert [triton_relu.bucket(*pair) for pair in lengths] == [0, 0, 1, 1, 2, 3, 3, 4]
+
+
+@pytest.mark.parametrize(("width", "length", "bytes_each"), CASES)
+def test_forms_fit_the_cards(width, length, bytes_each):
+    """Powers of two of at least 16, and all tiles in flight within the 163 KiB that both kinds of card have."""
+    for turned in (False, True):
+        for form in triton_relu.forms(width, length, bytes_each, turned):
+            for side in (form.rows, form.slots):
+                assert side >= 16 and side & (side - 1) == 0
+            fixed, passing = (form.slots, form.rows) if turned else (form.rows, form.slots)
+            assert (2 * fixed + 2 * form.stages * passing) * width * bytes_each <= 163 * 1024
+
+
+def test_empty_tiles_are_skipped_where_there_are_many():
+    assert {form.skip for form in triton_relu.forms(64, 3, 2)} == {True, False}
+    assert {form.skip for form in triton_relu.forms(64, 0, 2)} == {False}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_card_measures_what_fits_and_nothing_else(turned):
+    tuner = triton_relu.tuned(triton_kernels.slot_kernel if turned else triton_kernels.forward_kernel, turned)
+    for width, length, bytes_each in CASES:
+        query = torch.empty(0, dtype=torch.bfloat16 if bytes_each == 2 else torch.float32)
+        tuner.nargs = {"query": query, "length": length}
+        chosen = tuner.prune_configs({"W": width})
+        expected = [form.config() for form in triton_relu.forms(width, length, bytes_each, turned)]
+        assert len(chosen) == len(expected) <= 8 and all(config in chosen for config in expected)
+
+
+def test_what_a_choice_depends_on_is_known_to_the_kernels():
+    for kernel in (triton_kernels.forward_kernel, triton_kernels.query_kernel, triton_kernels.slot_kernel):
+        assert set(triton_relu.KINDS) <= set(kernel.arg_names)
+        assert {"BM", "BN", "SKIP"} <= set(kernel.arg_names)

@@ -1,6 +1,6 @@
-"""Ends processes whose starter is gone, so that a killed Snakemake or launcher leaves nothing running behind.
+"""What a process asks of Linux: to end with its starter, and to keep freed memory. Elsewhere this does nothing.
 
-Linux only: elsewhere these functions do nothing. Imports nothing heavy.
+So a killed Snakemake or launcher leaves nothing running. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ import socket
 import threading
 
 STARTER = "RELUFORMER_STARTER"
-"""The variable by which Snakemake names itself to the steps that it starts: PID@HOST."""
+"""The environment variable in which Snakemake passes its PID@HOST to its steps."""
 
 PR_SET_PDEATHSIG = 1
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+KEPT_BYTES = 1 << 30
+"""glibc keeps free blocks, and free memory at the end of the heap, up to this size."""
 
 
 def end_with_starter() -> None:
     """Sends this process SIGTERM once the Snakemake that started it is gone.
 
-    A training saves and exits, any other step ends. Without `RELUFORMER_STARTER` (a step that a person started may
-    outlive the shell) and on another host (SLURM ends the tasks of its steps itself) nothing happens.
+    A training then saves and exits, any other step ends. Does nothing without `RELUFORMER_STARTER` (a step that a
+    person started may outlive the shell) or on another host (SLURM ends the tasks of its steps itself).
     """
     pid, _, host = os.environ.get(STARTER, "").partition("@")
     if pid and host == socket.gethostname():
@@ -40,16 +43,16 @@ def end_with(pid: int, number: int = signal.SIGTERM) -> None:
         return
 
     def wait() -> None:
-        gone = select.poll()
-        gone.register(descriptor, select.POLLIN)
-        gone.poll()
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll()
         os.kill(os.getpid(), number)
 
     threading.Thread(target=wait, name="orphans", daemon=True).start()
 
 
 def die_with_main_process() -> None:
-    """Kills this process of `multiprocessing` once the one that asked for it is gone, whatever server started it."""
+    """Kills this process of `multiprocessing` once the main process is gone, whatever server forked it."""
     from multiprocessing import parent_process
 
     parent = parent_process()
@@ -65,3 +68,15 @@ def die_with_parent() -> None:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died in between
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def keep_freed_memory() -> None:
+    """Makes glibc keep freed memory for the next tensors, in a process that computes on a CPU.
+
+    By default it returns large blocks to the system at once, and the next update meets a page fault for every 4 KiB of
+    its tensors: a training of two layers of 128/256 takes 7 to 10 % longer (AMD EPYC).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for option in (TRIM_THRESHOLD, MMAP_THRESHOLD):
+            mallopt(option, KEPT_BYTES)

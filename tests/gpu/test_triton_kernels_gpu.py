@@ -14,7 +14,7 @@ pytestmark = pytest.mark.gpu
 
 import triton.language as tl  # noqa: E402
 
-from reluformer.memory.backends.triton_tiles import kept, reach, visible_bounds  # noqa: E402
+from reluformer.memory.backends.triton_kernels import keeps, tile_bounds, visible_bounds  # noqa: E402
 
 
 @triton.jit
@@ -26,7 +26,7 @@ def _bounds_kernel(keys, out, slots, KEYS: tl.constexpr):
 
 @triton.jit
 def _reach_kernel(out, first, rows, slots, solid, end, CAUSAL: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr):
-    free, stop = reach(first, rows, slots, solid, end, CAUSAL, BM, BN)
+    free, stop = tile_bounds(first, rows, slots, solid, end, CAUSAL, BM, BN)
     tl.store(out, free)
     tl.store(out + 1, stop)
 
@@ -34,7 +34,7 @@ def _reach_kernel(out, first, rows, slots, solid, end, CAUSAL: tl.constexpr, BM:
 @triton.jit
 def _kept_kernel(out, seed, group, first, BM: tl.constexpr, BN: tl.constexpr):
     i, j = first + tl.arange(0, BM), tl.arange(0, BN)
-    tile = kept(seed, group, i[:, None], j[None, :], 0.25)
+    tile = keeps(seed, group, i[:, None], j[None, :], 0.25)
     tl.store(out + tl.arange(0, BM)[:, None] * BN + j[None, :], tile)
 
 

@@ -1,25 +1,90 @@
 """The three Triton kernels of fused ReLU attention: forward over rows, backward over rows and over slots.
 
-A program's index says its batch entry and head (`group`) and its tile. Scores are computed anew in each pass.
-Shapes: B batch, H heads, Q rows, K slots, D head width. Strides come in the order of these dimensions.
+ReLU needs no row maximum and no row sum: a tile of scores is used as soon as it is computed, a hidden slot is one whose
+key reads as zero, and a tile without a positive score is skipped exactly. Scores are recomputed in each pass.
+
+Shapes: B batch, H heads, Q rows, K slots, D head width; W, D padded to a power of two. A program's index says its batch
+entry and head, `group` = b·H + h, and its tile of BM rows or BN slots. Strides come in the order of the dimensions.
 """
 
 import triton
 import triton.language as tl
 
-from reluformer.memory.backends.triton_tiles import (
-    TINY,
-    kept,
-    load_tile,
-    reach,
-    row_slope,
-    store_tile,
-    visible_bounds,
-    weigh,
-)
-
+PHILOX_ROUNDS = tl.constexpr(7)  # the fewest that pass BigCrush (Salmon et al. 2011)
+TINY = tl.constexpr(1.1754944e-38)  # the log of a positive weight stays finite
 VARYING = ("heads", "rows", "slots", "length", "seed")
 """No new binary for another value of these."""
+
+
+@triton.jit
+def load_tile(base, index, stride, width_stride, shown, ALL: tl.constexpr, D: tl.constexpr, W: tl.constexpr):
+    """Rows `index` of a [·, D] matrix as a tile [·, W]: zero beyond D and, unless ALL, where not `shown`."""
+    width = tl.arange(0, W)
+    pointers = base + index[:, None].to(tl.int64) * stride + width[None, :] * width_stride
+    if ALL:
+        if D == W:
+            return tl.load(pointers)
+        return tl.load(pointers, mask=(width < D)[None, :], other=0.0)
+    return tl.load(pointers, mask=shown[:, None] & (width < D)[None, :], other=0.0)
+
+
+@triton.jit
+def store_tile(base, index, stride, width_stride, shown, tile, D: tl.constexpr, W: tl.constexpr):
+    """A tile [·, W] to rows `index` of a [·, D] matrix, where `shown`."""
+    width = tl.arange(0, W)
+    pointers = base + index[:, None].to(tl.int64) * stride + width[None, :] * width_stride
+    tl.store(pointers, tile.to(base.dtype.element_ty), mask=shown[:, None] & (width < D)[None, :])
+
+
+@triton.jit
+def weigh(one, other, rows, slots, scale, offset, DIAGONAL: tl.constexpr, PRECISION: tl.constexpr):
+    """Weights s = ReLU(scale · one·otherᵀ) in fp32, not-a-number kept; if DIAGONAL, zero where slot > row + offset.
+
+    rows and slots: their numbers, [BM, 1] and [1, BN] where `one` holds queries, [1, BM] and [BN, 1] where keys.
+    """
+    s = tl.dot(one, tl.trans(other), input_precision=PRECISION) * scale
+    s = tl.maximum(s, 0.0, propagate_nan=tl.PropagateNan.ALL)
+    if DIAGONAL:
+        s = tl.where(slots <= rows + offset, s, 0.0)
+    return s
+
+
+@triton.jit
+def keeps(seed, group, rows, slots, dropout):
+    """Whether dropout keeps each weight: a function of seed and place alone, so the same in every pass."""
+    drawn, _, _, _ = tl.philox(seed, slots, rows, group, 0, PHILOX_ROUNDS)
+    return tl.uint_to_uniform_float(drawn) >= dropout
+
+
+@triton.jit
+def row_slope(s, grad_total, grad_logs):
+    """∂/∂s of grad_total · Σs + grad_logs · Σ s log s."""
+    return grad_total + grad_logs * (1.0 + tl.log(tl.maximum(s, TINY)))
+
+
+@triton.jit
+def visible_bounds(keys, stride, slots, KEYS: tl.constexpr):
+    """(the first hidden slot, one more than the last visible slot) of one batch entry."""
+    solid = slots
+    end = slots
+    if KEYS:
+        end = 0
+        for start in range(0, slots, 1024):
+            index = start + tl.arange(0, 1024)
+            shown = tl.load(keys + index * stride, mask=index < slots, other=0) != 0
+            end = tl.maximum(end, tl.max(tl.where(shown, index + 1, 0), 0))
+            solid = tl.minimum(solid, tl.min(tl.where(shown, slots, index), 0))
+    return solid, end
+
+
+@triton.jit
+def tile_bounds(first, rows, slots, solid, end, CAUSAL: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr):
+    """Of BM rows from `first`: (slots that need no mask, a multiple of BN; slots that any of the rows sees)."""
+    free = solid
+    if CAUSAL:
+        free = tl.minimum(free, first + slots - rows + 1)
+        end = tl.minimum(end, tl.minimum(first + BM, rows) + slots - rows)
+    return tl.maximum(free, 0) // BN * BN, tl.maximum(end, 0)
 
 
 @triton.jit(do_not_specialize=VARYING)
@@ -45,7 +110,7 @@ def forward_kernel(
     value += b * value_b + h * value_h
     keys += b * keys_b
     solid, end = visible_bounds(keys, keys_k, slots, KEYS)
-    free, end = reach(first, rows, slots, solid, end, CAUSAL, BM, BN)
+    free, end = tile_bounds(first, rows, slots, solid, end, CAUSAL, BM, BN)
 
     accumulated = tl.zeros((BM, W), tl.float32)
     sums = tl.zeros((BM,), tl.float32)
@@ -65,7 +130,7 @@ def forward_kernel(
                     sums += row
                     log_sums += tl.sum(s * tl.log(tl.maximum(s, TINY)), 1)
                 if DROPOUT:
-                    s = tl.where(kept(seed, group, i[:, None], j[None, :], dropout), s, 0.0)
+                    s = tl.where(keeps(seed, group, i[:, None], j[None, :], dropout), s, 0.0)
                 v = load_tile(value, j, value_k, value_d, shown, not MASKED, D, W)
                 accumulated = tl.dot(s.to(v.dtype), v, accumulated, input_precision=PRECISION)
     if DROPOUT:
@@ -103,7 +168,7 @@ def query_kernel(
     value += b * value_b + h * value_h
     keys += b * keys_b
     solid, end = visible_bounds(keys, keys_k, slots, KEYS)
-    free, end = reach(first, rows, slots, solid, end, CAUSAL, BM, BN)
+    free, end = tile_bounds(first, rows, slots, solid, end, CAUSAL, BM, BN)
 
     accumulated = tl.zeros((BM, W), tl.float32)
     for MASKED in tl.static_range(2):
@@ -119,7 +184,7 @@ def query_kernel(
                 v = load_tile(value, j, value_k, value_d, shown, not MASKED, D, W)
                 slope = tl.dot(g, tl.trans(v), input_precision=PRECISION)
                 if DROPOUT:
-                    slope = tl.where(kept(seed, group, i[:, None], j[None, :], dropout), slope / (1 - dropout), 0.0)
+                    slope = tl.where(keeps(seed, group, i[:, None], j[None, :], dropout), slope / (1 - dropout), 0.0)
                 if STATISTICS:
                     of_sum = tl.load(grad_total + place, mask=i < rows, other=0.0)
                     of_log = tl.load(grad_logs + place, mask=i < rows, other=0.0)
@@ -181,7 +246,7 @@ def slot_kernel(
                 slope = tl.dot(v, tl.trans(g), input_precision=PRECISION)
                 dropped = s
                 if DROPOUT:
-                    keep = kept(seed, group, i[None, :], j[:, None], dropout)
+                    keep = keeps(seed, group, i[None, :], j[:, None], dropout)
                     slope = tl.where(keep, slope / (1 - dropout), 0.0)
                     dropped = tl.where(keep, s, 0.0)
                 if STATISTICS:
