@@ -10,6 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
 from reluformer.files import sync, write_text
 
 
@@ -24,7 +27,7 @@ class RunLog:
         self.plain = folder.parent / "train.log"
         self.updates = updates
         self.active = active
-        self._bar: Any = None
+        self._bar: Progress | None = None
         self._bar_time = 0.0
 
     def rewind(self, update: int) -> None:
@@ -84,10 +87,7 @@ class RunLog:
             self._bar = None
 
 
-def _progress_bar() -> Any:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+def _progress_bar() -> Progress:
     text = "loss {task.fields[loss]:.3f}  lr {task.fields[rate]:.2e}  {task.fields[speed]:,.0f} tokens/s"
     columns = (MofNCompleteColumn(), BarColumn(), TextColumn(text), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True))

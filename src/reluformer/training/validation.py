@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from deepspeed import DeepSpeedEngine
 from numpy.typing import NDArray
+from sacrebleu import BLEU
 from torch import Tensor
 
 from reluformer.corpus.batches import Batch, collate, length_batches
 from reluformer.corpus.subword import BOS, EOS, Subword
+from reluformer.evaluation.tokenisation import SPLITTING, choose
 from reluformer.model.transformer import Transformer
 from reluformer.training.data import TrainingData
 from reluformer.training.distributed import DistributedContext
@@ -76,10 +78,6 @@ class Validation:
             parts: list[list[tuple[str, str]]] = [[]] * self.world.size
             torch.distributed.all_gather_object(parts, pairs)
             pairs = [pair for part in parts for pair in part]
-        from sacrebleu import BLEU
-
-        from reluformer.evaluation.tokenisation import SPLITTING, choose
-
         name = choose(self.tgt).name
         hypotheses, references = ([pair[side] for pair in pairs] for side in (0, 1))
         metric = BLEU(tokenize=name if name in SPLITTING else "none", force=True)
