@@ -20,7 +20,7 @@ from reluformer.config.run import RunConfig
 from reluformer.config.settings import Strict
 from reluformer.config.studies import MeasuringConfig
 from reluformer.ops.process import die_with_main_process
-from reluformer.training.machine import machine, versions, visible_devices
+from reluformer.training.summary import machine, versions, visible_devices
 
 OUT_OF_MEMORY, TOO_SLOW = "out of memory", "too slow"
 PARTS = {"training": ("training_speed", "training_memory", "flops_per_second"), "decoding": ("decoding_speed",)}

@@ -17,7 +17,7 @@ from reluformer.cli.costs import Sizes, read_sizes, update_flops
 from reluformer.config.experiment import Experiment
 from reluformer.config.run import RunConfig
 from reluformer.config.settings import SettingsError
-from reluformer.training.machine import visible_devices
+from reluformer.training.summary import visible_devices
 
 LIMIT_HOURS = 12.0
 """A workflow that would train for longer than this on a CPU does not start."""

@@ -32,8 +32,8 @@ from reluformer.config.run import RunConfig
 from reluformer.config.settings import SettingsError
 from reluformer.files import exclusive
 from reluformer.ops.process import die_with_parent
-from reluformer.training.machine import claim_devices
 from reluformer.training.stopping import CRASHED, INTERRUPTED, STOP_SIGNALS
+from reluformer.training.summary import claim_devices
 
 RESEND_SECONDS = 1.0
 

@@ -39,8 +39,8 @@ from reluformer.training.distributed import DistributedContext, join_world
 from reluformer.training.engine import build_engine
 from reluformer.training.log import RunLog, warn
 from reluformer.training.loop import Ending, Trainer
-from reluformer.training.machine import code_version, machine, versions
 from reluformer.training.state import average_weights, load_module, module_tensors
+from reluformer.training.summary import code_version, machine, versions
 
 
 def main(arguments: list[str], signals: Signals) -> int:
