@@ -23,7 +23,7 @@ def test_recorded_runs_are_restored_and_a_new_seed_alone_is_trained(project, smo
     table = "results/paper/tables/ffn-activation.csv"
     done = project.snakemake(*arguments, "--", table, "results/paper/corpora/numbers.html")
     assert done.returncode == 0, done.stdout[-4000:]
-    assert f"{len(experiment.runs)} runs are recorded and not made again" in done.stdout
+    assert f"{len(experiment.runs)} runs are recorded and not repeated" in done.stdout
     assert {"restore_training", "restore_scores", "restore_corpus"} <= jobs(done.stdout).keys()
     assert (project.folder / table).read_bytes() == (smoke.folder / table).read_bytes()
     planned = jobs(project.snakemake("-n", *arguments).stdout)

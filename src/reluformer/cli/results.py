@@ -92,7 +92,7 @@ def record(
     update_paper(experiment, folder)
     write_readme(experiment, folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    print(f"{folder}: {len(taken.new)} runs taken, {len(taken.kept)} there already; {size / 1e6:.1f} MB")
+    print(f"{folder}: {len(taken.new)} runs taken, {len(taken.unchanged)} there already; {size / 1e6:.1f} MB")
 
 
 def _check(output: Path | None, paper: Path | None, cores: int) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -75,7 +74,7 @@ def _rescore(run: Path) -> list[str]:
     recorded = json.loads((run / SCORES).read_text(encoding="utf-8"))
     computed = rescore_run(run)
     write_json(run / SCORES, computed)
-    return list(changes(recorded, json.loads(compact(computed)), place="the record"))
+    return changes(recorded, json.loads(compact(computed)), "the record")
 
 
 def _build(experiment: Experiment, results: Path, figures: bool, study: str) -> None:
@@ -111,11 +110,11 @@ def check_record(record: Path, results: Path, figures: bool = True, cores: int =
     return faults
 
 
-def _file_changes(committed: Path, built: Path) -> Iterable[str]:
+def _file_changes(committed: Path, built: Path) -> list[str]:
     """Where two files differ: in JSON all values beyond rounding, in others the first line."""
     texts = [path.read_text(encoding="utf-8") for path in (committed, built)]
     if committed.suffix == ".json":
-        return list(changes(json.loads(texts[0]), json.loads(texts[1]), place="the record"))
+        return changes(json.loads(texts[0]), json.loads(texts[1]), "the record")
     lines = [text.splitlines() for text in texts]
     number = next((i for i, (a, b) in enumerate(zip(*lines, strict=False)) if a != b), min(map(len, lines)))
     old, new = (each[number] if number < len(each) else "" for each in lines)

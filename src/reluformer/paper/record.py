@@ -1,12 +1,13 @@
-"""The record of an experiment: what its tables are made from, small enough and free enough to be committed.
+"""The record of an experiment: the small, redistributable files that its tables are computed from.
 
-A record has the layout of `results/`, without weights and without text. A run in it counts as done, see
-`reluformer.paper.recorded`; its tables are computed anew by `reluformer.paper.recompute`.
+A record has the layout of `results/`, without weights and text. A run in it counts as done, see
+`reluformer.paper.recorded`; `reluformer.paper.recompute` builds its tables.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,17 +26,17 @@ from reluformer.files import replace, sha256, write_text
 from reluformer.paper.outputs import VARIANCE_LAW, figure_runs
 
 EXPERIMENT = "experiment.json"
-"""The configuration that a record's tables are made by, with the folder of the files that it names."""
+"""The configuration of a record's tables, with the folder of the files that it names."""
 CONFIG = "config.yaml"
 STEPS: dict[str, tuple[str, ...]] = {
     "train": (CONFIG, LOG, SUMMARY),
     "score": (TRANSLATION, SCORES, COUNTS),
     "analyse": (ANALYSIS,),
 }
-"""The files of a run that a record holds, by the step that makes the last of them."""
+"""The files of a run in a record, by the step that writes the last of them."""
 CORPUS_FILES = ("statistics.json", "provenance.json")
 OWN_KEYS = ("archives", "force", "partial", "record")
-"""Keys of config.yaml that say how something is run here, and not what."""
+"""Keys of config.yaml that decide how something runs here, not what."""
 HOW = {
     "training": {
         *("processes", "nodes", "threads", "accumulation", "zero_stage", "activation_checkpointing", "compile"),
@@ -44,36 +45,36 @@ HOW = {
     "translation": {"batch_tokens", "graphs"},
     "model": {"vocabulary"},
 }
-"""Keys of a run that say how it is computed and not what, or (the vocabulary) that its corpus decides."""
+"""Keys of a run that decide how it is computed, not what, and the vocabulary, which follows from its corpus."""
 CORPUS_ANYWAY = {"archives", "licence", "segments"}
-"""Keys of a corpus that do not change its text: where it is published, its terms, its views."""
-NOT_TUNED = "its system is not tuned yet: neither the results nor the record have its choice"
+"""Keys of a corpus that do not change its text: its addresses, its licence, its views."""
+NOT_TUNED = "its system is not tuned yet: neither the results nor the record have the choice"
 
 
 class Taken(NamedTuple):
-    """What `take` did: runs that are new or have more files than before, runs there already, and what it left out."""
+    """The runs that `take` added or extended, those already in the record, and those refused, with the reason."""
 
     new: list[str]
-    kept: list[str]
+    unchanged: list[str]
     refused: list[str]
 
 
 def may_enter(file: str, redistribute: bool) -> bool:
     """Whether a file of a run or a corpus, by its name, may be in a record.
 
-    Numbers and settings may. The tokens on the axes of an attention map are text, so it may where the dataset's licence
-    lets its text be passed on (`redistribute`). Nothing else: no hypotheses, no subword model, no weights.
+    Numbers and settings may. Attention maps have tokens on their axes, so they may if the dataset's licence permits to
+    redistribute its text. Nothing else may: no hypotheses, no subword model, no weights.
     """
     numbers = {file for files in STEPS.values() for file in files} | {*CORPUS_FILES, MEASURED, Path(VARIANCE_LAW).name}
     return file in numbers or (file == ATTENTION and redistribute)
 
 
 def take(experiment: Experiment, results: Path, record: Path) -> Taken:
-    """Copies the light files of every finished run, of the corpora and of what is measured into a record.
+    """Copies the small files of every finished run, of the corpora and of the measuring into a record.
 
-    Only what is new is written, each file whole or not at all, so that it can be called while other runs go on. A run
-    is refused, in a sentence, where its settings are not those of the experiment or of the record, or where the record
-    holds another training of it. Raises `SettingsError` for a record of another experiment.
+    Writes only what is new, each file atomically, so it can run beside trainings. Refuses a run whose settings differ
+    from the experiment's or the record's, or of which the record holds another training. Raises `SettingsError` for a
+    record of another experiment.
     """
     content = experiment_content(experiment)
     _check_experiment(record, content)
@@ -95,7 +96,7 @@ def take(experiment: Experiment, results: Path, record: Path) -> Taken:
         ]
         if run in maps and may_enter(ATTENTION, free):
             written.append(_copy_maps(folder / ATTENTION, target / ATTENTION, maps[run]))
-        (taken.new if any(written) else taken.kept).append(run.path)
+        (taken.new if any(written) else taken.unchanged).append(run.path)
     for name in sorted({run.dataset for run in experiment.runs}):
         base, view = split_dataset(name)
         if texts[base] is not None:
@@ -114,13 +115,13 @@ def take(experiment: Experiment, results: Path, record: Path) -> Taken:
 
 
 def experiment_content(experiment: Experiment) -> dict[str, Any]:
-    """What `reluformer ... --config record/NAME/experiment.json` reads an experiment from."""
+    """Returns the content of experiment.json, from which `--config` reads an experiment."""
     config = experiment.config.model_dump(mode="json", exclude=set(OWN_KEYS))
     return {"config": config, "folder": experiment.folder.as_posix(), "name": experiment.name}
 
 
 def recordable_runs(experiment: Experiment, results: Path) -> Iterator[Run]:
-    """The runs of an experiment, and those made beside them under its configuration, whose training has ended."""
+    """Yields the runs with an ended training that the configuration resolves, those outside its studies included."""
     for path in sorted((results / "runs").glob(f"*/*/seed*/{SUMMARY}")):
         run = Run.parse("/".join(path.parts[-4:-1]))
         try:
@@ -131,28 +132,29 @@ def recordable_runs(experiment: Experiment, results: Path) -> Iterator[Run]:
 
 
 def other_text(experiment: Experiment, dataset: str, record: Path, results: Path) -> str | None:
-    """Why a record's runs of a dataset are of another text than is asked for, or than is prepared here; None: they are
-    not. A record or results without the corpus say nothing.
+    """Returns how the text of a record's dataset differs from the configuration's or from the prepared one, or None.
+
+    A record or results without the corpus do not differ.
     """
-    found = [_provenance(folder / "corpora" / dataset) for folder in (record, results)]
-    if found[0] is None:
+    theirs, ours = (_provenance(folder / "corpora" / dataset) for folder in (record, results))
+    if theirs is None:
         return None
     wanted = experiment.datasets[dataset].corpus.model_dump(mode="json", exclude=CORPUS_ANYWAY)
     try:
-        recorded = parse(CorpusConfig, found[0]["configuration"], f"{record / 'corpora' / dataset}")
+        recorded = parse(CorpusConfig, theirs["configuration"], f"{record / 'corpora' / dataset}")
     except SettingsError as error:
         return str(error)
-    if changed := list(_differences(recorded.model_dump(mode="json", exclude=CORPUS_ANYWAY), wanted, "corpus")):
+    if changed := _changed(recorded.model_dump(mode="json", exclude=CORPUS_ANYWAY), wanted, "corpus"):
         return f"{record} has {dataset} prepared in another way: {'; '.join(changed)}"
-    if found[1] is not None:
-        sums = [{one["name"]: one["sha256"] for one in each["archives"]} for each in found if each]
-        if sums[0] != sums[1]:
-            return f"{record} has {dataset} made of other archives than {results} has"
+    if ours is not None:
+        checksums = [{one["name"]: one["sha256"] for one in each["archives"]} for each in (theirs, ours)]
+        if checksums[0] != checksums[1]:
+            return f"{record} has {dataset} from other archives than {results}"
     return None
 
 
 def wanted(experiment: Experiment, run: Run, record: Path, results: Path) -> RunConfig | None:
-    """The settings that a run is to have, tuned values among them; None where they have not been chosen yet."""
+    """Returns a run's settings with its tuned values; None if these have not been chosen yet."""
     search = experiment.tuning.search_for(run)
     if search is None:
         return experiment.resolve(run)
@@ -165,28 +167,28 @@ def wanted(experiment: Experiment, run: Run, record: Path, results: Path) -> Run
 
 
 def recorded_search(search: Search, record: Path) -> bool:
-    """Whether a record has the choice of a search: of the same grid, from the same values."""
+    """Whether a record has the choice of a search with the same grid and the same start."""
     path = record / search.path
     if not path.is_file():
         return False
-    found = json.loads(path.read_text(encoding="utf-8"))
+    choice = json.loads(path.read_text(encoding="utf-8"))
     about = {"grid": search.grid, "start": search.start, "seed": search.run.seed}
-    return all(found.get(key) == json.loads(json.dumps(value)) for key, value in about.items())
+    return all(choice.get(key) == json.loads(json.dumps(value)) for key, value in about.items())
 
 
 def differing_settings(wanted: RunConfig, recorded: RunConfig) -> list[str]:
-    """What a recorded run was made with other than `wanted`, as `training.updates: 100, not 200`."""
-    return list(_differences(deciding(recorded), deciding(wanted)))
+    """Returns the settings of a recorded run that are not `wanted`, as `training.updates: 100, not 200`."""
+    return _changed(deciding(recorded), deciding(wanted))
 
 
 def deciding(config: RunConfig) -> dict[str, Any]:
-    """The settings of a run that decide its result."""
-    content = config.model_dump(mode="json", exclude={"tuned"})  # what was tuned is in its place
+    """Returns the settings of a run that decide its result."""
+    content = config.model_dump(mode="json", exclude={"tuned"})  # tuned values are among the others
     return {key: _without(value, HOW.get(key, set())) for key, value in content.items()}
 
 
 def shown_maps(experiment: Experiment) -> dict[Run, list[tuple[str, int]]]:
-    """The attention maps that figures show, by run: (attention, layer)."""
+    """Returns the attention maps that figures show, by run: (attention, layer)."""
     shown: dict[Run, list[tuple[str, int]]] = {}
     for study, config in experiment.studies.items():
         for figure in config.figures.values():
@@ -197,7 +199,7 @@ def shown_maps(experiment: Experiment) -> dict[Run, list[tuple[str, int]]]:
 
 
 def compact(content: Any) -> str:
-    """JSON in as little room as it takes."""
+    """Returns JSON without spaces."""
     return json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -216,7 +218,7 @@ def _provenance(corpus: Path) -> dict[str, Any] | None:
 
 
 def _refusal(expected: RunConfig | None, folder: Path, target: Path) -> str | None:
-    """Why a finished run does not go into the record; None where it does. expected: see `wanted`."""
+    """Why a finished run does not go into the record, or None. expected: see `wanted`."""
     config = RunConfig.load(folder)
     if expected is None:
         return NOT_TUNED
@@ -230,12 +232,23 @@ def _refusal(expected: RunConfig | None, folder: Path, target: Path) -> str | No
     return None if ours == theirs else f"{target} holds another training of it; remove that to take this one"
 
 
-def _differences(found: Any, wanted: Any, key: str = "") -> Iterator[str]:
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        for name in {**found, **wanted}:
-            yield from _differences(found.get(name), wanted.get(name), f"{key}.{name}" if key else name)
-    elif found != wanted:
-        yield f"{key}: {found!r}, not {wanted!r}"
+def _changed(recorded: Any, wanted: Any, key: str = "") -> list[str]:
+    return [f"{name}: {one!r}, not {other!r}" for name, one, other in unequal(recorded, wanted, key)]
+
+
+def unequal(one: Any, other: Any, key: str = "", tolerance: float = 0.0) -> Iterator[tuple[str, Any, Any]]:
+    """Yields where two JSON contents differ, as (`metrics.bleu.score`, value, other value); numbers by `tolerance`."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in {**one, **other}:
+            yield from unequal(one.get(name), other.get(name), f"{key}.{name}" if key else str(name), tolerance)
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for index, pair in enumerate(zip(one, other, strict=True)):
+            yield from unequal(*pair, f"{key}[{index}]", tolerance)
+    elif isinstance(one, int | float) and isinstance(other, int | float):
+        if not math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance):
+            yield key, one, other
+    elif one != other:
+        yield key, one, other
 
 
 def _without(value: Any, keys: set[str]) -> Any:
@@ -243,7 +256,7 @@ def _without(value: Any, keys: set[str]) -> Any:
 
 
 def _copy(source: Path, target: Path) -> bool:
-    """Whether a file was written: JSON in less room, everything else as it is. A file that is not there is left out."""
+    """Copies a file, JSON without spaces, unless it is missing or unchanged; returns whether it was written."""
     if not source.is_file():
         return False
     if source.suffix == ".json":
@@ -262,20 +275,20 @@ def _write(target: Path, text: str) -> bool:
 
 
 def _copy_maps(source: Path, target: Path, shown: list[tuple[str, int]]) -> bool:
-    """Copies the maps that figures show, each its mean over heads, unless they are there."""
+    """Copies the maps that figures show, each its mean over heads, unless the record has maps."""
     if not source.is_file() or target.is_file():
         return False
     with np.load(source, allow_pickle=False) as arrays:
-        kept = {name: arrays[name] for name in ("index", "src_tokens", "tgt_tokens") if name in arrays.files}
+        shown_arrays = {name: arrays[name] for name in ("index", "src_tokens", "tgt_tokens") if name in arrays.files}
         for attention, layer in shown:
             layers = sorted(
                 (name for name in arrays.files if name.startswith(f"{attention}.")),
                 key=lambda name: int(name.partition(".")[2]),
             )
-            for name in layers:  # empty ones keep the place of layers that no figure shows
-                kept.setdefault(name, np.zeros((1, 0, 0), np.float16))
+            for name in layers:  # empty ones stand for layers that no figure shows
+                shown_arrays.setdefault(name, np.zeros((1, 0, 0), np.float16))
             if -len(layers) <= layer < len(layers):
                 mean = arrays[layers[layer]].astype(np.float32).mean(axis=0, keepdims=True)
-                kept[layers[layer]] = mean.astype(np.float16)
-    replace(target, lambda temporary: np.savez_compressed(temporary, allow_pickle=False, **kept))
+                shown_arrays[layers[layer]] = mean.astype(np.float16)
+    replace(target, lambda temporary: np.savez_compressed(temporary, allow_pickle=False, **shown_arrays))
     return True

@@ -1,4 +1,4 @@
-"""Which runs need not be made, because a record has them: asked before anything runs."""
+"""The runs that a record replaces, determined before anything runs."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ MODEL = "model.safetensors"
 
 
 class Recorded(NamedTuple):
-    """What a record stands in for: files by their path below its folder, each the same path below results/.
+    """What a record replaces.
 
     Attributes:
-        files: those that a rule copies in place of making them.
+        files: paths below the record's folder that a rule copies to the same path below results/.
         runs: DATASET/SYSTEM/seedN -> the steps (of `STEPS`) whose files are among them.
-        unusable: runs that are recorded in another way, each with what differs.
+        unusable: runs recorded with other settings, each with what differs.
     """
 
     files: frozenset[str]
@@ -41,7 +41,7 @@ class Recorded(NamedTuple):
     unusable: dict[str, str]
 
     def without_maps(self, paths: Iterable[str]) -> list[str]:
-        """The inputs of a study without the attention maps that the record of a run may not hold."""
+        """Returns the inputs of a study without the attention maps that a recorded run lacks."""
         return [path for path in paths if not self._lacks(path.removeprefix("results/"))]
 
     def _lacks(self, file: str) -> bool:
@@ -49,9 +49,9 @@ class Recorded(NamedTuple):
         return file.endswith(f"/{ATTENTION}") and "analyse" in self.runs.get(run, []) and file not in self.files
 
     def summary(self) -> str:
-        """A line or two for a person; "" where nothing is recorded."""
-        lines = [f"{len(self.runs)} runs are recorded and not made again"]
-        lines += [f"{run}: recorded, but made again: {reason}" for run, reason in self.unusable.items()]
+        """Returns a summary for the terminal; "" if nothing is recorded."""
+        lines = [f"{len(self.runs)} runs are recorded and not repeated"]
+        lines += [f"{run}: recorded, but repeated: {reason}" for run, reason in self.unusable.items()]
         return "\n".join(lines) + "\n" if self.runs or self.unusable else ""
 
 
@@ -59,11 +59,11 @@ NOTHING = Recorded(frozenset(), {}, {})
 
 
 def read_recorded(experiment: Experiment, record: Path | None, results: Path) -> Recorded:
-    """What a record stands in for: runs with the settings that the experiment's have, but for how they are computed.
+    """Returns what a record replaces: runs with the experiment's settings, except for how they are computed.
 
-    A run whose weights are there, or are needed (by a run that starts from it and is to be trained, or for a file that
-    a study needs and the record lacks) is not restored. Of a corpus the statistics are, if no run needs its text. A
-    record that is not there stands in for nothing. Raises `SettingsError` for a mistake in claims.yaml.
+    A run is not restored if its weights exist or are needed: by a run that starts from it and is to be trained, or for
+    a file that a study needs and the record lacks. The statistics of a corpus are restored if no run needs its text. A
+    missing record replaces nothing. Raises `SettingsError` for a mistake in claims.yaml.
     """
     if record is None or not record.is_dir():
         return NOTHING
@@ -74,7 +74,7 @@ def read_recorded(experiment: Experiment, record: Path | None, results: Path) ->
     for path in sorted((record / "runs").glob(f"*/*/seed*/{SUMMARY}")):
         run = Run.parse("/".join(path.parts[-4:-1]))
         if split_dataset(run.dataset)[0] not in texts:
-            continue  # of a stage or a configuration with more datasets
+            continue  # belongs to a configuration with more datasets
         other = texts[split_dataset(run.dataset)[0]]
         if (reason := other or _unusable(experiment, run, record, results)) is not None:
             unusable[run.path] = reason
@@ -107,7 +107,7 @@ def _unusable(experiment: Experiment, run: Run, record: Path, results: Path) -> 
 
 
 def _needed_files(experiment: Experiment) -> dict[str, list[str]]:
-    """The files of each run that studies and claims are made from, by the run's path; no attention maps."""
+    """The files of each run that studies and claims are made from, by the run's path, without attention maps."""
     needed: dict[str, list[str]] = {}
     inputs = [study_inputs(experiment, study) for study in experiment.studies] + [claims_inputs(experiment)]
     for path in dict.fromkeys(itertools.chain.from_iterable(inputs)):
@@ -122,7 +122,7 @@ def _needed_files(experiment: Experiment) -> dict[str, list[str]]:
 
 
 def _starts(experiment: Experiment, restored: Container[str]) -> set[str]:
-    """The runs whose weights are needed: those that a run that is to be made starts from, and so on."""
+    """The runs whose weights are needed: those that runs that are not restored start from, directly or not."""
     needed: set[str] = set()
     waiting = [run for run in experiment.runs if run.path not in restored]
     while waiting:
@@ -134,7 +134,7 @@ def _starts(experiment: Experiment, restored: Container[str]) -> set[str]:
 
 
 def _needs_text(experiment: Experiment, name: str, record: Path, results: Path, runs: dict[str, list[str]]) -> bool:
-    """Whether a run of a dataset, or of its tuning, is to be made, or the text is there anyway."""
+    """Whether a run of a dataset or of its tuning is to be made, or the text is prepared already."""
     mine = [run for run in experiment.runs if split_dataset(run.dataset)[0] == name]
     searches = [search for search in experiment.tuning.searches if split_dataset(search.run.dataset)[0] == name]
     tuned = all((results / one.path).is_file() or recorded_search(one, record) for one in searches)
@@ -149,7 +149,7 @@ def _corpus_files(experiment: Experiment, name: str) -> list[str]:
 
 
 def _same_measuring(experiment: Experiment, record: Path) -> bool:
-    """Whether a record has what the experiment measures: its systems, at its lengths."""
+    """Whether a record has the experiment's measuring: its systems, at its lengths."""
     study, path = experiment.measured_study, record / "paper" / MEASURED
     if study is None or not path.is_file():
         return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from reluformer.config.settings import SettingsError
 from reluformer.evaluation.score import score_run
 from reluformer.files import sha256
 from reluformer.paper.archive import MANIFEST, checksum_file
+from reluformer.paper.record import unequal
 
 SCORED = ("config.yaml", "hypotheses.jsonl", "translation.json")
 TOLERANCE = 1e-6
@@ -137,16 +137,7 @@ def _score(results: Path, run: str, corpora: Path | None) -> tuple[dict[str, Any
     return stored, json.loads((folder / "scores.json").read_text(encoding="utf-8"))
 
 
-def changes(stored: Any, computed: Any, where: str = "", place: str = "the archive") -> Iterator[str]:
-    """Yields where two contents differ beyond rounding: `metrics.bleu.score: 31 in the archive, computed 30.5`."""
-    if isinstance(stored, dict) and isinstance(computed, dict):
-        for key in {**stored, **computed}:
-            yield from changes(stored.get(key), computed.get(key), f"{where}.{key}" if where else str(key), place)
-    elif isinstance(stored, list) and isinstance(computed, list) and len(stored) == len(computed):
-        for index, (one, other) in enumerate(zip(stored, computed, strict=True)):
-            yield from changes(one, other, f"{where}[{index}]", place)
-    elif isinstance(stored, int | float) and isinstance(computed, int | float):
-        if not math.isclose(stored, computed, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
-            yield f"{where}: {stored} in {place}, computed {computed}"
-    elif stored != computed:
-        yield f"{where}: {stored!r} in {place}, computed {computed!r}"
+def changes(stored: Any, computed: Any, place: str = "the archive") -> list[str]:
+    """Returns where two contents differ beyond rounding: `metrics.bleu.score: 31 in the archive, computed 30.5`."""
+    rows = unequal(stored, computed, tolerance=TOLERANCE)
+    return [f"{key}: {one!r} in {place}, computed {other!r}" for key, one, other in rows]

@@ -33,7 +33,7 @@ def test_light_files_are_taken_and_nothing_else(scored, tmp_path):
     (made.folder(next(iter(made.experiment.runs))) / "model.safetensors").write_bytes(b"weights")
     record = tmp_path / "record"
     taken = take(made.experiment, made.results, record)
-    assert len(taken.new) == 3 and taken.kept == taken.refused == []
+    assert len(taken.new) == 3 and taken.unchanged == taken.refused == []
     found = contents(record)
     for run in made.experiment.runs:
         assert {name.rsplit("/", 1)[1] for name in found if name.startswith(f"runs/{run.path}/")} == FILES
@@ -51,7 +51,7 @@ def test_only_what_is_new_is_written(scored, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in record.rglob("*") if path.is_file()}
     (tmp_path / "scores.json").rename(made.folder(first) / "scores.json")
     taken = take(made.experiment, made.results, record)
-    assert taken.new == [first.path] and set(taken.kept) == {run.path for run in rest}
+    assert taken.new == [first.path] and set(taken.unchanged) == {run.path for run in rest}
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     assert take(made.experiment, made.results, record).new == []
 
@@ -85,7 +85,7 @@ def test_a_record_is_of_one_experiment_and_one_text(scored, tmp_path):
     provenance = json.loads(path.read_text("utf-8"))
     path.write_text(json.dumps({**provenance, "archives": [{"name": "a", "sha256": "0" * 64}]}), "utf-8")
     refused = take(made.experiment, made.results, record).refused
-    assert len(refused) == 3 and "made of other archives" in refused[0]
+    assert len(refused) == 3 and "from other archives" in refused[0]
     other = Experiment(
         {**made.experiment.config.model_dump(), "title": "Another"}, made.experiment.folder, "another.yaml"
     )

@@ -30,7 +30,7 @@ def test_recorded_runs_count_as_done(recorded):
     for file in study_inputs(experiment, "ffn-activation"):
         assert file.removeprefix("results/") in found.files or file.startswith("results/paper/")
     assert "corpora/some-sentences/statistics.json" in found.files
-    assert found.summary() == "3 runs are recorded and not made again\n"
+    assert found.summary() == "3 runs are recorded and not repeated\n"
     assert read_recorded(experiment, None, results) == read_recorded(experiment, results, results) == NOTHING
 
 
@@ -40,7 +40,7 @@ def test_a_run_of_other_settings_does_not_count_and_says_why(recorded):
     found = read_recorded(changed(experiment, overrides=[override]), record, results)
     path = "some-sentences/ffn-softmax/seed1"
     assert found.unusable == {path: "training.learning_rate: 0.0005, not 0.1"} and path not in found.runs
-    assert f"{path}: recorded, but made again: training.learning_rate" in found.summary()
+    assert f"{path}: recorded, but repeated: training.learning_rate" in found.summary()
     assert "corpora/some-sentences/statistics.json" not in found.files  # a run needs the text
     elsewhere = changed(experiment, training={"threads": 2}, translation={"batch_tokens": 99})
     assert read_recorded(elsewhere, record, results).unusable == {}

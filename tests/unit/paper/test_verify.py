@@ -130,6 +130,6 @@ def test_what_is_no_archive_is_one_line(tmp_path):
 
 
 def test_changes_are_named_and_rounding_is_none():
-    assert list(changes({"a": [1.0, {"b": "x"}]}, {"a": [1.0 + 1e-9, {"b": "x"}]})) == []
-    assert list(changes({"a": [1, 2]}, {"a": [1, 3]})) == ["a[1]: 2 in the archive, computed 3"]
-    assert list(changes({"a": 1}, {})) == ["a: 1 in the archive, computed None"]
+    assert changes({"a": [1.0, {"b": "x"}]}, {"a": [1.0 + 1e-9, {"b": "x"}]}) == []
+    assert changes({"a": [1, 2]}, {"a": [1, 3]}) == ["a[1]: 2 in the archive, computed 3"]
+    assert changes({"a": 1}, {}) == ["a: 1 in the archive, computed None"]
