@@ -120,16 +120,16 @@ def compare_runs(run_a: Path, run_b: Path, corpora: Path) -> Comparison:
         raise SettingsError(f"{configs[0].dataset} and {configs[1].dataset}: two datasets have no segments in common")
     config = configs[0]
     references = read_references(corpora, config.dataset, config.src, config.tgt, scored_with(run_a))
-    found = [read_hypotheses(run, references, config.dataset) for run in (run_a, run_b)]
+    hypotheses = [read_hypotheses(run, references, config.dataset) for run in (run_a, run_b)]
     raw = read_lines(
         corpora / config.dataset.partition("@")[0] / "raw" / f"{SPLIT}.{side_names(config.src, config.tgt)[0]}"
     )
     source, reference = segment_texts(raw, references.segments), segment_texts(references.raw, references.segments)
     texts = [
-        [" ".join(detokenise_all(entry["sentences"], config.tgt, references.truecase)) for entry in hypotheses]
-        for hypotheses in found
+        [" ".join(detokenise_all(entry["sentences"], config.tgt, references.truecase)) for entry in entries]
+        for entries in hypotheses
     ]
-    lengths = source_lengths(found[0], references)
+    lengths = source_lengths(hypotheses[0], references)
     sides = [_sides(lines, reference, references) for lines in texts]
     names = [f"{each.system}/seed{each.seed}" for each in configs]
     lowercase = references.lowercase

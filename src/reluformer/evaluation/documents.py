@@ -1,4 +1,4 @@
-"""Scores of document translations: whole documents as lines (d-BLEU), and sentences where they can be told apart."""
+"""Scores of document translations: whole documents as lines (d-BLEU), and aligned sentences (s-BLEU)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""An experiment's results in one zip file that another person can check.
+"""An experiment's results in one zip file that others can check.
 
 `SHA256SUMS` lists every other file: unpack the archive and run `sha256sum -c SHA256SUMS`, or `reluformer verify`, which
-also computes the scores anew. The same results give the same bytes.
+also recomputes the scores. The same results give the same bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from reluformer.paper.provenance import provenance
 
 MANIFEST = "SHA256SUMS"
 EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The date of every file in the archive: the earliest that a zip file knows."""
+"""The date of every file in the archive, the earliest of the format."""
 
 RUN_FILES = (
     *("config.yaml", "log.jsonl", "summary.json", "hypotheses.jsonl", "translation.json"),
@@ -37,23 +37,23 @@ CORPUS_FILES = ("provenance.json", "statistics.json")
 def pack_archive(
     experiment: Experiment, results: Path, logs: Path, output: Path, models: bool = False, references: bool = False
 ) -> list[str]:
-    """Writes the archive of what is there, and beside it its sha256; returns what was left out, in sentences.
+    """Writes the archive of existing results, and its sha256 beside it; returns what was left out, in sentences.
 
     Args:
-        experiment: whose runs, studies and corpora go in, with the configuration files that it was read from.
-        results, logs: the folders with both.
+        experiment: its runs, studies, corpora and configuration files go in.
+        results, logs: their folders.
         output: the zip file.
-        models: whether the trained models go in.
-        references: whether the test text goes in where its licence does not say that it may (`redistribute`).
+        models: whether to include the trained models.
+        references: whether to include test text without a licence to `redistribute` it.
 
     Raises:
-        SettingsError: where no run is there, or the output is no plain file.
+        SettingsError: if there is no run, or the output is not a plain file.
     """
     if descriptor_of(output) is not None or (destination(output).exists() and not output.is_file()):
         raise SettingsError(f"{output}: an archive and its checksum need a plain file; name a .zip")
     files, left_out = collect(experiment, results, logs, models, references)
     if not any(name.startswith("results/runs/") for name in files):
-        raise SettingsError(f"{results}: no run of this configuration is there, so there is nothing to archive")
+        raise SettingsError(f"{results}: no run of this configuration exists, so there is nothing to archive")
     texts = {
         "README.txt": "\n".join(_description(experiment, left_out)).encode(),
         "experiment.json": _json(experiment.config.model_dump(mode="json")),
@@ -77,14 +77,14 @@ def pack_archive(
 
 
 def checksum_file(archive: Path) -> Path:
-    """Where an archive's own sha256 is, as `sha256sum` writes it: it covers the manifest, too."""
+    """Returns the path of an archive's own sha256 in the format of `sha256sum`; it covers the manifest, too."""
     return archive.with_name(f"{archive.name}.sha256")
 
 
 def collect(
     experiment: Experiment, results: Path, logs: Path, models: bool, references: bool
 ) -> tuple[dict[str, Path], list[str]]:
-    """The files of an archive by their names in it, and what is left out."""
+    """Returns the files of an archive by their names in it, and what is left out."""
     files: dict[str, Path] = {}
     left_out: list[str] = []
 
@@ -100,9 +100,9 @@ def collect(
             take(f"logs/{step}/{run.path}.log", logs / step / f"{run.path}.log")
         missing += f"results/runs/{run.path}/summary.json" not in files
     if missing:
-        left_out.append(f"{missing} of {len(experiment.runs)} runs are not there yet.")
+        left_out.append(f"{missing} of {len(experiment.runs)} runs do not exist yet.")
     if not models:
-        left_out.append("The trained models are left out (--models takes them in).")
+        left_out.append("The trained models are left out (--models includes them).")
     for path in _under(results / "tuning"):
         take(f"results/tuning/{path.relative_to(results / 'tuning').as_posix()}", path)
     for run in experiment.tuning.runs(results):
@@ -126,8 +126,8 @@ def collect(
                 take(f"results/corpora/{name}/{file}", folder / file)
         else:
             left_out.append(
-                f"{name}: the test text is left out, as its licence does not say that it may be passed on; "
-                "prepare the corpus to compute its scores anew (--references takes the text in)."
+                f"{name}: the test text is left out, as its licence does not permit to redistribute it; "
+                "prepare the corpus to recompute its scores (--references includes the text)."
             )
     for path in _under(experiment.folder):
         if path.suffix == ".yaml":
@@ -143,7 +143,7 @@ def _under(folder: Path) -> Iterable[Path]:
 
 
 def _description(experiment: Experiment, left_out: Sequence[str]) -> Iterator[str]:
-    """What the archive is and lacks, line by line."""
+    """The lines of README.txt: what the archive has and lacks."""
     yield experiment.config.title
     yield "Results of a reproduction of arXiv:2302.06461, under the Apache License 2.0."
     if stamp := toy_stamp(experiment):

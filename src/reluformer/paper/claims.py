@@ -1,4 +1,4 @@
-"""What the paper claims beside what we see: each claim's reported figures, ours, and a verdict by a stated rule."""
+"""The paper's claims beside our results: reported figures, ours, and a verdict by a stated rule."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LINKS = (
     "Links to other files work where this page lies, in results/paper; report.html has index.html under “Start here”."
 )
 Link = Callable[[str, str, str], str]
-"""A text, the address that it leads to, and the name under which it is found itself, or ""."""
+"""Renders a link from its text, its address and its own anchor or ""."""
 
 
 def build_claims(experiment: Experiment, results: Path) -> None:
@@ -56,7 +56,7 @@ def build_claims(experiment: Experiment, results: Path) -> None:
 
 
 def judge(experiment: Experiment, name: str, claim: ClaimConfig, results: Path) -> dict[str, Any]:
-    """One claim as claims.json has it: what is reported, each rule with its points, the verdict, the runs."""
+    """Returns one claim's entry of claims.json: reported figures, each rule with its points, verdict, runs."""
     entry: dict[str, Any] = {
         "id": name,
         "sentence": claim.sentence,
@@ -100,7 +100,7 @@ def judge(experiment: Experiment, name: str, claim: ClaimConfig, results: Path) 
 
 
 def _p(verdict: Outcome, decided: Sequence[Comparison]) -> float | None:
-    """The p-value behind a verdict: that of the claim where it failed, else of "no effect", the largest there is."""
+    """The p-value behind a verdict: the claim's smallest if it failed, else the largest of "no effect"."""
     if verdict == "missing":
         return None
     if verdict == "fails":
@@ -109,7 +109,7 @@ def _p(verdict: Outcome, decided: Sequence[Comparison]) -> float | None:
 
 
 def seen(comparisons: Sequence[Comparison], tests: PairedTests) -> str:
-    """Our figures at each point, as people read them."""
+    """Returns our figures at each point, for people."""
     return "; ".join(_seen(one, tests) for one in comparisons) or "no such runs in this configuration"
 
 
@@ -130,7 +130,7 @@ def _seen(one: Comparison, tests: PairedTests) -> str:
 
 
 def _ours(rule: RuleConfig, comparisons: Sequence[Comparison], titles: Mapping[str, str]) -> str:
-    """Our figures of a rule in short, with the title of the system that they are compared with."""
+    """Our figures of a rule in short, with the title of the other system."""
     than = f" ({titles.get(rule.than, rule.than)})" if isinstance(rule.than, str) else ""
     texts = [NOT_RUN if _runless(one) else f"{_sides(one)}{than}" for one in comparisons]
     return "; ".join(dict.fromkeys(texts)) or "no such runs"
@@ -141,7 +141,7 @@ def _runless(one: Comparison) -> bool:
 
 
 def _sides(one: Comparison) -> str:
-    """Our value, and the one that it is compared with: `L 512: 19.1 ± 0.1 against 17.0 ± 0.2`."""
+    """Both values of a comparison: `L 512: 19.1 ± 0.1 against 17.0 ± 0.2`."""
     shown = metric(one.rule.metric)
     where = ", ".join(
         f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in one.at.items()
@@ -158,7 +158,7 @@ def _paired(one: Comparison, tests: PairedTests) -> dict[str, float | None]:
 
 
 def _point(one: Comparison, tests: PairedTests) -> dict[str, Any]:
-    """One comparison as claims.json has it; `difference` of a rule of kind `times` is ours − factor · other."""
+    """One comparison's entry of claims.json; the `difference` of a `times` rule is ours − factor · other."""
     effect = one.effect
     return {
         "at": {key: _plain(value) for key, value in one.at.items()},
@@ -179,7 +179,7 @@ def _plain(value: Any) -> Any:
 
 
 def label(claim: Mapping[str, Any]) -> str:
-    """A verdict as it is shown: that of a toy configuration says so."""
+    """Returns a verdict for people, marked if the configuration is a toy."""
     verdict = str(claim["verdict"])
     return f"toy: {verdict}" if claim["toy"] and verdict not in ("not run", "by construction") else verdict
 
@@ -190,13 +190,13 @@ def _html_link(text: str, href: str, name: str) -> str:
 
 
 def _markdown_link(text: str, href: str, name: str) -> str:
-    """Markdown has no names, so that what is found by one is on the reader's page."""
+    """Markdown has no anchors, so links to anchors lead to index.html."""
     kind, _, claim = href.partition("-")
     return f"[{text}]({INDEX}#claim-{claim})" if kind in ("#claim", "#rules") else f"[{text}]({href})"
 
 
 def _tables(judged: Sequence[Mapping[str, Any]], link: Link) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The verdicts, and the rules that they rest on; every row links to the other table, or to the runs."""
+    """The tables of the verdicts and of their rules; every row links to the other table and to the runs."""
     verdicts = [_verdict_row(claim, link) for claim in judged]
     grounds = [row for claim in judged for row in _rule_rows(claim, link)]
     return pd.DataFrame(verdicts, dtype=object), pd.DataFrame(grounds, dtype=object)
@@ -216,7 +216,7 @@ def _verdict_row(claim: Mapping[str, Any], link: Link) -> dict[str, str]:
 
 
 def _rule_rows(claim: Mapping[str, Any], link: Link) -> list[dict[str, str]]:
-    """A row a rule; a claim without rules has one that says what it rests on."""
+    """A row a rule; a claim without rules has one row with what it rests on."""
     rows = [{"outcome": rule["outcome"], "rule": rule["rule"], "ours": rule["seen"]} for rule in claim["rules"]]
     rows = rows or [{"outcome": "–", "rule": "–", "ours": claim["rests_on"]}]
     names = [f"rules-{claim['id']}", *[""] * (len(rows) - 1)]

@@ -1,8 +1,8 @@
 """Statistics over seeds: Student's and Welch's t, one-sided tests against a bound, Holm's correction.
 
-A system's runs with different seeds are independent draws; their metric is taken as normal. One run says nothing about
-the spread, so that nothing here is known of it. What a clock says counts by the median over its rounds, whose error is
-larger than a mean's. The rules are stated in docs/statistics.md.
+Runs of a system with different seeds are independent draws of a metric that is assumed normal. One run has no spread,
+so nothing is tested on it. Measured times count by the median over rounds, whose error is larger than a mean's, which
+is why these are not scipy's own tests. docs/statistics.md states the rules.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Effect(NamedTuple):
         return self.estimate - reach, self.estimate + reach
 
     def p_above(self, bound: float) -> float:
-        """p of "the effect is at most `bound`": small where it is above."""
+        """Returns p of "the effect is at most `bound`", small if it is above."""
         if self.error == 0:
             return 0.0 if self.estimate > bound else 1.0
         return float(stdtr(self.df, (bound - self.estimate) / self.error))
 
     def p_below(self, bound: float) -> float:
-        """p of "the effect is at least `bound`": small where it is below."""
+        """Returns p of "the effect is at least `bound`", small if it is below."""
         return Effect(-self.estimate, self.error, self.df).p_above(-bound)
 
     @property
@@ -57,27 +57,27 @@ class Sample(NamedTuple):
 
     @property
     def variance(self) -> float:
-        """The squared standard error of the centre. A median's is π/2 times a mean's where values are many and normal.
+        """The squared standard error of the centre. A median's is π/2 times a mean's for many normal values.
 
-        Of few it is less: with n + π/2 − 1 in place of n, it is at most 2 % too small (n = 5), or too large (even n).
+        For few it is less: with n + π/2 − 1 instead of n it is at most 2 % too small (n = 5) or too large (even n).
         """
         squared = (self.sd or 0.0) ** 2
         return squared * (pi / 2) / (self.n + pi / 2 - 1) if self.by_median else squared / self.n
 
 
 def sample(values: Sequence[float], by_median: bool = False) -> Sample:
-    """The sample of a metric's values, at least one."""
+    """Returns the sample of at least one value of a metric."""
     centre = median(values) if by_median else mean(values)
     return Sample(centre, stdev(values) if len(values) > 1 else None, len(values), by_median)
 
 
 def centre_effect(of: Sample) -> Effect | None:
-    """A mean or median over n seeds by Student's t, with n − 1 degrees of freedom; None of one seed."""
+    """Returns a mean or median over n seeds by Student's t, with n − 1 degrees of freedom; None of one seed."""
     return Effect(of.centre, sqrt(of.variance), of.n - 1) if of.sd is not None and of.n > 1 else None
 
 
 def difference(ours: Sample, other: Sample, factor: float = 1.0) -> Effect | None:
-    """`ours.centre − factor · other.centre` by Welch; None where a side's spread is not known."""
+    """Returns `ours.centre − factor · other.centre` by Welch; None without the spread of a side."""
     sides = [(ours, 1.0), (other, factor)]
     if any(one.sd is None for one, _ in sides if one.n) or not (ours.n or other.n):
         return None
@@ -89,7 +89,7 @@ def difference(ours: Sample, other: Sample, factor: float = 1.0) -> Effect | Non
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
-    """p-values corrected for their number by Holm (1979), in their order; None stays, and counts for none."""
+    """Corrects p-values for their number by Holm (1979); None stays None and is not counted."""
     known = sorted((p, i) for i, p in enumerate(values) if p is not None)
     corrected: list[float | None] = [None] * len(values)
     worst = 0.0
@@ -100,5 +100,5 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
 
 
 def show_p(p: float) -> str:
-    """`p = 0.012`, `p < 0.001`."""
+    """Formats a p-value: `p = 0.012`, `p < 0.001`."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -1,4 +1,4 @@
-"""What stands under a study's table: its dataset, its updates, the real lengths beside each L, what is missing."""
+"""The notes under a study's table: dataset, updates, real lengths of each L, tuning, what is missing."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ LENGTHS = ("mean", "median", "p90", "max", "share_half")
 
 
 def toy_stamp(experiment: Experiment) -> str | None:
-    """The line that every table and figure of a toy configuration carries."""
+    """Returns the line on every table and figure of a toy configuration; None of others."""
     return "TOY CONFIGURATION: shows the machinery, not the paper's results" if experiment.config.toy else None
 
 
 def footer(experiment: Experiment, study: str, frame: pd.DataFrame, results: Path) -> list[str]:
-    """The lines under a study's table, beside the toy stamp."""
+    """Returns the lines under a study's table, without the toy stamp."""
     titles = {name: experiment.dataset(name).title for name in frame["dataset"].unique()}
     seeds = frame["seed"].nunique()
     spread = "one seed, so neither spread nor interval is known"
@@ -55,17 +55,17 @@ SOURCES = {
 
 
 def source_note() -> str:
-    """What the marks of reported figures mean."""
+    """Returns what the marks of reported figures mean."""
     return "Marks of what the paper reports: " + "; ".join(f"({mark}) {what}" for mark, what in SOURCES.items()) + "."
 
 
 def reported(figures: Iterable[Mapping[str, Any]]) -> str:
-    """Reported figures, each with its source mark: `ReLU 34.22 (S); Softmax 33.08 (S)`."""
+    """Formats reported figures with their source marks: `ReLU 34.22 (S); Softmax 33.08 (S)`."""
     return "; ".join(f"{one['what']} {one['value']} ({one['source']})" for one in figures)
 
 
 def reported_lines(claims: Mapping[str, ClaimConfig], study: str) -> list[str]:
-    """What the paper reports on the matter of a study, with the source of every figure."""
+    """Returns the figures that the paper reports on the claims of a study, with their sources."""
     lines = []
     for claim in claims.values():
         if claim.study == study and claim.reported:
@@ -74,14 +74,14 @@ def reported_lines(claims: Mapping[str, ClaimConfig], study: str) -> list[str]:
 
 
 def updates_line(experiment: Experiment, study: str) -> str:
-    """`Updates: 50,000.`, or a range where the study's runs differ; as configured."""
+    """Returns the configured updates, `Updates: 50,000.`, or a range if the study's runs differ."""
     updates = sorted({experiment.resolve(run).training.updates for run in experiment.study_runs(study)})
     shown = f"{updates[0]:,}" if len(updates) == 1 else f"{updates[0]:,} to {updates[-1]:,}, depending on the run"
     return f"Updates: {shown}."
 
 
 def is_tuned(experiment: Experiment, study: str) -> bool:
-    """Whether a study has a run that takes tuned values, pinned ones included."""
+    """Whether a study has a run with tuned values, pinned ones included."""
     return any(
         experiment.tuning.search_for(run) or experiment.tuning.pinned(run.dataset, split_system(run.system).base)
         for run in experiment.study_runs(study)
@@ -89,13 +89,13 @@ def is_tuned(experiment: Experiment, study: str) -> bool:
 
 
 def tuning_lines(experiment: Experiment, study: str, results: Path) -> list[str]:
-    """How each system of a study was tuned: its grid, what widened it, and the choice."""
-    told = {
+    """Returns how each system of a study was tuned: its grid, its extensions, and the choice."""
+    texts = {
         (run.dataset, split_system(run.system).base): _tuning(experiment, run, results)
         for run in experiment.study_runs(study)
     }
     shown: dict[str, list[str]] = {}
-    for (_, system), text in told.items():
+    for (_, system), text in texts.items():
         shown.setdefault(text, []).append(experiment.systems[system].title)
     return [f"Tuning of {'; '.join(dict.fromkeys(titles))}: {text}" for text, titles in shown.items()]
 
@@ -108,14 +108,14 @@ def _tuning(experiment: Experiment, run: Run, results: Path) -> str:
     if search is None:
         return "none, the recipe is as it is."
     grid = "; ".join(f"{key} ∈ {{{', '.join(map(str, values))}}}" for key, values in search.grid.items())
-    found = read_json(results / search.path)
-    if found is None:
+    result = read_json(results / search.path)
+    if result is None:
         return f"{grid}; not tuned yet."
-    added = "".join(f", {key} widened by {', '.join(map(str, values))}" for key, values in found["widened"].items())
-    edges = "".join(f", {key} still best at the edge" for key in found["edges"])
-    chosen = found["choice"]
+    added = "".join(f", {key} widened by {', '.join(map(str, values))}" for key, values in result["widened"].items())
+    edges = "".join(f", {key} still best at the edge" for key in result["edges"])
+    chosen = result["choice"]
     choice = _values(chosen["changes"]) if chosen else "nothing, as every run diverged"
-    return f"{grid}{added}; {len(found['runs'])} runs of seed {found['seed']}; chosen: {choice}{edges}."
+    return f"{grid}{added}; {len(result['runs'])} runs of seed {result['seed']}; chosen: {choice}{edges}."
 
 
 def _values(changes: Mapping[str, Any]) -> str:
@@ -123,26 +123,26 @@ def _values(changes: Mapping[str, Any]) -> str:
 
 
 def length_lines(frame: pd.DataFrame, results: Path) -> list[str]:
-    """For each L of a document study, how long the test segments really are."""
+    """Returns the real lengths of the test segments for each L of a document study."""
     lines = []
     if (frame["length"] == SENTENCE).any():
         lines.append("Source lengths of single sentences are in words, those of segments in subword tokens.")
     for (packing, length), group in frame.dropna(subset=["length"]).groupby(["packing", "length"], sort=False):
-        known = (read_json(results / "runs" / run / SCORES) for run in group["run"])
-        found = next((scores["lengths"] for scores in known if scores and scores["lengths"]), None)
-        if found is None:
+        every = (read_json(results / "runs" / run / SCORES) for run in group["run"])
+        lengths = next((scores["lengths"] for scores in every if scores and scores["lengths"]), None)
+        if lengths is None:
             lines.append(f"L = {length:.0f} ({packing} documents): lengths not known, no run is scored.")
             continue
         lines.append(
-            f"L = {length:.0f} ({packing} documents): test sources have mean {found['mean']:.0f}, median "
-            f"{found['median']:.0f}, 90th percentile {found['p90']:.0f}, longest {found['max']:.0f} tokens; "
-            f"{found['share_half']:.0%} reach L/2."
+            f"L = {length:.0f} ({packing} documents): test sources have mean {lengths['mean']:.0f}, median "
+            f"{lengths['median']:.0f}, 90th percentile {lengths['p90']:.0f}, longest {lengths['max']:.0f} tokens; "
+            f"{lengths['share_half']:.0%} reach L/2."
         )
     return lines
 
 
 def answer(config: AnswerConfig, frame: pd.DataFrame) -> str:
-    """The sentence that answers a study's question: the best value of a varied key, and what is as good.
+    """Returns the sentence that answers a study's question: the best value of a varied key, and those as good.
 
     Means are over seeds; values within the tolerance of the best count as equally good.
     """

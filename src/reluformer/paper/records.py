@@ -1,4 +1,4 @@
-"""A study's runs as one tidy table: a row a run, its keys, its status and its metrics."""
+"""A study's runs as one tidy table: a row a run, with its keys, status and metrics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOT_RUN, DIVERGED = "not run", "diverged"
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON file's content; None where there is no such file. Raises `SettingsError` where it is not JSON."""
+    """Reads a JSON file; None if there is no such file. Raises `SettingsError` for invalid JSON."""
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -32,7 +32,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """A JSON-lines file's content, a last half-written line left out; [] where there is no such file."""
+    """Reads a JSON-lines file up to a half-written line; [] if there is no such file."""
     if not path.is_file():
         return []
     entries = []
@@ -45,7 +45,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def system_title(experiment: Experiment, system: str, study: StudyConfig | None = None) -> str:
-    """How tables and legends call a system: its title in the study, else its own with the changes in its name."""
+    """Returns a system's title: the study's, or its own with the changes in its name."""
     if study is not None and system in study.titles:
         return study.titles[system]
     base, changes = split_system(system)
@@ -54,12 +54,12 @@ def system_title(experiment: Experiment, system: str, study: StudyConfig | None 
 
 
 def records(experiment: Experiment, study: str, metrics: Sequence[Metric], results: Path) -> pd.DataFrame:
-    """The runs of a study, in its order.
+    """Returns the runs of a study, in its order.
 
-    Columns: `run` (DATASET/SYSTEM/seedN), `dataset`, `packing`, `length` (None for sentences; `sentence` where a study
-    of segments has them, too), `system`, `title`, each varied key, `seed`, `status` (`not run`, `diverged`, or as its
-    summary says), `diverged_at` (update or None), and for every metric its value (NaN where there is none) and, under
-    `missing:NAME`, why there is none.
+    Columns: `run` (DATASET/SYSTEM/seedN), `dataset`, `packing`, `length` (None for sentences; `sentence` in a study
+    that also has segments), `system`, `title`, each varied key, `seed`, `status` (`not run`, `diverged`, or as its
+    summary says), `diverged_at` (update or None), and for every metric its value or NaN, and under `missing:NAME` why
+    it has none.
     """
     if experiment.studies[study].measured:
         return measured_records(experiment, study, metrics, results)
@@ -106,26 +106,26 @@ def _value(metric: Metric, files: dict[str, Any]) -> tuple[float, str]:
 
 
 DECODING = ("decoding_speed", "decoding_ratio")
-"""Measures of the beam search; the others are of training."""
+"""Measures of the beam search; the others are measures of training."""
 
 
 def measured_file(results: str | Path = "results") -> Path:
-    """The one file of measured speed and memory."""
+    """Returns the path of the measured speed and memory."""
     return Path(results) / "paper" / MEASURED
 
 
 def measured_records(experiment: Experiment, study: str, metrics: Sequence[Metric], results: Path) -> pd.DataFrame:
-    """The points of a measured study as `records`: a row a system, length and round, the round as `seed`."""
+    """Returns a measured study like `records`: a row for each system, length and round, the round as `seed`."""
     config = experiment.studies[study]
     assert config.measured is not None
     content = read_json(measured_file(results)) or {}
-    found = {(p["system"], p["length"], p["round"]): p for p in content.get("points", [])}
+    points = {(p["system"], p["length"], p["round"]): p for p in content.get("points", [])}
     dataset = experiment.dataset_name(config)
     rows = []
     for length in config.measured.lengths:
         for system in config.systems:
             for number in range(1, config.measured.rounds + 1):
-                point = found.get((system, length, number))
+                point = points.get((system, length, number))
                 row: dict[str, Any] = {
                     "run": f"{dataset}@{length}/{system}/round{number}",
                     "dataset": dataset,
@@ -154,7 +154,7 @@ def _measured_value(metric: Metric, point: dict[str, Any] | None) -> tuple[float
 
 
 def shortest(results: Path, system: str) -> dict[str, float] | None:
-    """A system's measures at the shortest length, each the median over rounds; none where it was not measured."""
+    """Returns a system's measures at the shortest length, each the median over rounds; None if it was not measured."""
     content = read_json(measured_file(results)) or {}
     points = [p for p in content.get("points", []) if p["system"] == system]
     if not points:
@@ -164,7 +164,7 @@ def shortest(results: Path, system: str) -> dict[str, float] | None:
 
 
 def measured_note(results: Path) -> list[str]:
-    """On what and how the measured columns of a table came about."""
+    """Returns on what machine and how speed and memory were measured."""
     content = read_json(measured_file(results))
     if content is None:
         return ["Speed and memory are not measured yet."]

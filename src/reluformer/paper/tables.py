@@ -56,7 +56,7 @@ TEX = {
 
 
 def key_columns(study: StudyConfig, frame: pd.DataFrame) -> list[str]:
-    """What tells the rows of a study apart, beside the seed."""
+    """Returns the columns that identify a row of a study, without the seed."""
     document = ["packing", "length"] if frame["length"].notna().any() else []
     return [*document, "system", *study.vary]
 
@@ -67,11 +67,11 @@ def cells(
     metrics: Sequence[Metric],
     marks: Mapping[tuple[str, str], str] | None = None,
 ) -> pd.DataFrame:
-    """A study's runs joined over their seeds, in the study's order.
+    """Joins a study's runs over their seeds, in the study's order.
 
-    Columns: `dataset`, the keys, `title`, `runs` (seeds asked for), `status`, and for every metric `NAME_mean`
-    (or `NAME_median`), `NAME_sd` (over seeds, n − 1), `NAME_low`..`NAME_high` (its 95 % interval by Student's t; of one
-    seed nothing is known), `NAME_n`, and the cell as people read it: `NAME_text`, and `NAME_short` without interval.
+    Columns: `dataset`, the keys, `title`, `runs` (configured seeds), `status`, and for every metric `NAME_mean`
+    (or `NAME_median`), `NAME_sd` (over seeds, n − 1), `NAME_low`..`NAME_high` (its 95 % interval by Student's t, of two
+    seeds or more), `NAME_n`, and the cell for people: `NAME_text`, and `NAME_short` without interval.
     `marks` are added to the cells of (DATASET/SYSTEM, metric), see `reluformer.paper.differences`.
     """
     keys = ["dataset", *key_columns(study, frame)]
@@ -94,12 +94,12 @@ def cells(
 
 
 def point_of(group: pd.DataFrame) -> str:
-    """DATASET/SYSTEM of runs that differ by their seed."""
+    """Returns DATASET/SYSTEM of runs that differ by their seed."""
     return str(group["run"].iloc[0]).rpartition("/")[0]
 
 
 def cell_text(group: pd.DataFrame, metric: Metric, effect: Effect | None = None, mark: str = "") -> str:
-    """One cell: mean ± sd of the seeds that have the metric, its interval, and what happened to the others."""
+    """Returns one cell: mean ± sd of the seeds with the metric, its interval, and why the others lack it."""
     known = group[metric.name].dropna()
     holes = group.loc[group[metric.name].isna()]
     reasons = {str(why): part for why, part in holes.groupby(f"missing:{metric.name}", sort=False) if why}
@@ -127,16 +127,16 @@ def _statuses(group: pd.DataFrame) -> str:
 
 
 def raw_table(table: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
-    """The table for machines: everything but the texts."""
+    """Returns the table for machines: without the texts."""
     return table.drop(columns=[f"{metric.name}_{form}" for metric in metrics for form in ("text", "short")])
 
 
 def shown_table(
     table: pd.DataFrame, study: StudyConfig, metrics: Sequence[Metric], form: Literal["text", "short"] = "text"
 ) -> pd.DataFrame:
-    """The table for people: row titles, a column a metric, or a column a metric and value of the key `across`.
+    """Returns the table for people: row titles, a column a metric, or a column a metric and value of the key `across`.
 
-    `form` says which cells: with the intervals, or the short ones.
+    `form`: `text`, cells with their intervals, or `short`.
     """
     keys = key_columns(study, table) if "length" in table else ["system", *study.vary]
     view = table.assign(system=table["title"])
@@ -158,7 +158,7 @@ def shown_table(
 
 
 def _telling(view: pd.DataFrame, keys: list[str]) -> list[str]:
-    """The keys that differ between rows; the system where nothing else does."""
+    """The keys that differ between rows, or the system."""
     return [key for key in keys if view[key].nunique(dropna=False) > 1] or ["system"]
 
 
@@ -169,7 +169,7 @@ def _across_label(key: str, value: Any) -> str:
 def markdown(
     title: str, table: pd.DataFrame, lines: Sequence[str], more: Mapping[str, pd.DataFrame] | None = None
 ) -> str:
-    """A table under its title, the lines under it, and more tables under theirs, as Markdown."""
+    """Returns a table under its title, lines below it, and more tables under their titles, as Markdown."""
     parts = [f"# {title}", pipe_table(table), *lines]
     for heading, one in (more or {}).items():
         parts += [f"## {heading}", pipe_table(one)]
@@ -177,15 +177,15 @@ def markdown(
 
 
 def pipe_table(table: pd.DataFrame) -> str:
-    """A table as Markdown alone."""
+    """Returns a table as Markdown."""
     rows = [[str(cell).replace("|", "\\|") for cell in row] for row in table.itertuples(index=False)]
     return tabulate(rows, headers=list(table.columns), tablefmt="pipe", disable_numparse=True)
 
 
 def latex(label: str, title: str, table: pd.DataFrame, lines: Sequence[str]) -> str:
-    """A floating table for LaTeX, labelled `tab:LABEL`, with the lines under it; no wider than a line of the paper.
+    """Returns a floating LaTeX table, labelled `tab:LABEL`, with lines below it, at most as wide as the text.
 
-    Needs the packages booktabs and graphicx.
+    It needs the packages booktabs and graphicx.
     """
     escaped = table.astype(str).map(escape_tex).rename(columns=escape_tex)
     body = escaped.to_latex(index=False, escape=False).rstrip()
@@ -196,5 +196,5 @@ def latex(label: str, title: str, table: pd.DataFrame, lines: Sequence[str]) -> 
 
 
 def escape_tex(text: str) -> str:
-    """`text` with LaTeX's special characters escaped and the project's symbols as mathematics."""
+    """Escapes LaTeX's special characters, and writes the project's symbols as mathematics."""
     return "".join(TEX.get(character, character) for character in str(text))

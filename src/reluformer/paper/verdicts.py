@@ -5,13 +5,13 @@ more; `at least`: no further below than its margin; `times`: its factor or more.
 Tests are over seeds (Welch's t; of what was measured, over rounds and by medians), one-sided, at 5 %, corrected by
 Holm for all comparisons of the claim, once for and once against it. A comparison
 
-- holds where "no effect" (`above`: 0; `at least`: −margin; `times`: the smaller of 1 and its factor; `close to`: both
+- holds if "no effect" (`above`: 0; `at least`: −margin; `times`: the smaller of 1 and its factor; `close to`: both
   ends of the margin, TOST) is rejected in the claimed direction, and the estimate is what is claimed;
-- fails where the claimed effect is rejected;
-- is open otherwise, and wherever a side has one seed only.
+- fails if the claimed effect is rejected;
+- is open otherwise, and whenever a side has one seed only.
 
-`diverges` and `trains` count runs and are no tests: they hold where every run (two at least) did, fail where none did.
-A system all of whose runs diverged is below any that trained; where only some did, a rule in its favour stays open.
+`diverges` and `trains` count runs and are no tests: they hold if all runs (two at least) did, and fail if none did.
+A system all of whose runs diverged is below any that trained; if only some did, a rule in its favour stays open.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from reluformer.paper.records import DIVERGED, NOT_RUN
 Outcome = Literal["holds", "fails", "open", "missing"]
 Verdict = Literal["reproduced", "not reproduced", "inconclusive", "not run", "by construction"]
 WEIGHT: tuple[Outcome, ...] = ("fails", "missing", "open", "holds")
-"""What several outcomes come to: the first of these that is among them."""
+"""The total of several outcomes is the first of these among them."""
 VERDICTS: dict[Outcome, Verdict] = {
     "holds": "reproduced",
     "fails": "not reproduced",
@@ -49,7 +49,7 @@ STATED = (
 
 
 class Value(NamedTuple):
-    """One side of a comparison: mean (or median), standard deviation (None of one seed), runs; or what happened."""
+    """One side of a comparison: mean (or median), standard deviation (None of one seed), runs; or why there is none."""
 
     centre: float | None
     sd: float | None
@@ -57,29 +57,29 @@ class Value(NamedTuple):
     state: str
     """`value`, `diverged` or `not run`."""
     diverged: int = 0
-    """How many runs more diverged: the centre is of those that did not."""
+    """The number of further runs that diverged: the centre is of the others."""
     by_median: bool = False
 
     def text(self, shown: Metric) -> str:
-        """The value as people read it."""
+        """Returns the value for people."""
         if self.centre is None:
             return self.state
         return shown.show(self.centre, self.sd) + (f" ({self.diverged} more diverged)" if self.diverged else "")
 
 
 class Comparison(NamedTuple):
-    """A rule at one point: the varied keys' values there, both sides, and what it comes to."""
+    """A rule at one point: the values of the varied keys, both sides, and the outcome."""
 
     rule: RuleConfig
     at: dict[str, Any]
     ours: Value
     other: Value | None
     effect: Effect | None = None
-    """`ours − other` (`times`: `ours − factor · other`); None where it cannot be tested."""
+    """`ours − other` (`times`: `ours − factor · other`); None if it cannot be tested."""
     p_for: float | None = None
-    """Of "the claim does not hold here", corrected for the claim's comparisons: small where it holds."""
+    """Of "the claim does not hold here", corrected for the claim's comparisons: small if it holds."""
     p_against: float | None = None
-    """Of "the claim holds here", corrected likewise: small where it fails."""
+    """Of "the claim holds here", corrected likewise: small if it fails."""
     outcome: Outcome = "open"
     why: str = ""
     """Why it is open or missing, in words."""
@@ -88,13 +88,13 @@ class Comparison(NamedTuple):
 
 
 def total(outcomes: Iterable[Outcome]) -> Outcome:
-    """What the outcomes of several rules or points come to; of none, `missing`."""
-    found = set(outcomes)
-    return next((one for one in WEIGHT if one in found), "missing")
+    """Returns the total outcome of several rules or points; of none, `missing`."""
+    among = set(outcomes)
+    return next((outcome for outcome in WEIGHT if outcome in among), "missing")
 
 
 def compare(rule: RuleConfig, frame: pd.DataFrame, keys: Sequence[str]) -> list[Comparison]:
-    """The rule at each point of a study's runs (`records`), not yet decided; `keys` tell its points apart."""
+    """Returns the rule, undecided, at each point of a study's runs (`records`); `keys` identify a point."""
     chosen = frame
     for key, values in rule.where.items():
         chosen = chosen[chosen[key].isin(values)]
@@ -121,24 +121,24 @@ def _compare(rule: RuleConfig, at: dict[str, Any], part: pd.DataFrame) -> Compar
 
 
 def value(runs: pd.DataFrame, name: str) -> Value:
-    """A metric over runs of one system at one point."""
+    """Returns a metric over runs of one system at one point."""
     known, lost = runs[name].dropna().tolist(), int((runs["status"] == DIVERGED).sum())
     if known:
-        found = sample(known, metric(name).robust)
-        return Value(found.centre, found.sd, found.n, "value", lost, found.by_median)
+        of = sample(known, metric(name).robust)
+        return Value(of.centre, of.sd, of.n, "value", lost, of.by_median)
     return Value(None, None, 0, DIVERGED if lost and lost == len(runs) else NOT_RUN, lost)
 
 
 def decide(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """All comparisons of one claim, with their p-values corrected for each other, and decided."""
+    """Decides all comparisons of one claim, their p-values corrected for each other."""
     tested = [evidence(one.rule, one.ours, one.other) or (None, None, None) for one in comparisons]
-    p_for, p_against = (holm([found[side] for found in tested]) for side in (1, 2))  # type: ignore[misc]
+    p_for, p_against = (holm([each[side] for each in tested]) for side in (1, 2))  # type: ignore[misc]
     corrected = zip(comparisons, tested, p_for, p_against, strict=True)
-    return [_decide(one._replace(effect=found[0], p_for=p, p_against=q)) for one, found, p, q in corrected]
+    return [_decide(one._replace(effect=each[0], p_for=p, p_against=q)) for one, each, p, q in corrected]
 
 
 def evidence(rule: RuleConfig, ours: Value, other: Value | None) -> tuple[Effect, float, float] | None:
-    """The effect, the p-value of "the rule does not hold" and that of "it holds"; None where there is no test."""
+    """Returns the effect, p of "the rule does not hold" and p of "it holds"; None if there is no test."""
     if other is None or ours.centre is None or other.centre is None:
         return None
     sides = [Sample(one.centre or 0.0, one.sd, one.n, one.by_median) for one in (ours, other)]
@@ -209,7 +209,7 @@ def _count_why(one: Comparison) -> str:
 
 
 def state(rule: RuleConfig, titles: dict[str, str]) -> str:
-    """The rule as a sentence; `titles` name the systems."""
+    """Returns the rule as a sentence; `titles` name the systems."""
     system = titles.get(rule.system, rule.system)
     only = [f"{key} in {{{', '.join(map(str, values))}}}" for key, values in rule.where.items()]
     only += [f"{key} not in {{{', '.join(map(str, values))}}}" for key, values in rule.unless.items()]

@@ -1,4 +1,4 @@
-"""Checks an archive of results: every byte against its manifest, and every score against its hypotheses."""
+"""Checks an archive of results: every file against the manifest, every score against its hypotheses."""
 
 from __future__ import annotations
 

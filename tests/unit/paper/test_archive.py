@@ -98,6 +98,6 @@ def test_missing_runs_are_said_and_nothing_at_all_is_refused(scored, make, pack)
     made = scored()
     run = next(iter(made.experiment.runs))
     (made.folder(run) / "summary.json").unlink()
-    assert "1 of 3 runs are not there yet." in pack(made)[1]
+    assert "1 of 3 runs do not exist yet." in pack(made)[1]
     with pytest.raises(SettingsError, match="nothing to archive"):
         pack_archive(make().experiment, made.results / "none", made.results, made.results / "a.zip")
