@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from reluformer.config.settings import SettingsError
-from reluformer.training import machine
+from reluformer.training import summary
 
 JOB = """
 import sys, time
 from pathlib import Path
-from reluformer.training import machine
-machine.POLL_SECONDS = 0.02
+from reluformer.training import summary
+summary.POLL_SECONDS = 0.02
 folder = Path(sys.argv[1])
-with machine.claim_devices(1, folder / "locks") as claimed:
+with summary.claim_devices(1, folder / "locks") as claimed:
     for device in claimed:
         busy = folder / f"busy-{device}"
         busy.touch(exist_ok=False)  # fails where another job has the device
@@ -41,31 +41,31 @@ def test_eight_jobs_never_share_one_of_two_devices(tmp_path):
 
 def test_all_or_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
-    with machine.claim_devices(2, tmp_path) as two:
+    with summary.claim_devices(2, tmp_path) as two:
         assert two == ["0", "1"]
-        with machine.claim_devices(1, tmp_path) as one:
+        with summary.claim_devices(1, tmp_path) as one:
             assert one == ["2"]
-    with machine.claim_devices(3, tmp_path) as three:
+    with summary.claim_devices(3, tmp_path) as three:
         assert three == ["0", "1", "2"]
 
 
 def test_too_few_devices(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     with pytest.raises(SettingsError, match=r"processes: 2: this job may use only 1 device"):
-        machine.claim_devices(2).__enter__()
+        summary.claim_devices(2).__enter__()
 
 
 @pytest.mark.parametrize("value", ["", "-1", "NoDevFiles"])
 def test_no_devices(monkeypatch, value):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
-    with machine.claim_devices(4) as none:
+    with summary.claim_devices(4) as none:
         assert none == []
 
 
 def test_slurm_has_given_the_devices_already(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    with machine.claim_devices(1, tmp_path) as one, machine.claim_devices(1, tmp_path) as same:
+    with summary.claim_devices(1, tmp_path) as one, summary.claim_devices(1, tmp_path) as same:
         assert one == same == ["0"]
     assert list(tmp_path.iterdir()) == []
 
@@ -73,13 +73,13 @@ def test_slurm_has_given_the_devices_already(tmp_path, monkeypatch):
 def test_a_machine_without_nvidia_smi(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", "")
-    assert machine.visible_devices() == []
+    assert summary.visible_devices() == []
 
 
 def test_says_what_decides_the_numbers():
-    versions = machine.versions()
+    versions = summary.versions()
     assert versions["python"] == platform.python_version() and versions["torch"] == torch.__version__
-    hardware = machine.machine()
+    hardware = summary.machine()
     assert hardware["cores"] >= 1 and hardware["cpu"] and platform.node() not in str(hardware)
 
 
@@ -88,7 +88,7 @@ def test_code_version_without_a_repository(monkeypatch):
         raise subprocess.CalledProcessError(128, "git")
 
     monkeypatch.setattr(subprocess, "run", fails)
-    assert machine.code_version()
+    assert summary.code_version()
 
 
 def test_a_repository_around_this_one_says_nothing(monkeypatch, tmp_path):
@@ -102,9 +102,9 @@ def test_a_repository_around_this_one_says_nothing(monkeypatch, tmp_path):
     git("init", "-q")
     git("commit", "-q", "--allow-empty", "-m", "dotfiles")
     git("tag", "-a", "-m", "t", "v7")
-    monkeypatch.setattr(machine, "__file__", str(inner / "machine.py"))
-    assert "v7" not in machine.code_version()
-    monkeypatch.setattr(machine, "__file__", str(tmp_path / "src" / "reluformer" / "training" / "machine.py"))
-    assert machine.code_version() == "v7"
+    monkeypatch.setattr(summary, "__file__", str(inner / "summary.py"))
+    assert "v7" not in summary.code_version()
+    monkeypatch.setattr(summary, "__file__", str(tmp_path / "src" / "reluformer" / "training" / "summary.py"))
+    assert summary.code_version() == "v7"
     monkeypatch.setenv("GIT_DIR", "/nonexistent")  # as in a hook of git's
-    assert machine.code_version() == "v7"
+    assert summary.code_version() == "v7"
