@@ -1,4 +1,4 @@
-"""The exported folder: weights, configuration, text models, model card and code, whole or not at all."""
+"""Writes an exported folder, weights, configuration, text models, model card and code, whole or not at all."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from reluformer.export.card import model_card
 from reluformer.files import write_json, write_text
 from reluformer.model.files import MODEL_FILE, load_model, save_model
 
+SPECIAL_TOKENS = {"pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": EOS, "decoder_start_token_id": BOS}
 CODE = [*sorted((Path(__file__).parent / "huggingface").glob("*_reluformer.py")), Path(moses.__file__)]
 """The Python files that transformers loads from an exported folder."""
 
@@ -30,10 +31,10 @@ CODE = [*sorted((Path(__file__).parent / "huggingface").glob("*_reluformer.py"))
 def export_model(run_folder: Path, output: Path, corpora: Path | None = None, force: bool = False) -> None:
     """Writes all that translating with a run takes into the folder `output`.
 
-    corpora: the folder of the prepared corpora; none: the one beside the run. force: replace an earlier export.
+    corpora: the folder of the prepared corpora; None for the one beside the run. force: replaces an earlier export.
 
     Raises:
-        SettingsError: the run, its model or its corpus is not there or broken, or `output` is in the way.
+        SettingsError: the run, its model or its corpus is missing or damaged, or `output` is in the way.
     """
     config = RunConfig.load(run_folder)
     if read_export(run_folder) is not None:
@@ -72,13 +73,12 @@ def export_model(run_folder: Path, output: Path, corpora: Path | None = None, fo
 
 
 def model_json(config: RunConfig, files: TextFiles) -> dict[str, Any]:
-    """config.json: what transformers asks of a model, the run, its memories by place, and how text is prepared."""
-    memories = {place: config.model.memory(place) for place in config.model.places()}
+    """Returns config.json: what transformers asks of a model, the run, its memories by place, its text preparation."""
     return {
         "model_type": "reluformer",
         "architectures": ["ReLUFormerForTranslation"],
         "auto_map": {
-            "AutoConfig": "configuration_reluformer.ReLUFormerConfig",
+            "AutoConfig": "modeling_reluformer.ReLUFormerConfig",
             "AutoModel": "modeling_reluformer.ReLUFormerForTranslation",
             "AutoModelForSeq2SeqLM": "modeling_reluformer.ReLUFormerForTranslation",
         },
@@ -87,36 +87,30 @@ def model_json(config: RunConfig, files: TextFiles) -> dict[str, Any]:
         "use_cache": False,
         "dtype": "float32",
         "vocab_size": config.model.vocabulary,
-        "pad_token_id": PAD,
-        "bos_token_id": BOS,
-        "eos_token_id": EOS,
-        "decoder_start_token_id": BOS,
+        **SPECIAL_TOKENS,
         "run": config.model_dump(mode="json"),
         "memories": {
-            place: memory.model_dump(mode="json", include={"activation", "options", "output_norm"})
-            for place, memory in memories.items()
+            place: config.model.memory(place).model_dump(mode="json", include={"activation", "options", "output_norm"})
+            for place in config.model.places()
         },
         "text": files.config.model_dump(mode="json"),
     }
 
 
 def generation_json(config: RunConfig) -> dict[str, Any]:
-    """generation_config.json: the beam search of the run, by the names of transformers."""
+    """Returns generation_config.json: the beam search of the run, by the names of transformers."""
     return {
         "num_beams": config.translation.beam,
         "length_penalty": config.translation.length_penalty,
         "early_stopping": True,  # a sentence is done when so many hypotheses as the beam have ended
         "do_sample": False,
         "use_cache": False,
-        "pad_token_id": PAD,
-        "bos_token_id": BOS,
-        "eos_token_id": EOS,
-        "decoder_start_token_id": BOS,
+        **SPECIAL_TOKENS,
     }
 
 
 def tokenizer_json(config: RunConfig, files: TextFiles) -> dict[str, Any]:
-    """tokenizer_config.json: languages, how text is prepared, special tokens."""
+    """Returns tokenizer_config.json: languages, text preparation, special tokens."""
     names = Preprocessor(files, config.src).subword.pieces(range(4))
     return {
         "tokenizer_class": "ReLUFormerTokenizer",
@@ -132,7 +126,7 @@ def tokenizer_json(config: RunConfig, files: TextFiles) -> dict[str, Any]:
 
 
 def _fill(output: Path, partial: Path) -> None:
-    """Replaces all that is in `output` by what is in `partial`; EXPORT_FILE, which tells an export, comes last."""
+    """Replaces the contents of `output` by those of `partial`; EXPORT_FILE, which marks an export, comes last."""
     for old in output.iterdir():
         if old.is_dir() and not old.is_symlink():
             if old != partial:

@@ -23,9 +23,10 @@ def test_the_card_has_scores_with_signatures_data_and_terms(trained):
     provenance = json.loads((trained.corpora / "numbers" / "provenance.json").read_text())
     assert all(archive["sha256"] in text for archive in provenance["archives"])
     assert "Apache License 2.0" in text and "on: CC0-1.0, made up." in text
-    assert "| relu-scaled | gamma 2.0 | nothing |" in text and "numbers/reluformer/seed1" in text
-    assert "| text | Moses tokens, truecased |" in text
-    assert "240 of about" in text and "reluformer translate my-model" in text
+    settings = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    assert settings["model"]["cross_attention"]["options"] == {"gamma": 2.0} and "numbers/reluformer/seed1" in text
+    assert "Moses tokens, truecased" in text
+    assert "240 updates" in text and "reluformer translate my-model" in text
     head = yaml.safe_load(text.split("---\n")[1])
     assert head["language"] == ["fi", "pt"] and head["license_name"] == "CC0-1.0, made up"
 

@@ -18,7 +18,6 @@ from reluformer.translation.translator import Translator
 FILES = {
     "README.md",
     "config.json",
-    "configuration_reluformer.py",
     "generation_config.json",
     "model.safetensors",
     "modeling_reluformer.py",

@@ -10,11 +10,33 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformers import GenerationMixin, LogitsProcessor, LogitsProcessorList, PreTrainedModel
+from transformers import GenerationMixin, LogitsProcessor, LogitsProcessorList, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
-from .configuration_reluformer import ReLUFormerConfig
 from .transformer_reluformer import Transformer
+
+
+class ReLUFormerConfig(PretrainedConfig):
+    """What config.json says.
+
+    run: the configuration of the training run; `run["model"]` is the model's shape. text: how text is prepared.
+    memories: for each memory by its place (`encoder.0.attention`), its activation, the activation's options, and what
+    follows the read.
+    """
+
+    model_type = "reluformer"
+
+    def __init__(
+        self,
+        run: dict[str, Any] | None = None,
+        text: dict[str, Any] | None = None,
+        memories: dict[str, dict[str, Any]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.run = run or {}
+        self.text = text or {}
+        self.memories = memories or {}
+        super().__init__(**kwargs)
 
 
 class SourceEncoder:

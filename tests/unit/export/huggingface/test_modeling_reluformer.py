@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from reluformer.config.run import RunConfig
 from reluformer.translation.translator import Translator
 
 pytestmark = pytest.mark.slow
@@ -52,3 +53,7 @@ def test_the_n_best_and_their_scores_are_the_same(elsewhere, translator):
 def test_labels_give_the_cross_entropy_of_what_they_shift_to(elsewhere):
     loss, expected = elsewhere["losses"]
     assert loss == pytest.approx(expected, rel=1e-5) and loss > 0
+
+
+def test_transformers_reads_the_configuration_of_the_run(trained, elsewhere):
+    assert elsewhere["training"] == RunConfig.load(trained.run).training.model_dump(mode="json")
