@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
+
+import yaml
+
+from reluformer import __version__
 
 ROOT = Path(__file__).parents[2]
 LONGEST = 400
@@ -18,3 +23,10 @@ def test_nothing_in_the_workflow_knows_torch():
     rules = [ROOT / "Snakefile", *(ROOT / "workflow").rglob("*.smk")]
     assert len(rules) > 5
     assert not [path for path in rules if "torch" in path.read_text(encoding="utf-8").replace("torchrun", "")]
+
+
+def test_the_citation_has_the_packages_version_and_the_papers_id():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert citation["version"] == project["version"] == __version__ and citation["cff-version"] == "1.2.0"
+    assert citation["preferred-citation"]["identifiers"][0]["value"] == "arXiv:2302.06461"
