@@ -1,1 +1,1 @@
-"""A trained model that can leave: a folder with all that translating with it takes."""
+"""Exports a trained model: a folder with all that translating with it takes."""

@@ -27,9 +27,9 @@ from reluformer.memory.backends.dispatch import relu_kernel
 from reluformer.memory.mask import AttentionMask, RowMask
 
 NARROW_HEAD, SHORT = 32, 48
-"""Head width and slots up to which softmax on a CPU is faster as two products with a softmax between than fused."""
+"""Head width and slots up to which, on a CPU, two products with a softmax between are faster than the fused kernel."""
 SORTED = 512
-"""Scores in a row that a GPU sorts whole: to ask it whether some of them would do is to wait for it."""
+"""Rows of up to so many scores a GPU sorts whole: checking whether some suffice would wait for it."""
 ADASPLASH = find_spec("adasplash") is not None
 
 
@@ -40,23 +40,23 @@ class Activation(nn.Module):
     """
 
     normalised = False
-    """Whether each row of weights sums to 1, so that the read must empty the rows that see no slot."""
+    """Whether each row of weights sums to 1; the read then empties rows that see no slot."""
     static = False
-    """Whether `forward` does the same whatever the scores are, so that a CUDA graph can hold it: it looks at no value
-    on the host and no shape depends on one. A search takes another path where an activation does not say so."""
+    """Whether a CUDA graph can hold `forward`: the host looks at no value and no shape depends on one. If not, the
+    search does without graphs."""
 
     def __init__(self, heads: int = 1) -> None:
         super().__init__()
         self.heads = heads
 
     def factor(self, count: Tensor | int) -> Tensor | float:
-        """c_i > 0, what the scores of row i are multiplied with. count: n_i, see `AttentionMask.count`."""
+        """Returns c_i > 0, by which the scores of row i are multiplied. count: n_i, see `AttentionMask.count`."""
         return 1.0
 
     def forward(self, scores: Tensor) -> Tensor:
-        """Weights of scores [..., Q, K], the same shape and dtype. `scores` may be overwritten.
+        """Returns weights of scores [..., Q, K], of the same shape and dtype. May overwrite `scores`.
 
-        Hidden slots come with a score near the most negative number of the dtype and must get the weight 0.
+        Hidden slots have a score near the dtype's most negative number and must get weight 0.
         """
         raise NotImplementedError
 
@@ -137,8 +137,8 @@ class ReLU(Activation):
 class ScaledReLU(ReLU):
     """Eq. 6: weights_ij = max(s_ij, 0) / (γ·√(n_i/2)), with γ a constant or learned for each head.
 
-    ReLU is positively homogeneous, so the factor goes into the query. A learned γ is kept as log γ (it stays positive)
-    and starts at 1.
+    ReLU is positively homogeneous, so the factor goes into the query. A learned γ is stored as log γ, so that it
+    stays positive, and starts at 1.
     """
 
     def __init__(self, heads: int = 1, gamma: float | str = 1.0) -> None:
@@ -152,7 +152,7 @@ class ScaledReLU(ReLU):
 
     @property
     def gamma(self) -> Tensor | float:
-        """γ: a number, or [H, 1, 1] where it is learned."""
+        """γ: a number, or [H, 1, 1] if it is learned."""
         return self.constant if self.log_gamma is None else self.log_gamma.exp()
 
     def factor(self, count: Tensor | int) -> Tensor | float:
@@ -172,16 +172,16 @@ class Projection(Normalised):
 
     exact: Callable[..., Tensor]
     kernel: str
-    """The name of adasplash's function for it."""
+    """The function's name in adasplash."""
     few: int
-    """In rows of more than twice this, on a GPU of more than SORTED, too, so many of the largest scores are sorted, and
-    all only where they do not do. A compiled program sorts all: it cannot ask."""
+    """In rows of more than twice as many (on a GPU, also more than SORTED) so many of the largest scores are sorted
+    first, and all only if these do not suffice. A compiled program sorts all: it cannot check."""
 
     def forward(self, scores: Tensor) -> Tensor:
-        # Hidden slots are small enough to lose and large enough to be squared and summed.
+        # hidden slots: small enough to get no weight, large enough to be squared and summed
         s = scores.to(torch.promote_types(scores.dtype, torch.float32)).clamp(min=-1e9)
         top = s.detach().amax(-1, keepdim=True)
-        s = s.masked_fill(~top.isfinite(), 0.0)  # the packages stop at NaN; the training should see it and say so
+        s = s.masked_fill(~top.isfinite(), 0.0)  # the packages fail on NaN, which the training reports
         if s.is_cuda and ADASPLASH:
             weights = getattr(importlib.import_module("adasplash"), self.kernel)(s)
         else:
@@ -204,7 +204,7 @@ class Entmax15(Projection):
 
 
 def build_activation(config: MemoryConfig, heads: int = 1) -> Activation:
-    """The activation that a memory's configuration names, with its options."""
+    """Returns the activation that a memory's configuration names, with its options."""
     module, _, name = ACTIVATIONS[config.activation].target.partition(":")
     options: dict[str, Any] = config.options
     return getattr(importlib.import_module(module), name)(heads, **options)

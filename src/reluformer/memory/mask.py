@@ -13,8 +13,8 @@ class AttentionMask:
     """The visible slots of every row of one read, shared by all layers that see the same slots.
 
     slots: K, the number of slots.
-    keys: bool [B, K], true where the slot is real (not padding); none where all are.
-    causal: row i of Q sees the slots up to i + K - Q only, as in a decoder's self-attention.
+    keys: bool [B, K], true where the slot is real (not padding); None if all are.
+    causal: row i of Q sees only the slots up to i + K - Q, as in a decoder's self-attention.
     """
 
     def __init__(self, slots: int, keys: Tensor | None = None, causal: bool = False) -> None:
@@ -30,7 +30,7 @@ class AttentionMask:
         return self.keys is None and not self.causal
 
     def mask(self, rows: int, device: torch.device | None = None) -> Tensor | None:
-        """bool, [B|1, 1, Q|1, K], true where visible; none where every row sees every slot."""
+        """Returns bool [B|1, 1, Q|1, K], true where visible; None if every row sees every slot."""
         mask = None if self.keys is None else self.keys[:, None, None, :]
         if not self.causal:
             return mask
@@ -39,10 +39,10 @@ class AttentionMask:
         return triangle[None, None] if mask is None else mask & triangle
 
     def bias(self, rows: int, like: Tensor) -> Tensor | None:
-        """What is added to the scores to hide slots: [B|1, 1, Q|1, K] of `like`'s dtype, 0 where visible.
+        """Returns what hides slots when added to scores: [B|1, 1, Q|1, K] of `like`'s dtype, 0 where visible.
 
-        Hidden slots get half the most negative finite number: no sum with a score overflows, and a row that sees
-        nothing stays finite.
+        Hidden slots get half the most negative finite number: no sum with a score overflows, and rows that see
+        nothing stay finite.
         """
         if self.all:
             return None
@@ -50,12 +50,11 @@ class AttentionMask:
             mask = self.mask(rows, like.device)
             assert mask is not None
             hidden = torch.finfo(like.dtype).min / 2
-            made = torch.zeros_like(mask, dtype=like.dtype).masked_fill_(~mask, hidden)
-            self._bias = rows, like.dtype, made
+            self._bias = rows, like.dtype, torch.zeros_like(mask, dtype=like.dtype).masked_fill_(~mask, hidden)
         return self._bias[2]
 
     def count(self, rows: int, like: Tensor) -> Tensor | int:
-        """n_i, at least 1: a number where all rows see all slots, else [B|1, 1, Q|1, 1] in fp32 or more."""
+        """Returns n_i, at least 1: a number if all rows see all slots, else [B|1, 1, Q|1, 1] in fp32 or more."""
         if self.all:
             return self.slots
         dtype = torch.promote_types(like.dtype, torch.float32)
@@ -66,18 +65,18 @@ class AttentionMask:
         return self._count[2]
 
     def some(self) -> Tensor | None:
-        """bool [B, 1, 1, 1], false where a batch entry has no real slot at all; none where all slots are real."""
+        """Returns bool [B, 1, 1, 1], false where a batch entry has no real slot; None if all slots are real."""
         return None if self.keys is None else self.keys.any(-1)[:, None, None, None]
 
     def select(self, rows: Tensor) -> AttentionMask:
-        """The same for the chosen batch entries; rows: int [B']."""
+        """Returns the mask of the chosen batch entries; rows: int [B']."""
         return self if self.keys is None else AttentionMask(self.slots, self.keys.index_select(0, rows), self.causal)
 
 
 class RowMask(AttentionMask):
-    """Slots that are marked for each row, every row seeing the same number of them, as in a search of fixed shapes.
+    """Slots marked for each row, the same number for every row, as in a search with fixed shapes.
 
-    marks: bool [B, Q, K], true where visible. seen: int, no dimensions, how many each row sees, at least 1.
+    marks: bool [B, Q, K], true where visible. seen: int scalar tensor, how many each row sees, at least 1.
     """
 
     def __init__(self, marks: Tensor, seen: Tensor) -> None:
@@ -87,17 +86,17 @@ class RowMask(AttentionMask):
 
     @property
     def all(self) -> bool:
-        """Not known."""
+        """Always False: a GPU is not asked."""
         return False
 
     def mask(self, rows: int, device: torch.device | None = None) -> Tensor:
-        """bool [B, 1, Q, K]."""
+        """Returns bool [B, 1, Q, K], true where visible."""
         return self.marks[:, None]
 
     def count(self, rows: int, like: Tensor) -> Tensor:
-        """n_i, without dimensions, in fp32 or more."""
+        """Returns n_i as a scalar tensor in fp32 or more."""
         return self.seen.to(torch.promote_types(like.dtype, torch.float32))
 
     def select(self, rows: Tensor) -> AttentionMask:
-        """The same for the chosen batch entries; rows: int [B']."""
+        """Returns the mask of the chosen batch entries; rows: int [B']."""
         return RowMask(self.marks.index_select(0, rows), self.seen)

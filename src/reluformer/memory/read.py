@@ -58,8 +58,8 @@ class MemoryOutput(NamedTuple):
 
     Attributes:
         output: of a read, shaped like the query; of a memory, [B, Q, E].
-        penalty: λ · Eq. 7 as a scalar; None unless asked for.
-        observation: None unless asked for.
+        penalty: λ · Eq. 7 as a scalar; None unless requested.
+        observation: None unless requested.
     """
 
     output: Tensor
@@ -81,7 +81,7 @@ def read(
     rows: Tensor | None = None,
     observe: bool = False,
 ) -> MemoryOutput:
-    """Reads a memory: out_i = Σ_j f(c_i · scale · q_i·k_j) v_j, f and c_i of the activation (Eq. 6: ScaledReLU).
+    """Reads a memory: out_i = Σ_j f(c_i · scale · q_i·k_j) v_j, with the activation's f and c_i (Eq. 6: ScaledReLU).
 
     Args:
         key, value: tensors, or `Slots` of which every row sees all (bias and visibility are theirs).

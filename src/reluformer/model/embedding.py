@@ -16,7 +16,7 @@ from reluformer.ops.linear import Packed
 
 
 def sinusoids(length: int, width: int) -> Tensor:
-    """Positions 0 .. length-1 as [length, width] in fp32: sines, then cosines, as in fairseq."""
+    """Returns positions 0 .. length-1 as [length, width] in fp32: sines, then cosines, as in fairseq."""
     half = width // 2
     steps = torch.exp(torch.arange(half, dtype=torch.float32) * -(math.log(10_000) / max(half - 1, 1)))
     angles = torch.arange(length, dtype=torch.float32)[:, None] * steps
@@ -46,14 +46,11 @@ class Embeddings(nn.Module):
         return self._embed(tokens, self.target if self.source is None else self.source, 0)
 
     def embed_target(self, tokens: Tensor, first: int | Tensor = 0) -> Tensor:
-        """tokens int [B, L], the first of them at position `first` -> [B, L, E].
-
-        first: or the vectors [L, E] of their positions, some of `positions`.
-        """
+        """tokens int [B, L], from position `first` on -> [B, L, E]; first: or their vectors [L, E] of `positions`."""
         return self._embed(tokens, self.target, first)
 
     def positions(self, length: int) -> Tensor:
-        """The vectors [length, E] of the first positions, in the weights' format and place; kept for later calls."""
+        """Returns the vectors [length, E] of the first positions, cached, in the weights' dtype and on their device."""
         return self._table(length, self.target)
 
     def project(self, hidden: Tensor) -> Tensor:
@@ -61,7 +58,7 @@ class Embeddings(nn.Module):
         return linear(hidden, self.output_weight) if self.packed is None else self.packed(hidden)
 
     def pack(self) -> None:
-        """Keeps a packed copy of the output matrix, and projects with that; for inference."""
+        """Projects with a packed copy of the output matrix from now on; for inference."""
         self.packed = Packed(self.output_weight)
 
     @property
@@ -75,7 +72,7 @@ class Embeddings(nn.Module):
         return torch.add(places, vectors, alpha=math.sqrt(self.width))
 
     def _table(self, length: int, like: Tensor) -> Tensor:
-        exact, positions = self._exact, self._positions  # of several threads each keeps to its own
+        exact, positions = self._exact, self._positions  # local: other threads may replace them
         if length > exact.size(0):
             self._exact = exact = sinusoids(max(length, 2 * exact.size(0), 256), self.width)
         if length > positions.size(0) or positions.dtype != like.dtype or positions.device != like.device:

@@ -1,4 +1,4 @@
-"""A trained model on disk: safetensors, beside the run's configuration."""
+"""Saves and loads a trained model: safetensors, beside the run's configuration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def save_model(model: Transformer, path: str | Path) -> None:
 
 
 def load_model(run_folder: str | Path, device: str | torch.device = "cpu") -> tuple[Transformer, RunConfig]:
-    """The model of a run in evaluation mode, and the run's configuration. Raises `SettingsError`."""
+    """Returns the model of a run in evaluation mode, and the run's configuration. Raises `SettingsError`."""
     folder = Path(run_folder)
     config = RunConfig.load(folder)
     model = Transformer(config.model)
@@ -34,15 +34,17 @@ def load_model(run_folder: str | Path, device: str | torch.device = "cpu") -> tu
         raise SettingsError(f"{path}: there is no such file; the run has not been trained to its end") from None
     except SafetensorError as error:
         raise SettingsError(f"{path}: not a safetensors file: {error}") from None
-    wanted = model.state_dict()
-    for name, tensor in wanted.items():
+    expected = model.state_dict()
+    for name, tensor in expected.items():
         if name not in parameters:
             raise SettingsError(f"{path}: {name}: missing, though {folder / 'config.yaml'} asks for it")
         if parameters[name].shape != tensor.shape:
             shapes = f"{list(parameters[name].shape)}, expected {list(tensor.shape)}"
             raise SettingsError(f"{path}: {name}: its shape is {shapes} by {folder / 'config.yaml'}")
     for name in parameters:
-        if name not in wanted:
-            raise SettingsError(f"{path}: {name}: not in the model of {folder / 'config.yaml'}{nearest(name, wanted)}")
+        if name not in expected:
+            raise SettingsError(
+                f"{path}: {name}: not in the model of {folder / 'config.yaml'}{nearest(name, expected)}"
+            )
     model.load_state_dict(parameters)
     return model.to(device).eval(), config

@@ -1,4 +1,4 @@
-"""Parameters and arithmetic of a model from its configuration alone. No torch in here.
+"""Counts parameters and FLOPs of a model from its configuration. Does not import torch.
 
 FLOPs count a multiplication and an addition as two, of matrix products only. Attention is counted by length: a query
 against n keys of width E costs 4·n·E (scores, then the weighted sum). The causal half that is masked is computed.
@@ -13,7 +13,7 @@ TRAINING = 3
 
 
 def parameters(model: ModelConfig) -> int:
-    """Trainable parameters of a model whose vocabulary is known."""
+    """Returns the trainable parameters of a model whose vocabulary is known."""
     matrices = {"none": 3, "decoder": 2, "all": 1}[model.share_embeddings]
     total = matrices * model.vocabulary * model.width
     total += 4 * model.width if model.norm == "pre" else 0  # the norms after the last layers
@@ -21,7 +21,7 @@ def parameters(model: ModelConfig) -> int:
 
 
 def _memory_parameters(model: ModelConfig, place: str) -> int:
-    """One memory with the norm of its residual connection."""
+    """Returns those of one memory with the norm of its residual connection."""
     width, memory = model.width, model.memory(place)
     total = 2 * width + (0 if memory.output_norm == "nothing" else 2 * width)
     if memory.options.get("gamma") == "learned":
@@ -32,7 +32,7 @@ def _memory_parameters(model: ModelConfig, place: str) -> int:
 
 
 def forward_flops(model: ModelConfig, src: float, tgt: float, src_length: float, tgt_length: float) -> float:
-    """FLOPs of one forward pass over `src` and `tgt` tokens.
+    """Returns the FLOPs of one forward pass over `src` and `tgt` tokens.
 
     Args:
         model: with its vocabulary.
@@ -51,6 +51,6 @@ def forward_flops(model: ModelConfig, src: float, tgt: float, src_length: float,
 def decoding_flops(
     model: ModelConfig, src: float, out: float, src_length: float, out_length: float, beam: int
 ) -> float:
-    """FLOPs of a beam search with caches: the encoder once, the decoder for every token of every hypothesis."""
+    """Returns the FLOPs of a cached beam search: the encoder once, the decoder for every token of every hypothesis."""
     encoded = forward_flops(model, src, 0, src_length, 0)
     return encoded + beam * forward_flops(model, 0, out, src_length, out_length / 2)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from reluformer.model.transformer import Transformer
-from reluformer.ops.cross_entropy import cross_entropy, has_kernel
+from reluformer.ops.cross_entropy import cross_entropy
 from reluformer.ops.linear import Packed, product, worthwhile
 
 TILE = {True: 1 << 22, False: 1 << 26}
@@ -44,10 +44,10 @@ class Losses(NamedTuple):
 class ProjectedCrossEntropy(torch.autograd.Function):
     """(loss_sum, nll_sum) of hidden [N, E], the output matrix [V, E] and targets int [N], without the logits [N, V].
 
-    loss = (1 − ε)·nll + ε/V · Σ_v −log p_v, in fp32 or more. Some rows at a time are projected, turned into their
-    losses and at once into their share of both gradients, so that a tile of logits is all that is ever stored.
-    Smoothing touches no logit: Σ_v of the logits is h·Σ_v w_v, and its part of the gradients has rank one. Products are
-    in autocast's type where it is on. Gradients are of a sum, so of the order of 1 a token, which fp16 holds unscaled.
+    loss = (1 − ε)·nll + ε/V · Σ_v −log p_v, in fp32 or more. Projects some rows at a time and at once turns them into
+    losses and their share of both gradients, so that no more than a tile of logits is stored. Smoothing touches no
+    logit: Σ_v of the logits is h·Σ_v w_v, and its part of the gradients has rank one. Products are in autocast's dtype
+    if it is on. Gradients are of a sum, so about 1 a token, which fp16 holds unscaled.
     """
 
     @staticmethod
@@ -67,7 +67,7 @@ class ProjectedCrossEntropy(torch.autograd.Function):
             part, t = h[start : start + rows], target[start : start + rows, None]
             logits = project(part).to(wide)
             chosen += logits.gather(1, t).sum()
-            losses, slope = _cross_entropy(logits, t, 1 - smoothing if learning else None)
+            losses, slope = cross_entropy(logits, t, 1 - smoothing if learning else None)
             nll += losses.sum()
             if hidden_grad is not None and weight_grad is not None:
                 slope = slope.to(dtype)
@@ -76,7 +76,7 @@ class ProjectedCrossEntropy(torch.autograd.Function):
                     weight_grad.addmm_(slope.T, part)
                 else:
                     weight_grad += slope.T @ part
-            del logits, slope  # the next tile takes their place in the cache
+            del logits, slope  # frees their place in the cache for the next tile
         total_w, total_h = w.sum(0, dtype=wide), h.sum(0, dtype=wide)
         if hidden_grad is not None and weight_grad is not None:
             if smoothing:
@@ -91,26 +91,13 @@ class ProjectedCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        gradients = ((found * grad).to(dtype) for found, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True))
+        gradients = ((saved * grad).to(dtype) for saved, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True))
         return (*gradients, None, None)
 
 
 def _multiply_by(weight: Tensor, like: Tensor) -> Callable[[Tensor], Tensor]:
-    """x [N, I] -> x · weight [O, I]ᵀ, many times for about as many rows as `like` has."""
+    """Returns x [N, I] -> x · weight [O, I]ᵀ, for many products of about as many rows as `like` has."""
     return Packed(weight) if worthwhile(like, weight) else lambda x: product(x, weight)
-
-
-def _cross_entropy(logits: Tensor, target: Tensor, kept: float | None) -> tuple[Tensor, Tensor]:
-    """-log p [N] of the targets, int [N, 1], and p - kept · 1[v = target]; overwrites the logits [N, V] where it can.
-
-    kept: none where nothing is to be learned, and what comes second then has no meaning.
-    """
-    if has_kernel(logits):
-        return cross_entropy(logits, target, kept), logits
-    in_place = logits.device.type == "cpu"
-    log_p = torch.log_softmax(logits, 1, out=logits) if in_place else torch.log_softmax(logits, 1)
-    losses = -log_p.gather(1, target).squeeze(1)
-    return losses, log_p if kept is None else log_p.exp_().scatter_add_(1, target, log_p.new_full(target.shape, -kept))
 
 
 class Objective(nn.Module):
@@ -136,7 +123,7 @@ class Objective(nn.Module):
     ) -> Losses:
         """src [B, S], tgt_in and tgt_out [B, T] int; masks bool of the same shapes, true on real tokens.
 
-        real: int64 [N], where tgt_mask is true in B·T; without it the host waits for a GPU to say how many they are.
+        real: int64 [N], where tgt_mask is true in B·T; without it the host waits for a GPU to count them.
         """
         hidden, penalty = self.model.forward_with_penalty(src, src_mask, tgt_in, tgt_mask)
         if real is None:

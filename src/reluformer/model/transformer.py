@@ -26,9 +26,9 @@ from reluformer.ops.dropout import drop
 class Transformer(nn.Module):
     """An encoder-decoder of memories (Vaswani et al. 2017), each read with its own activation.
 
-    checkpoint_activations: recompute each layer in the backward pass instead of storing it; same gradients.
+    checkpoint_activations: recomputes each layer in the backward pass instead of storing it; same gradients.
 
-    Raises `SettingsError` where the vocabulary's size is not known yet.
+    Raises `SettingsError` if the vocabulary's size is not known yet.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -46,7 +46,7 @@ class Transformer(nn.Module):
         self.penalised = any(place.memory.penalty is not None for place in self.places())
 
     def places(self) -> Iterator[Residual]:
-        """Every memory in its place; `place.place` is its name, `place.memory` the memory."""
+        """Yields every memory in its residual connection; `place.place` is its name, `place.memory` the memory."""
         return (module for module in self.modules() if isinstance(module, Residual))
 
     def encode(self, src: Tensor, src_mask: Tensor) -> Tensor:
@@ -54,17 +54,17 @@ class Transformer(nn.Module):
         return self._encode(src, src_mask, None)
 
     def forward(self, src: Tensor, src_mask: Tensor, tgt_in: Tensor, tgt_mask: Tensor) -> Tensor:
-        """Hidden states [B, T, E] before the vocabulary projection; tgt_in int [B, T], tgt_mask bool [B, T]."""
+        """Returns hidden states [B, T, E] before the vocabulary projection; tgt_in int [B, T], tgt_mask bool [B, T]."""
         return self.decode(self.encode(src, src_mask), src_mask, tgt_in, tgt_mask)
 
     def decode(self, source: Tensor, src_mask: Tensor, tgt_in: Tensor, tgt_mask: Tensor) -> Tensor:
-        """`forward` from the encoded source [B, S, E] on."""
+        """Does `forward` from the encoded source [B, S, E] on."""
         return self._decode(source, src_mask, tgt_in, tgt_mask, None)
 
     def forward_with_penalty(
         self, src: Tensor, src_mask: Tensor, tgt_in: Tensor, tgt_mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """`forward`, and λ · Eq. 7 as a scalar: the mean or sum over the memories that have it, 0 without any."""
+        """Does `forward` and adds λ · Eq. 7 as a scalar: the mean or sum over memories that have it, 0 without any."""
         penalties: list[Tensor] | None = [] if self.penalised else None
         source = self._encode(src, src_mask, penalties)
         hidden = self._decode(source, src_mask, tgt_in, tgt_mask, penalties)

@@ -1,4 +1,4 @@
-// What one step of a beam search needs beside products of matrices, on a CPU in fp32: see beam.py.
+// What a step of a beam search needs beside matrix products, on a CPU in fp32: see beam.py.
 //
 // Shapes: B batch, H heads, W rows of a batch entry, D head width, t slots that a row sees, R rows of logits, V their
 // length. Compiled by build.py; `omp simd` lets the compiler reorder the sums that it marks.
@@ -17,7 +17,7 @@ struct Strided {  // of [B, H, n, D]; the last stride is 1
 
 struct Problem {
   int64_t batch, heads, rows, seen, width, threads;
-  const int64_t* path;  // [B, W, t], or none: every row sees the slots 0 .. t-1
+  const int64_t* path;  // [B, W, t]
   float* weights;       // [B, H, W, t]
   Strided slots, dense; // keys or values [B, H, C, D]; queries or what is mixed [B, H, W, D]
 };
@@ -27,7 +27,7 @@ Problem problem(const int64_t* v) {
   return {v[0], v[1], v[2], v[3], v[4], v[5], (const int64_t*)v[6], (float*)v[7], strided(v + 8), strided(v + 12)};
 }
 
-// Calls f(slot numbers or none, row's weights, row of `dense`, slots of the head) for every row.
+// Calls f(slot numbers, row's weights, row of `dense`, slots of the head) for every row.
 template <class F>
 void each_row(const Problem& p, F f) {
   const int64_t units = p.batch * p.heads;
@@ -35,7 +35,7 @@ void each_row(const Problem& p, F f) {
   for (int64_t unit = 0; unit < units; unit++) {
     const int64_t b = unit / p.heads, h = unit % p.heads;
     for (int64_t w = 0; w < p.rows; w++)
-      f(p.path ? p.path + (b * p.rows + w) * p.seen : nullptr, p.weights + (unit * p.rows + w) * p.seen,
+      f(p.path + (b * p.rows + w) * p.seen, p.weights + (unit * p.rows + w) * p.seen,
         p.dense.at(b, h) + w * p.dense.row, p.slots.at(b, h));
   }
 }
@@ -80,7 +80,7 @@ extern "C" void beam_scores(const int64_t* numbers) {
   const Problem p = problem(numbers);
   each_row(p, [&](const int64_t* path, float* weights, const float* query, const float* keys) {
     for (int64_t j = 0; j < p.seen; j++)
-      weights[j] = dot(query, keys + (path ? path[j] : j) * p.slots.row, p.width);
+      weights[j] = dot(query, keys + path[j] * p.slots.row, p.width);
   });
 }
 
@@ -90,7 +90,7 @@ extern "C" void beam_mix(const int64_t* numbers) {
   each_row(p, [&](const int64_t* path, const float* weights, float* out, const float* values) {
     std::fill(out, out + p.width, 0.0f);
     for (int64_t j = 0; j < p.seen; j++) {
-      const float weight = weights[j], *value = values + (path ? path[j] : j) * p.slots.row;
+      const float weight = weights[j], *value = values + path[j] * p.slots.row;
       if (weight == 0.0f) continue;
 #pragma omp simd
       for (int64_t d = 0; d < p.width; d++) out[d] += weight * value[d];

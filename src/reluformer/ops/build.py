@@ -1,8 +1,8 @@
 """Compiles a C++ file once for a machine and keeps the library in a cache: `library(source)`.
 
-The cache is `$RELUFORMER_CACHE`, by default `~/.cache/reluformer`; the file's name has a hash of the source, the flags
-and the processor, so that machines of different kinds share a home, and one of the compiler. `$CXX` names the compiler;
-where there is none, what another one made of the same source for such a processor is taken.
+The cache is `$RELUFORMER_CACHE`, by default `~/.cache/reluformer`. A library's name has a hash of the source, the flags
+and the processor, so that machines of different kinds can share a home, and one of the compiler. `$CXX` names the
+compiler; without any, a library from another compiler serves, if it has the same source and processor.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ INCLUDE = Path(__file__).parent
 HEADERS = sorted(INCLUDE.parent.rglob("*.hpp"))
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-shared", "-fPIC")
 SECONDS = 300
-"""A compiler that takes longer is given up."""
+"""Time limit of the compiler."""
 
 log = logging.getLogger(__name__)
 
 
 @functools.cache
 def library(source: Path) -> ctypes.CDLL | None:
-    """The compiled kernels of `source`, or none where they cannot be had: a line of the log says why."""
+    """Returns the compiled kernels of `source`, or None if compilation fails (logged)."""
     try:
         return ctypes.CDLL(str(compiled(cache_folder(), source)))
     except (OSError, subprocess.SubprocessError) as error:
@@ -42,14 +42,14 @@ def library(source: Path) -> ctypes.CDLL | None:
 
 
 def call(source: Path, function: str, numbers: Sequence[int], *more: ctypes.c_float | ctypes.c_uint32) -> None:
-    """Calls a function of the compiled kernels of `source`, which must be there: packed int64 numbers, then `more`."""
+    """Calls a compiled function of `source` with packed int64 numbers, then `more`; the library must exist."""
     kernel = library(source)
     assert kernel is not None
     getattr(kernel, function)((ctypes.c_int64 * len(numbers))(*numbers), *more)
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept. Raises `OSError` where the last resort is not this user's own."""
+    """Returns the cache folder. Raises `OSError` if the last resort, in /tmp, belongs to another user."""
     if named := os.environ.get("RELUFORMER_CACHE"):
         return Path(named)
     home = os.path.expanduser("~")  # noqa: PTH111  (a Path's raises RuntimeError where there is no home)
@@ -71,18 +71,18 @@ def cache_folder() -> Path:
 
 
 def compiled(folder: Path, source: Path) -> Path:
-    """The library of `source` in `folder`, compiled if it is not there.
+    """Returns the library of `source` in `folder`, compiled if missing.
 
     Concurrent processes wait for the one that compiles.
 
     Raises `OSError` and `subprocess.SubprocessError`.
     """
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++") or shutil.which("c++")
-    told = (*(path.read_text(encoding="utf-8") for path in (source, *HEADERS)), *FLAGS, processor())
-    name = f"{source.stem}-{digest(*told)}"
+    inputs = (*(path.read_text(encoding="utf-8") for path in (source, *HEADERS)), *FLAGS, processor())
+    name = f"{source.stem}-{digest(*inputs)}"
     if compiler is None:
-        if there := sorted(folder.glob(f"{name}-*.so")):
-            return there[0]
+        if cached := sorted(folder.glob(f"{name}-*.so")):
+            return cached[0]
         raise FileNotFoundError("there is no C++ compiler (g++, clang++ or $CXX)")
     target = folder / f"{name}-{digest(compiler)}.so"
     if target.is_file():
@@ -106,15 +106,15 @@ def compiled(folder: Path, source: Path) -> Path:
 
 
 def digest(*texts: str) -> str:
-    """A hash of texts as a part of a file name."""
+    """Returns a hash of texts, short enough for a file name."""
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 
 def processor() -> str:
-    """What decides which instructions -march=native may use."""
+    """Returns what decides which instructions -march=native may use."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return f"{platform.machine()} {platform.processor()}"
-    told = ("vendor_id", "cpu family", "model", "flags", "Features", "CPU part")
-    return "\n".join(sorted({line for line in lines if line.split(":")[0].strip() in told}))
+    fields = ("vendor_id", "cpu family", "model", "flags", "Features", "CPU part")
+    return "\n".join(sorted({line for line in lines if line.split(":")[0].strip() in fields}))

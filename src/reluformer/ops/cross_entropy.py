@@ -1,7 +1,6 @@
 """Cross-entropy of rows of logits and its gradient, in place, in C++ (`cross_entropy.cpp`) for fp32 on a CPU.
 
-`has_kernel` says whether there is a kernel for a tensor; where there is none, callers have the same in torch. The
-result does not depend on the number of threads.
+The result does not depend on the number of threads.
 
 Shapes: N rows, V vocabulary.
 """
@@ -20,19 +19,30 @@ SOURCE = Path(__file__).with_name("cross_entropy.cpp")
 
 
 def has_kernel(logits: Tensor) -> bool:
-    """Whether the kernel takes logits like these: fp32 on a CPU, dense, a compiler at hand."""
+    """Whether the C++ takes logits like these: fp32 on a CPU, dense, a compiler at hand."""
     fitting = logits.device.type == "cpu" and logits.dtype == torch.float32 and logits.is_contiguous()
     return fitting and library(SOURCE) is not None
 
 
-def cross_entropy(logits: Tensor, target: Tensor, kept: float | None) -> Tensor:
-    """-log p [N] of the targets, int64 [N] and each below V; logits [N, V] become p - kept · 1[v = target].
+def cross_entropy(logits: Tensor, target: Tensor, weight: float | None) -> tuple[Tensor, Tensor]:
+    """Returns -log p [N] of the targets, and p - weight · 1[v = target] [N, V]; may overwrite the logits.
 
-    kept: none leaves the logits as they are. A row with NaN or +infinity is NaN.
+    A row with NaN or +infinity is NaN.
+
+    Args:
+        logits: [N, V], in fp32 or more.
+        target: int64 [N, 1], each below V.
+        weight: None if no gradient is needed; the second result is then undefined.
     """
-    rows, length = logits.shape
-    loss, target = logits.new_empty(rows), target.contiguous()
-    pointers = (x.data_ptr() for x in (logits, target, loss))
-    numbers = [rows, length, torch.get_num_threads(), kept is not None, *pointers]
-    call(SOURCE, "cross_entropy", numbers, ctypes.c_float(kept or 0.0))
-    return loss
+    if has_kernel(logits):
+        losses, target = logits.new_empty(len(logits)), target.contiguous()
+        pointers = (x.data_ptr() for x in (logits, target, losses))
+        numbers = [*logits.shape, torch.get_num_threads(), weight is not None, *pointers]
+        call(SOURCE, "cross_entropy", numbers, ctypes.c_float(weight or 0.0))
+        return losses, logits
+    in_place = logits.device.type == "cpu"
+    log_p = torch.log_softmax(logits, 1, out=logits) if in_place else torch.log_softmax(logits, 1)
+    losses = -log_p.gather(1, target).squeeze(1)
+    if weight is None:
+        return losses, log_p
+    return losses, log_p.exp_().scatter_add_(1, target, log_p.new_full(target.shape, -weight))

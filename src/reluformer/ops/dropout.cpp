@@ -32,9 +32,9 @@ void block(const Dropout& dropout, int64_t index, int64_t n, const float* x, con
 }  // namespace
 
 // numbers: see dropout.py, which packs them in this order.
-extern "C" void dropout(const int64_t* v, uint32_t threshold, float kept) {
+extern "C" void dropout(const int64_t* v, uint32_t threshold, float scale) {
   const int64_t n = v[0], threads = v[1];
-  const Dropout dropout{threshold, kept, (uint64_t)v[2]};
+  const Dropout dropout{threshold, scale, (uint64_t)v[2]};
   const float *x = (float*)v[3], *added = (float*)v[4];
   float* out = (float*)v[5];
 #pragma omp parallel for num_threads((int)threads) if (threads > 1 && n > LEAST)

@@ -1,7 +1,7 @@
-"""The heads of a joint projection: views of it forward, and backward its gradient without a copy where there is one.
+"""Splits a joint projection into heads as views, and joins their gradients without a copy if they lie side by side.
 
-A kernel that writes the gradients of query, key and value side by side, as they lie in the projection, has written the
-projection's gradient; put together from three tensors it is a copy of all of them.
+A kernel that writes the gradients of query, key and value as they lie in the projection has written the projection's
+gradient; joining three separate tensors copies all of them.
 
 Shapes: B batch, L tokens, H heads, D head width.
 """
@@ -24,7 +24,7 @@ def split_heads(x: Tensor, heads: int, parts: int) -> tuple[Tensor, ...]:
 
 
 def join_heads(parts: Sequence[Tensor]) -> Tensor:
-    """The reverse, [B, H, L, D] each -> [B, L, parts·H·D]: the memory itself where the parts lie side by side in it."""
+    """Joins parts [B, H, L, D] -> [B, L, parts·H·D]; a view if they lie side by side."""
     batch, heads, length, width = parts[0].shape
     joint = (batch, length, len(parts) * heads * width)
     if side_by_side(parts, len(parts)):
@@ -33,7 +33,7 @@ def join_heads(parts: Sequence[Tensor]) -> Tensor:
 
 
 def empty_like_heads(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Uninitialised tensors [B, H, L, D] of the same shapes, side by side where the tensors are."""
+    """Allocates tensors [B, H, L, D] of the same shapes, side by side if the tensors are."""
     if side_by_side(tensors):
         batch, heads, length, width = tensors[0].shape
         joint = tensors[0].new_empty(batch, length, len(tensors) * heads * width)
@@ -44,7 +44,7 @@ def empty_like_heads(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
 def side_by_side(tensors: Sequence[Tensor], parts: int | None = None) -> bool:
     """Whether each tensor [B, H, L, D] begins where the heads of the one before it end, token by token.
 
-    parts: how many there are to a token; none: it does not matter. One tensor is always beside itself then.
+    parts: how many a token has; None for any number, and then a single tensor is always side by side.
     """
     first = tensors[0]
     _, heads, length, width = first.shape

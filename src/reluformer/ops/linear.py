@@ -1,8 +1,8 @@
 """Products with learned weights; on a CPU in fp32 by whichever of torch's two libraries is faster at them.
 
-On an AMD EPYC with AVX-512, oneDNN computes large fp32 products about 15 to 20 % faster than MKL, which torch takes by
-itself; gradients of weights, whose operands are both transposed, are as fast or faster in MKL. oneDNN makes a program
-for every new shape (1 ms), so small products stay with MKL.
+On an AMD EPYC with AVX-512, oneDNN computes large fp32 products 15 to 20 % faster than MKL, torch's default; gradients
+of weights, whose operands are both transposed, are as fast or faster in MKL. oneDNN compiles a program for every new
+shape (1 ms), so small products stay with MKL.
 
 For inference `Packed` keeps constant weights in the layout of oneDNN's kernels: a step of a search multiplies few rows
 with large matrices, and torch's own linear packs the matrix anew each time. On the 40 rows of a beam of 5 over 8
@@ -41,10 +41,10 @@ def worthwhile(x: Tensor, weight: Tensor) -> bool:
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x [..., I] · weight [O, I]ᵀ + bias [O] -> [..., O]; carries no gradient where oneDNN computes it."""
+    """x [..., I] · weight [O, I]ᵀ + bias [O] -> [..., O]; no gradient if oneDNN computes it."""
     if worthwhile(x, weight):
         flat = torch.ops.mkldnn._linear_pointwise(x.flatten(0, -2), weight, bias, "none", [], "")
-        # To autograd a tensor of its own, not a view: an activation may overwrite it.
+        # not a view to autograd: an activation may overwrite it
         return torch.ops.aten._unsafe_view(flat, [*x.shape[:-1], weight.size(0)])
     return functional.linear(x, weight, bias)
 
@@ -86,7 +86,7 @@ class Linear(nn.Linear):
 
 
 class LearnedSlots:
-    """Keys or values [K, E] of a learned memory as `read` takes them, with a bias [K] of the scores."""
+    """Keys or values [K, E] of a learned memory as `read.Slots`, with a bias [K] of the scores."""
 
     def __init__(self, vectors: Tensor, bias: Tensor | None = None) -> None:
         self.vectors, self.bias = vectors, bias

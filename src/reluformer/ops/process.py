@@ -61,7 +61,7 @@ def die_with_main_process() -> None:
 
 
 def die_with_parent() -> None:
-    """Has the kernel kill this process when its parent dies."""
+    """Makes the kernel kill this process when its parent dies."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "prctl"):
         parent = os.getppid()

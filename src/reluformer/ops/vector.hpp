@@ -56,7 +56,7 @@ inline float exponential(float x) {
   return x < -87.0f ? 0.0f : y * power;
 }
 
-// The largest of n numbers; -infinity of none. NaN is passed over.
+// The largest of n numbers; -infinity of none. NaN is ignored.
 inline float largest(const float* x, int64_t n) {
   float most = -INFINITY;
 #pragma omp simd reduction(max : most)
@@ -64,7 +64,7 @@ inline float largest(const float* x, int64_t n) {
   return most;
 }
 
-// log x for x > 0, within 2 units in the last place (Cephes); NaN and infinity give numbers of no meaning.
+// log x for x > 0, within 2 units in the last place (Cephes); undefined for NaN and infinity.
 inline Vector logarithm(Vector x) {
   x = x < 1.17549435e-38f ? fill(1.17549435e-38f) : x;
   Ints bits = (Ints)x, exponent = (bits >> 23) - 126;
@@ -94,14 +94,14 @@ inline Words mix(Words x) {
 
 struct Dropout {
   uint32_t threshold;  // weights with a draw below it are dropped; 0: no dropout
-  float kept;          // what the others are multiplied with
+  float scale;         // of the others
   uint64_t seed;
   uint64_t row(int64_t head, int64_t i) const {
     return mix(seed + 0x9e3779b97f4a7c15ull * ((uint64_t)head * 0x100000000ull + (uint64_t)i + 1));
   }
   Vector factors(uint64_t row, Words slots) const {
     Words draw = mix(slots * 0x9e3779b9u + (uint32_t)row) ^ (uint32_t)(row >> 32);
-    return draw < threshold ? Vector{} : fill(kept);
+    return draw < threshold ? Vector{} : fill(scale);
   }
 };
 

@@ -1,4 +1,4 @@
-"""The translation of a run's test split: hypotheses.jsonl and translation.json in the run's folder."""
+"""Translates a run's test split: hypotheses.jsonl and translation.json in the run's folder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def translate_run(run_folder: Path, corpora: Path, threads: int | None = None) -
     Args:
         run_folder: a trained run: model.safetensors, config.yaml, summary.json.
         corpora: the folder of all prepared corpora.
-        threads: CPU threads; none: as torch decides.
+        threads: CPU threads; None for torch's default.
 
     Raises:
         SettingsError: the run or its corpus is missing, they do not fit, or the model predicts NaN.
@@ -73,7 +73,7 @@ def translate_run(run_folder: Path, corpora: Path, threads: int | None = None) -
 
 
 def jsonl(hypotheses: Sequence[Hypothesis], source_tokens: Sequence[int], subword: Subword) -> list[str]:
-    """One JSON object for each segment: its index, its tokenised sentences, its source's subword tokens, its score."""
+    """Returns a JSON object a segment: its index, tokenised sentences, subword tokens of the source, score."""
     lines = []
     for index, (hypothesis, tokens) in enumerate(zip(hypotheses, source_tokens, strict=True)):
         line = {

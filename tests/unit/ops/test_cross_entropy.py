@@ -10,11 +10,18 @@ from reluformer.ops.cross_entropy import cross_entropy, has_kernel
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
 
-def exact(logits, target, kept):
+def in_place(logits, target, weight):
+    """The losses; the logits become the slopes."""
+    losses, slopes = cross_entropy(logits, target[:, None], weight)
+    assert slopes is logits
+    return losses
+
+
+def exact(logits, target, weight):
     """The same from its definition in float64."""
     log_p = logits.double().log_softmax(1)
     p = log_p.exp()
-    p[torch.arange(len(p)), target] -= kept
+    p[torch.arange(len(p)), target] -= weight
     return -log_p[torch.arange(len(p)), target], p
 
 
@@ -25,40 +32,40 @@ def test_equals_float64(rows, vocabulary, spread):
     logits = torch.randn(rows, vocabulary) * spread
     target = torch.randint(vocabulary, (rows,))
     losses, slopes = exact(logits, target, 0.9)
-    torch.testing.assert_close(cross_entropy(logits, target, 0.9).double(), losses, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(in_place(logits, target, 0.9).double(), losses, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(logits.double(), slopes, rtol=2e-6, atol=1e-7)
 
 
 def test_small_probabilities_are_as_exact_as_large_ones():
     logits = torch.linspace(-86, 0, 5000)[None]
     p = logits.double().softmax(1)
-    cross_entropy(logits, torch.tensor([0]), 0.0)
+    in_place(logits, torch.tensor([0]), 0.0)
     assert ((logits - p) / p).abs().max() < 1e-6
 
 
 def test_threads_do_not_matter(monkeypatch):
     logits = torch.randn(33, 3001)
     target = torch.randint(3001, (33,))
-    found = []
+    results = []
     for threads in (1, 2, 5):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        found.append((slopes := logits.clone(), cross_entropy(slopes, target, 0.9)))
-    for slopes, losses in found[1:]:
-        assert torch.equal(slopes, found[0][0]) and torch.equal(losses, found[0][1])
+        results.append((slopes := logits.clone(), in_place(slopes, target, 0.9)))
+    for slopes, losses in results[1:]:
+        assert torch.equal(slopes, results[0][0]) and torch.equal(losses, results[0][1])
 
 
 def test_without_a_gradient_the_logits_stay():
     torch.manual_seed(0)
     logits, target = torch.randn(5, 100), torch.tensor([[0], [3], [99], [7], [7]]).expand(5, 2)[:, 0]
     kept = logits.clone()
-    losses = cross_entropy(logits, target, None)
+    losses = in_place(logits, target, None)
     assert torch.equal(logits, kept)
-    assert torch.equal(losses, cross_entropy(logits, target, 0.9)) and not torch.equal(logits, kept)
+    assert torch.equal(losses, in_place(logits, target, 0.9)) and not torch.equal(logits, kept)
 
 
 def test_large_logits():
     logits = torch.tensor([[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4 - 100], [3e38, -3e38, 0.0]])
-    losses = cross_entropy(logits, torch.tensor([1, 2, 0]), 1.0)
+    losses = in_place(logits, torch.tensor([1, 2, 0]), 1.0)
     assert losses.tolist() == pytest.approx([2e4, 100 + 0.6931472, 0.0])
     expected = torch.tensor([[1.0, -1.0, 0.0], [0.5, 0.5, -1.0], [0.0, 0.0, 0.0]])
     torch.testing.assert_close(logits, expected)
@@ -66,7 +73,7 @@ def test_large_logits():
 
 def test_minus_infinity_is_a_probability_of_zero():
     logits = torch.tensor([[0.0, -torch.inf, 0.0]]).repeat(2, 1)
-    losses = cross_entropy(logits, torch.tensor([0, 1]), 0.0)
+    losses = in_place(logits, torch.tensor([0, 1]), 0.0)
     assert losses.tolist() == pytest.approx([0.6931472, torch.inf]) and logits.tolist() == [[0.5, 0.0, 0.5]] * 2
 
 
@@ -75,13 +82,13 @@ def test_minus_infinity_is_a_probability_of_zero():
 def test_a_broken_row_is_nan_and_no_other(broken, place):
     logits = torch.randn(3, 100)
     logits[1, place] = broken
-    losses = cross_entropy(logits, torch.tensor([0, 17, 17]), 0.9)
+    losses = in_place(logits, torch.tensor([0, 17, 17]), 0.9)
     assert losses.isnan().tolist() == [False, True, False]
     assert logits[1].isnan().all() and logits[[0, 2]].isfinite().all()
 
 
 def test_rows_of_nothing_but_minus_infinity_are_nan():
-    assert cross_entropy(torch.full((1, 20), -torch.inf), torch.tensor([3]), 0.9).isnan().all()
+    assert in_place(torch.full((1, 20), -torch.inf), torch.tensor([3]), 0.9).isnan().all()
 
 
 def test_other_tensors_are_left_to_torch():

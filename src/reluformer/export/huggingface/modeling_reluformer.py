@@ -17,7 +17,7 @@ from .transformer_reluformer import Transformer
 
 
 class ReLUFormerConfig(PretrainedConfig):
-    """What config.json says.
+    """The contents of config.json.
 
     run: the configuration of the training run; `run["model"]` is the model's shape. text: how text is prepared.
     memories: for each memory by its place (`encoder.0.attention`), its activation, the activation's options, and what
@@ -54,7 +54,7 @@ class SourceEncoder:
 
 
 class AllowedTokens(LogitsProcessor):
-    """No padding, no start, an end where a sentence is at its length limit; an empty translation of blank sources.
+    """Bans padding and BOS, forces EOS at the length limit, and translates blank sources to nothing.
 
     limits, blank: [B], of each source.
     """
@@ -65,7 +65,7 @@ class AllowedTokens(LogitsProcessor):
         self.config = config
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """input_ids [B·beam, 1 + t], scores [B·beam, V]: log-probabilities of the token after them."""
+        """input_ids [B·beam, 1 + t], scores [B·beam, V]: log-probabilities of the next token."""
         produced = input_ids.size(1) - 1
         scores = scores.clone()
         end = scores[:, self.config.eos_token_id].clone()
@@ -102,10 +102,10 @@ class ReLUFormerForTranslation(PreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         **_: Any,
     ) -> Seq2SeqLMOutput:
-        """Logits [B, T, V] of the token after each of decoder_input_ids [B, T], which start with BOS.
+        """Returns logits [B, T, V] of the token after each of decoder_input_ids [B, T], which start with BOS.
 
-        input_ids, attention_mask: [B, S]. labels: [B, T], -100 where there is none; without decoder_input_ids they
-        are the decoder's input as well, and they give a loss.
+        input_ids, attention_mask: [B, S]. labels: [B, T], -100 to ignore; they give a loss, and without
+        decoder_input_ids the decoder's input.
         """
         if encoder_outputs is None:
             assert input_ids is not None
@@ -130,7 +130,7 @@ class ReLUFormerForTranslation(PreTrainedModel, GenerationMixin):
         attention_mask: Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
-        """`generate` of transformers, each translation as long as `reluformer translate` lets it be."""
+        """Does transformers' `generate` with the length limits of `reluformer translate`."""
         source = kwargs.pop("input_ids", inputs)
         if attention_mask is None:
             attention_mask = (source != self.config.pad_token_id).long()

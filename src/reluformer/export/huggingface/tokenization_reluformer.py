@@ -48,23 +48,23 @@ class ReLUFormerTokenizer(PreTrainedTokenizer):
         return self.subword.get_piece_size()
 
     def get_vocab(self) -> dict[str, int]:
-        """Every piece and its id."""
+        """Returns every piece and its id."""
         return {self.subword.id_to_piece(i): i for i in range(self.vocab_size)}
 
     def tokenize(self, text: str, **_: Any) -> list[str]:
-        """The pieces of a raw sentence."""
+        """Returns the pieces of a raw sentence."""
         return self.subword.encode(self._prepare(text).replace(SENTENCE_BREAK, "< sent >"), out_type=str)
 
     def build_inputs_with_special_tokens(self, ids: list[int], _: list[int] | None = None) -> list[int]:
-        """A source ends with EOS."""
+        """Ends a source with EOS."""
         return [*ids, self.eos_token_id]
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
-        """The tokenised text of pieces."""
+        """Returns the tokenised text of pieces."""
         return self.subword.decode_pieces(tokens)
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
-        """Copies the models of subwords and of casing."""
+        """Copies the subword and truecasing models."""
         copies = []
         for name, file in self.files.items():
             if file.is_file():
@@ -108,5 +108,5 @@ class ReLUFormerTokenizer(PreTrainedTokenizer):
 
 @lru_cache
 def detokenizer(language: str) -> MosesDetokenizer:
-    """Moses' detokenizer, made once for each language."""
+    """Returns Moses' detokenizer of a language, cached."""
     return MosesDetokenizer(lang=language)

@@ -20,7 +20,7 @@ HIDDEN = -1e9
 
 
 class Activation(nn.Module):
-    """f: scores of a row with the slots that it sees -> weights. `config` names f and its options."""
+    """f: scores of a row -> weights; `config` names f and its options."""
 
     def __init__(self, config: dict[str, Any], heads: int) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class Memory(nn.Module):
         self.weight_dropout = weight_dropout
 
     def weights(self, scores: Tensor, mask: Tensor | None = None) -> Tensor:
-        """f(scores), with dropout in training."""
+        """Returns f(scores), with dropout in training."""
         return dropout(self.activation(scores, mask), self.weight_dropout, self.training)
 
 
@@ -194,7 +194,7 @@ class Embeddings(nn.Module):
 
 
 def sinusoids(length: int, width: int) -> Tensor:
-    """Positions 0 .. length-1 as [length, width]: sines, then cosines, as in fairseq."""
+    """Returns positions 0 .. length-1 as [length, width]: sines, then cosines, as in fairseq."""
     half = width // 2
     steps = torch.exp(torch.arange(half) * -(math.log(10_000) / max(half - 1, 1)))
     angles = torch.arange(length)[:, None] * steps

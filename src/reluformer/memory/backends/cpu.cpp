@@ -284,12 +284,12 @@ Strided strided(const int64_t* v) { return {(float*)v[0], v[1], v[2], v[3]}; }
 }  // namespace
 
 // numbers: see cpu.py, which packs them in this order.
-extern "C" void relu_attention(const int64_t* v, float scale, uint32_t threshold, float kept) {
+extern "C" void relu_attention(const int64_t* v, float scale, uint32_t threshold, float dropout_scale) {
   Problem p{};
   const bool back = v[0];
   p.batch = v[1], p.heads = v[2], p.rows = v[3], p.slots = v[4], p.depth = v[5];
   p.causal = v[6], p.threads = v[7], p.parts = v[8];
-  p.dropout = {threshold, kept, (uint64_t)v[9]};
+  p.dropout = {threshold, dropout_scale, (uint64_t)v[9]};
   p.visible = (const uint8_t*)v[10], p.total = (float*)v[11], p.logs = (float*)v[12];
   p.factor = strided(v + 13);
   p.query = strided(v + 17), p.key = strided(v + 21), p.value = strided(v + 25), p.output = strided(v + 29);

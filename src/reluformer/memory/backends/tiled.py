@@ -1,7 +1,7 @@
 """ReLU attention in plain torch, a tile of weights at a time, in any floating dtype and on any device.
 
-Rows are tiled, with as many heads at once as keep a tile within a CPU's cache; the backward pass computes the weights
-of a tile again. Slots that no row of a tile sees causally are left out.
+A tile has some rows and as many heads as fit in a CPU's cache; the backward pass recomputes its weights. Slots that no
+row of a tile sees causally are left out.
 
 Shapes: N = B·H heads of the batch, Q rows, K slots, D head width.
 """
@@ -82,7 +82,7 @@ class TiledReLU(torch.autograd.Function):
 
 
 def _tiles(query: Tensor, key: Tensor, options: AttentionOptions) -> Iterator[Tile]:
-    """The tiles, their weights before dropout and the dropout's factors."""
+    """Yields the tiles with their weights before dropout and dropout's factors."""
     (heads, rows, _), slots = query.shape, key.size(1)
     step = max(1, min(rows, ROWS))
     group = max(1, ELEMENTS[query.device.type == "cpu"] // max(1, step * slots))

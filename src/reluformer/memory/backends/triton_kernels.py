@@ -38,7 +38,7 @@ def store_tile(base, index, stride, width_stride, shown, tile, D: tl.constexpr, 
 
 @triton.jit
 def weigh(one, other, rows, slots, scale, offset, DIAGONAL: tl.constexpr, PRECISION: tl.constexpr):
-    """Weights s = ReLU(scale · one·otherᵀ) in fp32, not-a-number kept; if DIAGONAL, zero where slot > row + offset.
+    """Weights s = ReLU(scale · one·otherᵀ) in fp32, NaN included; if DIAGONAL, zero where slot > row + offset.
 
     rows and slots: their numbers, [BM, 1] and [1, BN] where `one` holds queries, [1, BM] and [BN, 1] where keys.
     """

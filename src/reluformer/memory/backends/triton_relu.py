@@ -26,7 +26,7 @@ from reluformer.memory.backends import TRITON_WIDEST, AttentionOptions, FusedRea
 BUCKETS = (32, 128, 512, 2048)
 """Lengths up to each of these are tuned together, those above as one more."""
 KINDS = ("KEYS", "CAUSAL", "DROPOUT", "STATISTICS", "PRECISION", "W", "length")
-"""What a choice depends on, beside the tensors' number formats."""
+"""What a choice depends on beside the tensors' dtypes."""
 
 
 def bucket(rows: int, slots: int) -> int:
