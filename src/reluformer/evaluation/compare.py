@@ -56,7 +56,7 @@ class Segment(NamedTuple):
         return getattr(self.b, score) - getattr(self.a, score)
 
 
-class Comparison(NamedTuple):
+class RunComparison(NamedTuple):
     """Two runs of one dataset. names: of a and b. metrics: corpus scores with signatures, by name, for each."""
 
     names: tuple[str, str]
@@ -113,7 +113,7 @@ class Comparison(NamedTuple):
         }
 
 
-def compare_runs(run_a: Path, run_b: Path, corpora: Path) -> Comparison:
+def compare_runs(run_a: Path, run_b: Path, corpora: Path) -> RunComparison:
     """Compares two translated runs of one dataset. Raises `SettingsError` if they cannot be compared."""
     configs = RunConfig.load(run_a), RunConfig.load(run_b)
     if configs[0].dataset != configs[1].dataset:
@@ -141,7 +141,7 @@ def compare_runs(run_a: Path, run_b: Path, corpora: Path) -> Comparison:
         name: tuple(summarise(scorer, count(scorer, lines, reference)) for lines in texts)
         for name, scorer in scorers.items()
     }
-    return Comparison(
+    return RunComparison(
         names=(names[0], names[1]),
         dataset=config.dataset,
         unit=unit(references.source_tokenizer) if references.segments is None else "subword tokens",

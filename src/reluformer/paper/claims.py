@@ -19,7 +19,7 @@ from reluformer.paper.inference import ALPHA, show_p
 from reluformer.paper.notes import reported, source_note, toy_stamp
 from reluformer.paper.outputs import read_claims
 from reluformer.paper.pages import render_table
-from reluformer.paper.records import NOT_RUN, records, system_title
+from reluformer.paper.runs import NOT_RUN, read_runs, system_title
 from reluformer.paper.tables import key_columns, markdown, pipe_table
 from reluformer.paper.verdicts import STATED, VERDICTS, Comparison, Outcome, compare, decide, state, total
 
@@ -74,7 +74,7 @@ def judge(experiment: Experiment, name: str, claim: ClaimConfig, results: Path) 
     if claim.study not in experiment.studies:
         return entry | {"verdict": "not run", "rests_on": f"the study {claim.study} is not among those chosen"}
     names = dict.fromkeys(rule.metric for rule in claim.rule)
-    frame = records(experiment, claim.study, [metric(one) for one in names], results)
+    frame = read_runs(experiment, claim.study, [metric(one) for one in names], results)
     study = experiment.studies[claim.study]
     keys = [key for key in key_columns(study, frame) if key != "system"]
     titles = {system: system_title(experiment, system, study) for system in study.systems}

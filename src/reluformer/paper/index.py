@@ -30,7 +30,7 @@ from reluformer.paper.notes import footer, reported, source_note, toy_stamp
 from reluformer.paper.outputs import FIGURE_FORMATS, TABLE_FORMATS
 from reluformer.paper.pages import archive_cells, render
 from reluformer.paper.provenance import provenance
-from reluformer.paper.records import NOT_RUN, read_json, read_lines, records
+from reluformer.paper.runs import NOT_RUN, read_json, read_lines, read_runs
 from reluformer.paper.tables import cells, shown_table
 
 PAGE = "paper/index.html"
@@ -229,7 +229,7 @@ def overview(experiment: Experiment, results: Path) -> str:
     study = main_study(experiment)
     config = experiment.studies[study]
     metrics = [metric(name) for name in config.columns]
-    frame = records(experiment, study, metrics, results)
+    frame = read_runs(experiment, study, metrics, results)
     shown = shown_table(cells(frame, config, metrics), config, metrics)
     rows = [list(row) for row in shown.astype(str).itertuples(index=False)]
     table = tabulate(rows, headers=list(shown.columns), tablefmt="simple", disable_numparse=True, maxheadercolwidths=14)

@@ -14,7 +14,7 @@ from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import SCORES, metric
 from reluformer.config.run import Run
 from reluformer.config.studies import SENTENCE, AnswerConfig
-from reluformer.paper.records import DIVERGED, NOT_RUN, measured_note, read_json
+from reluformer.paper.runs import DIVERGED, NOT_RUN, measured_note, read_json
 
 LENGTHS = ("mean", "median", "p90", "max", "share_half")
 

@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 from tabulate import tabulate
 
 from reluformer.corpus.pairs import STEPS
-from reluformer.evaluation.compare import Comparison, differing
+from reluformer.evaluation.compare import RunComparison, differing
 from reluformer.files import write_text
 
 HOLES = ("not run", "not scored", "not translated", "not analysed", "diverged")
@@ -127,7 +127,7 @@ def _lengths(lengths: Mapping[str, float]) -> tuple[str, ...]:
     return tuple(f"{lengths[key]:,}" for key in ("mean", "median", "p90", "max"))
 
 
-def render_comparison(comparison: Comparison, by: str, show: int) -> str:
+def render_comparison(comparison: RunComparison, by: str, show: int) -> str:
     """Renders the page of two runs side by side.
 
     Args:
@@ -167,7 +167,7 @@ def _score_cells(title: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> tupl
     return title, f"{a['score']:.2f}", f"{b['score']:.2f}", f"{b['score'] - a['score']:+.2f}", signature
 
 
-def comparison_text(comparison: Comparison, by: str) -> str:
+def comparison_text(comparison: RunComparison, by: str) -> str:
     """Returns a comparison in short, for a terminal: corpus scores, better segments of each run, scores by length."""
     counts, title = comparison.counts(by), SCORES[by]
     scores = [

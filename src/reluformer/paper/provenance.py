@@ -13,7 +13,7 @@ from reluformer.config.metrics import SCORES, SUMMARY
 from reluformer.config.run import Run
 from reluformer.files import write_text
 from reluformer.paper.notes import toy_stamp
-from reluformer.paper.records import read_json
+from reluformer.paper.runs import read_json
 from reluformer.paper.tables import pipe_table
 
 FILES = """\

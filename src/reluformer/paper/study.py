@@ -14,7 +14,7 @@ from reluformer.paper.outputs import FIGURE_FORMATS, differences_file, read_clai
 from reluformer.paper.pages import render_table
 from reluformer.paper.plots import attention_maps, buckets, memories, systems, training_curves, variance_law
 from reluformer.paper.plots.base import Drawing, Plot, finish, save, style
-from reluformer.paper.records import records
+from reluformer.paper.runs import read_runs
 from reluformer.paper.tables import cells, latex, markdown, raw_table, shown_table
 
 KINDS: dict[str, Callable[[Plot], Drawing]] = {
@@ -49,7 +49,7 @@ def write_tables(experiment: Experiment, study: str, results: Path) -> None:
     config = experiment.study(study)
     metrics = [metric(name) for name in config.columns if is_tuned(experiment, study) or not name.startswith("tuned.")]
     wanted = [*metrics, *([metric(config.answer.metric)] if config.answer else [])]
-    frame = records(experiment, study, list(dict.fromkeys(wanted)), results)
+    frame = read_runs(experiment, study, list(dict.fromkeys(wanted)), results)
     tested = differences(experiment, study, frame, metrics, results)
     table = cells(frame, config, metrics, marks(tested))
     shown = shown_table(table, config, metrics)

@@ -11,7 +11,7 @@ from tabulate import tabulate
 from reluformer.config.metrics import Metric
 from reluformer.config.studies import StudyConfig
 from reluformer.paper.inference import Effect, centre_effect, sample
-from reluformer.paper.records import DIVERGED
+from reluformer.paper.runs import DIVERGED
 
 KEY_TITLES = {
     "dataset": "dataset",

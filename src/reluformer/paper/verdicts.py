@@ -24,7 +24,7 @@ import pandas as pd
 from reluformer.config.claims import RuleConfig
 from reluformer.config.metrics import Metric, metric
 from reluformer.paper.inference import ALPHA, Effect, Sample, difference, holm, sample
-from reluformer.paper.records import DIVERGED, NOT_RUN
+from reluformer.paper.runs import DIVERGED, NOT_RUN
 
 Outcome = Literal["holds", "fails", "open", "missing"]
 Verdict = Literal["reproduced", "not reproduced", "inconclusive", "not run", "by construction"]
@@ -94,7 +94,7 @@ def total(outcomes: Iterable[Outcome]) -> Outcome:
 
 
 def compare(rule: RuleConfig, frame: pd.DataFrame, keys: Sequence[str]) -> list[Comparison]:
-    """Returns the rule, undecided, at each point of a study's runs (`records`); `keys` identify a point."""
+    """Returns the rule, undecided, at each point of a study's runs (`read_runs`); `keys` identify a point."""
     chosen = frame
     for key, values in rule.where.items():
         chosen = chosen[chosen[key].isin(values)]

@@ -13,7 +13,7 @@ from reluformer.paper.differences import (
     marks,
     write_significance,
 )
-from reluformer.paper.records import records
+from reluformer.paper.runs import read_runs
 
 BLEU = {
     "transformer": [30.0, 30.2, 30.1],
@@ -35,7 +35,7 @@ def tested(make):
                 made.translate(run, share=0.5 if run.system == "ffn-softmax" else 0.0)
         write_significance(made.experiment, "ffn-activation", made.results)
         metrics = [metric(name) for name in made.experiment.studies["ffn-activation"].columns]
-        frame = records(made.experiment, "ffn-activation", metrics, made.results)
+        frame = read_runs(made.experiment, "ffn-activation", metrics, made.results)
         return made, metrics, differences(made.experiment, "ffn-activation", frame, metrics, made.results)
 
     return build

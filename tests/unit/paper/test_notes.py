@@ -3,12 +3,12 @@ from reluformer.config.studies import AnswerConfig
 from reluformer.files import write_json
 from reluformer.paper.notes import answer, footer, reported, reported_lines, source_note, toy_stamp, updates_line
 from reluformer.paper.outputs import read_claims
-from reluformer.paper.records import read_json, records
+from reluformer.paper.runs import read_json, read_runs
 from reluformer.paper.study import write_tables
 
 
 def frame_of(made, study, *names):
-    return records(made.experiment, study, [metric(name) for name in names], made.results)
+    return read_runs(made.experiment, study, [metric(name) for name in names], made.results)
 
 
 def test_the_toy_says_so_everywhere(make):

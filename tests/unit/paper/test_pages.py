@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from reluformer.corpus.pack import pack
 from reluformer.corpus.prepare import prepare
-from reluformer.evaluation.compare import Comparison, Segment, Side
+from reluformer.evaluation.compare import RunComparison, Segment, Side
 from reluformer.paper.pages import (
     ENVIRONMENT,
     comparison_text,
@@ -135,7 +135,7 @@ def test_a_corpus_page_has_its_source_steps_and_lengths(write_corpus, tmp_path, 
 @pytest.fixture
 def comparison():
     metric = {"signature": "nrefs:1|case:mixed"}
-    return Comparison(
+    return RunComparison(
         names=("transformer/seed1", "reluformer/seed1"),
         dataset="numbers",
         unit="words",

@@ -5,14 +5,14 @@ import pytest
 from scipy import stats
 
 from reluformer.config.metrics import metric
-from reluformer.paper.records import records
+from reluformer.paper.runs import read_runs
 from reluformer.paper.tables import cells, escape_tex, latex, markdown, pipe_table, raw_table, shown_table
 
 
 def table_of(made, study):
     config = made.experiment.studies[study]
     metrics = [metric(name) for name in config.columns]
-    frame = records(made.experiment, study, metrics, made.results)
+    frame = read_runs(made.experiment, study, metrics, made.results)
     return cells(frame, config, metrics), config, metrics
 
 
@@ -123,7 +123,7 @@ def test_cells_carry_the_marks_of_what_is_significant(make):
         made.write(run, score=30.0 + run.seed, diverged=run.system == "ffn-softmax" and run.seed == 2)
     config = made.experiment.studies["ffn-activation"]
     metrics = [metric("tokenized_bleu")]
-    frame = records(made.experiment, "ffn-activation", metrics, made.results)
+    frame = read_runs(made.experiment, "ffn-activation", metrics, made.results)
     marks = {
         (f"some-sentences/{system}", "tokenized_bleu"): "*†" for system in ("ffn-softmax", "ffn-softmax-layernorm")
     }

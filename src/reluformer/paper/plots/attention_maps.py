@@ -49,7 +49,7 @@ def draw(plot: Plot) -> Drawing:
     ]
     if rows == 2:
         notes.append(f"Above: the whole segment (cut to 512 tokens); below: its first {window} tokens.")
-    return Drawing(figure, [*notes, *(note for note in plot.notes(frame) if not note.startswith("Mean over"))])
+    return Drawing(figure, [*notes, *plot.notes(frame, spread=False)])
 
 
 def read_map(plot: Plot, run: str) -> dict[str, Any] | None:

@@ -29,7 +29,7 @@ from reluformer.config.run import Run
 from reluformer.config.studies import FigureConfig, StudyConfig
 from reluformer.files import replace
 from reluformer.paper.outputs import figure_runs
-from reluformer.paper.records import DIVERGED, NOT_RUN, read_json, records
+from reluformer.paper.runs import DIVERGED, NOT_RUN, read_json, read_runs
 from reluformer.paper.tables import KEY_TITLES
 
 COLOURS = ("#332288", "#cc6677", "#117733", "#882255", "#ddaa33", "#88ccee", "#44aa99", "#999933", "#aa4499")
@@ -90,8 +90,8 @@ class Plot:
         return figure_runs(self.experiment, self.study, self.config)
 
     def frame(self, names: Sequence[str] = ()) -> pd.DataFrame:
-        """Returns the shown runs with these metrics, see `records`; `series` names the figure's lines."""
-        every = records(self.experiment, self.study, [metric(name) for name in names], self.results)
+        """Returns the shown runs with these metrics, see `read_runs`; `series` names the figure's lines."""
+        every = read_runs(self.experiment, self.study, [metric(name) for name in names], self.results)
         shown = [run.path for run in self.runs]
         frame = every if self.study_config.measured else every[every["run"].isin(shown)].reset_index(drop=True)
         keys = [key for key in self._series_keys(frame) if key != "system"]
@@ -103,8 +103,13 @@ class Plot:
         return read_json(self.results / "runs" / run / file)
 
     def look(self, system: str, variant: int = 0) -> dict[str, Any]:
-        """Returns colour, marker and line of a system, the same in every figure."""
-        return look(list(self.experiment.systems), split_system(system)[0], variant)
+        """Returns colour, marker and line of a system, the same in every figure; `variant` distinguishes its lines."""
+        index = list(self.experiment.systems).index(split_system(system)[0])
+        return {
+            "color": COLOURS[index % len(COLOURS)],
+            "marker": MARKERS[index % len(MARKERS)],
+            "linestyle": DASHES[(index // len(COLOURS) + variant) % len(DASHES)],
+        }
 
     def looks(self, frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
         """Returns the look of each series of a frame; series of one system differ by their dashes."""
@@ -115,19 +120,19 @@ class Plot:
             seen[row["system"]] += 1
         return looks
 
-    def notes(self, frame: pd.DataFrame) -> list[str]:
-        """Returns what the figure does not show: diverged runs, missing runs and the meaning of the spread."""
+    def notes(self, frame: pd.DataFrame, diverged: bool = True, spread: bool = True) -> list[str]:
+        """Returns what the figure does not show: runs that diverged, missing runs, and what the spread is."""
         lines = []
         lost = frame[frame["status"] == DIVERGED]
-        if len(lost):
+        if diverged and len(lost):
             named = [f"{label} ({len(part)})" for label, part in lost.groupby("series", sort=False)]
             lines.append(f"Diverged, with the number of runs: {'; '.join(named)}.")
         missing = int((frame["status"] == NOT_RUN).sum())
         if missing:
             lines.append(f"{missing} of {len(frame)} runs are not there yet.")
-        if self.study_config.measured:
+        if self.study_config.measured and spread:
             lines.append(f"Median of {frame['seed'].nunique()} rounds; the spread is their standard deviation.")
-        elif frame["seed"].nunique() > 1:
+        elif frame["seed"].nunique() > 1 and spread:
             lines.append(f"Mean over {frame['seed'].nunique()} seeds; the spread is their standard deviation.")
         return lines
 
@@ -151,17 +156,6 @@ def style() -> Iterator[None]:
     """Applies the style within the block."""
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
         yield
-
-
-def look(systems: Sequence[str], system: str, variant: int = 0) -> dict[str, Any]:
-    """Returns colour, marker and line of a system by its index in `systems`; `variant` distinguishes its lines."""
-    at = list(systems).index(system)
-    dash = (at // len(COLOURS) + variant) % len(DASHES)
-    return {
-        "color": COLOURS[at % len(COLOURS)],
-        "marker": MARKERS[at % len(MARKERS)],
-        "linestyle": DASHES[dash],
-    }
 
 
 def luminance(colour: Any) -> float:

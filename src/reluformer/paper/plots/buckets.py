@@ -40,7 +40,7 @@ def draw(plot: Plot) -> Drawing:
         elif length == SENTENCE:
             axes.set_title("Single sentences")
         handles |= draw_view(axes, plot, part, scores, measure)
-    return Drawing(figure, [*notes(plot, frame), SIZES, WHISKERS], handles)
+    return Drawing(figure, [*plot.notes(frame, spread=False), SIZES, WHISKERS], handles)
 
 
 def draw_view(axes: Axes, plot: Plot, part: pd.DataFrame, scores: dict[str, Any], measure: str) -> dict[str, Any]:
@@ -77,11 +77,6 @@ def whisker(rows: list[dict[str, Any]], name: str) -> float:
     """Returns half the interval of one bucket, the mean over its runs; 0 for a bucket that is too small."""
     intervals = [row[name] for row in rows if row["segments"] >= LEAST and row.get(name) is not None]
     return mean(intervals) if intervals else 0.0
-
-
-def notes(plot: Plot, frame: pd.DataFrame) -> list[str]:
-    """Returns the plot's notes without that on the seeds' spread, which is not drawn here."""
-    return [line for line in plot.notes(frame) if not line.startswith("Mean over")]
 
 
 def draw_sizes(axes: Axes, sizes: list[int]) -> None:

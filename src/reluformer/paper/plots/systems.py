@@ -111,7 +111,7 @@ def draw_bars(plot: Plot) -> Drawing:
         axes.set_ylim(len(series) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
         axes.margins(x=0.3)  # for the number beside the longest bar
-    return Drawing(figure, [note for note in plot.notes(frame) if not note.startswith("Diverged")])
+    return Drawing(figure, plot.notes(frame, diverged=False))
 
 
 def draw_bar(axes: Axes, plot: Plot, part, shown: Metric, row: int) -> None:  # type: ignore[no-untyped-def]

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from reluformer.config.metrics import LOG
 from reluformer.paper.plots.base import Drawing, Plot, empty, grid
-from reluformer.paper.records import DIVERGED, read_lines
+from reluformer.paper.runs import DIVERGED, read_lines
 
 CURVES = {
     "training-curves": (("train", "loss", "training loss (nats/token)"), ("valid", "ppl", "validation perplexity")),

@@ -12,7 +12,6 @@ from reluformer.paper.plots.base import (
     empty,
     finish,
     grid,
-    look,
     luminance,
     measure,
     save,
@@ -21,12 +20,13 @@ from reluformer.paper.plots.base import (
 )
 
 
-def test_systems_are_told_apart_by_colour_and_marker():
-    systems = [f"s{i}" for i in range(12)]
-    looks = [look(systems, system) for system in systems]
-    assert len({(one["color"], one["linestyle"]) for one in looks}) == 12
+def test_systems_differ_by_colour_and_marker(make, plot_of):
+    made = make()
+    plot = plot_of(made, "ablation", "bars")
+    looks = [plot.look(system) for system in made.experiment.systems]
+    assert len({(one["color"], one["linestyle"]) for one in looks}) == len(looks) > 9
     assert len({one["marker"] for one in looks[:9]}) == 9
-    assert look(systems, "s1") == look(systems, "s1") != look(systems, "s1", variant=1)
+    assert plot.look("reluformer") != plot.look("reluformer", variant=1)
 
 
 def test_colours_are_seen_on_white():

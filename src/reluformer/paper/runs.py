@@ -1,9 +1,10 @@
-"""A study's runs as one tidy table: a row a run, with its keys, status and metrics."""
+"""A study's runs as one tidy frame: a row a run, with its keys, status and metrics."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def system_title(experiment: Experiment, system: str, study: StudyConfig | None 
     return experiment.systems[base].title + (f" ({extra})" if extra else "")
 
 
-def records(experiment: Experiment, study: str, metrics: Sequence[Metric], results: Path) -> pd.DataFrame:
+def read_runs(experiment: Experiment, study: str, metrics: Sequence[Metric], results: Path) -> pd.DataFrame:
     """Returns the runs of a study, in its order.
 
     Columns: `run` (DATASET/SYSTEM/seedN), `dataset`, `packing`, `length` (None for sentences; `sentence` in a study
@@ -62,12 +63,11 @@ def records(experiment: Experiment, study: str, metrics: Sequence[Metric], resul
     it has none.
     """
     if experiment.studies[study].measured:
-        return measured_records(experiment, study, metrics, results)
-    rows = [_record(experiment, study, run, metrics, results) for run in experiment.study_runs(study)]
-    return pd.DataFrame(rows)
+        return read_measured(experiment, study, metrics, results)
+    return pd.DataFrame([_row(experiment, study, run, metrics, results) for run in experiment.study_runs(study)])
 
 
-def _record(experiment: Experiment, study: str, run: Run, metrics: Iterable[Metric], results: Path) -> dict[str, Any]:
+def _row(experiment: Experiment, study: str, run: Run, metrics: Sequence[Metric], results: Path) -> dict[str, Any]:
     config = experiment.studies[study]
     view = split_dataset(run.dataset)[1]
     _, system, values = experiment.study_points(study)[run]
@@ -114,32 +114,31 @@ def measured_file(results: str | Path = "results") -> Path:
     return Path(results) / "paper" / MEASURED
 
 
-def measured_records(experiment: Experiment, study: str, metrics: Sequence[Metric], results: Path) -> pd.DataFrame:
-    """Returns a measured study like `records`: a row for each system, length and round, the round as `seed`."""
+def read_measured(experiment: Experiment, study: str, metrics: Sequence[Metric], results: Path) -> pd.DataFrame:
+    """Returns a measured study like `read_runs`: a row for each length, system and round, the round as `seed`."""
     config = experiment.studies[study]
-    assert config.measured is not None
+    measured = config.measured
+    assert measured is not None
     content = read_json(measured_file(results)) or {}
-    points = {(p["system"], p["length"], p["round"]): p for p in content.get("points", [])}
+    points = {(point["system"], point["length"], point["round"]): point for point in content.get("points", [])}
     dataset = experiment.dataset_name(config)
     rows = []
-    for length in config.measured.lengths:
-        for system in config.systems:
-            for number in range(1, config.measured.rounds + 1):
-                point = points.get((system, length, number))
-                row: dict[str, Any] = {
-                    "run": f"{dataset}@{length}/{system}/round{number}",
-                    "dataset": dataset,
-                    "packing": None,
-                    "length": length,
-                    "system": system,
-                    "title": system_title(experiment, system, config),
-                    "seed": number,
-                    "status": "finished" if point else NOT_RUN,
-                    "diverged_at": None,
-                }
-                for metric in metrics:
-                    row[metric.name], row[f"missing:{metric.name}"] = _measured_value(metric, point)
-                rows.append(row)
+    for length, system, number in product(measured.lengths, config.systems, range(1, measured.rounds + 1)):
+        point = points.get((system, length, number))
+        row: dict[str, Any] = {
+            "run": f"{dataset}@{length}/{system}/round{number}",
+            "dataset": dataset,
+            "packing": None,
+            "length": length,
+            "system": system,
+            "title": system_title(experiment, system, config),
+            "seed": number,
+            "status": "finished" if point else NOT_RUN,
+            "diverged_at": None,
+        }
+        for metric in metrics:
+            row[metric.name], row[f"missing:{metric.name}"] = _measured_value(metric, point)
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

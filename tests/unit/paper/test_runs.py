@@ -4,7 +4,7 @@ import pytest
 
 from reluformer.config.metrics import metric
 from reluformer.config.settings import SettingsError
-from reluformer.paper.records import read_json, read_lines, records, system_title
+from reluformer.paper.runs import read_json, read_lines, read_runs, system_title
 
 METRICS = [metric("tokenized_bleu"), metric("updates"), metric("ffn.entropy")]
 
@@ -13,7 +13,7 @@ def test_a_row_a_run_with_its_keys_and_metrics(make):
     made = make(seeds=[1, 2])
     for run in made.experiment.study_runs("memory-size"):
         made.write(run, score=float(run.system.split("=")[1].split("+")[0]))
-    frame = records(made.experiment, "memory-size", METRICS, made.results)
+    frame = read_runs(made.experiment, "memory-size", METRICS, made.results)
     assert len(frame) == 3 * 3 * 2
     assert list(frame["slots"].unique()) == [32, 128, 512]
     assert (frame["tokenized_bleu"] == frame["slots"]).all()
@@ -23,7 +23,7 @@ def test_a_row_a_run_with_its_keys_and_metrics(make):
 
 def test_views_carry_packing_and_length(make):
     made = make()
-    frame = records(made.experiment, "document-length", [], made.results)
+    frame = read_runs(made.experiment, "document-length", [], made.results)
     assert set(zip(frame["packing"], frame["length"], strict=True)) == {("within", 64), ("within", 128)}
 
 
@@ -34,7 +34,7 @@ def test_missing_files_are_told_apart(make):
         made.write(run)
     (made.folder(runs[0]) / "scores.json").unlink()
     (made.folder(runs[1]) / "analysis.json").unlink()
-    frame = records(made.experiment, "ffn-activation", METRICS, made.results)
+    frame = read_runs(made.experiment, "ffn-activation", METRICS, made.results)
     assert list(frame["missing:tokenized_bleu"]) == ["not scored", "", "not run"]
     assert list(frame["missing:ffn.entropy"]) == ["", "not analysed", "not run"]
     assert list(frame["status"]) == ["finished", "finished", "not run"]
@@ -44,7 +44,7 @@ def test_a_diverged_run_keeps_what_it_has(make):
     made = make()
     run = made.experiment.study_runs("ffn-activation")[0]
     made.write(run, diverged=True)
-    row = records(made.experiment, "ffn-activation", METRICS, made.results).iloc[0]
+    row = read_runs(made.experiment, "ffn-activation", METRICS, made.results).iloc[0]
     assert row["status"] == "diverged" and row["diverged_at"] == 312 and row["updates"] == 312
     assert math.isnan(row["tokenized_bleu"]) and row["missing:tokenized_bleu"] == "diverged"
 
@@ -57,7 +57,7 @@ def test_titles_name_changes(make):
 
 def test_a_study_may_title_its_rows(make):
     made = make()
-    rows = records(made.experiment, "penalty-parts", METRICS, made.results)
+    rows = read_runs(made.experiment, "penalty-parts", METRICS, made.results)
     titles = dict(zip(rows["system"], rows["title"], strict=True))
     assert titles["reluformer+penalty.entropy=false"] == "the normalisation term alone"
     assert titles["attention-relu-scaled"] == "no penalty"
