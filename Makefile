@@ -25,7 +25,7 @@ record: $(VENV)/.runtime ## every table, figure, p-value and verdict of record/ 
 	@reluformer record --check --cores $(CORES) --paper build/record
 
 test: $(VENV)/.dev ## the tests (services that are not installed are skipped, and said so)
-	@timeout -k 30 3600 pytest -n $(CORES) $(PYTEST_ARGS)
+	@timeout -k 30 3600 pytest -n $$(( $(CORES) + 1 )) $(PYTEST_ARGS)  # one more than cores: the tests of SLURM mostly wait
 
 lint: $(VENV)/.dev ## ruff, mypy, import-linter, snakefmt, snakemake --lint
 	@ruff check .
