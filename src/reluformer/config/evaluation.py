@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, get_args
 
 from pydantic import Field
@@ -17,6 +18,27 @@ Tokenizer = Literal["13a", "intl", "zh", "char", "ja-mecab", "ko-mecab", "none"]
 TOKENIZERS: tuple[Tokenizer, ...] = get_args(Tokenizer)
 PLAIN: Tokenizer = "13a"
 """sacreBLEU's tokeniser of languages with spaces between words."""
+SCRIPTS_WITH_SPACES = ("latn", "cyrl", "arab", "deva")
+OWN: dict[str, Tokenizer] = {
+    **dict.fromkeys(("zh", "zho", "chi", "cmn", "yue", "wuu", "gan", "hak", "hsn", "lzh", "cdo", "nan"), "zh"),
+    **dict.fromkeys(("ja", "jpn"), "ja-mecab"),
+    **dict.fromkeys(("ko", "kor"), "ko-mecab"),
+    **dict.fromkeys(("th", "tha", "nod", "tts"), "char"),  # Thai, Northern Thai, Isan
+    **dict.fromkeys(("lo", "lao", "km", "khm", "khb"), "char"),  # Lao, Khmer, Tai Lue
+    **dict.fromkeys(("my", "mya", "bur", "rki", "shn", "mnw", "ksw"), "char"),  # Burmese, Arakanese, Shan, Mon, Karen
+    **dict.fromkeys(("bo", "bod", "tib", "dz", "dzo", "ii", "iii"), "char"),  # Tibetan, Dzongkha, Yi
+}
+
+
+def tokenizer_of(language: str) -> Tokenizer:
+    """Returns sacreBLEU's tokeniser of a language (`zh`, `zh-TW`, `jpn_Jpan`), installed or not."""
+    base, *others = re.split(r"[-_]", language.lower())
+    return PLAIN if any(other in SCRIPTS_WITH_SPACES for other in others) else OWN.get(base, PLAIN)
+
+
+def has_spaces(language: str) -> bool:
+    """Returns whether a language writes spaces between words."""
+    return tokenizer_of(language) in (PLAIN, "ko-mecab")
 
 
 class SignificanceConfig(Strict):

@@ -39,6 +39,7 @@ BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zstd.ZstdError
 
 TEXT, EMPTY, TAR = "text", "an empty file", "a tar archive"
 UTF16 = "UTF-16 text"
+WEB_PAGE = "a web page"
 KINDS = {
     "a zip archive": (b"PK\x03\x04", b"PK\x05\x06"),
     "a 7z archive": (b"7z\xbc\xaf\x27\x1c",),
@@ -59,7 +60,7 @@ KINDS = {
     "UTF-32 text": (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff"),
     UTF16: (b"\xff\xfe", b"\xfe\xff"),
     "a Git LFS pointer, not the file itself": (b"version https://git-lfs.github.com/spec/",),
-    "a web page": (b"<!doctype html", b"<html"),
+    WEB_PAGE: (b"<!doctype html", b"<html"),
 }
 """Other kinds by their first bytes; longer beginnings come first."""
 _KINDS = [(start.lower(), kind) for kind, starts in KINDS.items() for start in starts]
@@ -68,7 +69,7 @@ ADVICE = {
     "a zip archive": "unpack it and name the files in it",
     UTF16: "save it as UTF-8",
     "UTF-32 text": "save it as UTF-8",
-    "a web page": "the link leads to a page about the file",
+    WEB_PAGE: "the link leads to a page about the file",
     "a Git LFS pointer, not the file itself": "fetch the file itself, by git lfs pull",
 }
 HEAD = 512

@@ -24,7 +24,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from reluformer.config.dataset import ArchiveConfig
 from reluformer.corpus import CorpusError
 from reluformer.corpus.archives import find_archive, record_of, write_record
-from reluformer.corpus.content import verify_members
+from reluformer.corpus.content import WEB_PAGE, content_of, verify_members
 from reluformer.files import sha256
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -88,7 +88,12 @@ def _install(
 
 
 def _check(archive: ArchiveConfig, path: Path, expected: str | None, source: str) -> None:
-    """Compares the checksums of the file and of the members of a tar archive. Raises `CorpusError`."""
+    """Compares the checksums of the file and of the members of a tar archive. Raises `CorpusError`.
+
+    A web page in place of a file (a mirror's notice, a login) is refused, or its checksum would be the one to trust.
+    """
+    if content_of(path) == WEB_PAGE and not archive.name.endswith((".html", ".htm")):
+        raise CorpusError(f"{source}: a web page in place of {archive.name}")
     if expected is not None and (digest := sha256(path)) != expected:
         hint = "" if archive.sha256 else f"; delete {archive.name}.sha256 beside it to accept another file"
         raise CorpusError(f"{source}: sha256 is {digest}, expected {expected}{hint}")

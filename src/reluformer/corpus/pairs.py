@@ -49,11 +49,13 @@ def split_of(key: str, held_out: HeldOutConfig) -> Split:
     return "valid" if at < held_out.test + held_out.valid else "train"
 
 
-def held_out_texts(pairs: Iterable[Pair], min_words: int) -> dict[Split, set[int]]:
+def held_out_texts(
+    pairs: Iterable[Pair], min_words: int, spaces: tuple[bool, bool] = (True, True)
+) -> dict[Split, set[int]]:
     """Returns hashes of the texts of valid and test, both sides, for `Cleaner`'s `disjoint`."""
     texts: dict[Split, set[int]] = {"valid": set(), "test": set()}
     for pair in pairs:
-        if pair.split != "train" and not _short(pair, min_words):
+        if pair.split != "train" and not _short(pair, min_words, spaces):
             texts[pair.split].update((_key(pair.src), _key(pair.tgt)))
     return texts
 
@@ -63,11 +65,20 @@ class Cleaner:
 
     Training pairs pass Moses' clean-corpus-n (empty side, more than `max_tokens`, ratio over `max_ratio`, a word of
     more than 1000 characters). Valid and test are filtered by `min_words`, `unique` and `disjoint` alone.
+
+    spaces: whether source and target write spaces between words. Where one does not, its characters count in place of
+    words, and lengths in different units have no ratio.
     """
 
-    def __init__(self, config: CorpusConfig, held_out: dict[Split, set[int]] | None = None) -> None:
+    def __init__(
+        self,
+        config: CorpusConfig,
+        held_out: dict[Split, set[int]] | None = None,
+        spaces: tuple[bool, bool] = (True, True),
+    ) -> None:
         self.counts: dict[Split, dict[str, int]] = {split: dict.fromkeys(STEPS, 0) for split in SPLITS}
         self._config = config
+        self._spaces = spaces
         self._held_out = held_out or {}
         self._seen: set[int] = set()
         self._kept_training = 0
@@ -76,7 +87,7 @@ class Cleaner:
         """Returns whether the raw pair has enough words to be tokenised."""
         counts = self.counts[pair.split]
         counts["read"] += 1
-        short = _short(pair, self._config.min_words)
+        short = _short(pair, self._config.min_words, self._spaces)
         counts["min_words"] += short
         return not short
 
@@ -98,13 +109,14 @@ class Cleaner:
         if pair.split == "train":
             if not src or not tgt:
                 return "empty"
-            tokens, other = src.count(" ") + 1, tgt.count(" ") + 1
+            tokens, other = (count(text, spaced) for text, spaced in zip((src, tgt), self._spaces, strict=True))
             if max(tokens, other) > config.max_tokens:
                 return "max_tokens"
-            if config.max_ratio is not None and max(tokens / other, other / tokens) > config.max_ratio:
+            limit = config.max_ratio if self._spaces[0] == self._spaces[1] else None
+            if limit is not None and max(tokens / other, other / tokens) > limit:
                 return "max_ratio"
-            for text in (src, tgt):
-                if len(text) > LONGEST_WORD and max(map(len, text.split(" "))) > LONGEST_WORD:
+            for text, spaced in zip((src, tgt), self._spaces, strict=True):
+                if spaced and len(text) > LONGEST_WORD and max(map(len, text.split(" "))) > LONGEST_WORD:
                     return "long_word"
         if config.unique:
             key = hash((pair.split, _key(pair.src), _key(pair.tgt)))
@@ -119,8 +131,14 @@ class Cleaner:
         return None
 
 
-def _short(pair: Pair, words: int) -> bool:
-    return bool(words) and min(len(pair.src.split()), len(pair.tgt.split())) < words
+def count(text: str, spaced: bool) -> int:
+    """Counts the words of a text, or the characters of a language that writes no spaces."""
+    words = text.split()
+    return len(words) if spaced else sum(map(len, words))
+
+
+def _short(pair: Pair, words: int, spaces: tuple[bool, bool]) -> bool:
+    return bool(words) and min(count(pair.src, spaces[0]), count(pair.tgt, spaces[1])) < words
 
 
 def _key(text: str) -> int:

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from reluformer.config.dataset import ArchiveConfig, CorpusConfig
+from reluformer.config.evaluation import has_spaces
 from reluformer.config.run import side_names
 from reluformer.corpus import CorpusError, subword
 from reluformer.corpus.moses import Truecaser, count_casings, tokenise, write_truecaser
@@ -132,10 +133,11 @@ def _write_text(
 
     left_out: counts what the reader leaves out.
     """
+    spaces = has_spaces(src), has_spaces(tgt)
     held_out = None
     if config.disjoint:
-        held_out = held_out_texts(read(config, src, tgt, archives), config.min_words)
-    cleaner = Cleaner(config, held_out)
+        held_out = held_out_texts(read(config, src, tgt, archives), config.min_words, spaces)
+    cleaner = Cleaner(config, held_out, spaces)
     with ExitStack() as stack:
         files: dict[str, list[Any]] = {}
         for split in SPLITS:

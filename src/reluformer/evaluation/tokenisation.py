@@ -8,7 +8,6 @@ Chinese, Japanese and Korean have tokenisers of their own, the latter two if the
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -16,19 +15,9 @@ from typing import Any, NamedTuple
 from sacrebleu.metrics.bleu import BLEU
 from sacremoses import MosesDetokenizer
 
-from reluformer.config.evaluation import PLAIN, Tokenizer
+from reluformer.config.evaluation import PLAIN, Tokenizer, tokenizer_of
 from reluformer.config.settings import SettingsError
 
-SCRIPTS_WITH_SPACES = ("latn", "cyrl", "arab", "deva")
-OWN: dict[str, Tokenizer] = {
-    **dict.fromkeys(("zh", "zho", "chi", "cmn", "yue", "wuu", "gan", "hak", "hsn", "lzh", "cdo", "nan"), "zh"),
-    **dict.fromkeys(("ja", "jpn"), "ja-mecab"),
-    **dict.fromkeys(("ko", "kor"), "ko-mecab"),
-    **dict.fromkeys(("th", "tha", "nod", "tts"), "char"),  # Thai, Northern Thai, Isan
-    **dict.fromkeys(("lo", "lao", "km", "khm", "khb"), "char"),  # Lao, Khmer, Tai Lue
-    **dict.fromkeys(("my", "mya", "bur", "rki", "shn", "mnw", "ksw"), "char"),  # Burmese, Arakanese, Shan, Mon, Karen
-    **dict.fromkeys(("bo", "bod", "tib", "dz", "dzo", "ii", "iii"), "char"),  # Tibetan, Dzongkha, Yi
-}
 SPLITTING = ("zh", "char", "ja-mecab", "ko-mecab")
 """Tokenisers that find words where there are no spaces."""
 
@@ -49,9 +38,8 @@ def choose(language: str, tokenizer: Tokenizer | None = None) -> Chosen:
         if (reason := missing(tokenizer)) is not None:
             raise SettingsError(f"tokenizer: {tokenizer!r}: {reason}")
         return Chosen(tokenizer)
-    base, *others = re.split(r"[-_]", language.lower())
-    name = OWN.get(base, PLAIN)
-    if name == PLAIN or any(other in SCRIPTS_WITH_SPACES for other in others):
+    name = tokenizer_of(language)
+    if name == PLAIN:
         return Chosen(PLAIN)
     if name == "char":
         return Chosen("char", f"sacreBLEU has no tokeniser of {language!r}: BLEU and lengths are by character (char)")

@@ -61,6 +61,18 @@ def test_next_mirror_after_an_error_or_another_file(
     assert fetch(ArchiveConfig(name="file", urls=URLS, sha256=SHA), tmp_path, None).read_bytes() == GOOD
 
 
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html><title>Moved</title>", b"\n<HTML>\nPlease log in\n"])
+def test_a_web_page_is_no_archive_and_its_checksum_is_not_trusted(
+    tmp_path: Path, mirrors: dict[str, bytes | None], page: bytes
+) -> None:
+    mirrors |= dict(zip(URLS, (page, GOOD), strict=True))
+    assert fetch(ArchiveConfig(name="file", urls=URLS), tmp_path, None).read_bytes() == GOOD
+    assert (tmp_path / "file.sha256").read_text() == f"{SHA}  file\n"
+    with pytest.raises(CorpusError, match=r"one\.invalid/file: a web page in place of file\.txt"):
+        fetch(ArchiveConfig(name="file.txt", urls=URLS[:1]), tmp_path, None)
+    assert fetch(ArchiveConfig(name="file.html", urls=URLS[:1]), tmp_path, None).read_bytes() == page
+
+
 def test_no_mirror_has_it(tmp_path: Path, mirrors: dict[str, bytes | None]) -> None:
     mirrors |= dict(zip(URLS, (None, b"another file"), strict=True))
     with pytest.raises(CorpusError) as error:

@@ -32,10 +32,10 @@ def test_split_sizes() -> None:
     assert splits.count("test") / 4000 == pytest.approx(0.3, abs=0.03)
 
 
-def cleaner(held: list[Pair] | None = None, **settings: Any) -> Cleaner:
+def cleaner(held: list[Pair] | None = None, spaces: tuple[bool, bool] = (True, True), **settings: Any) -> Cleaner:
     base = {"reader": "homeassistant", "archives": [{"name": "a"}], "held_out": {"valid": 0.1, "test": 0.1}}
     config = CorpusConfig.model_validate(base | settings)
-    return Cleaner(config, held_out_texts(held, config.min_words) if held is not None else None)
+    return Cleaner(config, held_out_texts(held, config.min_words) if held is not None else None, spaces)
 
 
 def keep(it: Cleaner, src: str, tgt: str, split: Split = "train") -> Split | None:
@@ -110,3 +110,23 @@ def test_no_text_is_in_two_splits() -> None:
     assert keep(it, "t", "V2", "valid") is None
     assert keep(it, "t", "T1", "test") == "test"
     assert it.counts["train"]["in_held_out"] == 2
+
+
+@pytest.mark.parametrize(
+    ("spaces", "settings", "src", "tgt", "step"),
+    [
+        ((True, False), {"min_words": 4}, "not many words here", "話しましょう", None),  # one word, six characters
+        ((True, False), {"min_words": 4}, "not many words here", "話す。", "min_words"),
+        ((False, True), {"max_tokens": 5}, "話しましょう", "let us talk", "max_tokens"),
+        ((False, True), {"max_ratio": 1.5}, "話しましょう", "talk", None),  # characters and words have no ratio
+        ((False, False), {"max_ratio": 1.5}, "話しましょう", "说吧", "max_ratio"),
+        ((True, False), {}, "a", "話" * 1001, "max_tokens"),
+        ((True, False), {"max_tokens": 2000}, "a", "話" * 1001, None),  # no word of 1,001 letters
+    ],
+)
+def test_characters_count_where_no_spaces_are_written(
+    spaces: tuple[bool, bool], settings: dict[str, Any], src: str, tgt: str, step: str | None
+) -> None:
+    spaced = cleaner(spaces=spaces, **settings)
+    assert (keep(spaced, src, tgt) is None) == (step is not None)
+    assert spaced.counts["train"]["kept" if step is None else step] == 1
