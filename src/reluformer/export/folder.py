@@ -20,6 +20,7 @@ from reluformer.corpus.text import (
     require_trained_with,
 )
 from reluformer.export.card import model_card
+from reluformer.export.huggingface.transformer_reluformer import ACTIVATIONS
 from reluformer.files import write_json, write_text
 from reluformer.model.files import MODEL_FILE, load_model, save_model
 
@@ -39,6 +40,12 @@ def export_model(run_folder: Path, output: Path, corpora: Path | None = None, fo
     config = RunConfig.load(run_folder)
     if read_export(run_folder) is not None:
         raise SettingsError(f"{run_folder}: this is an exported model already: copy the folder")
+    used = {config.model.memory(place).activation for place in config.model.places()}
+    if missing := sorted(used.difference(ACTIVATIONS)):
+        raise SettingsError(
+            f"{run_folder}: {', '.join(missing)}: not in the exported model; add it to Activation.forward in "
+            "reluformer/export/huggingface/transformer_reluformer.py"
+        )
     files = find_text(run_folder, config, corpora)
     pieces = len(Preprocessor(files, config.src).subword)
     if pieces != config.model.vocabulary:

@@ -88,6 +88,13 @@ def test_what_is_in_the_way_is_left_alone_without_force(trained, exported, tmp_p
         export_model(old, tmp_path / "new")
 
 
+def test_an_activation_that_the_exported_model_lacks_is_named(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "ACTIVATIONS", ("relu", "softmax"))
+    with pytest.raises(SettingsError, match=r"relu-scaled: not in the exported model; add it to Activation\.forward"):
+        export_model(trained.run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_failure_leaves_nothing_and_takes_nothing(trained, exported, tmp_path, monkeypatch):
     old = shutil.copytree(exported, tmp_path / "old")
 

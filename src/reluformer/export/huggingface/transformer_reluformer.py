@@ -75,6 +75,8 @@ def entmax15(scores: Tensor) -> Tensor:
 
 
 SIMPLEX = {"softmax": softmax, "sparsemax": sparsemax, "entmax15": entmax15}
+ACTIVATIONS = ("relu", "relu-scaled", *SIMPLEX)
+"""The names of f that `Activation` knows."""
 
 
 class GatedRMSNorm(nn.Module):
