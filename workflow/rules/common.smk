@@ -26,9 +26,8 @@ from reluformer.paper.outputs import (
 from reluformer.paper.record import CORPUS_FILES, OWN_KEYS, STEPS
 from reluformer.paper.recorded import read_recorded
 from reluformer.config.run import Run
-from reluformer.config.settings import SettingsError, merge, read_yaml
+from reluformer.config.settings import SettingsError, YamlError, merge, parse_scalar, read_yaml
 from reluformer.cli.watching import explain_failures
-from reluformer.config.settings import YamlError, parse_scalar
 
 CONFIG = os.path.relpath(CONFIG)
 CONFIG_NAME = os.path.relpath([*workflow.configfiles, "config"][0])  # a module may have none

@@ -109,7 +109,10 @@ class Cleaner:
         if pair.split == "train":
             if not src or not tgt:
                 return "empty"
-            tokens, other = (count(text, spaced) for text, spaced in zip((src, tgt), self._spaces, strict=True))
+            tokens, other = (
+                text.count(" ") + 1 if spaced else len(text) - text.count(" ")
+                for text, spaced in zip((src, tgt), self._spaces, strict=True)
+            )
             if max(tokens, other) > config.max_tokens:
                 return "max_tokens"
             limit = config.max_ratio if self._spaces[0] == self._spaces[1] else None
@@ -131,14 +134,14 @@ class Cleaner:
         return None
 
 
-def count(text: str, spaced: bool) -> int:
-    """Counts the words of a text, or the characters of a language that writes no spaces."""
+def _count(text: str, spaced: bool) -> int:
+    """Counts the words of a raw text, or the characters of a language that writes no spaces."""
     words = text.split()
     return len(words) if spaced else sum(map(len, words))
 
 
 def _short(pair: Pair, words: int, spaces: tuple[bool, bool]) -> bool:
-    return bool(words) and min(count(pair.src, spaces[0]), count(pair.tgt, spaces[1])) < words
+    return bool(words) and min(_count(pair.src, spaces[0]), _count(pair.tgt, spaces[1])) < words
 
 
 def _key(text: str) -> int:

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import quote
 
 import yaml
@@ -32,12 +32,12 @@ from reluformer.paper.pages import archive_cells, render
 from reluformer.paper.provenance import provenance
 from reluformer.paper.runs import NOT_RUN, read_json, read_lines, read_runs
 from reluformer.paper.tables import cells, shown_table
+from reluformer.paper.verdicts import Verdict
 
 PAGE = "paper/index.html"
 RUN_METRICS = ("updates", "best_valid_loss", "tokenized_bleu", "training_speed")
 RUN_FILES = ("config.yaml", SUMMARY, LOG, "hypotheses.jsonl", TRANSLATION, SCORES, "analysis.json")
 RUN_STEPS = ("train", "translate", "score", "analyse")
-VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not run", "by construction")
 MOST = 160
 """Characters of our figures in the table of claims; the claim's own section has all of them."""
 INTERVALS = 4
@@ -83,7 +83,7 @@ def build_index(experiment: Experiment, results: Path, logs: Path) -> None:
 def summary(claims: Sequence[Mapping[str, Any]], done: int, runs: int) -> list[str]:
     """Returns the results in a few sentences: the paper's headlines, the count of verdicts, the progress."""
     counts = Counter(claim["verdict"] for claim in claims)
-    verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+    verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict) if counts[verdict])
     headlines = [claim for claim in claims if claim["headline"]]
     sentences = [f"{claim['headline']} Here: {claim['ours']} ({claim['label']})." for claim in headlines]
     if claims:

@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 from tabulate import tabulate
 
 from reluformer.corpus.pairs import STEPS
+from reluformer.corpus.store import SIDES
 from reluformer.evaluation.compare import RunComparison, differing
 from reluformer.files import write_text
 
@@ -100,7 +101,7 @@ def write_corpus_page(corpus: Path, views: Sequence[str], output: Path, note: st
         cleaning=[(split, *(f"{n[step]:,}" for step in STEPS)) for split, n in statistics["cleaning"].items()],
         left_out=", ".join(f"{n:,} {what}" for what, n in statistics.get("left_out", {}).items()),
         vocabulary=f"{statistics['vocabulary']:,}",
-        splits=[_split(f"{name} {side}", split, side) for name, split in splits.items() for side in ("src", "tgt")],
+        splits=[_split(f"{name} {side}", split, side) for name, split in splits.items() for side in SIDES],
         views=[
             _view(f"{view} {name}", split)
             for view, content in zip(views, packed, strict=True)

@@ -30,13 +30,14 @@ def test_a_datasets_name_carries_its_segmentation():
     assert split_dataset("iwslt14") == ("iwslt14", None)
 
 
+def saved_as(**parts) -> RunConfig:
+    """A run's configuration."""
+    about = {"dataset": "d", "system": "s", "seed": 1, "src": "de", "tgt": "en"}
+    return RunConfig(**about, **{"training": {}, "translation": {}, **parts})
+
+
 def test_a_saved_configuration_is_read_back_equal(tmp_path: Path):
-    config = RunConfig(
-        dataset="d",
-        system="s",
-        seed=1,
-        src="de",
-        tgt="en",
+    config = saved_as(
         model=ModelConfig(layers={"encoder.0.ffn": {"activation": "softmax"}}),
         training=TrainingConfig(adam_betas=(0.9, 0.999)),
         translation=TranslationConfig(beam=3),
@@ -46,17 +47,10 @@ def test_a_saved_configuration_is_read_back_equal(tmp_path: Path):
 
 
 def test_a_run_saved_with_the_former_names_of_keys_is_read(tmp_path: Path):
-    config = RunConfig(
-        dataset="d",
-        system="s",
-        seed=1,
-        src="de",
-        tgt="en",
+    config = saved_as(
         model=ModelConfig(
             ffn={"activation": "relu", "output_norm": "layernorm"}, layers={"*ffn": {"output_norm": "nothing"}}
-        ),
-        training={},
-        translation={},
+        )
     )
     config.save(tmp_path / "config.yaml")
     text = (tmp_path / "config.yaml").read_text(encoding="utf-8")
