@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -60,7 +61,7 @@ def export_model(run_folder: Path, output: Path, corpora: Path | None = None, fo
     partial = (output if there else output.parent) / f".{output.name[:100]}.{os.getpid()}"
     try:
         partial.mkdir(parents=True)
-        save_model(model, partial / MODEL_FILE)
+        save_model(model, partial / MODEL_FILE, header(run_folder, config))
         shutil.copyfile(files.subword, partial / SUBWORD_FILE)
         if files.config.truecase:
             shutil.copyfile(files.truecaser, partial / TRUECASER_FILES["src"])
@@ -77,6 +78,13 @@ def export_model(run_folder: Path, output: Path, corpora: Path | None = None, fo
             partial.rename(output)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def header(run_folder: Path, config: RunConfig) -> dict[str, str]:
+    """Returns the metadata of model.safetensors: which run the weights come from."""
+    summary = json.loads((run_folder / "summary.json").read_text(encoding="utf-8"))
+    run = f"{config.dataset}/{config.system}/seed{config.seed}"
+    return {"run": run, "code_version": summary.get("code_version") or "unknown", "paper": "arXiv:2302.06461"}
 
 
 def model_json(config: RunConfig, files: TextFiles) -> dict[str, Any]:

@@ -16,10 +16,14 @@ from reluformer.model.transformer import Transformer
 MODEL_FILE = "model.safetensors"
 
 
-def save_model(model: Transformer, path: str | Path) -> None:
-    """Writes the parameters to `path` (a safetensors file) in their own dtype, whole or not at all."""
+def save_model(model: Transformer, path: str | Path, metadata: dict[str, str] | None = None) -> None:
+    """Writes the parameters to `path` (a safetensors file) in their own dtype, whole or not at all.
+
+    metadata: entries of the file's header.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    replace(Path(path), lambda temporary: save_file(tensors, temporary, metadata={"format": "pt"}))
+    header = {"format": "pt", **(metadata or {})}
+    replace(Path(path), lambda temporary: save_file(tensors, temporary, metadata=header))
 
 
 def load_model(run_folder: str | Path, device: str | torch.device = "cpu") -> tuple[Transformer, RunConfig]:

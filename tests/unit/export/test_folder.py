@@ -8,6 +8,7 @@ import re
 import shutil
 
 import pytest
+from safetensors import safe_open
 
 from reluformer.config.settings import SettingsError
 from reluformer.corpus import subword
@@ -67,6 +68,12 @@ def test_an_export_says_what_transformers_asks(trained, exported):
     assert (generation["num_beams"], generation["length_penalty"], generation["early_stopping"]) == (5, 1.0, True)
     ids = {key: config[f"{key}_token_id"] for key in ("pad", "bos", "eos", "decoder_start")}
     assert ids == {"pad": subword.PAD, "bos": subword.BOS, "eos": subword.EOS, "decoder_start": subword.BOS}
+
+
+def test_the_weights_say_which_run_they_come_from(exported):
+    with safe_open(exported / "model.safetensors", "pt") as file:
+        metadata = file.metadata()
+    assert (metadata["format"], metadata["run"]) == ("pt", "numbers/reluformer/seed1") and metadata["code_version"]
 
 
 def test_what_is_in_the_way_is_left_alone_without_force(trained, exported, tmp_path):

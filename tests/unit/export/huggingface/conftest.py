@@ -56,6 +56,8 @@ def make(trained, folder: Path) -> dict:
     export_model(trained.run, folder / "exported")
     (folder / "text").write_text("\n".join(trained.raw) + "\n", encoding="utf-8")
     (folder / "odd.json").write_text(json.dumps(ODD))
+    page = (HERE.parents[3] / "docs" / "export.md").read_text(encoding="utf-8")
+    (folder / "page.py").write_text(page.split("```python\n")[1].split("```")[0].replace("my-model", "exported"))
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV", "HF_"))}
     environment = {**kept, "HF_HOME": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
     python = folder / "venv" / "bin" / "python"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import runpy
 import sys
 from pathlib import Path
 
 import torch
+from huggingface_hub import ModelCard
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
 
 
@@ -35,7 +39,13 @@ with torch.no_grad():
     expected = torch.nn.functional.cross_entropy(logits[0], labels[0]).item()
 torch.manual_seed(1)
 sampled = translate(tokenizer, model, lines[:3], do_sample=True, num_beams=1, top_k=5)
+with contextlib.redirect_stdout(io.StringIO()) as printed:
+    runpy.run_path("page.py")
+card = ModelCard.load("exported/README.md").data
 told = {
+    "page": printed.getvalue().splitlines(),
+    "card": card.to_dict(),
+    "results": [(result.metric_type, result.metric_value, result.dataset_type) for result in card.eval_results],
     "sampled": sampled,
     "translations": [
         text for i in range(0, 100, 16) for text in translate(tokenizer, model, lines[i : min(i + 16, 100)])

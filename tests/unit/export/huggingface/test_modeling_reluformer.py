@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import json
+
 import pytest
 
 from reluformer.config.run import RunConfig
@@ -57,3 +60,15 @@ def test_labels_give_the_cross_entropy_of_what_they_shift_to(elsewhere):
 
 def test_transformers_reads_the_configuration_of_the_run(trained, elsewhere):
     assert elsewhere["training"] == RunConfig.load(trained.run).training.model_dump(mode="json")
+
+
+def test_hugging_face_reads_the_model_card(trained, elsewhere):
+    card = elsewhere["card"]
+    assert card["language"] == ["fi", "pt"] and "arxiv:2302.06461" in card["tags"]
+    scores = json.loads((trained.run / "scores.json").read_text(encoding="utf-8"))["metrics"]
+    assert ["bleu", round(scores["bleu"]["score"], 2), "numbers"] in elsewhere["results"]
+
+
+def test_the_python_of_the_documentation_runs(elsewhere):
+    best, n_best, sampled = map(ast.literal_eval, elsewhere["page"])
+    assert (len(best), len(n_best), len(sampled)) == (1, 3, 1) and n_best[0] == best[0]
