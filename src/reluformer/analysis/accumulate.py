@@ -10,6 +10,9 @@ import math
 import torch
 from torch import Tensor
 
+ZERO = torch.zeros((), dtype=torch.float64)
+"""An empty sum: adding to it gives the other term, on its device."""
+
 
 def finite(value: float | Tensor) -> float | None:
     """Returns a number for JSON; None for NaN and infinity."""
@@ -17,36 +20,35 @@ def finite(value: float | Tensor) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def at_least_fp32(x: Tensor) -> Tensor:
+    """Returns `x` in fp32, or in its own type if that is wider."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class ColumnMean:
     """The mean of every column over the counted rows."""
 
     def __init__(self) -> None:
-        self._sum: Tensor | None = None
-        self._count: Tensor | None = None
+        self._sum = self._count = ZERO
 
     def add(self, values: Tensor, counted: Tensor) -> None:
         """Adds values [N, H]; counted: bool [N, H] or [N, 1], which of them count (others may hold anything)."""
         counted = counted.expand_as(values)
-        total, count = torch.where(counted, values, 0).sum(0, dtype=torch.float64), counted.sum(0)
-        self._sum = total if self._sum is None else self._sum + total
-        self._count = count if self._count is None else self._count + count
+        self._sum = self._sum + torch.where(counted, values, 0).sum(0, dtype=torch.float64)
+        self._count = self._count + counted.sum(0)
 
     def pooled(self) -> float | None:
         """Returns the mean over all rows and columns; None if no value counted."""
-        if self._sum is None or self._count is None:
-            return None
         return finite(self._sum.sum() / self._count.sum())
 
     def columns(self) -> list[float | None]:
         """Returns the mean of each column; None if no value of it counted."""
-        if self._sum is None or self._count is None:
-            return []
-        return [finite(mean) for mean in (self._sum / self._count).tolist()]
+        return [finite(mean) for mean in (self._sum / self._count).flatten().tolist()]
 
 
 def row_moments(values: Tensor) -> tuple[Tensor, Tensor]:
     """Returns mean and population variance of each row of [N, E], [N] in float64; two passes in fp32 or more."""
-    values = values.to(torch.promote_types(values.dtype, torch.float32))
+    values = at_least_fp32(values)
     mean = values.mean(1, keepdim=True)
     return mean[:, 0].double(), (values - mean).square_().mean(1).double()
 
@@ -59,9 +61,7 @@ class Variance:
 
     def __init__(self, groups: int = 1) -> None:
         self.groups = groups
-        self._count: Tensor | None = None
-        self._mean: Tensor | None = None
-        self._squares: Tensor | None = None  # Σ (x − mean)²
+        self._count = self._mean = self._squares = ZERO  # _squares: Σ (x − mean)²
 
     def add(self, values: Tensor, group: Tensor | None = None) -> None:
         """Adds values [N, E]; group: int [N], the group of each row (None: all group 0)."""
@@ -69,14 +69,11 @@ class Variance:
         if group is None:
             group = torch.zeros(rows, dtype=torch.long, device=values.device)
         row_mean, row_variance = row_moments(values)
-        empty = torch.zeros(self.groups, dtype=torch.float64, device=values.device)
+        empty = row_mean.new_zeros(self.groups)
         members = empty.index_add(0, group, torch.ones_like(row_mean))
         mean = empty.index_add(0, group, row_mean) / members.clamp(min=1)
         squares = empty.index_add(0, group, width * (row_variance + (row_mean - mean[group]) ** 2))
         count = members * width
-        if self._count is None or self._mean is None or self._squares is None:
-            self._count, self._mean, self._squares = count, mean, squares
-            return
         both = self._count + count
         shift = (mean - self._mean) * count / both.clamp(min=1)
         self._squares = self._squares + squares + (mean - self._mean) * shift * self._count
@@ -85,6 +82,4 @@ class Variance:
 
     def result(self) -> list[float | None]:
         """Returns the variance of each group; None of an empty group."""
-        if self._count is None or self._squares is None:
-            return [None] * self.groups
-        return [finite(variance) for variance in (self._squares / self._count).tolist()]
+        return [finite(variance) for variance in (self._squares / self._count).flatten().tolist()]

@@ -12,14 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reluformer.analysis.accumulate import ColumnMean, finite
+from reluformer.analysis.accumulate import ZERO, ColumnMean, finite
 from reluformer.analysis.rows import Rows
-
-PERCENT = ("0.1", "0.2", "0.5", "1", "2", "5", "10", "20", "50", "100")
+from reluformer.config.metrics import SHARES
 
 
 def top_shares(values: Tensor, counts: Tensor) -> Tensor:
-    """Returns the share of Σ values on the largest p % of the slots, for every p of `PERCENT`: [..., P] in [0, 1].
+    """Returns the share of Σ values on the largest p % of the slots, for every p of `SHARES`: [..., P] in [0, 1].
 
     p % of n slots is rarely a whole number, so the curve is interpolated linearly between whole numbers of slots (a
     Lorenz curve from the top): equal values give exactly p %, whatever n. If Σ values is 0, so is the share.
@@ -29,7 +28,7 @@ def top_shares(values: Tensor, counts: Tensor) -> Tensor:
     ranked = values.sort(dim=-1, descending=True).values
     held = torch.nn.functional.pad(ranked.cumsum(-1), (1, 0))  # [..., K + 1]: what the first k slots hold
     total = held[..., -1:]
-    percent = torch.tensor([float(p) for p in PERCENT], dtype=torch.float64, device=values.device)
+    percent = torch.tensor([float(p) for p in SHARES], dtype=torch.float64, device=values.device)
     slots = counts[..., None] * percent / 100
     whole = slots.floor().long()
     rest = (slots - whole).to(values.dtype)
@@ -38,16 +37,11 @@ def top_shares(values: Tensor, counts: Tensor) -> Tensor:
     return shares.clamp(max=1)
 
 
-def named(shares: list[float | None]) -> dict[str, float | None]:
-    """Returns shares by their percentage."""
-    return dict(zip(PERCENT, shares, strict=True))
-
-
 class TopShare:
     """top_share[p]: the share of a row's Σs on its own p % largest weights (see `top_shares`), mean over the rows.
 
-    A row is one query of one head; of n_i visible slots, p % are p/100 · n_i. All-zero rows are left out; `Mass` counts
-    them. every: only each `every`-th token of the split is measured, since sorting is slow.
+    A row is one query of one head; of n_i visible slots, p % are p/100 · n_i. All-zero rows are left out. every: only
+    each `every`-th token of the split is measured, since sorting is slow.
     """
 
     def __init__(self, every: int) -> None:
@@ -64,86 +58,70 @@ class TopShare:
             self._mean.add(shares.flatten(0, 1), alive.flatten()[:, None])
 
     def result(self) -> dict[str, Any]:
-        return {"top_share": named(self._mean.columns() or [None] * len(PERCENT))}
-
-
-class SlotUse:
-    """used_slots: the share of the slots of a learned memory that got any weight (> 0) from any token of the split.
-
-    effective_slots, for Softmax, which never gives 0: the share of the slots that got at least the even share of its
-    weight, Σs / K, from some token.
-    """
-
-    def __init__(self) -> None:
-        self._largest: Tensor | None = None  # [2, K]: the largest weight and the largest share that each slot got
-
-    def update(self, rows: Rows) -> None:
-        largest = torch.stack([rows.weights.amax((0, 1)), rows.shares.amax((0, 1))])
-        self._largest = largest if self._largest is None else torch.maximum(self._largest, largest)
-
-    def result(self) -> dict[str, Any]:
-        if self._largest is None:
-            return {"used_slots": None, "effective_slots": None}
-        weight, share = self._largest
-        even = (1 - 1e-5) / len(share)  # equal weights are even, whatever the rounding
-        return {
-            "used_slots": float((weight > 0).float().mean()),
-            "effective_slots": float((share >= even).float().mean()),
-        }
-
-
-class ValueNorms:
-    """value_norm_top_share[p]: the share of Σ_j ‖v_j‖ of a learned memory on the p % of its slots with the largest."""
-
-    def __init__(self) -> None:
-        self._values: Tensor | None = None
-
-    def update(self, rows: Rows) -> None:
-        self._values = rows.values
-
-    def result(self) -> dict[str, Any]:
-        if self._values is None:
-            return {"value_norm_top_share": named([None] * len(PERCENT))}
-        return {"value_norm_top_share": top_share_of(self._values.double().norm(dim=-1))}
+        return {"top_share": dict(zip(SHARES, self._mean.columns(), strict=True))}
 
 
 class Anisotropy:
     """The mean cosine of two different value vectors, over all pairs (Ethayarajh 2019), in [−1, 1].
 
-    In closed form, with unit vectors u: (‖Σ u‖² − n) / (n·(n − 1)). Vectors: the n rows of V of a learned memory; of
-    attention the values of all real tokens of the split, head by head, then the mean over heads. Zero vectors have no
-    direction and are left out; fewer than two vectors have no cosine.
-
-    learned: whether the vectors are the same in every batch.
+    In closed form, with unit vectors u: (‖Σ u‖² − n) / (n·(n − 1)). Vectors: of attention the values of all real tokens
+    of the split, head by head, then the mean over heads. Zero vectors have no direction and are left out; fewer than
+    two vectors have no cosine.
     """
 
-    def __init__(self, learned: bool) -> None:
-        self._learned = learned
-        self._sum: Tensor | None = None  # [H, D]
-        self._count: Tensor | None = None  # [H]
+    def __init__(self) -> None:
+        self._sum = self._count = ZERO  # [H, D] and [H]
 
     def update(self, rows: Rows) -> None:
-        if self._learned and self._sum is not None:
-            return
-        values = (rows.values[:, None] if self._learned else rows.values).double()  # [K, 1, E] or [M, H, D]
+        self.add(rows.values)
+
+    def add(self, values: Tensor) -> None:
+        """Adds value vectors [M, H, D]."""
+        values = values.double()
         norm = values.norm(dim=-1, keepdim=True)
-        total = (values / torch.where(norm > 0, norm, 1)).sum(0)
-        count = (norm[..., 0] > 0).sum(0)
-        self._sum = total if self._sum is None else self._sum + total
-        self._count = count if self._count is None else self._count + count
+        self._sum = self._sum + (values / torch.where(norm > 0, norm, 1)).sum(0)
+        self._count = self._count + (norm[..., 0] > 0).sum(0)
 
     def result(self) -> dict[str, Any]:
-        if self._sum is None or self._count is None:
-            return {"anisotropy": None}
-        n = self._count.double()
+        n = self._count
         cosine = ((self._sum**2).sum(-1) - n) / (n * (n - 1))
-        some = n > 1
-        return {"anisotropy": finite(cosine[some].mean()) if some.any() else None}
+        return {"anisotropy": finite(cosine[n > 1].mean())}
+
+
+class LearnedSlots:
+    """The slots of a learned memory, whose values are the same in every batch.
+
+    used_slots: the share of the slots that got any weight (> 0) from any token of the split.
+    effective_slots, for Softmax, which never gives 0: the share of the slots that got at least the even share of its
+    weight, Σs / K, from some token.
+    value_norm_top_share[p]: the share of Σ_j ‖v_j‖ on the p % of the slots with the largest.
+    anisotropy: of the K value vectors, see `Anisotropy`.
+    """
+
+    def __init__(self) -> None:
+        self._largest = ZERO  # [2, K]: the largest weight and the largest share that each slot got
+        self._values = ZERO
+
+    def update(self, rows: Rows) -> None:
+        largest = torch.stack([rows.weights.amax((0, 1)), rows.shares.amax((0, 1))])
+        self._largest, self._values = torch.maximum(self._largest, largest), rows.values
+
+    def result(self) -> dict[str, Any]:
+        weight, share = self._largest
+        even = (1 - 1e-5) / len(share)  # equal weights are even, whatever the rounding
+        anisotropy = Anisotropy()
+        anisotropy.add(self._values[:, None])
+        return {
+            "used_slots": float((weight > 0).float().mean()),
+            "effective_slots": float((share >= even).float().mean()),
+            "value_norm_top_share": top_share_of(self._values.double().norm(dim=-1)),
+            **anisotropy.result(),
+        }
 
 
 def top_share_of(values: Tensor) -> dict[str, float | None]:
     """Returns `top_shares` of one row of values [K], by percentage; None if all are 0."""
     if not values.sum() > 0:
-        return named([None] * len(PERCENT))
+        return dict.fromkeys(SHARES)
     shares = top_shares(values, torch.tensor(values.size(-1), device=values.device))
-    return named([finite(share) for share in shares.tolist()])
+    return dict(zip(SHARES, map(finite, shares.tolist()), strict=True))

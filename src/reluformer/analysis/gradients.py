@@ -5,6 +5,7 @@ Shapes: K slots, E model width, B sequences.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from reluformer.analysis.accumulate import ZERO
 from reluformer.analysis.concentration import top_share_of
 from reluformer.analysis.sweep import on_device
 from reluformer.config.model import kind_of
@@ -60,9 +62,9 @@ def gradient_top_shares(
     objective: in evaluation mode. batches, tokens: as in `AnalysisConfig`.
     """
     device = next(objective.parameters()).device
-    total: dict[str, Tensor] = {}
+    total: dict[str, Tensor] = defaultdict(lambda: ZERO)
     for indices in random_batches(store.tgt_lengths, batches, tokens):
         batch = on_device(collate(store, indices), device)
         for place, norms in slot_gradients(objective, batch).items():
-            total[place] = total[place] + norms if place in total else norms
+            total[place] = total[place] + norms
     return {place: top_share_of(norms) for place, norms in total.items()}

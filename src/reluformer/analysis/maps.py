@@ -14,18 +14,15 @@ from numpy.typing import NDArray
 from rich.cells import cell_len, set_cell_size
 from torch import Tensor
 
-from reluformer.analysis.sweep import on_device
-from reluformer.config.model import Kind, kind_of
+from reluformer.config.model import kind_of
 from reluformer.config.settings import SettingsError
-from reluformer.corpus.batches import Batch, collate
+from reluformer.corpus.batches import Batch
 from reluformer.model.layers import observe
 
 if TYPE_CHECKING:
     from reluformer.corpus.store import Store
     from reluformer.memory.read import Observation
     from reluformer.model.transformer import Transformer
-
-NAMES: dict[Kind, str] = {"encoder_attention": "encoder", "decoder_attention": "decoder", "cross_attention": "cross"}
 
 SIDES = {"encoder": ("src", "src"), "decoder": ("tgt", "tgt"), "cross": ("tgt", "src")}
 """The queries and the keys of each attention."""
@@ -43,21 +40,10 @@ def choose_segment(store: Store, documents: bool, tokens: int) -> int:
     tokens, or the shortest if all are longer. The store must not be empty.
     """
     length = np.maximum(store.src_lengths, store.tgt_lengths) + 1
-    order = np.argsort(length, kind="stable")
-    if not documents:
-        wanted = length[order[(len(order) - 1) // 2]]
-    else:
-        fitting = length[length <= tokens]
-        wanted = fitting.max() if len(fitting) else length.min()
+    wanted = np.sort(length)[(len(length) - 1) // 2]
+    if documents:
+        wanted = length[length <= tokens].max(initial=length.min())
     return int(np.flatnonzero(length == wanted)[0])
-
-
-def attention_maps(
-    model: Transformer, store: Store, index: int, pieces: Callable[[Iterable[int]], list[str]], tokens: int
-) -> dict[str, NDArray]:
-    """Returns the arrays of attention.npz: `index`, and the maps of that segment, see `maps_of`."""
-    batch = on_device(collate(store, [index]), next(model.parameters()).device)
-    return {"index": np.array(index), **maps_of(model, batch, pieces, tokens)}
 
 
 def maps_of(
@@ -79,7 +65,9 @@ def maps_of(
     def take(place: str, read: Observation) -> None:
         if (kind := kind_of(place)) != "ffn":
             weights = read.weights[0, :, :tokens, :tokens].float().clamp(max=largest)
-            arrays[f"{NAMES[kind]}.{place.split('.')[1]}"] = weights.cpu().numpy().astype(np.float16)
+            arrays[f"{kind.removesuffix('_attention')}.{place.split('.')[1]}"] = (
+                weights.cpu().numpy().astype(np.float16)
+            )
 
     with torch.no_grad(), observe(model, take):
         model(batch.src, batch.src_mask, batch.tgt_in, batch.tgt_mask)
@@ -113,11 +101,6 @@ def choose_map(arrays: Mapping[str, NDArray], attention: str, layer: int | None,
     return Map(
         chosen, queries, keys, f"{which}, layer {layer}, {'mean over heads' if head is None else f'head {head}'}"
     )
-
-
-def no_maps() -> dict[str, NDArray]:
-    """Returns the arrays of a diverged run: no tokens, no maps, index −1."""
-    return {"index": np.array(-1), "src_tokens": np.array([], np.str_), "tgt_tokens": np.array([], np.str_)}
 
 
 def ascii_map(weights: NDArray, queries: Sequence[str], keys: Sequence[str], width: int) -> str:

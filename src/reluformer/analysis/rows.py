@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from reluformer.analysis.accumulate import at_least_fp32
 from reluformer.config.model import kind_of
 
 if TYPE_CHECKING:
@@ -72,11 +73,11 @@ def rows_of(place: str, read: Observation, tokens: Tokens) -> Rows:
     real = tokens.tgt_mask if place.startswith("decoder.") else tokens.src_mask
     assert read.residual is not None
     output, residual = read.output.detach()[real], read.residual.detach()[real]
-    weights = _at_least_fp32(read.weights.detach())
+    weights = at_least_fp32(read.weights.detach())
     if kind == "ffn":
         flat = weights[real][:, None]  # [B, L, K] -> [N, 1, K]
         counts = torch.full((flat.size(0),), flat.size(-1), device=flat.device)
-        return Rows(flat, counts, output, residual, _at_least_fp32(read.value.detach()))
+        return Rows(flat, counts, output, residual, at_least_fp32(read.value.detach()))
     flat = weights.transpose(1, 2)[real]  # [B, H, Q, K] -> [N, H, K]
     sequence, query = real.nonzero(as_tuple=True)
     own = kind == "decoder_attention"
@@ -86,7 +87,7 @@ def rows_of(place: str, read: Observation, tokens: Tokens) -> Rows:
     visible = slots[sequence]
     if own and distance is not None:
         visible = visible & (distance >= 0)
-    values = _at_least_fp32(read.value.detach()).transpose(1, 2)[slots]  # [B, H, K, D] -> [M, H, D]
+    values = at_least_fp32(read.value.detach()).transpose(1, 2)[slots]  # [B, H, K, D] -> [M, H, D]
     return Rows(
         flat,
         visible.sum(-1),
@@ -97,7 +98,3 @@ def rows_of(place: str, read: Observation, tokens: Tokens) -> Rows:
         None if distance is None else distance.abs(),
         punctuation[sequence],
     )
-
-
-def _at_least_fp32(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))

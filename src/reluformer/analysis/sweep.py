@@ -10,11 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reluformer.analysis.concentration import Anisotropy, SlotUse, TopShare, ValueNorms
-from reluformer.analysis.distance import Distance, Punctuation
-from reluformer.analysis.entropy import Entropy, Mass, ZeroShare
+from reluformer.analysis.concentration import Anisotropy, LearnedSlots, TopShare
 from reluformer.analysis.rows import Rows, Tokens, rows_of
 from reluformer.analysis.variance import ModuleVariance, VarianceByLength
+from reluformer.analysis.weights import RowMeans
 from reluformer.config.model import ATTENTIONS, KINDS, Kind, kind_of
 from reluformer.corpus.batches import Batch, collate, length_batches
 from reluformer.model.layers import observe
@@ -42,19 +41,8 @@ class Measure(Protocol):
 
 def measures_of(kind: Kind, every: int) -> list[Measure]:
     """Returns the measures of a kind of memory; every: see `TopShare`."""
-    attention = kind != "ffn"
-    measures: list[Measure] = [
-        ModuleVariance(),
-        Entropy(by_head=attention),
-        ZeroShare(by_head=attention),
-        Mass(),
-        TopShare(every),
-        Anisotropy(learned=not attention),
-    ]
-    if not attention:
-        return [*measures, SlotUse(), ValueNorms()]
-    measures += [VarianceByLength(), Punctuation()]
-    return measures if kind == "cross_attention" else [*measures, Distance()]
+    measures: list[Measure] = [ModuleVariance(), RowMeans(), TopShare(every)]
+    return [*measures, LearnedSlots()] if kind == "ffn" else [*measures, Anisotropy(), VarianceByLength()]
 
 
 def sweep(
@@ -113,10 +101,6 @@ def _mean(places: list[Mapping[str, Any]]) -> dict[str, Any]:
         if all(value is None or isinstance(value, float) for value in values):
             numbers = [value for value in values if value is not None]
             mean[key] = sum(numbers) / len(numbers) if numbers else None
-        elif all(isinstance(value, Mapping) and not _has_lists(value) for value in values):
-            mean[key] = _mean(values)
+        elif all(isinstance(value, Mapping) for value in values) and (inner := _mean(values)):
+            mean[key] = inner
     return mean
-
-
-def _has_lists(value: Mapping[str, Any]) -> bool:
-    return any(isinstance(item, list) for item in value.values())

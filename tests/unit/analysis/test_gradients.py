@@ -27,14 +27,14 @@ def test_slot_gradients_are_those_of_backward(make_store, make_model):
     objective = Objective(make_model(), 0.1).eval()
     store = make_store()
     batch = on_device(collate(store, [0, 3, 5]), torch.device("cpu"))
-    found = slot_gradients(objective, batch)
+    norms = slot_gradients(objective, batch)
     losses = objective(*batch)
     (losses.loss_sum / losses.tokens + losses.penalty).backward()
-    assert list(found) == ["encoder.0.ffn", "encoder.1.ffn", "decoder.0.ffn"]
+    assert list(norms) == ["encoder.0.ffn", "encoder.1.ffn", "decoder.0.ffn"]
     memory = objective.model.encoder[1].ffn.memory
     for slot in (0, 7):
         expected = (memory.key.grad[slot].norm() ** 2 + memory.value.grad[slot].norm() ** 2).sqrt()
-        assert found["encoder.1.ffn"][slot].item() == pytest.approx(expected.item(), rel=1e-4)
+        assert norms["encoder.1.ffn"][slot].item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_slots_that_are_never_used_learn_nothing(make_store, make_model):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from rich.cells import cell_len
 
-from reluformer.analysis.maps import ascii_map, attention_maps, choose_map, choose_segment, maps_of, no_maps
+from reluformer.analysis.maps import ascii_map, choose_map, choose_segment, maps_of
 from reluformer.analysis.sweep import on_device
 from reluformer.config.settings import SettingsError
 from reluformer.corpus.batches import collate
@@ -13,6 +13,11 @@ from reluformer.corpus.batches import collate
 
 def pieces(ids):
     return [f"▁{i}" for i in ids]
+
+
+def maps(model, store, tokens=512):
+    """The maps of the store's fourth pair."""
+    return maps_of(model, on_device(collate(store, [3]), torch.device("cpu")), pieces, tokens)
 
 
 def test_sentences_show_the_one_of_median_length(make_store):
@@ -30,9 +35,8 @@ def test_documents_show_the_longest_that_fits(make_store):
 
 def test_maps_are_the_weights_of_every_attention(make_store, make_model):
     model, store = make_model(), make_store()
-    arrays = attention_maps(model, store, 3, pieces, 512)
-    assert set(arrays) == {"index", "src_tokens", "tgt_tokens", "encoder.0", "encoder.1", "decoder.0", "cross.0"}
-    assert arrays["index"] == 3
+    arrays = maps(model, store)
+    assert set(arrays) == {"src_tokens", "tgt_tokens", "encoder.0", "encoder.1", "decoder.0", "cross.0"}
     assert arrays["encoder.1"].shape == (2, 13, 13)  # 12 tokens and EOS
     assert arrays["decoder.0"].shape == (2, 11, 11)  # BOS and 10 tokens
     assert arrays["cross.0"].shape == (2, 11, 13)
@@ -44,8 +48,8 @@ def test_maps_are_the_weights_of_every_attention(make_store, make_model):
 
 
 def test_axes_are_cut(make_store, make_model):
-    whole = attention_maps(make_model(), make_store(), 3, pieces, 512)
-    cut = attention_maps(make_model(), make_store(), 3, pieces, 5)
+    whole = maps(make_model(), make_store())
+    cut = maps(make_model(), make_store(), 5)
     assert cut["cross.0"].shape == (2, 5, 5)
     assert len(cut["src_tokens"]) == len(cut["tgt_tokens"]) == 5
     assert (cut["encoder.0"] == whole["encoder.0"][:, :5, :5]).all()
@@ -55,27 +59,12 @@ def test_weights_over_the_range_of_float16_stay_finite(make_store, make_model):
     model = make_model(encoder_attention={"activation": "relu"})
     with torch.no_grad():
         model.encoder[0].attention.memory.query_key_value.weight *= 1e4
-    arrays = attention_maps(model, make_store(), 3, pieces, 512)
+    arrays = maps(model, make_store())
     assert arrays["encoder.0"].max() == np.float16(65504)
 
 
-def test_nothing_to_show_has_no_maps():
-    assert set(no_maps()) == {"index", "src_tokens", "tgt_tokens"}
-    assert no_maps()["src_tokens"].shape == (0,)
-    assert no_maps()["tgt_tokens"].dtype.kind == "U"
-
-
-def test_a_pair_of_ones_own_gives_what_the_store_gives(make_store, make_model):
-    model, store = make_model(), make_store()
-    pair = on_device(collate(store, [3]), torch.device("cpu"))
-    expected = attention_maps(model, store, 3, pieces, 512)
-    arrays = maps_of(model, pair, pieces, 512)
-    assert {**arrays, "index": 3}.keys() == expected.keys()
-    assert all((arrays[key] == expected[key]).all() for key in arrays)
-
-
 def test_one_map_is_chosen_by_layer_and_head(make_store, make_model):
-    arrays = attention_maps(make_model(), make_store(), 3, pieces, 512)
+    arrays = maps(make_model(), make_store())
     last = choose_map(arrays, "encoder", None, None)
     assert last.title == "encoder self-attention, layer 2, mean over heads"
     assert last.weights == pytest.approx(arrays["encoder.1"].astype(np.float32).mean(0))

@@ -31,6 +31,7 @@ def test_a_run_is_measured(run):
     assert ffn["gradient_top_share"].keys() == ffn["top_share"].keys() == ffn["value_norm_top_share"].keys()
     assert analysis["kinds"]["ffn"]["gradient_top_share"]["100"] == pytest.approx(1.0)
     with np.load(folder / "attention.npz", allow_pickle=False) as maps:
+        assert maps["index"] in range(7)
         assert maps["src_tokens"][-1] == "</s>"
         assert maps["tgt_tokens"][0] == "<s>"
 
@@ -65,7 +66,8 @@ def test_a_diverged_run_needs_neither_model_nor_corpus(tmp_path):
     }
     with np.load(tmp_path / "attention.npz") as maps:
         assert maps["index"] == -1
-        assert maps["src_tokens"].size == 0
+        assert set(maps.files) == {"index", "src_tokens", "tgt_tokens"}
+        assert maps["src_tokens"].size == 0 and maps["tgt_tokens"].dtype.kind == "U"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from reluformer.analysis.sweep import mean_by_kind, measures_of, on_device, sweep
+from reluformer.analysis.sweep import mean_by_kind, on_device, sweep
 from reluformer.config import memory as config
 from reluformer.config.model import KINDS
 from reluformer.corpus.batches import collate
@@ -48,7 +48,7 @@ def test_measures_are_those_of_a_plain_loop(make_store, make_model):
     """Entropy, zeros, distance, commas and variances written out over single sentences."""
     model, store = make_model(), make_store()
     place = "decoder.0.attention"
-    found = sweep(model, store, PUNCTUATION, batch_tokens=64, top_rows=1000)[place]
+    measured = sweep(model, store, PUNCTUATION, batch_tokens=64, top_rows=1000)[place]
     entropies, zeros, distances, commas, outputs, residuals = [], [], [], [], [], []
     for i in range(len(store)):
         reads = {}
@@ -73,10 +73,12 @@ def test_measures_are_those_of_a_plain_loop(make_store, make_model):
         ("distance", distances),
         ("punctuation_share", commas),
     ):
-        assert found[key] == pytest.approx(np.mean(values), rel=1e-5), key
-    assert 0 < found["zero_share"] < 1
-    assert found["output_variance"] == pytest.approx(torch.cat(outputs).double().var(correction=0).item(), rel=1e-5)
-    assert found["residual_variance"] == pytest.approx(torch.cat(residuals).double().var(correction=0).item(), rel=1e-5)
+        assert measured[key] == pytest.approx(np.mean(values), rel=1e-5), key
+    assert 0 < measured["zero_share"] < 1
+    assert measured["output_variance"] == pytest.approx(torch.cat(outputs).double().var(correction=0).item(), rel=1e-5)
+    assert measured["residual_variance"] == pytest.approx(
+        torch.cat(residuals).double().var(correction=0).item(), rel=1e-5
+    )
 
 
 def test_what_is_not_a_number_is_none(make_store, make_model):
@@ -139,25 +141,17 @@ EVERYWHERE = {
 ATTENTION = {"entropy_by_head", "zero_share_by_head", "punctuation_share", "variance_by_length"}
 
 
-def keys(kind):
-    return {key for measure in measures_of(kind, 1) for key in measure.result()}
-
-
-def test_each_kind_has_the_measures_that_make_sense_for_it():
-    for kind in KINDS:
-        assert keys(kind) >= EVERYWHERE
-    assert keys("ffn") >= {"used_slots", "effective_slots", "value_norm_top_share"}
-    assert not keys("ffn") & {*ATTENTION, "distance", "beyond"}
+def test_each_kind_has_the_measures_that_make_sense_for_it(make_store, make_model):
+    places = sweep(make_model(), make_store(), PUNCTUATION, batch_tokens=64, top_rows=10)
+    keys = {measures["kind"]: measures.keys() for measures in places.values()}
+    assert keys.keys() == set(KINDS)
+    assert all(keys[kind] >= EVERYWHERE for kind in KINDS)
+    assert keys["ffn"] >= {"used_slots", "effective_slots", "value_norm_top_share"}
+    assert not keys["ffn"] & {*ATTENTION, "distance", "beyond"}
     for kind in ("encoder_attention", "decoder_attention"):
-        assert keys(kind) >= {*ATTENTION, "distance", "beyond"}
-    assert keys("cross_attention") >= ATTENTION
-    assert not keys("cross_attention") & {"distance", "beyond", "used_slots"}
-
-
-def test_no_two_measures_share_a_key():
-    for kind in KINDS:
-        found = [key for measure in measures_of(kind, 1) for key in measure.result()]
-        assert len(found) == len(set(found))
+        assert keys[kind] >= {*ATTENTION, "distance", "beyond"}
+    assert keys["cross_attention"] >= ATTENTION
+    assert not keys["cross_attention"] & {"distance", "beyond", "used_slots"}
 
 
 def test_means_over_the_places_of_a_kind():
@@ -178,26 +172,3 @@ def test_means_over_the_places_of_a_kind():
 
 def test_no_places_no_kinds():
     assert mean_by_kind({}) == {}
-
-
-def test_measures_keep_nothing_that_grows(make_rows):
-    """After any number of batches, a measure holds as much as after the first."""
-
-    def held(measure):
-        tensors = [value for value in vars(measure).values() if isinstance(value, torch.Tensor)]
-        nested = [value for value in vars(measure).values() if hasattr(value, "__dict__")]
-        return sum(tensor.numel() for tensor in tensors) + sum(held(value) for value in nested)
-
-    weights = torch.rand(5, 2, 6)
-    extra = {
-        "values": torch.rand(4, 2, 3),
-        "visible": torch.ones(5, 6, dtype=torch.bool),
-        "distance": torch.ones(5, 6, dtype=torch.long),
-        "punctuation": torch.ones(5, 6, dtype=torch.bool),
-    }
-    for measure in measures_of("encoder_attention", 1):
-        measure.update(make_rows(weights, **extra))
-        size = held(measure)
-        for _ in range(3):
-            measure.update(make_rows(weights, **extra))
-        assert held(measure) == size

@@ -13,7 +13,6 @@ from reluformer.analysis.variance import (
     ModuleVariance,
     VarianceByLength,
     measured_variance,
-    theory_direct,
     write_variance_law,
 )
 
@@ -93,4 +92,3 @@ def test_softmax_falls_as_e_over_n(law):
 def test_the_seed_decides():
     assert measured_variance("relu", 16, seed=1, reads=64) == measured_variance("relu", 16, seed=1, reads=64)
     assert measured_variance("relu", 16, seed=1, reads=64) != measured_variance("relu", 16, seed=2, reads=64)
-    assert theory_direct(10) == 5
