@@ -35,11 +35,11 @@ lint: $(VENV)/.dev ## ruff, mypy, import-linter, snakefmt, snakemake --lint
 	@snakefmt --check Snakefile workflow
 	@pytest -q tests/workflow/test_lint.py
 
-format: $(VENV)/.dev ## format Python and Snakemake files, write the schemas anew
+format: $(VENV)/.dev ## format Python and Snakemake files, write schemas and config/README.md anew
 	@ruff check --fix .
 	@ruff format .
 	@snakefmt Snakefile workflow
-	@reluformer schemas workflow/schemas
+	@reluformer schemas workflow/schemas --reference config/README.md
 
 bench: $(VENV)/.dev $(PEERS)/.made ## speed and memory against others', as ratios measured side by side
 	@PEERS_VENV=$(PEERS) python -m benchmarks --save $(BENCHMARKS)

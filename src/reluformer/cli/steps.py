@@ -311,9 +311,16 @@ def overview(config: Config = None, results: Results = Path("results")) -> None:
     print(overview_of(experiment_of(config), results))
 
 
-@app.command(rich_help_panel=STEPS, epilog=examples("reluformer schemas workflow/schemas"))
-def schemas(folder: Annotated[Path, typer.Argument(help="Where the JSON schemas go.")]) -> None:
+@app.command(rich_help_panel=STEPS, epilog=examples("reluformer schemas workflow/schemas --reference config/README.md"))
+def schemas(
+    folder: Annotated[Path, typer.Argument(help="Where the JSON schemas go.")],
+    reference: Annotated[Path | None, typer.Option(help="Also write a page with every key to this file.")] = None,
+) -> None:
     """Write the JSON schema of every configuration file, for editors."""
+    from reluformer.config.reference import reference_text
     from reluformer.config.schemas import write_schemas
+    from reluformer.files import write_text
 
     write_schemas(folder)
+    if reference is not None:
+        write_text(reference, reference_text())

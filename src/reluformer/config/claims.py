@@ -17,17 +17,17 @@ Relation = Literal["above", "at least", "close to", "times", "diverges", "trains
 class ReportedConfig(Strict):
     """A number that the paper reports, and its source."""
 
-    what: str
-    value: str
+    what: str = Field(description="the quantity")
+    value: str = Field(description="as the source writes it")
     source: Source = Field(description="S: third-party summaries that agree; A: the abstract; D: derived; ?: open")
 
 
 class RuleConfig(Strict):
     """A condition of a claim's verdict, on means over seeds (medians over rounds)."""
 
-    metric: str = "tokenized_bleu"
-    system: str
-    relation: Relation
+    metric: str = Field("tokenized_bleu", description="a column of the study")
+    system: str = Field(description="a row of the study")
+    relation: Relation = Field(description="of its mean to `than`; or whether its trainings diverge")
     than: str | float | None = Field(None, description="another system, or a number")
     margin: float = Field(0.0, ge=0, description="the smallest difference that counts (times: the factor)")
     where: dict[str, list[Any]] = Field(default_factory=dict, description="only at these values of varied keys")
@@ -48,12 +48,12 @@ class RuleConfig(Strict):
 class ClaimConfig(Strict):
     """A claim of the paper: what it reports, and the rule that our runs must satisfy."""
 
-    sentence: str
+    sentence: str = Field(description="the claim")
     headline: str | None = Field(
         None, description="the claim for a reader of the abstract: on top of the reader's page"
     )
-    source: Source
-    reported: list[ReportedConfig] = []
+    source: Source = Field(description="of the claim, as in `reported`")
+    reported: list[ReportedConfig] = Field(default=[], description="the paper's numbers")
     study: str | None = Field(None, description="the study whose runs decide; null: true by construction")
     rule: list[RuleConfig] = Field(default=[], description="all must hold")
     construction: str | None = Field(None, description="why it holds without runs, and which test shows it")

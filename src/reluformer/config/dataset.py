@@ -54,15 +54,15 @@ class ArchiveConfig(Strict):
 class SidesConfig(Strict):
     """The two line-aligned files of a split, by the names of their archives."""
 
-    src: str
-    tgt: str
+    src: str = Field(description="the source side")
+    tgt: str = Field(description="the target side")
 
 
 class HeldOutConfig(Strict):
     """Shares of a corpus that is published without splits; whole documents if it has documents."""
 
-    valid: float = Field(0.0, ge=0, lt=1)
-    test: float = Field(0.0, ge=0, lt=1)
+    valid: float = Field(0.0, ge=0, lt=1, description="share for validation")
+    test: float = Field(0.0, ge=0, lt=1, description="share for the test set")
 
 
 class SegmentsConfig(Strict):
@@ -82,14 +82,14 @@ class SizesConfig(Strict):
     test: int = Field(ge=1, description="sentence pairs")
     src_tokens: float = Field(gt=0, description="mean subwords of a source sentence")
     tgt_tokens: float = Field(gt=0, description="mean subwords of a target sentence")
-    sentences_per_document: float = Field(10.0, ge=1)
+    sentences_per_document: float = Field(10.0, ge=1, description="document corpora: mean sentences of a document")
 
 
 class CorpusConfig(Strict):
     """One parallel corpus, from its archives to token ids."""
 
-    reader: Literal["homeassistant", "iwslt14", "lines"]
-    archives: list[ArchiveConfig] = Field(min_length=1)
+    reader: Literal["homeassistant", "iwslt14", "lines"] = Field(description="how the archives are read")
+    archives: list[ArchiveConfig] = Field(min_length=1, description="the files to fetch")
     files: dict[Literal["train", "valid", "test"], SidesConfig] = Field(
         default_factory=dict, description="reader lines: the files of each split, compressed or not, by archive name"
     )
@@ -177,10 +177,10 @@ class Preparation(Strict):
 class DatasetConfig(Strict):
     """A corpus and the recipe that trains on it."""
 
-    title: str
+    title: str = Field(description="in tables and pages")
     src: Language = Field(description="language code of the source")
     tgt: Language = Field(description="language code of the target")
-    corpus: CorpusConfig
+    corpus: CorpusConfig = Field(description="the text, and how it is prepared")
     redistribute: bool = Field(False, description="whether the text's licence lets an archive of results pass it on")
     tokenizer: Tokenizer | None = Field(None, description="sacreBLEU's; null: that of the target language")
     sizes: SizesConfig | None = Field(None, description="for `reluformer plan` until the corpus is prepared")

@@ -44,9 +44,9 @@ class RunOverride(Strict):
 
     dataset: str = Field("*", description="a pattern of dataset names")
     system: str = Field("*", description="a pattern of system names")
-    model: dict[str, Any] = Field(default_factory=dict)
-    training: dict[str, Any] = Field(default_factory=dict)
-    translation: dict[str, Any] = Field(default_factory=dict)
+    model: dict[str, Any] = Field(default_factory=dict, description="changes to their model")
+    training: dict[str, Any] = Field(default_factory=dict, description="changes to their training")
+    translation: dict[str, Any] = Field(default_factory=dict, description="changes to their translation")
 
 
 def _none_of(value: object) -> object:
@@ -57,12 +57,12 @@ def _none_of(value: object) -> object:
 class ExperimentConfig(Strict):
     """config.yaml: which datasets, seeds and studies, and what to change in their recipes."""
 
-    title: str
+    title: str = Field(description="of every page")
     toy: bool = Field(False, description="stamp every page as the toy configuration")
     datasets: dict[str, str] = Field(
         description="role in studies.yaml -> a name in config/datasets/, or the path of a .yaml file"
     )
-    seeds: Distinct[Seed] = Field([1, 2, 3], min_length=1)
+    seeds: Distinct[Seed] = Field([1, 2, 3], min_length=1, description="a run of each system for each")
     only: Distinct[str] = Field(default=[], description="studies to build; empty is all of studies.yaml")
     stages: dict[str, Distinct[str]] = Field(
         default_factory=dict, description="studies by stage, in the order in which to build them"

@@ -48,8 +48,8 @@ class ModelConfig(Strict):
 
     removed = {"activation_dropout": 0.0}
 
-    encoder_layers: int = Field(6, ge=1)
-    decoder_layers: int = Field(6, ge=1)
+    encoder_layers: int = Field(6, ge=1, description="layers of the encoder")
+    decoder_layers: int = Field(6, ge=1, description="layers of the decoder")
     width: int = Field(512, ge=2, description="E, the model dimension")
     heads: int = Field(
         4, ge=1, validate_default=True, description="H, attention heads; the head width is width / heads"
@@ -62,15 +62,15 @@ class ModelConfig(Strict):
     )
     ffn_bias: bool = Field(False, description="biases in the FFN; the study drops them")
     attention_bias: bool = Field(True, description="biases of the query, key, value and output projections")
-    dropout: float = Field(0.3, ge=0, lt=1)
+    dropout: float = Field(0.3, ge=0, lt=1, description="on embeddings and on each module's output")
     attention_dropout: float = Field(0.0, ge=0, lt=1, description="on the weights of sequence memories")
     penalty_reduction: Literal["mean", "sum"] = Field(
         "mean", description="over the memories that have a penalty; each memory's is a mean over its rows and heads"
     )
-    ffn: MemoryConfig = MemoryConfig(activation="relu")
-    encoder_attention: MemoryConfig = MemoryConfig()
-    decoder_attention: MemoryConfig = MemoryConfig()
-    cross_attention: MemoryConfig = MemoryConfig()
+    ffn: MemoryConfig = Field(MemoryConfig(activation="relu"), description="the learned memory of each layer")
+    encoder_attention: MemoryConfig = Field(MemoryConfig(), description="self-attention of the encoder")
+    decoder_attention: MemoryConfig = Field(MemoryConfig(), description="self-attention of the decoder")
+    cross_attention: MemoryConfig = Field(MemoryConfig(), description="attention of the decoder to the source")
     layers: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
         description="changes by place, e.g. {encoder.0.attention: {activation: relu}}; '*' matches every layer; "

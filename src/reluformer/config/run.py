@@ -27,7 +27,7 @@ EXPORT_FILE = "config.json"
 class ChoiceConfig(Strict):
     """A choice of an earlier search: its changes, and the file it came from. Replaces the tuning runs."""
 
-    changes: dict[str, bool | int | float | str | None]
+    changes: dict[str, bool | int | float | str | None] = Field(description="key -> value")
     source: str = Field(description="the file of an earlier search, e.g. record/tuning/iwslt14/reluformer.json")
     validation_bleu: float | None = Field(None, description="of the run that was chosen")
 

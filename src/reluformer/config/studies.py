@@ -29,8 +29,8 @@ NEEDS_Y = ("lines", "heat-map", "bars", "layers", "top-share")
 class FigureConfig(Strict):
     """A figure of a study: its kind, and what it shows."""
 
-    kind: FigureKind
-    title: str
+    kind: FigureKind = Field(description="what is drawn")
+    title: str = Field(description="above the figure")
     y: list[str] = Field(default=[], description="metrics, a panel each; top-share: e.g. ffn.top_share")
     x: str | None = Field(None, description="lines, heat-map: a varied key, or length")
     rows: str | None = Field(None, description="heat-map: another varied key, down the map")
@@ -81,7 +81,7 @@ class MeasuringConfig(Strict):
 class StudyConfig(Strict):
     """A table of the paper with its figures."""
 
-    title: str
+    title: str = Field(description="of its page")
     question: str = Field(description="one sentence: what the study asks; its caption in the report")
     dataset: str = Field(description="a role of config.yaml's `datasets`, or a dataset's name")
     systems: Distinct[str] = Field(
@@ -113,8 +113,8 @@ class StudyConfig(Strict):
     )
     columns: list[str] = Field(min_length=1, description="metrics of the table, see `reluformer.config.metrics`")
     across: str | None = Field(None, description="a key spread over the table's columns: system, length, a varied key")
-    figures: dict[str, FigureConfig] = Field(default_factory=dict)
-    answer: AnswerConfig | None = None
+    figures: dict[str, FigureConfig] = Field(default_factory=dict, description="its figures by name")
+    answer: AnswerConfig | None = Field(None, description="a sentence on the best value of a varied key")
     main: bool = Field(False, description="the table that `make demo` prints at its end")
 
     @field_validator("columns")

@@ -18,13 +18,13 @@ class SystemConfig(Strict):
     The default is the Transformer: ReLU in the FFN, Softmax in the attentions.
     """
 
-    title: str
-    ffn: dict[str, Any] = Field(default_factory=dict)
-    attention: dict[str, Any] = Field(default_factory=dict)
-    encoder_attention: dict[str, Any] = Field(default_factory=dict)
-    decoder_attention: dict[str, Any] = Field(default_factory=dict)
-    cross_attention: dict[str, Any] = Field(default_factory=dict)
-    layers: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    title: str = Field(description="in tables and figures")
+    ffn: dict[str, Any] = Field(default_factory=dict, description="the memory of each FFN; keys: `model.ffn`")
+    attention: dict[str, Any] = Field(default_factory=dict, description="of all three attentions; keys: `model.ffn`")
+    encoder_attention: dict[str, Any] = Field(default_factory=dict, description="changes to `attention`, encoder")
+    decoder_attention: dict[str, Any] = Field(default_factory=dict, description="changes to `attention`, decoder")
+    cross_attention: dict[str, Any] = Field(default_factory=dict, description="changes to `attention`, cross")
+    layers: dict[str, dict[str, Any]] = Field(default_factory=dict, description="changes by place, as `model.layers`")
 
     def memories(self) -> dict[str, Any]:
         """Returns the keys of a model that this system decides."""

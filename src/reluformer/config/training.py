@@ -25,22 +25,24 @@ class TrainingConfig(Strict):
     batch_tokens: int = Field(4096, ge=1, description="target tokens of an update, over all processes")
     accumulation: int = Field(1, ge=1, description="gradient accumulation steps of one update")
     learning_rate: float = Field(5e-4, gt=0, description="the peak")
-    schedule: Literal["inverse-sqrt", "cosine", "linear"] = "inverse-sqrt"
+    schedule: Literal["inverse-sqrt", "cosine", "linear"] = Field(
+        "inverse-sqrt", description="of the learning rate after the warm-up"
+    )
     warmup: int = Field(4000, ge=0, description="updates of linear warm-up")
-    adam_betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = Field(1e-4, ge=0)
-    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    adam_betas: tuple[float, float] = Field((0.9, 0.98), description="β₁ and β₂ of Adam")
+    weight_decay: float = Field(1e-4, ge=0, description="of AdamW")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="ε, the share of the target spread over the vocabulary")
     clip_norm: float = Field(0.0, ge=0, description="gradient norm to clip to; 0 is off")
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of the training")
     zero_stage: Literal[0, 1, 2] = Field(0, description="DeepSpeed ZeRO stage")
-    activation_checkpointing: bool = False
+    activation_checkpointing: bool = Field(False, description="recompute activations in the backward pass")
     compile: bool = Field(
         False,
         description="compile encoder and decoder with torch.compile where the device is a GPU; off because its "
         "benefit has not been measured yet (`make bench` does, on a GPU)",
     )
     processes: int = Field(1, ge=1, description="ranks on one node; one device each where there are devices")
-    nodes: int = Field(1, ge=1)
+    nodes: int = Field(1, ge=1, description="machines of one training, with SLURM")
     threads: int | None = Field(None, ge=1, description="CPU threads a process; null: those of the job")
     log_every: int = Field(100, ge=1, description="updates between log lines")
     validate_every: int = Field(1000, ge=1, description="updates between validations")
@@ -50,7 +52,7 @@ class TrainingConfig(Strict):
     checkpoint_minutes: float = Field(0, ge=0, description="also after so many minutes; 0 is off")
     keep: int = Field(5, ge=1, description="checkpoints kept")
     average_last: int = Field(5, ge=1, description="checkpoints averaged into the final model; 1 is none")
-    tensorboard: bool = False
+    tensorboard: bool = Field(False, description="write TensorBoard event files while training, beside the checkpoints")
 
     @field_validator("compile")
     @classmethod
