@@ -29,4 +29,4 @@ def test_the_citation_has_the_packages_version_and_the_papers_id():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert citation["version"] == project["version"] == __version__ and citation["cff-version"] == "1.2.0"
-    assert citation["preferred-citation"]["identifiers"][0]["value"] == "arXiv:2302.06461"
+    assert citation["preferred-citation"]["identifiers"][0]["value"] == "10.48550/arXiv.2302.06461"

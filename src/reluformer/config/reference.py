@@ -30,9 +30,9 @@ INTRODUCTION = """\
 <!-- Written by `reluformer schemas`; do not edit. -->
 
 Edit these files, then run `snakemake`: only what depends on a changed value is redone. A mistake is reported in one
-line before anything runs, and editors with a YAML language server complete the keys. The command line wins over all files:
-`snakemake --cores all --config 'seeds=[1,2]'`. With `snakemake -d FOLDER`, or in a module of another workflow, a folder
-`config/` there replaces this one.
+line before anything runs, and editors with a YAML language server complete the keys. The command line wins over
+all files: `snakemake --cores all --config 'seeds=[1,2]'`. With `snakemake -d FOLDER`, or in a module of another
+workflow, a folder `config/` there replaces this one.
 
 | file | content |
 |---|---|
