@@ -12,7 +12,6 @@ from pydantic import Field
 from reluformer.config.run import EXPORT_FILE, RunConfig, corpora_of, read_export, run_status, side_names, split_dataset
 from reluformer.config.settings import SettingsError, Strict, parse
 from reluformer.corpus import CorpusError
-from reluformer.corpus.moses import Truecaser, tokenise
 from reluformer.corpus.subword import SENT, Subword
 from reluformer.files import sha256
 
@@ -111,19 +110,22 @@ class Preprocessor:
     """
 
     def __init__(self, files: TextFiles, language: str) -> None:
+        from reluformer.corpus import moses  # its import takes 0.2 s; the steps of a run read prepared text
+
+        self.moses = moses
         self.config = files.config
         self.language = language
         self.subword = Subword(files.subword)
         try:
-            self.truecaser = Truecaser(files.truecaser) if files.config.truecase else None
+            self.truecaser = moses.Truecaser(files.truecaser) if files.config.truecase else None
         except (FileNotFoundError, UnicodeDecodeError):
             raise CorpusError(f"{files.truecaser}: not a truecasing model; the corpus has not been prepared") from None
 
     def tokenise(self, sentence: str) -> str:
         """Returns the tokens of a sentence, joined by spaces and cased as the corpus; "" of a blank one."""
         config = self.config
-        tokens = tokenise(sentence, self.language, lower=config.lowercase, straighten=config.straighten).strip()
-        return tokens if self.truecaser is None else self.truecaser(tokens)
+        tokens = self.moses.tokenise(sentence, self.language, lower=config.lowercase, straighten=config.straighten)
+        return tokens.strip() if self.truecaser is None else self.truecaser(tokens)
 
     def ids(self, segment: Sequence[str]) -> list[int]:
         """Returns the subword ids of consecutive sentences with SENT between them, without blank ones."""

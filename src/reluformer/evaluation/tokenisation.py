@@ -10,13 +10,15 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sacrebleu.metrics.bleu import BLEU
-from sacremoses import MosesDetokenizer
 
 from reluformer.config.evaluation import PLAIN, Tokenizer, tokenizer_of
 from reluformer.config.settings import SettingsError
+
+if TYPE_CHECKING:
+    from sacremoses import MosesDetokenizer
 
 SPLITTING = ("zh", "char", "ja-mecab", "ko-mecab")
 """Tokenisers that find words where there are no spaces."""
@@ -87,6 +89,8 @@ def unit(name: Tokenizer) -> str:
 
 @lru_cache
 def _detokenizer(language: str) -> MosesDetokenizer:
+    from sacremoses import MosesDetokenizer  # its import compiles expressions for 0.2 s; few steps detokenise
+
     return MosesDetokenizer(lang=language)
 
 
