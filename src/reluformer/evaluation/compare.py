@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 from pathlib import Path
 from statistics import mean
@@ -12,7 +13,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from reluformer.config.evaluation import PLAIN, Tokenizer
-from reluformer.config.run import RunConfig, side_names
+from reluformer.config.run import RunConfig, side_names, split_dataset
 from reluformer.config.settings import SettingsError
 from reluformer.evaluation.bleu import count, detokenized, summarise
 from reluformer.evaluation.score import (
@@ -23,8 +24,6 @@ from reluformer.evaluation.score import (
     read_hypotheses,
     read_lines,
     read_references,
-    segment_texts,
-    source_lengths,
     split_by_length,
 )
 from reluformer.evaluation.tokenisation import detokenise_all, unit
@@ -86,12 +85,10 @@ class RunComparison(NamedTuple):
         Scores are means over sentences, 0..100.
         """
         rows = []
-        for bucket in split_by_length([segment.length for segment in self.segments], self.bounds):
-            members = [self.segments[i] for i in bucket.members]
-            row: dict[str, Any] = {"low": bucket.low, "high": bucket.high, "segments": len(members)}
-            for score in ("bleu", "chrf"):
-                for side in ("a", "b"):
-                    row[f"{score}_{side}"] = mean(getattr(getattr(member, side), score) for member in members)
+        for low, high, members in split_by_length([segment.length for segment in self.segments], self.bounds):
+            row: dict[str, Any] = {"low": low, "high": high, "segments": len(members)}
+            for score, side in itertools.product(("bleu", "chrf"), "ab"):
+                row[f"{score}_{side}"] = mean(getattr(getattr(self.segments[i], side), score) for i in members)
             rows.append(row)
         return rows
 
@@ -115,41 +112,35 @@ class RunComparison(NamedTuple):
 
 def compare_runs(run_a: Path, run_b: Path, corpora: Path) -> RunComparison:
     """Compares two translated runs of one dataset. Raises `SettingsError` if they cannot be compared."""
-    configs = RunConfig.load(run_a), RunConfig.load(run_b)
-    if configs[0].dataset != configs[1].dataset:
-        raise SettingsError(f"{configs[0].dataset} and {configs[1].dataset}: two datasets have no segments in common")
-    config = configs[0]
-    references = read_references(corpora, config.dataset, config.src, config.tgt, scored_with(run_a))
-    hypotheses = [read_hypotheses(run, references, config.dataset) for run in (run_a, run_b)]
-    raw = read_lines(
-        corpora / config.dataset.partition("@")[0] / "raw" / f"{SPLIT}.{side_names(config.src, config.tgt)[0]}"
-    )
-    source, reference = segment_texts(raw, references.segments), segment_texts(references.raw, references.segments)
+    config, other = RunConfig.load(run_a), RunConfig.load(run_b)
+    dataset = config.dataset
+    if dataset != other.dataset:
+        raise SettingsError(f"{dataset} and {other.dataset}: two datasets have no segments in common")
+    references = read_references(corpora, config, scored_with(run_a))
+    raw = corpora / split_dataset(dataset)[0] / "raw" / f"{SPLIT}.{side_names(config.src, config.tgt)[0]}"
+    source, reference = map(references.translated, (read_lines(raw), references.raw))
+    hypotheses = [read_hypotheses(run, references, dataset) for run in (run_a, run_b)]
     texts = [
         [" ".join(detokenise_all(entry["sentences"], config.tgt, references.truecase)) for entry in entries]
         for entries in hypotheses
     ]
-    lengths = source_lengths(hypotheses[0], references)
-    sides = [_sides(lines, reference, references) for lines in texts]
-    names = [f"{each.system}/seed{each.seed}" for each in configs]
-    lowercase = references.lowercase
     scorers: dict[str, BLEU | CHRF] = {
-        "bleu": detokenized(lowercase, references.tokenizer),
-        "chrf": CHRF(lowercase=lowercase),
+        "bleu": detokenized(references.lowercase, references.tokenizer),
+        "chrf": CHRF(lowercase=references.lowercase),
     }
     metrics = {
         name: tuple(summarise(scorer, count(scorer, lines, reference)) for lines in texts)
         for name, scorer in scorers.items()
     }
+    lengths = references.source_lengths(hypotheses[0])
+    sides = [_sides(lines, reference, references) for lines in texts]
+    rows = enumerate(zip(lengths, source, reference, *sides, strict=True), start=1)
     return RunComparison(
-        names=(names[0], names[1]),
-        dataset=config.dataset,
+        names=(f"{config.system}/seed{config.seed}", f"{other.system}/seed{other.seed}"),
+        dataset=dataset,
         unit=unit(references.source_tokenizer) if references.segments is None else "subword tokens",
         metrics=metrics,  # type: ignore[arg-type]
-        segments=[
-            Segment(number, *rest)
-            for number, rest in enumerate(zip(lengths, source, reference, *sides, strict=True), start=1)
-        ],
+        segments=[Segment(number, *row) for number, row in rows],
         bounds=WORDS if references.segments is None else TOKENS,
     )
 

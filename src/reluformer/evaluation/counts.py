@@ -76,6 +76,4 @@ def _sums(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 def _smallest(rows: NDArray[np.int64]) -> NDArray[Any]:
     """Returns the numbers in the smallest dtype that holds them, in column order, which compresses better."""
     low, high = (int(rows.min()), int(rows.max())) if rows.size else (0, 0)
-    kinds = (np.uint8, np.int8, np.uint16, np.int16, np.int32)
-    kind = next((k for k in kinds if np.iinfo(k).min <= low and high <= np.iinfo(k).max), np.int64)
-    return np.asfortranarray(rows.astype(kind))
+    return np.asfortranarray(rows.astype(np.min_scalar_type(min(low, -high - 1) if low < 0 else high)))

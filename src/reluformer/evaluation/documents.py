@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reluformer.config.evaluation import PLAIN, Tokenizer
-from reluformer.evaluation.bleu import count, detokenized, summarise
+from reluformer.evaluation.bleu import count, detokenized
 
 
 class Segment(NamedTuple):
@@ -34,11 +34,6 @@ def read_segments(path: Path) -> list[Segment]:
         return [Segment(row["document"], int(row["first"]), int(row["count"])) for row in rows]
 
 
-def sentence_segments(names: Sequence[str]) -> list[Segment]:
-    """Returns every sentence of a split as a segment of its own, from the name of each sentence's document."""
-    return [Segment(name, first, 1) for first, name in enumerate(names)]
-
-
 def join_documents(segments: Sequence[Segment], lines: Sequence[str]) -> list[str]:
     """Joins the lines of each document's segments into one line a document.
 
@@ -57,11 +52,11 @@ def count_documents(
     lowercase: bool = False,
     tokenizer: Tokenizer = PLAIN,
 ) -> dict[str, NDArray[Any]]:
-    """Returns the counts that `summarise_documents` needs.
+    """Returns what BLEU counts in documents and in their sentences.
 
     `hypotheses` holds the detokenised sentences of each segment, `references` every sentence of the split. `d_bleu`:
-    what BLEU counts in each document, as one line; `s_bleu`: in each sentence of those segments whose translation has
-    as many sentences as the source; `agreeing`: bool, which segments these are.
+    the counts of each document, as one line; `s_bleu`: of each sentence of those segments whose translation has as many
+    sentences as the source; `agreeing`: bool, which segments these are.
     """
     expected = [references[segment.sentences] for segment in segments]
     agreeing = [len(ours) == len(theirs) for ours, theirs in zip(hypotheses, expected, strict=True)]
@@ -77,20 +72,4 @@ def count_documents(
         "d_bleu": count(metric, documents[0], documents[1]),
         "s_bleu": count(metric, sentences[0], sentences[1]),
         "agreeing": np.array(agreeing, dtype=bool),
-    }
-
-
-def summarise_documents(
-    counts: Mapping[str, NDArray[Any]], lowercase: bool = False, tokenizer: str | None = None
-) -> dict[str, Any]:
-    """Returns `{d_bleu, s_bleu, sentence_count_agreement}` from what `count_documents` counted.
-
-    d-BLEU scores each document as one line, s-BLEU sentences; `sentence_count_agreement` is the share of segments whose
-    sentences are scored; without one, s-BLEU is None.
-    """
-    metric, agreeing = detokenized(lowercase), counts["agreeing"]
-    return {
-        "d_bleu": summarise(metric, counts["d_bleu"], tokenizer),
-        "s_bleu": summarise(metric, counts["s_bleu"], tokenizer),
-        "sentence_count_agreement": float(agreeing.mean()) if len(agreeing) else None,
     }

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from html import unescape
 from pathlib import Path
 from statistics import mean, median
 from typing import Any, NamedTuple
@@ -14,25 +17,11 @@ from sacrebleu.metrics.chrf import CHRF
 
 from reluformer.config.evaluation import COUNTS, PLAIN, Tokenizer
 from reluformer.config.run import RunConfig, run_status, side_names, split_dataset
-from reluformer.config.settings import SettingsError
+from reluformer.config.settings import SettingsError, read_yaml
 from reluformer.evaluation.bleu import Counts, count, detokenized, half_width, score_counts, summarise, tokenized
 from reluformer.evaluation.counts import read_counts, write_counts
-from reluformer.evaluation.documents import (
-    Segment,
-    count_documents,
-    read_segments,
-    sentence_segments,
-    summarise_documents,
-)
-from reluformer.evaluation.tokenisation import (
-    SPLITTING,
-    choose,
-    count_words,
-    detokenise_all,
-    signature,
-    unescape,
-    unit,
-)
+from reluformer.evaluation.documents import Segment, count_documents, read_segments
+from reluformer.evaluation.tokenisation import SPLITTING, choose, count_words, detokenise_all, signature, unit
 from reluformer.files import write_json
 
 SPLIT = "test"
@@ -50,16 +39,29 @@ class References(NamedTuple):
     raw: list[str]
     tokenised: list[str]
     source: list[str]
+    """The source, tokenised."""
     segments: list[Segment] | None
     """The segments of a document view; None: sentences are translated one by one."""
     documents: list[Segment] | None
     """The segments, or the sentences of a document corpus without a view; None: the corpus has no documents."""
     lowercase: bool
     truecase: bool
-    tokenizer: Tokenizer = PLAIN
+    tokenizer: Tokenizer
     """sacreBLEU's tokeniser of the target language."""
-    source_tokenizer: Tokenizer = PLAIN
+    source_tokenizer: Tokenizer
     """The tokeniser that counts the words of sources."""
+
+    def translated(self, sentences: list[str]) -> list[str]:
+        """Joins the sentences of the split into the lines that are translated at once."""
+        if self.segments is None:
+            return sentences
+        return [" ".join(sentences[segment.sentences]) for segment in self.segments]
+
+    def source_lengths(self, hypotheses: list[dict[str, Any]]) -> list[int]:
+        """Returns the length of each source: in words, or of segments in subword tokens."""
+        if self.segments is None:
+            return [count_words(unescape(line), self.source_tokenizer) for line in self.source]
+        return [entry["source_tokens"] for entry in hypotheses]
 
 
 def score_run(
@@ -78,20 +80,16 @@ def score_run(
     Raises:
         SettingsError: if files are missing or do not match.
     """
-    translation = _json(run_folder / "translation.json")
-    if translation["status"] == "diverged":
-        scores: dict[str, Any] = {"status": "diverged", **NO_SCORES}
-        counts: dict[str, NDArray[Any]] = {}
-    else:
+    status = read_yaml(run_folder / "translation.json")["status"]
+    counts: dict[str, NDArray[Any]] = {}
+    scores = NO_SCORES
+    if status != "diverged":
         config = RunConfig.load(run_folder)
-        references = read_references(corpora, config.dataset, config.src, config.tgt, tokenizer)
-        if tokenizer is None and (note := choose(config.tgt).note):
-            warn(note)
-        hypotheses = read_hypotheses(run_folder, references, config.dataset)
-        counts = count_run(hypotheses, references, config)
-        scores = {"status": translation["status"], **score_run_counts(counts, config.dataset)}
+        references = read_references(corpora, config, tokenizer, warn)
+        counts = count_run(read_hypotheses(run_folder, references, config.dataset), references, config.tgt)
+        scores = score_run_counts(counts, config.dataset)
     write_counts(run_folder / COUNTS, counts)
-    write_json(run_folder / "scores.json", scores)
+    write_json(run_folder / "scores.json", {"status": status, **scores})
 
 
 def rescore_run(run_folder: Path) -> dict[str, Any]:
@@ -124,40 +122,27 @@ def read_hypotheses(run_folder: Path, references: References, dataset: str) -> l
     return hypotheses
 
 
-def segment_texts(sentences: list[str], segments: list[Segment] | None) -> list[str]:
-    """Joins the sentences of a split into one line a segment; without segments, returns the sentences."""
-    return sentences if segments is None else [" ".join(sentences[segment.sentences]) for segment in segments]
-
-
-def source_lengths(hypotheses: list[dict[str, Any]], references: References) -> list[int]:
-    """Returns the length of each source: in words, or of segments in subword tokens."""
-    if references.segments is None:
-        return [count_words(unescape(line), references.source_tokenizer) for line in references.source]
-    return [entry["source_tokens"] for entry in hypotheses]
-
-
-def count_run(hypotheses: list[dict[str, Any]], references: References, config: RunConfig) -> dict[str, NDArray[Any]]:
+def count_run(hypotheses: list[dict[str, Any]], references: References, tgt: str) -> dict[str, NDArray[Any]]:
     """Returns the content of counts.npz: all that `score_run_counts` needs.
 
     `bleu`, `tokenized_bleu`, `chrf`: what each counts in a segment; `lengths`: of the sources, in words or in subword
     tokens; `lowercase`: [1]; `tokenizer`: the bytes of its name, its signature and the unit of lengths, unless these
     are 13a and words. Of document corpora also what `count_documents` counts.
     """
-    lowercase, segments, tokenizer = references.lowercase, references.segments, references.tokenizer
-    texts = [detokenise_all(entry["sentences"], config.tgt, references.truecase) for entry in hypotheses]
+    lowercase, tokenizer, lengths_in = references.lowercase, references.tokenizer, unit(references.source_tokenizer)
+    texts = [detokenise_all(entry["sentences"], tgt, references.truecase) for entry in hypotheses]
+    lines, raw = [" ".join(sentences) for sentences in texts], references.translated(references.raw)
     split = [" ".join(entry["sentences"]) for entry in hypotheses]
-    lines = [" ".join(sentences) for sentences in texts]
-    raw, tokenised = segment_texts(references.raw, segments), segment_texts(references.tokenised, segments)
-    if tokenizer in SPLITTING:
+    tokenised = references.translated(references.tokenised)
+    if tokenizer in SPLITTING:  # by character it would split Moses' escapes
         split, tokenised = list(map(unescape, split)), list(map(unescape, tokenised))
     counts: dict[str, NDArray[Any]] = {
         "bleu": count(detokenized(lowercase, tokenizer), lines, raw),
         "tokenized_bleu": count(tokenized(tokenizer), split, tokenised),
         "chrf": count(CHRF(lowercase=lowercase), lines, raw),
-        "lengths": np.array(source_lengths(hypotheses, references)),
+        "lengths": np.array(references.source_lengths(hypotheses)),
         "lowercase": np.array([lowercase]),
     }
-    lengths_in = unit(references.source_tokenizer)
     if (tokenizer, lengths_in) != (PLAIN, "words"):
         text = "\n".join((tokenizer, signature(tokenizer), lengths_in))
         counts["tokenizer"] = np.frombuffer(text.encode(), np.uint8)
@@ -167,24 +152,30 @@ def count_run(hypotheses: list[dict[str, Any]], references: References, config: 
 
 
 def score_run_counts(counts: Mapping[str, NDArray[Any]], dataset: str) -> dict[str, Any]:
-    """Returns scores.json, `{metrics, buckets, lengths, unit}` with scores 0..100, from the content of counts.npz."""
+    """Returns scores.json, `{metrics, buckets, lengths, unit}` with scores 0..100, from the content of counts.npz.
+
+    Of document corpora, d-BLEU scores each document as one line, s-BLEU sentences; `sentence_count_agreement` is the
+    share of segments whose sentences are scored; without one, s-BLEU is None.
+    """
     lowercase, lengths = bool(counts["lowercase"][0]), [int(length) for length in counts["lengths"]]
     view = split_dataset(dataset)[1]
     limit = int(view.rpartition("-")[2]) if view else None
-    kinds = {kind: counts[kind] for kind in ("bleu", "tokenized_bleu")}
     name, signed, unit_of_lengths = str(PLAIN), "13a", "words"
     if "tokenizer" in counts:
         name, signed, unit_of_lengths = counts["tokenizer"].astype(np.uint8).tobytes().decode().split("\n")
     metrics: dict[str, Any] = {
-        "bleu": summarise(detokenized(lowercase), kinds["bleu"], signed),
-        "tokenized_bleu": summarise(tokenized(), kinds["tokenized_bleu"], signed if name in SPLITTING else None),
+        "bleu": summarise(detokenized(lowercase), counts["bleu"], signed),
+        "tokenized_bleu": summarise(tokenized(), counts["tokenized_bleu"], signed if name in SPLITTING else None),
         "chrf": summarise(CHRF(lowercase=lowercase), counts["chrf"]),
     }
     if "d_bleu" in counts:
-        metrics |= summarise_documents(counts, lowercase, signed)
+        metrics |= {kind: summarise(detokenized(lowercase), counts[kind], signed) for kind in ("d_bleu", "s_bleu")}
+        metrics["sentence_count_agreement"] = float(counts["agreeing"].mean()) if len(counts["agreeing"]) else None
     return {
         "metrics": metrics,
-        "buckets": score_buckets(lengths, TOKENS if view else WORDS, kinds),
+        "buckets": score_buckets(
+            lengths, TOKENS if view else WORDS, {kind: counts[kind] for kind in ("bleu", "tokenized_bleu")}
+        ),
         "lengths": describe_lengths(lengths, limit),
         "unit": "subword tokens" if view else unit_of_lengths,
         **({"tokenizer": name} if name != PLAIN else {}),
@@ -204,15 +195,11 @@ def split_by_length(lengths: Sequence[int], bounds: Sequence[int]) -> list[Bucke
 
     Every index is in one bucket: with a source without words, the first bucket begins at 0.
     """
-    edges = [0, *bounds]
-    buckets = []
-    for position, low in enumerate(edges):
-        high = edges[position + 1] if position + 1 < len(edges) else None
-        first = 0 if position == 0 and 0 in lengths else low + 1
-        members = [i for i, length in enumerate(lengths) if length >= first and (high is None or length <= high)]
-        if members:
-            buckets.append(Bucket(first, high, members))
-    return buckets
+    members: dict[int, list[int]] = defaultdict(list)
+    for i, length in enumerate(lengths):
+        members[bisect_left(bounds, length)].append(i)
+    lows, highs = [min([1, *lengths]), *(bound + 1 for bound in bounds)], [*bounds, None]
+    return [Bucket(lows[at], highs[at], members[at]) for at in sorted(members)]
 
 
 def score_buckets(lengths: Sequence[int], bounds: Sequence[int], counts: Mapping[str, Counts]) -> list[dict[str, Any]]:
@@ -246,52 +233,46 @@ def describe_lengths(lengths: Sequence[int], limit: int | None = None) -> dict[s
     }
 
 
-def read_references(corpora: Path, dataset: str, src: str, tgt: str, tokenizer: Tokenizer | None = None) -> References:
-    """Reads the references of a dataset's test split. Raises `SettingsError` if a file is missing.
+def read_references(
+    corpora: Path,
+    run: RunConfig,
+    tokenizer: Tokenizer | None = None,
+    warn: Callable[[str], None] = lambda message: None,
+) -> References:
+    """Reads the references of a run's test split. Raises `SettingsError` if a file is missing.
 
-    tokenizer: sacreBLEU's; None: that of the target language.
+    tokenizer, warn: see `score_run`.
     """
-    base, view = split_dataset(dataset)
-    src_name, tgt_name = side_names(src, tgt)
+    base, view = split_dataset(run.dataset)
+    src, tgt = side_names(run.src, run.tgt)
     folder = corpora / base
-    prepared = _json(folder / "provenance.json")["configuration"]
-    segments = read_segments(folder / view / f"{SPLIT}.segments.tsv") if view else None
-    documents = segments
+    prepared = read_yaml(folder / "provenance.json")["configuration"]
+    segments = documents = read_segments(folder / view / f"{SPLIT}.segments.tsv") if view else None
     if documents is None and prepared.get("documents"):
-        documents = sentence_segments(read_lines(folder / f"{SPLIT}.documents.txt"))
+        names = read_lines(folder / f"{SPLIT}.documents.txt")
+        documents = [Segment(name, first, 1) for first, name in enumerate(names)]
     references = References(
-        raw=read_lines(folder / "raw" / f"{SPLIT}.{tgt_name}"),
-        tokenised=read_lines(folder / f"{SPLIT}.tok.{tgt_name}"),
-        source=read_lines(folder / f"{SPLIT}.tok.{src_name}"),
+        raw=read_lines(folder / "raw" / f"{SPLIT}.{tgt}"),
+        tokenised=read_lines(folder / f"{SPLIT}.tok.{tgt}"),
+        source=read_lines(folder / f"{SPLIT}.tok.{src}"),
         segments=segments,
         documents=documents,
         lowercase=prepared["lowercase"],
         truecase=prepared["truecase"],
-        tokenizer=choose(tgt, tokenizer).name,
-        source_tokenizer=choose(src).name,
+        tokenizer=choose(run.tgt, tokenizer, warn),
+        source_tokenizer=choose(run.src),
     )
     if not len(references.raw) == len(references.tokenised) == len(references.source):
         raise SettingsError(f"{folder}: the {SPLIT} split's raw and tokenised files differ in length; prepare it again")
     return references
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_lines(path: Path) -> list[str]:
+    """Reads the lines of a text as its preparation wrote it. Raises `SettingsError` if there is no such file."""
     try:
-        return json.loads(_read(path))
-    except json.JSONDecodeError as error:
-        raise SettingsError(f"{path}: not valid JSON: {error}") from None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8")  # unchanged: no translation of line ends
+        text = path.read_bytes().decode("utf-8")  # unchanged: no translation of line ends
     except FileNotFoundError:
         raise SettingsError(f"{path}: there is no such file") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{path}: not UTF-8 text") from None
-
-
-def read_lines(path: Path) -> list[str]:
-    """Reads the lines of a text as its preparation wrote it. Raises `SettingsError` if there is no such file."""
-    text = _read(path)
     return text.removesuffix("\n").split("\n") if text else []  # splitlines() splits at other characters, too

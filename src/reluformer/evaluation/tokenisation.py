@@ -7,10 +7,9 @@ Chinese, Japanese and Korean have tokenisers of their own, the latter two if the
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sacrebleu.metrics.bleu import BLEU
 
@@ -24,30 +23,24 @@ SPLITTING = ("zh", "char", "ja-mecab", "ko-mecab")
 """Tokenisers that find words where there are no spaces."""
 
 
-class Chosen(NamedTuple):
-    """A tokeniser by its name, and a warning about the choice or ""."""
-
-    name: Tokenizer
-    note: str = ""
-
-
-def choose(language: str, tokenizer: Tokenizer | None = None) -> Chosen:
+def choose(
+    language: str, tokenizer: Tokenizer | None = None, warn: Callable[[str], None] = lambda message: None
+) -> Tokenizer:
     """Returns `tokenizer`, or by default that of a language (`zh`, `zh-TW`, `jpn_Jpan`).
 
-    Raises `SettingsError` if `tokenizer` is not installed.
+    Calls `warn` if a language's own is not available. Raises `SettingsError` if `tokenizer` is not installed.
     """
     if tokenizer is not None:
         if (reason := missing(tokenizer)) is not None:
             raise SettingsError(f"tokenizer: {tokenizer!r}: {reason}")
-        return Chosen(tokenizer)
+        return tokenizer
     name = tokenizer_of(language)
-    if name == PLAIN:
-        return Chosen(PLAIN)
     if name == "char":
-        return Chosen("char", f"sacreBLEU has no tokeniser of {language!r}: BLEU and lengths are by character (char)")
-    if missing(name) is not None:
-        return Chosen("char", f"{name} is not installed: BLEU and lengths of {language!r} are by character (char)")
-    return Chosen(name)
+        warn(f"sacreBLEU has no tokeniser of {language!r}: BLEU and lengths are by character (char)")
+    elif name != PLAIN and missing(name) is not None:
+        warn(f"{name} is not installed: BLEU and lengths of {language!r} are by character (char)")
+        return "char"
+    return name
 
 
 @lru_cache
@@ -77,11 +70,6 @@ def count_words(text: str, name: Tokenizer) -> int:
     return len(_tokenizer(name)(text.strip()).split())
 
 
-def unescape(tokens: str) -> str:
-    """Removes Moses' escapes, which a tokeniser by character would split."""
-    return html.unescape(tokens)
-
-
 def unit(name: Tokenizer) -> str:
     """Returns what `count_words` counts."""
     return "characters" if name in ("zh", "char") else "words"
@@ -97,18 +85,11 @@ def _detokenizer(language: str) -> MosesDetokenizer:
 def detokenise(sentence: str, language: str, recase: bool = False) -> str:
     """Detokenises and unescapes a Moses-tokenised sentence.
 
-    `recase` undoes truecasing: the first letter becomes a capital, as by Moses' detruecase.
+    `recase` undoes truecasing as Moses' detruecase does: the first letter becomes a capital.
     """
     text: str = _detokenizer(language).detokenize(sentence.split())
-    return capitalise(text) if recase else text
-
-
-def capitalise(text: str) -> str:
-    """Returns `text` with its first letter as a capital; marks before it stay."""
-    for position, character in enumerate(text):
-        if character.isalnum():
-            return text[:position] + character.upper() + text[position + 1 :]
-    return text
+    first = next((i for i, character in enumerate(text) if character.isalnum()), len(text))
+    return text[:first] + text[first : first + 1].upper() + text[first + 1 :] if recase else text
 
 
 def detokenise_all(sentences: Iterable[str], language: str, recase: bool = False) -> list[str]:

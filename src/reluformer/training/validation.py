@@ -78,7 +78,7 @@ class Validation:
             parts: list[list[tuple[str, str]]] = [[]] * self.world.size
             torch.distributed.all_gather_object(parts, pairs)
             pairs = [pair for part in parts for pair in part]
-        name = choose(self.tgt).name
+        name = choose(self.tgt)
         hypotheses, references = ([pair[side] for pair in pairs] for side in (0, 1))
         metric = BLEU(tokenize=name if name in SPLITTING else "none", force=True)
         return metric.corpus_score(hypotheses, [references]).score

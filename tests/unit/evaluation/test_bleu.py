@@ -26,8 +26,8 @@ def by_hand(hypotheses: list[str], references: list[str]) -> float:
         a, b = hypothesis.split(), reference.split()
         ours, theirs = ours + len(a), theirs + len(b)
         for n in range(1, 5):
-            grams, found = (Counter(tuple(side[i : i + n]) for i in range(len(side) - n + 1)) for side in (a, b))
-            matches[n - 1] += sum((grams & found).values())
+            grams, reference = (Counter(tuple(side[i : i + n]) for i in range(len(side) - n + 1)) for side in (a, b))
+            matches[n - 1] += sum((grams & reference).values())
             totals[n - 1] += sum(grams.values())
     precision = sum(math.log(m / t) for m, t in zip(matches, totals, strict=True)) / 4
     return 100 * math.exp(precision) * min(1.0, math.exp(1 - theirs / ours))
@@ -35,9 +35,9 @@ def by_hand(hypotheses: list[str], references: list[str]) -> float:
 
 def test_tokenised_bleu_equals_the_formula_on_lower_cased_tokens():
     expected = by_hand([h.lower() for h in HYPOTHESES], [r.lower() for r in REFERENCES])
-    found = score(tokenized(), HYPOTHESES, REFERENCES)
-    assert found["score"] == pytest.approx(expected, abs=1e-9)
-    assert "case:lc" in found["signature"] and "tok:none" in found["signature"]
+    bleu = score(tokenized(), HYPOTHESES, REFERENCES)
+    assert bleu["score"] == pytest.approx(expected, abs=1e-9)
+    assert "case:lc" in bleu["signature"] and "tok:none" in bleu["signature"]
 
 
 def test_bleu_is_sacrebleus_own_and_cased_unless_asked():

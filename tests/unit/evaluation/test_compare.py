@@ -29,8 +29,8 @@ def test_every_segment_has_sacrebleus_sentence_scores(trained, comparison):
 
 def test_corpus_scores_are_those_of_the_runs(trained, comparison):
     for name in ("bleu", "chrf"):
-        for run, found in zip((trained.other, trained.run), comparison.metrics[name], strict=True):
-            assert found == json.loads((run / "scores.json").read_text())["metrics"][name]
+        for run, summary in zip((trained.other, trained.run), comparison.metrics[name], strict=True):
+            assert summary == json.loads((run / "scores.json").read_text())["metrics"][name]
 
 
 @pytest.mark.parametrize("score", ["bleu", "chrf"])

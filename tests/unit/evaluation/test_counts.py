@@ -24,10 +24,10 @@ def counts():
 
 def test_what_was_written_is_read(tmp_path, counts):
     write_counts(tmp_path / "counts.npz", counts)
-    found = read_counts(tmp_path / "counts.npz")
-    assert found.keys() == counts.keys()
+    restored = read_counts(tmp_path / "counts.npz")
+    assert restored.keys() == counts.keys()
     for name, rows in counts.items():
-        np.testing.assert_array_equal(found[name], rows)
+        np.testing.assert_array_equal(restored[name], rows)
 
 
 def test_columns_that_follow_from_each_other_take_little_room(tmp_path):
@@ -46,15 +46,15 @@ def test_columns_that_follow_from_each_other_take_little_room(tmp_path):
 def test_large_counts_and_none_at_all(tmp_path):
     large = np.array([[70_000, 80_000, 9, 8, 7, 6, 70_000, 69_999, 69_998, 69_997]])
     write_counts(tmp_path / "a.npz", {"bleu": large, "s_bleu": np.zeros((0, 10))})
-    found = read_counts(tmp_path / "a.npz")
-    np.testing.assert_array_equal(found["bleu"], large)
-    assert found["s_bleu"].shape == (0, 10)
+    restored = read_counts(tmp_path / "a.npz")
+    np.testing.assert_array_equal(restored["bleu"], large)
+    assert restored["s_bleu"].shape == (0, 10)
     write_counts(tmp_path / "b.npz", {})
     assert read_counts(tmp_path / "b.npz") == {}
 
 
 def test_counts_kept_as_they_are_are_read_too(tmp_path, counts):
     np.savez(tmp_path / "counts.npz", bleu=counts["bleu"].astype(np.int32))
-    found = read_counts(tmp_path / "counts.npz")
-    assert COMPACT not in found
-    np.testing.assert_array_equal(found["bleu"], counts["bleu"])
+    restored = read_counts(tmp_path / "counts.npz")
+    assert COMPACT not in restored
+    np.testing.assert_array_equal(restored["bleu"], counts["bleu"])

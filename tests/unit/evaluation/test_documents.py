@@ -1,7 +1,7 @@
 import pytest
 
 from reluformer.evaluation.bleu import count, detokenized, summarise
-from reluformer.evaluation.documents import Segment, count_documents, join_documents, read_segments, summarise_documents
+from reluformer.evaluation.documents import Segment, count_documents, join_documents, read_segments
 
 SEGMENTS = [Segment("7", 0, 2), Segment("7", 2, 1), Segment("8", 3, 2)]
 REFERENCES = [
@@ -14,7 +14,9 @@ REFERENCES = [
 
 
 def scored(hypotheses):
-    return summarise_documents(count_documents(SEGMENTS, hypotheses, REFERENCES))
+    """d-BLEU, s-BLEU, and which segments have as many sentences as the source."""
+    counts = count_documents(SEGMENTS, hypotheses, REFERENCES)
+    return *(summarise(detokenized(), counts[kind]) for kind in ("d_bleu", "s_bleu")), counts["agreeing"].tolist()
 
 
 def score(hypotheses, references):
@@ -33,23 +35,20 @@ def test_documents_are_joined_across_their_segments():
 
 def test_perfect_translations_score_100():
     hypotheses = [REFERENCES[:2], REFERENCES[2:3], REFERENCES[3:]]
-    found = scored(hypotheses)
-    assert found["d_bleu"]["score"] == pytest.approx(100)
+    documents, sentences, agreeing = scored(hypotheses)
+    assert documents["score"] == sentences["score"] == pytest.approx(100)
     assert len(count_documents(SEGMENTS, hypotheses, REFERENCES)["d_bleu"]) == 2
-    assert found["s_bleu"]["score"] == pytest.approx(100)
-    assert found["sentence_count_agreement"] == 1.0
+    assert agreeing == [True, True, True]
 
 
 def test_sentences_are_scored_where_their_numbers_agree():
     hypotheses = [["One two three four five. Six seven eight nine."], ["Ten apples fell up."], REFERENCES[3:]]
-    found = scored(hypotheses)
-    assert found["sentence_count_agreement"] == pytest.approx(2 / 3)
-    expected = score(["Ten apples fell up.", *REFERENCES[3:]], REFERENCES[2:])
-    assert found["s_bleu"] == expected
+    documents, sentences, agreeing = scored(hypotheses)
+    assert agreeing == [False, True, True]
+    assert sentences == score(["Ten apples fell up.", *REFERENCES[3:]], REFERENCES[2:])
     whole = [" ".join(REFERENCES[:2]) + " Ten apples fell up.", " ".join(REFERENCES[3:])]
-    assert found["d_bleu"] == score(whole, [" ".join(REFERENCES[:3]), " ".join(REFERENCES[3:])])
+    assert documents == score(whole, [" ".join(REFERENCES[:3]), " ".join(REFERENCES[3:])])
 
 
 def test_no_agreement_gives_no_sentence_score():
-    found = scored([["a"], ["b", "c"], ["d"]])
-    assert found["s_bleu"] is None and found["sentence_count_agreement"] == 0.0
+    assert scored([["a"], ["b", "c"], ["d"]])[1:] == (None, [False, False, False])

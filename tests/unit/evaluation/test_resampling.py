@@ -58,8 +58,8 @@ def test_samples_of_the_bootstrap_are_sacrebleus(segments):
 @pytest.mark.parametrize("samples", [100, 1001])
 def test_p_values_are_sacrebleus(segments, samples):
     pairs = [(made_up(segments, seed, 0.63), made_up(segments, seed + 9)) for seed in range(4)]
-    for (ours, baseline), found in zip(pairs, randomisation(pairs, samples), strict=True):
-        assert found == pytest.approx(sacrebleus(ours, baseline, "ar", samples), abs=1e-12)
+    for (ours, baseline), p in zip(pairs, randomisation(pairs, samples), strict=True):
+        assert p == pytest.approx(sacrebleus(ours, baseline, "ar", samples), abs=1e-12)
         assert bootstrap(ours, baseline, samples) == pytest.approx(sacrebleus(ours, baseline, "bs", samples), abs=1e-12)
 
 

@@ -73,7 +73,7 @@ def test_scores_equal_the_sacrebleu_command_line(tmp_path):
     corpora = corpus(tmp_path / "corpora")
     folder = run(tmp_path / "run", "D", [[line] for line in TRANSLATED])
     score_run(folder, corpora)
-    found = scores_of(folder)
+    scores = scores_of(folder)
     written = ["the device's name is right.", "turn the light on, please.", "there is a well-known issue with it."]
 
     def command_line(references: list[str], hypotheses: list[str], *arguments: str) -> float:
@@ -82,7 +82,7 @@ def test_scores_equal_the_sacrebleu_command_line(tmp_path):
         command = [sys.executable, "-m", "sacrebleu", str(tmp_path / "reference"), "-lc", "-b", "-w", "6", *arguments]
         return float(subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout)
 
-    metrics = found["metrics"]
+    metrics = scores["metrics"]
     assert metrics["bleu"]["score"] == pytest.approx(command_line(RAW, written), abs=1e-6)
     assert metrics["tokenized_bleu"]["score"] == pytest.approx(
         command_line(TOKENISED, TRANSLATED, "--tokenize", "none", "--force"), abs=1e-6
@@ -91,8 +91,8 @@ def test_scores_equal_the_sacrebleu_command_line(tmp_path):
     assert metrics["chrf"]["score"] == pytest.approx(
         sacrebleu.corpus_chrf([h.lower() for h in written], [[r.lower() for r in RAW]]).score
     )
-    assert [(row["low"], row["high"], row["segments"]) for row in found["buckets"]] == [(1, 10, 2), (11, 20, 1)]
-    assert found["unit"] == "words" and found["lengths"]["max"] == 17
+    assert [(row["low"], row["high"], row["segments"]) for row in scores["buckets"]] == [(1, 10, 2), (11, 20, 1)]
+    assert scores["unit"] == "words" and scores["lengths"]["max"] == 17
     assert "d_bleu" not in metrics
     assert score_counts(read_counts(folder / "counts.npz")["bleu"]) == metrics["bleu"]["score"]
 
@@ -104,8 +104,8 @@ def test_a_cased_corpus_is_scored_cased_and_truecasing_undone(tmp_path):
     assert scores_of(folder)["metrics"]["bleu"]["score"] < 99
     corpora = corpus(tmp_path / "truecased", lowercase=False, truecase=True)
     score_run(folder, corpora)
-    found = scores_of(folder)["metrics"]["bleu"]
-    assert found["score"] == pytest.approx(100) and "case:mixed" in found["signature"]
+    bleu = scores_of(folder)["metrics"]["bleu"]
+    assert bleu["score"] == pytest.approx(100) and "case:mixed" in bleu["signature"]
 
 
 def test_a_document_view_has_document_scores(tmp_path):
@@ -115,18 +115,18 @@ def test_a_document_view_has_document_scores(tmp_path):
     (view / "test.segments.tsv").write_text("document\tfirst\tcount\n0\t0\t2\n1\t2\t1\n", encoding="utf-8")
     folder = run(tmp_path / "run", "D@within-64", [TOKENISED[:2], TOKENISED[2:]])
     score_run(folder, corpora)
-    found = scores_of(folder)
-    assert found["metrics"]["d_bleu"]["score"] == pytest.approx(100)
-    assert found["metrics"]["s_bleu"]["score"] == pytest.approx(100)
-    assert found["metrics"]["sentence_count_agreement"] == 1.0
-    assert found["unit"] == "subword tokens"
+    scores = scores_of(folder)
+    assert scores["metrics"]["d_bleu"]["score"] == pytest.approx(100)
+    assert scores["metrics"]["s_bleu"]["score"] == pytest.approx(100)
+    assert scores["metrics"]["sentence_count_agreement"] == 1.0
+    assert scores["unit"] == "subword tokens"
     counts = {kind: len(rows) for kind, rows in read_counts(folder / "counts.npz").items()}
     assert counts == dict.fromkeys(("bleu", "tokenized_bleu", "chrf", "lengths", "d_bleu", "agreeing"), 2) | {
         "lowercase": 1,
         "s_bleu": 3,
     }
-    assert rescore_run(finished(folder)) == found
-    assert found["lengths"] == {"mean": 30.5, "median": 30.5, "p90": 31, "max": 31, "share_half": 0.0}
+    assert rescore_run(finished(folder)) == scores
+    assert scores["lengths"] == {"mean": 30.5, "median": 30.5, "p90": 31, "max": 31, "share_half": 0.0}
 
 
 def test_single_sentences_of_a_document_corpus_have_document_scores(tmp_path):
@@ -136,11 +136,11 @@ def test_single_sentences_of_a_document_corpus_have_document_scores(tmp_path):
     (corpora / "D" / "test.documents.txt").write_text("a\na\nb\n", encoding="utf-8")
     folder = run(tmp_path / "run", "D", [[sentence] for sentence in TOKENISED])
     score_run(folder, corpora)
-    found = scores_of(folder)
-    assert found["unit"] == "words" and found["metrics"]["d_bleu"]["score"] == pytest.approx(100)
+    scores = scores_of(folder)
+    assert scores["unit"] == "words" and scores["metrics"]["d_bleu"]["score"] == pytest.approx(100)
     counts = read_counts(folder / "counts.npz")
     assert {kind: len(counts[kind]) for kind in ("bleu", "chrf", "d_bleu")} == {"bleu": 3, "chrf": 3, "d_bleu": 2}
-    assert rescore_run(finished(folder)) == found
+    assert rescore_run(finished(folder)) == scores
 
 
 def test_a_diverged_run_has_scores_without_content(tmp_path):
@@ -161,8 +161,10 @@ def test_every_score_comes_out_of_the_counts_alone_and_a_changed_segment_changes
         changed = {name: rows.copy() for name, rows in counts.items()}
         changed[kind][0, 2] -= 1  # a match fewer
         write_counts(folder / "counts.npz", changed)
-        found = rescore_run(folder)["metrics"]
-        assert {name for name in found if found[name]["score"] < scores_of(folder)["metrics"][name]["score"]} == {kind}
+        metrics = rescore_run(folder)["metrics"]
+        assert {name for name in metrics if metrics[name]["score"] < scores_of(folder)["metrics"][name]["score"]} == {
+            kind
+        }
 
 
 def test_counts_of_an_earlier_version_are_told_from_damage(tmp_path):
@@ -237,6 +239,6 @@ def test_each_bucket_is_scored_on_its_own_segments():
 
 
 def test_lengths_are_described():
-    found = describe_lengths([1, 2, 3, 4, 5, 6, 7, 8, 9, 100], limit=18)
-    assert found == {"mean": 14.5, "median": 5.5, "p90": 9, "max": 100, "share_half": 0.2}
+    description = describe_lengths([1, 2, 3, 4, 5, 6, 7, 8, 9, 100], limit=18)
+    assert description == {"mean": 14.5, "median": 5.5, "p90": 9, "max": 100, "share_half": 0.2}
     assert describe_lengths([3])["share_half"] is None

@@ -74,8 +74,8 @@ def test_scores_and_p_values_equal_the_sacrebleu_command_line(tmp_path, metric, 
 
 def test_a_system_equal_to_itself_is_never_significant(tmp_path):
     counts = count(detokenized(), BASELINE, REFERENCES)
-    found = p_values(counts, counts.copy())
-    assert found["difference"] == 0 and found["bootstrap"] == found["randomisation"] == 1
+    result = p_values(counts, counts.copy())
+    assert result["difference"] == 0 and result["bootstrap"] == result["randomisation"] == 1
     # sacreBLEU itself finds its smallest p-value there: the reason for `least_p`
     assert command_line(tmp_path, [BASELINE, BASELINE], "bs", "1000")[1]["p_value"] < 0.001
 
@@ -84,8 +84,8 @@ def test_one_made_worse_on_30_percent_of_the_sentences_is_significant():
     counts = count(detokenized(), BASELINE, REFERENCES)
     for seed in range(5):
         worse = count(detokenized(), worsened(BASELINE, 0.3, seed=seed), REFERENCES)
-        found = p_values(worse, counts)
-        assert found["difference"] < 0 and found["bootstrap"] < 0.01 and found["randomisation"] < 0.01
+        result = p_values(worse, counts)
+        assert result["difference"] < 0 and result["bootstrap"] < 0.01 and result["randomisation"] < 0.01
 
 
 def test_no_p_value_is_below_what_the_differing_segments_allow():

@@ -15,15 +15,7 @@ from reluformer.config.translation import TranslationConfig
 from reluformer.evaluation import tokenisation
 from reluformer.evaluation.compare import compare_runs
 from reluformer.evaluation.score import rescore_run, score_run
-from reluformer.evaluation.tokenisation import (
-    capitalise,
-    choose,
-    count_words,
-    detokenise,
-    detokenise_all,
-    missing,
-    unescape,
-)
+from reluformer.evaluation.tokenisation import choose, count_words, detokenise, detokenise_all, missing
 
 
 @pytest.fixture
@@ -47,18 +39,21 @@ def with_mecab(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_by_language(with_mecab: None, languages: list[str], name: str) -> None:
-    assert {choose(language).name for language in languages} == {name}
+    assert {choose(language) for language in languages} == {name}
 
 
 @pytest.mark.parametrize("language", ["ja", "ko", "th", "km"])
 def test_where_there_is_none_it_is_by_character_and_said(without_mecab: None, language: str) -> None:
-    assert choose(language).name == "char"
-    assert language in choose(language).note and "by character (char)" in choose(language).note
-    assert choose("zh").note == choose("de").note == ""
+    warnings: list[str] = []
+    assert choose(language, warn=warnings.append) == "char"
+    assert len(warnings) == 1 and language in warnings[0] and "by character (char)" in warnings[0]
+    for other in ("zh", "de"):
+        choose(other, warn=warnings.append)
+    assert len(warnings) == 1
 
 
 def test_a_key_overrides_it(without_mecab: None) -> None:
-    assert choose("zh", "char").name == "char" and choose("de", "intl").name == "intl"
+    assert choose("zh", "char") == "char" and choose("de", "intl") == "intl"
     with pytest.raises(SettingsError, match="tokenizer: 'ja-mecab': not installed"):
         choose("ja", "ja-mecab")
 
@@ -82,10 +77,6 @@ def test_what_is_missing_is_one_line() -> None:
 )
 def test_words(text: str, name: str, count: int) -> None:
     assert count_words(text, name) == count  # type: ignore[arg-type]
-
-
-def test_escapes_of_moses_are_no_words() -> None:
-    assert unescape("&quot; &amp;lt; &apos;s") == "\" &lt; 's"
 
 
 TEXT = {
@@ -159,8 +150,8 @@ def test_moses_tokens_become_text():
 
 def test_recase_undoes_truecasing_of_the_first_letter_only():
     assert detokenise("das ist gut .", "de", recase=True) == "Das ist gut."
-    assert capitalise('"übrigens, ja"') == '"Übrigens, ja"'
-    assert capitalise("...") == "..."
+    assert detokenise("&quot; übrigens , ja &quot;", "de", recase=True) == '"Übrigens, ja"'
+    assert detokenise("...", "de", recase=True) == "..."
 
 
 def test_order_is_kept_and_empty_lines_stay():
