@@ -30,7 +30,7 @@ from reluformer.cli import main as command_line
 from reluformer.cli.app import app
 from reluformer.config.dataset import CorpusConfig, DatasetConfig
 from reluformer.config.experiment import Experiment
-from reluformer.config.run import ChoiceConfig, Run
+from reluformer.config.run import Run
 from reluformer.config.settings import merge, parse, read_yaml
 from reluformer.config.systems import SystemConfig
 
@@ -217,8 +217,6 @@ def test_a_yaml_block_is_configuration(block):
     paper = read_yaml(ROOT / "config" / "config.yaml")
     if {"src", "tgt", "corpus"} <= data.keys():
         parse(DatasetConfig, data, block.page)
-    elif data.keys() == {"choices"}:  # a part of a dataset
-        assert all(parse(ChoiceConfig, choice, block.page).source for choice in data["choices"].values())
     elif data.keys() <= CorpusConfig.model_fields.keys():  # a part of a corpus
         whole = next(yaml.safe_load(b.text)["corpus"] for b in blocks() if b.page == block.page and "corpus:" in b.text)
         parse(CorpusConfig, {**whole, **data}, block.page)

@@ -26,7 +26,7 @@ from reluformer.paper.outputs import (
 from reluformer.paper.record import CORPUS_FILES, OWN_KEYS, STEPS
 from reluformer.paper.recorded import read_recorded
 from reluformer.config.run import Run
-from reluformer.config.settings import SettingsError, YamlError, merge, parse_scalar, read_yaml
+from reluformer.config.settings import SettingsError, merge, parse_scalar, read_yaml
 from reluformer.cli.watching import explain_failures
 
 CONFIG = os.path.relpath(CONFIG)
@@ -70,7 +70,7 @@ try:
     RECORDED = read_recorded(EXPERIMENT, Path(RECORD) if RECORD else None, Path("results"))
     STUDY_INPUTS = {study: RECORDED.without_maps(study_inputs(EXPERIMENT, study)) for study in EXPERIMENT.studies}
     CLAIMS_INPUTS = claims_inputs(EXPERIMENT)
-except (SettingsError, YamlError) as error:
+except SettingsError as error:
     sys.exit(f"Configuration error: {error}")
 
 # With `partial`, the rules that make runs are left out, and the paper is built from the files that exist.

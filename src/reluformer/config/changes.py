@@ -8,12 +8,12 @@ it. Does not import torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from reluformer.config.memory import ACTIVATIONS, MemoryConfig
 from reluformer.config.model import ATTENTIONS, KINDS, ModelConfig
-from reluformer.config.settings import SettingsError, Strict, YamlError, merge, nearest, parse_scalar, read_path
+from reluformer.config.settings import SettingsError, Strict, nearest, parse_scalar
 from reluformer.config.training import TrainingConfig
 from reluformer.config.translation import TranslationConfig
 
@@ -48,7 +48,7 @@ def split_system(name: str) -> Name:
             raise SettingsError(f"{name!r}: {key} is changed twice")
         try:
             pairs[key] = parse_scalar(value)
-        except YamlError:
+        except SettingsError:
             raise SettingsError(f"{name!r}: {key}: {value!r} is not a value") from None
     return Name(base, pairs)
 
@@ -58,25 +58,26 @@ def join_system(base: str, changes: Mapping[str, Any]) -> str:
     return base + "".join(f"+{key}={_write_scalar(value)}" for key, value in changes.items())
 
 
-def apply_changes(parts: Parts, changes: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Returns `parts` with changes applied; `recipe` is not a key. Raises `SettingsError`.
+def _write_scalar(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
 
-    A new activation is applied first: it determines the valid options, and starts without the old one's.
+
+def apply_changes(parts: Parts, changes: Mapping[str, Any], where: str) -> Parts:
+    """Returns `parts` with changes applied; `recipe` is not a key. Raises `SettingsError` for an unknown key.
+
+    A new activation is applied first: it determines the valid options, and starts without the old one's. Values are
+    not checked.
     """
-    parts = dict(parts)
     for key in sorted(changes, key=lambda key: not key.endswith("activation")):
-        parts = apply_change(parts, key, changes[key], where)
+        for path in paths_of(key, parts, where):
+            if path[-1] == "activation" and read_path(parts, path) != changes[key]:
+                parts = _set(parts, (*path[:-1], "options"), {})
+            parts = _set(parts, path, changes[key])
     return parts
-
-
-def apply_change(parts: Parts, key: str, value: Any, where: str) -> dict[str, Any]:
-    """Returns `parts` with one change applied. Raises `SettingsError` for an unknown key; does not check values."""
-    changed = dict(parts)
-    for path in paths_of(key, parts, where):
-        if path[-1] == "activation" and read_path(changed, path) != value:
-            changed = _set(changed, (*path[:-1], "options"), {})
-        changed = _set(changed, path, value)
-    return changed
 
 
 def paths_of(key: str, parts: Parts, where: str) -> list[Path]:
@@ -87,18 +88,39 @@ def paths_of(key: str, parts: Parts, where: str) -> list[Path]:
     else:
         part = "training" if first in TrainingConfig.model_fields else "model"
     if part == "model":
-        places = _places_of(first, rest, parts["model"])
-        if places:
-            inner = rest if first in (*KINDS, "attention") else [first, *rest]
-            return [("model", place, *_memory_path(inner)) for place in places]
+        inner = rest if first in (*KINDS, "attention") else [first, *rest]
+        path = _memory_path(inner)
+        places = [first] if first in KINDS else _places(path, parts["model"])
+        if path and not places:
+            raise SettingsError(f"{where}: {key}: no attention of this system has it")
+        if path:
+            return [("model", place, *path) for place in places]
     if first in RECIPE_PARTS[part].model_fields and (not rest or first == "layers"):
         return [(part, first, *([".".join(rest)] if rest else []))]
-    if [first, *rest][-1] in OPTIONS and first in ("attention", "options", *OPTIONS):
-        raise SettingsError(f"{where}: {key}: no attention of this system has it")
     if new := MemoryConfig.renamed.get([first, *rest][-1]):
         raise SettingsError(f"{where}: {key}: this key is now {new}")
     valid = [*ModelConfig.model_fields, *TrainingConfig.model_fields, *MemoryConfig.model_fields, *OPTIONS]
     raise SettingsError(f"{where}: {key}: unknown key{nearest(first, valid)}")
+
+
+def _memory_path(names: list[str]) -> Path:
+    """Returns the path in a memory that names stand for; () if they are not its key."""
+    if not names:
+        return ()
+    if len(names) == 1 and names[0] in OPTIONS:
+        return ("options", *names)
+    return tuple(names) if names[0] in MemoryConfig.model_fields else ()
+
+
+def _places(path: Path, model: Mapping[str, Any]) -> Sequence[str]:
+    """Returns the attentions that a key without a place sets: those that have the option or penalty."""
+    if path[:1] == ("options",) and len(path) > 1:
+        names = {place: read_path(model, (place, "activation"), "softmax") for place in ATTENTIONS}
+        # an unknown activation is reported when the model is parsed
+        return [place for place in ATTENTIONS if path[-1] in ACTIVATIONS.get(names[place], ACTIVATIONS["softmax"])[1]]
+    if path[:1] == ("penalty",):
+        return [place for place in ATTENTIONS if read_path(model, (place, "penalty"))] or ATTENTIONS
+    return ATTENTIONS
 
 
 def canonical_changes(changes: Mapping[str, Any], plain: Parts, changed: Parts, where: str) -> dict[str, Any]:
@@ -106,8 +128,7 @@ def canonical_changes(changes: Mapping[str, Any], plain: Parts, changed: Parts, 
 
     plain, changed: the run's parsed parts, without and with the changes.
     """
-    reached = {path for key in changes for path in paths_of(key, changed, where)}
-    values = {path: read_path(changed, path) for path in reached}
+    values = {path: read_path(changed, path) for key in changes for path in paths_of(key, changed, where)}
     values = {path: value for path, value in values.items() if read_path(plain, path, default=...) != value}
     spelled: dict[str, Any] = {}
     for path, value in values.items():
@@ -118,37 +139,6 @@ def canonical_changes(changes: Mapping[str, Any], plain: Parts, changed: Parts, 
     return dict(sorted(spelled.items()))
 
 
-def _places_of(first: str, rest: list[str], model: Mapping[str, Any]) -> list[str]:
-    """Returns the memories that a key of a model sets; [] if it is not a key of a memory."""
-    if first in KINDS:
-        return [first] if rest and _is_memory_key(rest) else []
-    inner = rest if first == "attention" else [first, *rest]
-    if not inner or not _is_memory_key(inner):
-        return []
-    path = _memory_path(inner)
-    if path[0] == "options":
-        takers: list[str] = [
-            place for place in ATTENTIONS if path[-1] in ACTIVATIONS[_activation(model, place)].options
-        ]
-        return takers if len(path) > 1 else [*ATTENTIONS]
-    if path[0] == "penalty":
-        return [place for place in ATTENTIONS if read_path(model, (place, "penalty"))] or list(ATTENTIONS)
-    return list(ATTENTIONS)
-
-
-def _is_memory_key(inner: list[str]) -> bool:
-    return inner[0] in MemoryConfig.model_fields or (len(inner) == 1 and inner[0] in OPTIONS)
-
-
-def _memory_path(inner: list[str]) -> Path:
-    return tuple(inner) if inner[0] in MemoryConfig.model_fields else ("options", *inner)
-
-
-def _activation(model: Mapping[str, Any], place: str) -> str:
-    name = read_path(model, (place, "activation"), default="softmax")
-    return name if name in ACTIVATIONS else "softmax"  # an unknown one is reported when the model is parsed
-
-
 def _spellings(path: Path) -> Iterable[str]:
     """Yields the keys that may stand for a path, the shortest first."""
     part, first, *rest = path
@@ -157,25 +147,22 @@ def _spellings(path: Path) -> Iterable[str]:
         if first in ATTENTIONS:
             yield ".".join(inner)
         yield ".".join([first, *inner])
-    elif part == "translation":
-        yield ".".join(path)
     else:
-        yield ".".join([first, *rest])
+        yield ".".join(path if part == "translation" else path[1:])
 
 
-def _set(parts: Mapping[str, Any], path: Path, value: Any) -> dict[str, Any]:
+def read_path(data: Any, path: Iterable[str], default: Any = None) -> Any:
+    """Returns the value at a path of keys in nested mappings, or `default`."""
+    for key in path:
+        if not isinstance(data, Mapping) or key not in data:
+            return default
+        data = data[key]
+    return data
+
+
+def _set(parts: Parts, path: Path, value: Any) -> Parts:
     first, *rest = path
-    inner = parts.get(first)
     if rest:
-        return {**parts, first: _set(inner if isinstance(inner, Mapping) else {}, tuple(rest), value)}
-    if isinstance(inner, Mapping) and isinstance(value, Mapping) and value:
-        value = merge(inner, value)
+        inner = parts.get(first)
+        value = _set(inner if isinstance(inner, Mapping) else {}, tuple(rest), value)
     return {**parts, first: value}
-
-
-def _write_scalar(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value)

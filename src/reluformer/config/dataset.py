@@ -11,13 +11,11 @@ from pydantic import Field, model_validator
 
 from reluformer.config.changes import RECIPE_PARTS
 from reluformer.config.evaluation import Tokenizer
-from reluformer.config.run import ChoiceConfig
 from reluformer.config.settings import (
     Distinct,
     Language,
     SettingsError,
     Strict,
-    clash,
     load,
     nearest,
     parse,
@@ -127,36 +125,35 @@ class CorpusConfig(Strict):
         names = [archive.name for archive in self.archives]
         if repeated := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"archives: {repeated!r} is there twice: one corpus has one file of a name")
-        if pair := clash(names):
-            raise ValueError(f"archives: {pair[0]!r} and {pair[1]!r} are one file on disks that ignore case")
-        if self.segments is not None and not self.documents:
-            raise ValueError("segments need documents: true")
-        if self.lowercase and self.truecase:
-            raise ValueError("lowercase and truecase exclude each other")
-        if self.reader == "lines":
-            if "train" not in self.files:
-                raise ValueError("reader lines needs files.train")
-            for split, sides in self.files.items():
-                for side in (sides.src, sides.tgt):
-                    if side not in names:
-                        raise ValueError(f"files.{split}: {side!r} is not the name of an archive")
-            for split in ("valid", "test"):
-                if split in self.files and getattr(self.held_out, split):
-                    raise ValueError(f"{split} is both in files and in held_out")
-        if self.held_out.valid + self.held_out.test >= 1:
-            raise ValueError("held_out leaves nothing to train on")
-        if self.documents and self.valid_every:
-            raise ValueError("valid_every would cut documents; use held_out")
-        if self.joined and (not self.documents or self.document_mark is not None or self.reader == "homeassistant"):
-            raise ValueError("joined makes documents of a corpus that has none: it needs documents: true and no marks")
-        if self.documents and self.reader == "iwslt14" and self.joined is None:
-            raise ValueError("documents: reader iwslt14 has none; joined makes some")
-        if self.documents and self.reader == "lines" and self.document_mark is None and self.joined is None:
-            raise ValueError("documents: reader lines needs document_mark, or joined")
+        refuse_clash(names, "archives")
+        if self.reader == "lines" and "train" not in self.files:
+            raise ValueError("reader lines needs files.train")
+        for split, sides in self.files.items():
+            for side in (sides.src, sides.tgt):
+                if self.reader == "lines" and side not in names:
+                    raise ValueError(f"files.{split}: {side!r} is not the name of an archive")
         for split in ("valid", "test"):
-            held = split in self.files or getattr(self.held_out, split) or (split == "valid" and self.valid_every)
-            if not held and not (split == "test" and self.reader == "iwslt14"):
+            cut = getattr(self.held_out, split)
+            if self.reader == "lines" and split in self.files and cut:
+                raise ValueError(f"{split} is both in files and in held_out")
+            own = self.valid_every if split == "valid" else self.reader == "iwslt14"
+            if not (split in self.files or cut or own):
                 raise ValueError(f"there is no {split} text: give files.{split} or held_out.{split}")
+        has_marks = self.document_mark is not None or self.reader == "homeassistant"
+        unmarked = self.documents and not has_marks and not self.joined
+        contradictions = {
+            "segments need documents: true": self.segments is not None and not self.documents,
+            "lowercase and truecase exclude each other": self.lowercase and self.truecase,
+            "held_out leaves nothing to train on": self.held_out.valid + self.held_out.test >= 1,
+            "valid_every would cut documents; use held_out": self.documents and self.valid_every,
+            "joined makes documents of a corpus that has none: it needs documents: true and no marks": (
+                self.joined and (has_marks or not self.documents)
+            ),
+            "documents: reader lines needs document_mark, or joined": self.reader == "lines" and unmarked,
+            "documents: reader iwslt14 has none; joined makes some": self.reader == "iwslt14" and unmarked,
+        }
+        if reasons := [reason for reason, contradicts in contradictions.items() if contradicts]:
+            raise ValueError(reasons[0])
         return self
 
 
@@ -177,6 +174,8 @@ class Preparation(Strict):
 class DatasetConfig(Strict):
     """A corpus and the recipe that trains on it."""
 
+    renamed = {"choices": "`overrides` in config.yaml"}
+
     title: str = Field(description="in tables and pages")
     src: Language = Field(description="language code of the source")
     tgt: Language = Field(description="language code of the target")
@@ -189,9 +188,6 @@ class DatasetConfig(Strict):
     translation: dict[str, Any] = Field(default_factory=dict, description="keys of the translation configuration")
     recipes: dict[str, dict[str, dict[str, Any]]] = Field(
         default_factory=dict, description="named changes to model, training and translation"
-    )
-    choices: dict[str, ChoiceConfig] = Field(
-        default_factory=dict, description="system -> tuned values chosen before; it is not tuned again on this dataset"
     )
 
     def preparation(self) -> Preparation:
@@ -213,50 +209,40 @@ def read_datasets(
         The dataset's name by role, and the datasets by name.
 
     Raises:
-        SettingsError: a dataset is unknown or wrong, or two have one name.
+        SettingsError: a dataset is unknown or wrong, two have one name, or a role has the name of another's dataset.
     """
-    files = {role: dataset_file(name, folder) for role, name in names.items()}
-    check_datasets(files, f"{where}: datasets")
-    datasets = {}
+    where = f"{where}: datasets"
+    files = {role: _dataset_file(name, folder) for role, name in names.items()}
+    roles = {role: path.stem for role, path in files.items()}
+    refuse_clash(roles.values(), where)
+    by_name: dict[str, Path] = {}
     for role, path in files.items():
+        other = by_name.setdefault(path.stem, path)
+        if other.resolve() != path.resolve():
+            raise SettingsError(f"{where}: {other} and {path} are both the dataset {path.stem!r}; rename one file")
+        if role in roles.values() and roles[role] != role:
+            raise SettingsError(f"{where}: {role!r} is both a role, of {roles[role]!r}, and a dataset's name")
         if not path.is_file():
             known = sorted(other.stem for other in path.parent.glob("*.yaml"))
-            raise SettingsError(
-                f"{where}: datasets.{role}: {names[role]!r}: unknown dataset{nearest(names[role], known)}"
-            )
-        require_name(path.stem, f"{where}: datasets.{role}")
-        datasets[path.stem] = read_dataset(path)
-    return {role: path.stem for role, path in files.items()}, datasets
+            raise SettingsError(f"{where}.{role}: {names[role]!r}: unknown dataset{nearest(names[role], known)}")
+        require_name(path.stem, f"{where}.{role}")
+    return roles, {name: _read_dataset(path) for name, path in by_name.items()}
 
 
-def read_dataset(path: Path) -> DatasetConfig:
-    """Reads a dataset's file, with its recipes checked. Raises `SettingsError`."""
-    dataset = load(DatasetConfig, path)
-    for part, model in RECIPE_PARTS.items():
-        parse(model, getattr(dataset, part), f"{path}: {part}")
-        for recipe, changes in dataset.recipes.items():
-            require_name(recipe, f"{path}: recipes")
-            if unknown := set(changes) - set(RECIPE_PARTS):
-                key = sorted(unknown)[0]
-                raise SettingsError(f"{path}: recipes.{recipe}: {key}: unknown key{nearest(key, RECIPE_PARTS)}")
-            parse(model, changes.get(part, {}), f"{path}: recipes.{recipe}.{part}")
-    return dataset
-
-
-def dataset_file(name: str, folder: Path) -> Path:
-    """Returns the file of a dataset: the path of a .yaml file, or a name in `folder`/datasets."""
+def _dataset_file(name: str, folder: Path) -> Path:
     path = Path(os.path.expanduser(name))  # noqa: PTH111  (works without a home, too)
     return path if path.suffix in (".yaml", ".yml") else folder / "datasets" / f"{name}.yaml"
 
 
-def check_datasets(files: Mapping[str, Path], where: str) -> None:
-    """Raises `SettingsError` if two files have one name, the dataset's, or a role has the name of another's dataset."""
-    names = {role: file.stem for role, file in files.items()}
-    by_name: dict[str, Path] = {}
-    for role, file in files.items():
-        other = by_name.setdefault(file.stem, file)
-        if other.resolve() != file.resolve():
-            raise SettingsError(f"{where}: {other} and {file} are both the dataset {file.stem!r}; rename one file")
-        if role in names.values() and names[role] != role:
-            raise SettingsError(f"{where}: {role!r} is both a role, of {names[role]!r}, and a dataset's name")
-    refuse_clash(names.values(), where)
+def _read_dataset(path: Path) -> DatasetConfig:
+    """Reads a dataset's file, with its recipes checked."""
+    dataset = load(DatasetConfig, path)
+    for part, model in RECIPE_PARTS.items():
+        parse(model, getattr(dataset, part), f"{path}: {part}")
+    for name, recipe in dataset.recipes.items():
+        require_name(name, f"{path}: recipes")
+        for part, changes in recipe.items():
+            if part not in RECIPE_PARTS:
+                raise SettingsError(f"{path}: recipes.{name}: {part}: unknown key{nearest(part, RECIPE_PARTS)}")
+            parse(RECIPE_PARTS[part], changes, f"{path}: recipes.{name}.{part}")
+    return dataset

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from reluformer.config.changes import RECIPE_PARTS, apply_changes, canonical_changes, join_system, split_system
+from reluformer.config.changes import RECIPE_PARTS, Parts, apply_changes, canonical_changes, join_system, split_system
 from reluformer.config.run import Run, RunConfig, split_dataset
 from reluformer.config.settings import SettingsError, Strict, merge, nearest, parse
-from reluformer.config.tuning import in_effect, lay
 
 if TYPE_CHECKING:
     from reluformer.config.experiment import Experiment
@@ -42,8 +41,6 @@ class Resolver:
             tgt=dataset.tgt,
             **self._parsed(run.dataset, base, changes),
         )
-        if pinned := self.experiment.tuning.pinned(run.dataset, base):
-            config = config.model_copy(update={"tuned": in_effect(pinned, config.parts(), f"run {run.path}")})
         if config.training.start_from is None:
             return config
         start = self._start_of(run, config, (*before, run))
@@ -106,15 +103,15 @@ class Resolver:
 
     def _parsed(self, dataset: str, base: str, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the parsed parts of a run: the dataset's recipe, updated by the system, config.yaml, the named
-        recipe, the overrides, a pinned choice, and the changes in the name. Raises `SettingsError`.
+        recipe, the overrides, and the changes in the name. Raises `SettingsError`.
         """
         name = join_system(base, changes)
         if (dataset, name) in self._parts:
             return self._parts[dataset, name]
         config = self.experiment.dataset(dataset)
         where = f"run {dataset}/{name}"
-        parts: dict[str, Any] = {part: getattr(config, part) for part in RECIPE_PARTS}
-        parts["model"] = merge(parts["model"], self.experiment.systems[base].memories())
+        parts: Parts = {part: getattr(config, part) for part in RECIPE_PARTS}
+        parts = merge(parts, {"model": self.experiment.systems[base].memories()})
         parts = merge(parts, {part: getattr(self.experiment.config, part) for part in RECIPE_PARTS})
         if (recipe := changes.get("recipe")) is not None:
             if recipe not in config.recipes:
@@ -124,8 +121,7 @@ class Resolver:
             if fnmatchcase(dataset, override.dataset) and fnmatchcase(name, override.system):
                 parts = merge(parts, {part: getattr(override, part) for part in RECIPE_PARTS})
         own = {key: value for key, value in changes.items() if key != "recipe"}
-        pinned = self.experiment.tuning.pinned(dataset, base)
-        parts = lay(parts, pinned, own, where) if pinned else apply_changes(parts, own, where)
+        parts = apply_changes(parts, own, where)
         parsed = {part: parse(model, parts[part], f"{where}: {part}") for part, model in RECIPE_PARTS.items()}
         return self._parts.setdefault((dataset, name), parsed)
 

@@ -25,10 +25,10 @@ EXPORT_FILE = "config.json"
 
 
 class ChoiceConfig(Strict):
-    """A choice of an earlier search: its changes, and the file it came from. Replaces the tuning runs."""
+    """The tuned values of a run, and the file that they come from."""
 
     changes: dict[str, bool | int | float | str | None] = Field(description="key -> value")
-    source: str = Field(description="the file of an earlier search, e.g. record/tuning/iwslt14/reluformer.json")
+    source: str = Field(description="the file of the search, e.g. results/tuning/iwslt14/reluformer.json")
     validation_bleu: float | None = Field(None, description="of the run that was chosen")
 
 
@@ -70,8 +70,7 @@ class RunConfig(Strict):
         if not folder.is_dir():
             siblings = [path.parent.name for path in folder.parent.glob("*/config.*")]
             raise SettingsError(f"{folder}: there is no such run or exported model{nearest(folder.name, siblings)}")
-        exported = read_export(folder)
-        if exported is not None:
+        if (exported := read_export(folder)) is not None:
             return parse(cls, exported["run"], f"{folder / EXPORT_FILE}: run")
         return load(cls, folder / "config.yaml")
 
@@ -104,15 +103,26 @@ class Run(NamedTuple):
         raise SettingsError(f"{path!r}: a run is named DATASET/SYSTEM/seedN, e.g. iwslt14/reluformer/seed1")
 
 
-def run_status(run_folder: Path) -> str:
-    """Returns `status` in a run's summary.json. Raises `SettingsError` if there is none."""
+def read_summary(run_folder: Path) -> dict[str, Any] | None:
+    """Reads a run's summary.json; None if the run has not been trained to its end. Raises `SettingsError`."""
     path = run_folder / "summary.json"
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["status"])
+        summary = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise SettingsError(f"{path}: there is no such file; the run has not been trained to its end") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        raise SettingsError(f"{path}: not the summary of a run") from None
+        return None
+    except ValueError:
+        summary = None
+    if not isinstance(summary, dict) or "status" not in summary:
+        raise SettingsError(f"{path}: not the summary of a run")
+    return summary
+
+
+def run_status(run_folder: Path) -> str:
+    """Returns `status` in a run's summary.json. Raises `SettingsError` if there is none."""
+    if (summary := read_summary(run_folder)) is None:
+        path = run_folder / "summary.json"
+        raise SettingsError(f"{path}: there is no such file; the run has not been trained to its end")
+    return str(summary["status"])
 
 
 def read_export(folder: Path) -> dict[str, Any] | None:

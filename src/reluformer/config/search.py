@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reluformer.config.changes import apply_changes, join_system, paths_of, split_system
-from reluformer.config.run import Run, RunConfig
-from reluformer.config.settings import SettingsError, Strict, read_path
+from reluformer.config.changes import apply_changes, join_system, paths_of, read_path, split_system
+from reluformer.config.run import Run, RunConfig, read_summary
+from reluformer.config.settings import SettingsError, Strict
 
 Axes = Mapping[str, Sequence[Any]]
 """Key -> the values to try, in the order in which the keys are searched."""
@@ -74,15 +74,6 @@ def plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def budget(axes: Axes, start: Mapping[str, Any]) -> int:
-    """Returns the number of runs before any widening; a value of the starting point costs none."""
-    sizes = [
-        len(values) - (number > 0 and key in start and _contains(values, start[key]))
-        for number, (key, values) in enumerate(axes.items())
-    ]
-    return sum(sizes)
-
-
 def search(
     axes: Axes,
     start: Mapping[str, Any],
@@ -104,20 +95,22 @@ def search(
         tried = list(listed)
         if number and key in start and not _contains(tried, start[key]):
             tried.append(start[key])
+        added: list[Any] = []
         while True:
             candidates = [{**point, key: value} for value in tried]
-            missing = [candidate for candidate in candidates if identity(candidate) not in scores]
-            if missing:
-                return Step(missing, axis=key, widened=_filled(widened), edges=edges)
-            ranks = [scores[identity(candidate)].rank for candidate in candidates]
-            ranked = [(rank, index) for index, rank in enumerate(ranks) if rank is not None]
+            if missing := [candidate for candidate in candidates if identity(candidate) not in scores]:
+                return Step(missing, axis=key, widened=widened, edges=edges)
+            ranked = [
+                (rank, value)
+                for candidate, value in zip(candidates, tried, strict=True)
+                if (rank := scores[identity(candidate)].rank) is not None
+            ]
             if not ranked:
-                return Step([], widened=_filled(widened), edges=edges)
-            best = tried[max(ranked, key=lambda one: (one[0], -one[1]))[1]]
+                return Step([], widened=widened, edges=edges)
+            best = max(ranked, key=lambda one: one[0])[1]  # the first of equals
             value = beyond(best, tried)
             if value is None:
                 break
-            added = widened.setdefault(key, [])
             middle = next(one for one in tried if _is_number(one))
             same_side = [one for one in added if (one > middle) == (value > middle)]
             if len(same_side) >= WIDEN or not allowed({**point, key: value}):
@@ -125,12 +118,9 @@ def search(
                 break
             tried.append(value)
             added.append(value)
+            widened[key] = added
         point[key] = best
-    return Step([], choice=point, widened=_filled(widened), edges=edges)
-
-
-def _filled(lists: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-    return {key: values for key, values in lists.items() if values}
+    return Step([], choice=point, widened=widened, edges=edges)
 
 
 def beyond(best: Any, tried: Sequence[Any]) -> Any:
@@ -144,8 +134,7 @@ def beyond(best: Any, tried: Sequence[Any]) -> Any:
     neighbour = numbers[1] if best == numbers[0] else numbers[-2]
     if min(best, neighbour) <= 0:
         return None
-    value = float(f"{best * best / neighbour:.3g}")
-    return plain(value)
+    return plain(float(f"{best * best / neighbour:.3g}"))
 
 
 def _is_number(value: Any) -> bool:
@@ -173,9 +162,19 @@ class Search(Strict):
         return split_system(self.run.system).base
 
     @property
+    def recipe(self) -> str | None:
+        """The recipe of the runs."""
+        return split_system(self.run.system).changes.get("recipe")
+
+    @property
     def path(self) -> str:
         """The file of the choice, under results/."""
         return f"tuning/{self.run.dataset}/{self.system}.json"
+
+    @property
+    def where(self) -> str:
+        """The search in error messages."""
+        return f"tuning of {self.run.dataset}/{self.system}"
 
     @property
     def start(self) -> Point:
@@ -190,17 +189,15 @@ class Search(Strict):
 
     @property
     def budget(self) -> int:
-        """Runs before any widening."""
-        return budget(self.grid, self.start)
-
-    @property
-    def where(self) -> str:
-        """The search in error messages."""
-        return f"tuning of {self.run.dataset}/{self.system}"
+        """Runs before any widening; after the first key, the system's own value costs none."""
+        start = self.start
+        known = [key in start and _contains(values, start[key]) for key, values in self.axes[1:]]
+        return sum(len(values) for _, values in self.axes) - sum(known)
 
     def run_at(self, point: Point) -> Run:
         """Returns the run of a point. Its name has every key, also those with the system's own value."""
-        changes = {**dict(sorted(point.items())), **recipe_of(self.run)}
+        recipe = {"recipe": self.recipe} if self.recipe else {}
+        changes = {**dict(sorted(point.items())), **recipe}
         return Run(self.run.dataset, join_system(self.system, changes), self.run.seed)
 
     def first_runs(self) -> list[Run]:
@@ -211,33 +208,24 @@ class Search(Strict):
         """Returns the configuration of a point's run. Raises `SettingsError` for an invalid value."""
         return self.run.with_parts(apply_changes(self.run.parts(), point, self.where), self.where)
 
-    def allowed(self, point: Point) -> bool:
-        """Returns whether a point's values are valid."""
-        try:
-            self.resolve(point)
-        except SettingsError:
-            return False
-        return True
-
     def step(self, scores: Mapping[str, Score], widen: bool = True) -> Step:
         """Returns the state of the search."""
-        return search(self.grid, self.start, scores, self.allowed if widen else lambda point: False)
 
+        def allowed(point: Point) -> bool:
+            try:
+                self.resolve(point)
+            except SettingsError:
+                return False
+            return widen
 
-def recipe_of(run: RunConfig) -> dict[str, Any]:
-    """Returns `{"recipe": NAME}` of a run's name, or {}."""
-    return {key: value for key, value in split_system(run.system).changes.items() if key == "recipe"}
+        return search(self.grid, self.start, scores, allowed)
 
-
-def read_score(summary: Path) -> Score | None:
-    """Reads the score of a run in its summary.json; None if there is none yet. Raises `SettingsError`."""
-    try:
-        data = json.loads(summary.read_text(encoding="utf-8"))
-        return Score(data.get("best_valid_bleu"), data.get("best_valid_loss"), data["status"] == "diverged")
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, AttributeError):
-        raise SettingsError(f"{summary}: not the summary of a run") from None
+    def read_score(self, point: Point, results: Path) -> Score | None:
+        """Reads the score of a point's run in its summary; None if there is none yet. Raises `SettingsError`."""
+        summary = read_summary(results / "runs" / self.run_at(point).path)
+        if summary is None:
+            return None
+        return Score(summary.get("best_valid_bleu"), summary.get("best_valid_loss"), summary["status"] == "diverged")
 
 
 def replay(one: Search, results: Path, rounds: int | None = None) -> dict[str, Any]:
@@ -257,7 +245,7 @@ def replay(one: Search, results: Path, rounds: int | None = None) -> dict[str, A
     while (step := one.step(scores)).points and done != rounds:
         for point in step.points:
             run = one.run_at(point)
-            score = read_score(results / "runs" / run.path / "summary.json")
+            score = one.read_score(point, results)
             if score is None:
                 raise SettingsError(f"{one.where}: {run.path} has not been trained")
             scores[identity(point)] = score
@@ -270,7 +258,7 @@ def replay(one: Search, results: Path, rounds: int | None = None) -> dict[str, A
         "dataset": one.run.dataset,
         "system": one.system,
         "seed": one.run.seed,
-        "recipe": recipe_of(one.run).get("recipe"),
+        "recipe": one.recipe,
         "grid": one.grid,
         "start": one.start,
         "widened": step.widened,
@@ -298,7 +286,7 @@ def expected_rounds(one: Search, results: Path | None = None) -> list[dict[Run, 
         for point in step.points:
             run = one.run_at(point)
             rounds[-1][run] = one.resolve(point).model_copy(update={"system": run.system})
-            score = read_score(results / "runs" / run.path / "summary.json") if results else None
+            score = one.read_score(point, results) if results else None
             guessed |= score is None
             scores[identity(point)] = score or Score(BEST_GUESS if point == best else -1.0)
         step = one.step(scores, widen=not guessed)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
-from reluformer.config.changes import apply_change, apply_changes, join_system, paths_of, split_system
+from reluformer.config.changes import Parts, apply_changes, join_system, paths_of, read_path, split_system
 from reluformer.config.run import ChoiceConfig, Run, RunConfig, split_dataset
 from reluformer.config.search import Search, expected_rounds
-from reluformer.config.settings import Seed, SettingsError, Strict, nearest, read_path
+from reluformer.config.settings import Seed, SettingsError, Strict, nearest
 
 if TYPE_CHECKING:
     from reluformer.config.experiment import Experiment
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 NOT_KNOWN = "(tuned)"
 """Stands for a value that a search determines; no change in a run's name equals it."""
 Values = list[bool | int | float | str | None]
+Grid = dict[str, dict[str, Values] | str]
 
 
 class TuningConfig(Strict):
@@ -39,7 +40,7 @@ class TuningConfig(Strict):
     datasets: dict[str, str] = Field(
         description="role -> the role on which its systems are tuned; a role left out trains with the recipe as it is"
     )
-    grid: dict[str, dict[str, Values] | str] = Field(
+    grid: Grid = Field(
         description="system -> key -> values to try, one key after the other; a numeric key whose best value is at the "
         "edge gets more values; or the name of a system, whose choice is taken; of patterns such as `*`, the longest "
         "that matches counts"
@@ -47,7 +48,7 @@ class TuningConfig(Strict):
 
     @field_validator("grid")
     @classmethod
-    def _has_values(cls, grid: dict[str, dict[str, Values] | str]) -> dict[str, dict[str, Values] | str]:
+    def _has_values(cls, grid: Grid) -> Grid:
         for system, axes in grid.items():
             for key, values in axes.items() if isinstance(axes, dict) else ():
                 if not values or len(set(map(repr, values))) < len(values):
@@ -79,31 +80,23 @@ def apply_choice(run: RunConfig, choice: ChoiceConfig) -> RunConfig:
     where = f"run {run.dataset}/{run.system}"
     changes = split_system(run.system).changes
     changes.pop("recipe", None)
-    tuned = run.with_parts(lay(run.parts(), choice, changes, where), where)
-    return tuned.model_copy(update={"tuned": in_effect(choice, tuned.parts(), where)})
-
-
-def lay(parts: Mapping[str, Any], choice: ChoiceConfig, changes: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Returns `parts` with a choice applied, then the changes in the run's name. Raises `SettingsError`."""
-    laid = dict(parts)
+    parts: Parts = run.parts()
     for key, value in choice.changes.items():
         try:
-            laid = apply_change(laid, key, value, f"{where}: choice of {choice.source}")
+            parts = apply_changes(parts, {key: value}, f"{where}: choice of {choice.source}")
         except SettingsError:
             if not changes:
                 raise  # otherwise the run's own changes may have removed what has this key
-    return apply_changes(laid, changes, where)
+    tuned = run.with_parts(apply_changes(parts, changes, where), where)
+    parts = tuned.parts()
 
-
-def in_effect(choice: ChoiceConfig, parts: Mapping[str, Any], where: str) -> ChoiceConfig:
-    """Returns a choice without the values that a run's own changes replaced; `parts`: the run's."""
-
-    def holds(key: str, value: Any) -> bool:
+    def in_effect(key: str, value: Any) -> bool:
         with contextlib.suppress(SettingsError):
             return all(read_path(parts, path) == value for path in paths_of(key, parts, where))
         return False
 
-    return choice.model_copy(update={"changes": {key: v for key, v in choice.changes.items() if holds(key, v)}})
+    kept = {key: value for key, value in choice.changes.items() if in_effect(key, value)}
+    return tuned.model_copy(update={"tuned": choice.model_copy(update={"changes": kept})})
 
 
 class Tuning:
@@ -113,31 +106,23 @@ class Tuning:
         experiment: its datasets and systems must have been read; `check_runs` checks its runs.
 
     Raises:
-        SettingsError: there is a mistake in `tuning`, or in a dataset's `choices`.
+        SettingsError: there is a mistake in `tuning`.
     """
 
     def __init__(self, experiment: Experiment) -> None:
-        self.experiment, self.config = experiment, experiment.config.tuning
-        self.roles, self.datasets, self.systems = experiment.roles, experiment.datasets, experiment.systems
-        self.where = experiment.name
+        self.experiment = experiment
+        self.config = experiment.config.tuning or TuningConfig(datasets={}, grid={})
+        self.roles, self.systems = experiment.roles, experiment.systems
         self._searches: dict[tuple[str, str], Search] = {}
-        for name, dataset in self.datasets.items():
-            for system, choice in dataset.choices.items():
-                where = f"dataset {name}: choices.{system}"
-                if system not in self.systems:
-                    raise SettingsError(f"{where}: unknown system{nearest(system, self.systems)}")
-                _check_pin(choice, where)
-        if self.config is None:
-            return
         for role, source in self.config.datasets.items():
-            where = f"{self.where}: tuning.datasets.{role}"
+            where = f"{experiment.name}: tuning.datasets.{role}"
             for one in (role, source):
                 if one not in self.roles:
                     raise SettingsError(f"{where}: {one!r}: unknown role{nearest(one, self.roles)}")
             if self.config.datasets.get(source) != source:
                 raise SettingsError(f"{where}: {source!r} is not tuned itself: add `{source}: {source}`")
         for pattern, entry in self.config.grid.items():
-            where = f"{self.where}: tuning.grid"
+            where = f"{experiment.name}: tuning.grid"
             if not any(fnmatchcase(system, pattern) for system in self.systems):
                 raise SettingsError(f"{where}: {pattern!r}: unknown system{nearest(pattern, self.systems)}")
             if isinstance(entry, str) and entry not in self.systems:
@@ -148,53 +133,48 @@ class Tuning:
     def source(self, dataset: str) -> str | None:
         """Returns the dataset on which the systems of a run's dataset are tuned, if they are."""
         base = split_dataset(dataset)[0]
-        roles = [role for role, name in self.roles.items() if name == base and role in self._roles]
-        source = self.roles[self._roles[roles[0]]] if roles else None
-        if source is None or self.config is None or self.config.recipe in (None, *self.datasets[source].recipes):
-            return source
-        return None  # a dataset without the tuning recipe trains with its own recipe as it is
+        roles = [role for role, name in self.roles.items() if name == base and role in self.config.datasets]
+        if not roles:
+            return None
+        source = self.roles[self.config.datasets[roles[0]]]
+        # a dataset without the tuning recipe trains with its own recipe as it is
+        return source if self.config.recipe in (None, *self.experiment.datasets[source].recipes) else None
+
+    def _entry(self, system: str) -> Mapping[str, list[Any]] | str:
+        """Returns the grid of a system, or the system whose choice it takes; {} if it is not tuned."""
+        patterns = [pattern for pattern in self.config.grid if fnmatchcase(system, pattern)]
+        longest = max(patterns, key=lambda pattern: (pattern == system, len(pattern)), default=None)
+        return {} if longest is None else self.config.grid[longest]
 
     def owner(self, system: str) -> str:
         """Returns the system whose choice a system (without changes) uses: itself, or the one that the grid names."""
         entry = self._entry(system)
         return entry if isinstance(entry, str) else system
 
-    def pinned(self, dataset: str, system: str) -> ChoiceConfig | None:
-        """Returns the pinned choice for a system (without changes): the dataset's own, or that of its source."""
-        for name in (split_dataset(dataset)[0], self.source(dataset)):
-            for one in (system, self.owner(system)):
-                if name is not None and one in self.datasets[name].choices:
-                    return self.datasets[name].choices[one]
-        return None
-
     def axes(self, dataset: str, system: str) -> Mapping[str, list[Any]]:
         """Returns the grid of a system (without changes) on a dataset's source; {} if there is no search."""
-        if self.config is None or self.source(dataset) is None or self.pinned(dataset, system) is not None:
-            return {}
         entry = self._entry(self.owner(system))
-        return entry if isinstance(entry, dict) else {}
+        return entry if isinstance(entry, dict) and self.source(dataset) is not None else {}
 
-    def hide(self, parts: Mapping[str, Any], dataset: str, system: str) -> dict[str, Any]:
+    def hide(self, parts: Parts, dataset: str, system: str) -> Parts:
         """Returns `parts` with `NOT_KNOWN` for what a search determines: a name that sets such a key keeps it."""
-        hidden = dict(parts)
-        for key in self.axes(dataset, system):
-            hidden = apply_change(hidden, key, NOT_KNOWN, f"{self.where}: tuning.grid.{system}")
-        return hidden
+        hidden = dict.fromkeys(self.axes(dataset, system), NOT_KNOWN)
+        return apply_changes(parts, hidden, f"{self.experiment.name}: tuning.grid.{system}")
 
     def search(self, dataset: str, system: str) -> Search | None:
         """Returns the search of a system (without changes) for a dataset, if any. Raises `SettingsError`."""
         name = self.owner(self.experiment.canonical(dataset, system))
         axes, source = self.axes(dataset, name), self.source(dataset)
-        if not axes or source is None or self.config is None:
+        if not axes or source is None:
             return None
         if (source, name) not in self._searches:
-            recipe = {"recipe": self.config.recipe} if self.config.recipe in self.datasets[source].recipes else {}
+            recipe = {"recipe": self.config.recipe} if self.config.recipe else {}
             start = self.experiment.canonical(source, join_system(name, recipe))
             run = self.experiment.resolve(Run(source, start, self.config.seed))
             keys = [self._spelled(source, name, key, values[0]) for key, values in axes.items()]
-            self._searches[source, name] = self._checked(
-                Search(run=run, axes=list(zip(keys, axes.values(), strict=True)))
-            )
+            search = Search(run=run, axes=list(zip(keys, axes.values(), strict=True)))
+            self._check(search)
+            self._searches[source, name] = search
         return self._searches[source, name]
 
     def search_for(self, run: Run) -> Search | None:
@@ -206,33 +186,33 @@ class Tuning:
         name = self.experiment.canonical(dataset, join_system(system, {key: value}))
         return next(iter(split_system(name).changes))
 
-    def _checked(self, one: Search) -> Search:
-        if not one.run.training.validate_bleu:
-            recipe = f"recipes.{self.config.recipe}.training" if self.config and self.config.recipe else "training"
+    def _check(self, search: Search) -> None:
+        if not search.run.training.validate_bleu:
+            recipe = f"recipes.{self.config.recipe}.training" if self.config.recipe else "training"
             raise SettingsError(
-                f"{one.where}: runs are ranked by validation BLEU, which is measured with `validate_bleu: true`: "
+                f"{search.where}: runs are ranked by validation BLEU, which is measured with `validate_bleu: true`: "
                 f"set it in {recipe} of the dataset"
             )
-        for key, values in one.axes:
+        for key, values in search.axes:
             for value in values:
-                one.resolve({**one.start, key: value})
+                search.resolve({**search.start, key: value})
         for (dataset, system), other in self._searches.items():
-            if dataset == one.run.dataset and other.budget != one.budget:
+            if dataset == search.run.dataset and other.budget != search.budget:
                 raise SettingsError(
-                    f"{self.where}: tuning.grid: {one.system} has {one.budget} runs and {system} {other.budget}: "
-                    "every system needs as many (of a later key, the value that the system has anyway costs no run)"
+                    f"{self.experiment.name}: tuning.grid: {search.system} has {search.budget} runs and {system} "
+                    f"{other.budget}: every system needs as many (of a later key, the value that the system has anyway "
+                    "costs no run)"
                 )
-        return one
 
     def takes(self, run: Run) -> bool:
         """Returns whether a run uses a choice: tuning runs do not."""
-        return self.config is None or run.seed != self.config.seed
+        return not self.config.datasets or run.seed != self.config.seed
 
     def check_runs(self) -> None:
         """Raises `SettingsError` if a study's run has the seed of the tuning runs, or its search has a mistake."""
         for run in self.experiment.runs:
             if not self.takes(run):
-                raise SettingsError(f"{self.where}: tuning.seed: {run.seed}: {run.path} has this seed, too")
+                raise SettingsError(f"{self.experiment.name}: tuning.seed: {run.seed}: {run.path} has this seed, too")
             self.search_for(run)
 
     @property
@@ -244,26 +224,3 @@ class Tuning:
         """Returns the runs of all searches, see `expected_rounds`."""
         rounds = [runs for one in self.searches for runs in expected_rounds(one, results)]
         return {run: config for runs in rounds for run, config in runs.items()}
-
-    def _entry(self, system: str) -> Mapping[str, list[Any]] | str | None:
-        """The entry of the grid for a system."""
-        grid = self.config.grid if self.config else {}
-        patterns = [pattern for pattern in grid if fnmatchcase(system, pattern)]
-        return grid[max(patterns, key=lambda pattern: (pattern == system, len(pattern)))] if patterns else None
-
-    @property
-    def _roles(self) -> Mapping[str, str]:
-        return self.config.datasets if self.config else {}
-
-
-def _check_pin(choice: ChoiceConfig, where: str) -> None:
-    """Raises `SettingsError` if a pinned choice's file exists and differs."""
-    path = Path(choice.source)
-    if not path.is_file():
-        return
-    saved = read_choice(path)
-    bleu = choice.validation_bleu
-    if saved.changes != choice.changes:
-        raise SettingsError(f"{where}: {choice.changes}: {path} chose {saved.changes}")
-    if bleu is not None and (saved.validation_bleu is None or abs(saved.validation_bleu - bleu) > 0.005):
-        raise SettingsError(f"{where}: validation_bleu: {bleu}: {path} says {saved.validation_bleu}")

@@ -81,11 +81,8 @@ def updates_line(experiment: Experiment, study: str) -> str:
 
 
 def is_tuned(experiment: Experiment, study: str) -> bool:
-    """Whether a study has a run with tuned values, pinned ones included."""
-    return any(
-        experiment.tuning.search_for(run) or experiment.tuning.pinned(run.dataset, split_system(run.system).base)
-        for run in experiment.study_runs(study)
-    )
+    """Whether a study has a run with tuned values."""
+    return any(experiment.tuning.search_for(run) for run in experiment.study_runs(study))
 
 
 def tuning_lines(experiment: Experiment, study: str, results: Path) -> list[str]:
@@ -101,9 +98,6 @@ def tuning_lines(experiment: Experiment, study: str, results: Path) -> list[str]
 
 
 def _tuning(experiment: Experiment, run: Run, results: Path) -> str:
-    pinned = experiment.tuning.pinned(run.dataset, split_system(run.system).base)
-    if pinned is not None:
-        return f"{_values(pinned.changes)}, chosen before ({pinned.source})."
     search = experiment.tuning.search_for(run)
     if search is None:
         return "none, the recipe is as it is."

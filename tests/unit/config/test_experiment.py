@@ -94,10 +94,6 @@ def test_stages_are_built_one_after_the_other_and_share_runs(folder):
         Experiment({**config, "stages": {"first": ["fnn"]}}, folder)
 
 
-def test_seeds_of_the_command_line_are_text(folder):
-    assert {run.seed for run in Experiment({**CONFIG, "seeds": ["7", "8"]}, folder).runs} == {7, 8}
-
-
 def test_adding_a_seed_adds_only_that_seeds_runs(folder):
     before = Experiment(CONFIG, folder).runs
     after = Experiment({**CONFIG, "seeds": [1, 2, 3]}, folder).runs

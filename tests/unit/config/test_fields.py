@@ -11,7 +11,7 @@ import yaml
 
 from reluformer.config.dataset import CorpusConfig, DatasetConfig, Preparation
 from reluformer.config.experiment import Experiment
-from reluformer.config.settings import SettingsError, clash, parse
+from reluformer.config.settings import SettingsError, parse, refuse_clash
 from reluformer.paper.outputs import refuse_shared_outputs
 
 CORPUS: dict[str, Any] = {
@@ -106,7 +106,7 @@ def test_figures_of_two_studies_in_one_file(tmp_path: Path) -> None:
     ("archives", "message"),
     [
         (["x", "x", "text.de", "text.en"], "'x' is there twice"),
-        (["Train", "train", "text.de", "text.en"], "'Train' and 'train' are one file on disks that ignore case"),
+        (["Train", "train", "text.de", "text.en"], "'Train' and 'train' are one name on disks that ignore case"),
         (["text.de", "text.en", "text.de.sha256"], "does not end in .sha256"),
     ],
 )
@@ -133,5 +133,6 @@ def test_a_reader_that_tells_the_sides_by_language_needs_two() -> None:
 
 
 def test_clash() -> None:
-    assert clash(["a", "b", "a"]) is None
-    assert clash(["Stra\u00dfe", "b", "STRASSE"]) == ("Stra\u00dfe", "STRASSE")
+    refuse_clash(["a", "b", "a"], "here")
+    with pytest.raises(SettingsError, match="here: 'Stra\u00dfe' and 'STRASSE' are one name"):
+        refuse_clash(["Stra\u00dfe", "b", "STRASSE"], "here")

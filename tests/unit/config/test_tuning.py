@@ -1,6 +1,5 @@
 import pytest
 
-from reluformer.config.run import ChoiceConfig
 from reluformer.config.settings import SettingsError, parse
 from reluformer.config.tuning import TuningConfig
 
@@ -17,8 +16,3 @@ def test_values_keep_their_kind():
     assert [type(value) for value in TuningConfig(datasets={}, grid=grid).grid["*"]["gamma"]] == [
         *(int, float, str, type(None), bool)
     ]
-
-
-def test_a_pinned_choice_names_its_source():
-    with pytest.raises(SettingsError, match="choices: source: this key is required"):
-        parse(ChoiceConfig, {"changes": {"gamma": 2}}, "choices")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reluformer.config.settings import SettingsError, Strict, YamlError, load, parse_scalar, parse_yaml, read_yaml
+from reluformer.config.settings import SettingsError, Strict, load, parse_scalar, parse_yaml, read_yaml
 
 
 class Words(Strict):
@@ -67,9 +67,8 @@ def test_what_is_plain_is_read(tmp_path: Path, content, expected):
         ("a: 1\n---\nb: 2\n", "expected a single document"),
         ("a:\n\tb: 1\n", "tab|cannot start any token"),
         ("title: a\n".encode("utf-16"), "not UTF-8 text; save the file as UTF-8"),
-        ("title: 3.10", r"title: 3\.1 is not text for YAML; quote it"),
-        ("title: true", "title: true is not text for YAML; quote it"),
-        ("title:", "title: text is expected, nothing is there"),
+        ("title: true", "title: True: input should be a valid string"),
+        ("title:", "title: None: input should be a valid string"),
         ("rate: NaN", "rate: 'NaN': input should be a finite number"),
         ("rate: .inf", "rate: inf: input should be a finite number"),
         ("number: 1:30", "number: '1:30': input should be a valid integer"),
@@ -87,11 +86,11 @@ def test_anchors_and_merge_keys():
     assert data["c"] == {"x": 1, "y": 2, "z": 1} and data["d"] == data["a"] and data["e"] == {"z": 1}
 
 
-def test_json_repeats_no_key_either(tmp_path: Path):
+def test_json_is_read_too(tmp_path: Path):
     (tmp_path / "a.json").write_text('{"a":\t1, "b": 1e-3}')
     assert read_yaml(tmp_path / "a.json") == {"a": 1, "b": 0.001}
-    (tmp_path / "a.json").write_text('{"a": 1, "a": 2}')
-    with pytest.raises(SettingsError, match=r"a\.json: a: this key is there twice"):
+    (tmp_path / "a.json").write_text('{"a": 1')
+    with pytest.raises(SettingsError, match=r"a\.json: not valid JSON"):
         read_yaml(tmp_path / "a.json")
 
 
@@ -101,5 +100,5 @@ def test_a_folder_is_no_file(tmp_path: Path):
 
 
 def test_nothing_is_executed():
-    with pytest.raises(YamlError, match="constructor"):
+    with pytest.raises(SettingsError, match="constructor"):
         parse_yaml("a: !!python/object/apply:os.getcwd []")

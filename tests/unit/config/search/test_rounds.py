@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reluformer.config.search import Search, expected_rounds, read_score, replay
+from reluformer.config.search import Search, expected_rounds, replay
 from reluformer.config.settings import SettingsError
 
 START = {"learning_rate": 0.001, "gamma": 2}
@@ -73,12 +73,6 @@ def test_a_run_that_is_not_there_is_named(made, search):
 
 def test_where_every_run_diverged_nothing_is_chosen(made, search):
     assert made.train(search, lambda point: None)["choice"] is None
-
-
-def test_a_summary_that_is_none_is_one_line(tmp_path):
-    (tmp_path / "summary.json").write_text("[]", encoding="utf-8")
-    with pytest.raises(SettingsError, match=r"summary.json: not the summary of a run"):
-        read_score(tmp_path / "summary.json")
 
 
 def test_runs_are_guessed_without_widening_and_known_as_far_as_scores_are_there(made, search):

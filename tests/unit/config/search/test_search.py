@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reluformer.config.search import Score, Step, beyond, budget, identity, search
+from reluformer.config.search import Score, Step, beyond, identity, search
 
 AXES = {"rate": [1, 2], "gamma": [1, 2, 4], "weight": [0.03, 0.1, 0.3]}
 START = {"rate": 3, "gamma": 2, "weight": 0.1}
@@ -47,13 +47,6 @@ def test_each_axis_is_tried_around_the_best_of_the_ones_before():
     ]
     assert end.choice == {"rate": 2, "gamma": 2, "weight": 0.1}
     assert not end.widened and not end.edges
-
-
-def test_the_budget_counts_a_point_that_was_run_already_once():
-    assert budget(AXES, START) == 2 + 2 + 2
-    assert budget(AXES, {"gamma": 3}) == 2 + 3 + 3
-    assert budget({"gamma": [1, 2, 4]}, {"gamma": 2}) == 3, "on the first axis nothing was run before"
-    assert budget({"rate": [1], "gamma": [1, 2]}, {"gamma": 1.0}) == 2, "1.0 is 1"
 
 
 def test_a_systems_own_value_takes_part_though_the_grid_does_not_list_it():
