@@ -35,7 +35,8 @@ def test_every_table_and_figure_is_in_the_report_and_opens(page, smoke):
     wanted |= {f"results/paper/tables/{path.name}" for path in (paper / "tables").glob("*.html")}
     wanted |= {f"results/paper/corpora/{corpus}.html" for corpus in ("numbers", "letters")}
     wanted |= {"results/paper/claims.html", "results/paper/index.html"}
-    assert set(page.evaluate("Object.keys(results)")) == wanted
+    logs = {str(path.relative_to(smoke.folder)) for path in (smoke.folder / "results" / "runs").rglob("log.jsonl")}
+    assert set(page.evaluate("Object.keys(results)")) == wanted | logs and len(logs) == 17
     for path in sorted(wanted):
         shown = page.evaluate(SHOW, path)
         assert shown["width"] > 100 or shown["tables"] > 1, path
@@ -48,7 +49,9 @@ def test_every_entry_has_a_caption_a_category_and_labels(page, smoke):
     for path, entry in page.evaluate("results").items():
         assert entry["caption"] and entry["labels"], path
     studies = list((smoke.folder / "results" / "paper" / "tables").glob("*.html"))
-    assert len(page.evaluate("Object.keys(categories)")) == len(studies) + len(["Start here", "Claims", "Corpora"])
+    assert len(page.evaluate("Object.keys(categories)")) == len(studies) + len(
+        ["Start here", "Claims", "Corpora", "Training logs"]
+    )
 
 
 def test_a_claim_leads_to_its_rules_inside_the_report(page):

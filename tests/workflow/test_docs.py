@@ -42,6 +42,7 @@ SHELL = ("sh", "bash", "console")
 EXTERNAL = {
     "git": "fetches the project",
     "cd": "goes there",
+    "cp": "copies",
     "tmux": "keeps a terminal",
     "sinfo": "SLURM",
     "squeue": "SLURM",

@@ -44,12 +44,15 @@ if workflow.deployment_settings.deployment_method:
 
 
 def as_yaml(value):
-    """Parses a value of --config: Snakemake leaves numbers in lists as text."""
+    """Parses a value of --config: Snakemake leaves numbers in lists as text. A pattern such as `*` is text, not YAML."""
     if isinstance(value, dict):
         return {key: as_yaml(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [as_yaml(inner) for inner in value]
-    return parse_scalar(value) if isinstance(value, str) else value
+    try:
+        return parse_scalar(value) if isinstance(value, str) else value
+    except YamlError:
+        return value
 
 
 def read_config():
@@ -246,6 +249,15 @@ def claims_in_report(path):
         category="Claims",
         labels={"study": "all", "form": "claims", "file": "claims"},
     )
+
+
+def log_in_report():
+    """A training's log, in the report unless there are hundreds of them (results/paper/archive.zip has all)."""
+    path = "results/runs/{dataset}/{system}/seed{seed}/log.jsonl"
+    if len(EXPERIMENT.runs) > 100:
+        return path
+    labels = {"dataset": "{dataset}", "system": "{system}", "seed": "{seed}"}
+    return report(path, caption="../report/log.rst", category="Training logs", labels=labels)
 
 
 PLACES = archive_places(EXPERIMENT.datasets)

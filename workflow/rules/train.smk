@@ -11,7 +11,7 @@ rule train:
     output:
         "results/runs/{dataset}/{system}/seed{seed}/model.safetensors",
         "results/runs/{dataset}/{system}/seed{seed}/config.yaml",
-        "results/runs/{dataset}/{system}/seed{seed}/log.jsonl",
+        log_in_report(),
         "results/runs/{dataset}/{system}/seed{seed}/summary.json",
     log:
         "logs/train/{dataset}/{system}/seed{seed}.log",
