@@ -51,7 +51,7 @@ def as_yaml(value):
         return [as_yaml(inner) for inner in value]
     try:
         return parse_scalar(value) if isinstance(value, str) else value
-    except YamlError:
+    except SettingsError:
         return value
 
 
