@@ -1,4 +1,4 @@
-"""What `reluformer doctor` tries on this machine: torch, GPUs, a training on two processes, kernel, compiler, SLURM.
+"""What `reluformer doctor` tries here: torch, GPUs, a training on two processes, fast paths, compiler, SLURM.
 
 Trainings run in processes of their own, so that a broken torch is a finding and not the end. Whether a corpus can be
 downloaded is in `reluformer.cli.sources`.
@@ -26,9 +26,8 @@ from reluformer.ops.build import FLAGS
 
 State = Literal["ok", "warn", "missing"]
 COLOURS: dict[State, str] = {"ok": "green", "warn": "yellow", "missing": "red"}
-SECONDS, PROBE_SECONDS, TRAINING_SECONDS = 10.0, 40.0, 50.0
-"""Limits of a program, of importing torch, and of the training on two processes."""
-KERNEL_ERROR = 1e-3
+SECONDS, PROBE_SECONDS, TRAINING_SECONDS, PROOF_SECONDS = 10.0, 40.0, 50.0, 600.0
+"""Limits of a program, of importing torch, of the training on two processes, and of the proofs of all fast paths."""
 PROGRAM = "#include <omp.h>\n#include <span>\nint f(std::span<int> v) { return omp_get_max_threads() + v[0]; }\n"
 PROBE = """
 import json, torch
@@ -103,7 +102,7 @@ def run(command: Sequence[str], seconds: float, environment: Mapping[str, str] |
 
 def machine_checks() -> list[Callable[[], list[Check]]]:
     """Returns the checks of this machine, to run at the same time."""
-    return [torch_and_gpus, lambda: two_processes(len(driver_gpus() or [])), lambda: [compiler(), slurm()]]
+    return [torch_and_gpus, lambda: two_processes(len(driver_gpus() or [])), fast_paths, lambda: [compiler(), slurm()]]
 
 
 def run_checks(parts: Sequence[Callable[[], list[Check]]]) -> list[Check]:
@@ -203,7 +202,7 @@ def gpu(probe: Mapping[str, Any], listed: list[str] | None) -> Check:
 
 
 def two_processes(gpus: int) -> list[Check]:
-    """Trains on two processes through DeepSpeed, by NCCL on two GPUs and by gloo otherwise; then checks the kernel."""
+    """Trains on two processes through DeepSpeed, by NCCL on two GPUs and by gloo otherwise."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     if gpus < 2:
         environment |= {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
@@ -217,23 +216,31 @@ def two_processes(gpus: int) -> list[Check]:
             f"DeepSpeed {result['deepspeed']}, {result['backend']} on {result['device']}, {result['seconds']:.1f} s"
         )
         effect = "a ReLUFormer took two updates in both; their weights are equal"
-        return [Check("two processes", "ok", detail, effect), kernel(result["kernel"], result["kernel_error"])]
+        return [Check("two processes", "ok", detail, effect)]
     reason = "the processes' weights differ" if result else _exception(ended.errors) or ended.last_line
     effect = "trainings on several processes fail, and the demo has one"
     fix = "see the whole message: torchrun --standalone --nproc-per-node=2 -m reluformer.training.self_test out.json"
     return [Check("two processes", "missing", reason, effect, fix, needed=True)]
 
 
-def kernel(name: str, error: float) -> Check:
-    """Judges the kernel of ReLU attention by the error of one read."""
-    if not error < KERNEL_ERROR:  # or NaN
-        fix = "export RELUFORMER_KERNEL=reference, and report it"
-        return Check("ReLU kernel", "missing", f"{name} is wrong by {error}", "trainings learn nothing", fix, True)
-    detail = f"{name}, right to {error:.0e} in one read"
-    if name in ("cpu", "triton"):
-        return Check("ReLU kernel", "ok", detail, "ReLU attention without storing its weights")
-    effect = "ReLU attention in plain torch: right, and slower"
-    return Check("ReLU kernel", "warn", detail, effect, "install a compiler (see there) or, on a GPU, triton")
+def fast_paths() -> list[Check]:
+    """Proves each fast path of this machine's devices again."""
+    ended = run([sys.executable, "-m", "reluformer.ops.paths"], PROOF_SECONDS)
+    checks = []
+    for line in ended.output.splitlines():
+        verdict = json.loads(line)
+        name, reason = f"{verdict['path']} ({verdict['device']})", verdict["reason"]
+        if reason is None:
+            checks.append(Check(name, "ok", verdict["what"], "a small case equals its reference"))
+        else:
+            effect = f"{verdict['fallback']} takes over: right, and slower"
+            fix = "report it with this line, the card and the versions; if it does not compile, see the compiler's line"
+            checks.append(Check(name, "warn", f"{verdict['what']} is not trusted: {reason}", effect, fix))
+    if ended.code != 0:
+        checks.append(
+            Check("fast paths", "warn", ended.last_line, "not every path could be proved", "see the torch line")
+        )
+    return checks
 
 
 def _exception(errors: str) -> str:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from reluformer.ops.build import call, library
+from reluformer.ops.paths import call, library, require_close
 
 SOURCE = Path(__file__).with_name("beam.cpp")
 
@@ -87,3 +87,23 @@ def best_tokens(logits: Tensor, k: int, end: int, banned: Sequence[int]) -> tupl
     numbers = [rows, length, k, end, torch.get_num_threads(), len(banned), ctypes.addressof(never)]
     call(SOURCE, "beam_best", [*numbers, *(x.data_ptr() for x in (logits, p, value, token))])
     return p, value, token
+
+
+@torch.no_grad()
+def prove(_: str) -> None:
+    """Compares the C++ with the same operations in torch; a proof of `ops.paths`."""
+    generator = torch.Generator().manual_seed(1)
+    slots, query, weights = (torch.randn(2, 3, *shape, generator=generator) for shape in ((9, 16), (4, 16), (4, 5)))
+    shared = SharedKVCache(slots, torch.randint(9, (2, 4, 5), generator=generator))
+    seen = shared.seen().double()
+    require_close("a product with keys", shared.scores(query), (seen @ query.double()[..., None]).squeeze(-1), 1e-5)
+    mixed = (weights.double()[..., None, :] @ seen).squeeze(-2)
+    require_close("a product with values", shared.mix(weights), mixed, 1e-5)
+    logits = torch.randn(5, 301, generator=generator)
+    log_p = torch.log_softmax(logits.double(), 1)
+    best = log_p.index_fill(1, torch.tensor([2, 3]), -torch.inf).topk(6)
+    ended, values, tokens = best_tokens(logits.clone(), 6, 2, [2, 3])
+    require_close("the probability of the end", ended, log_p[:, 2], 1e-5)
+    require_close("the best probabilities", values, best.values, 1e-5)
+    if not torch.equal(tokens, best.indices):
+        raise ArithmeticError("the best tokens are others")

@@ -1,4 +1,4 @@
-"""Compiles a C++ file once for a machine and keeps the library in a cache: `library(source)`.
+"""Compiles a C++ file once for a machine and keeps the library in a cache: `compiled(folder, source)`.
 
 The cache is `$RELUFORMER_CACHE`, by default `~/.cache/reluformer`. A library's name has a hash of the source, the flags
 and the processor, so that machines of different kinds can share a home, and one of the compiler. `$CXX` names the
@@ -7,16 +7,12 @@ compiler; without any, a library from another compiler serves, if it has the sam
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import hashlib
-import logging
 import os
 import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import FileLock
@@ -26,26 +22,6 @@ HEADERS = sorted(INCLUDE.parent.rglob("*.hpp"))
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-shared", "-fPIC")
 SECONDS = 300
 """Time limit of the compiler."""
-
-log = logging.getLogger(__name__)
-
-
-@functools.cache
-def library(source: Path) -> ctypes.CDLL | None:
-    """Returns the compiled kernels of `source`, or None if compilation fails (logged)."""
-    try:
-        return ctypes.CDLL(str(compiled(cache_folder(), source)))
-    except (OSError, subprocess.SubprocessError) as error:
-        reason = getattr(error, "stderr", None) or str(error)
-        log.warning("%s: runs without its C++ kernels: %s", source.stem, " ".join(reason.split())[:300])
-        return None
-
-
-def call(source: Path, function: str, numbers: Sequence[int], *more: ctypes.c_float | ctypes.c_uint32) -> None:
-    """Calls a compiled function of `source` with packed int64 numbers, then `more`; the library must exist."""
-    kernel = library(source)
-    assert kernel is not None
-    getattr(kernel, function)((ctypes.c_int64 * len(numbers))(*numbers), *more)
 
 
 def cache_folder() -> Path:

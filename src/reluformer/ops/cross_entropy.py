@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from reluformer.ops.build import call, library
+from reluformer.ops.paths import call, library, require_close
 
 SOURCE = Path(__file__).with_name("cross_entropy.cpp")
 
@@ -46,3 +46,13 @@ def cross_entropy(logits: Tensor, target: Tensor, weight: float | None) -> tuple
     if weight is None:
         return losses, log_p
     return losses, log_p.exp_().scatter_add_(1, target, log_p.new_full(target.shape, -weight))
+
+
+def prove(_: str) -> None:
+    """Compares the C++ with log-softmax in fp64; a proof of `ops.paths`."""
+    generator = torch.Generator().manual_seed(1)
+    logits, target = torch.randn(7, 301, generator=generator), torch.arange(7)[:, None]
+    log_p = torch.log_softmax(logits.double(), 1)
+    losses, grad = cross_entropy(logits, target, 0.9)
+    require_close("the loss", losses, -log_p.gather(1, target).squeeze(1), 1e-5)
+    require_close("its gradient", grad, log_p.exp().scatter_add_(1, target, log_p.new_full(target.shape, -0.9)), 1e-5)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import dropout
 
-from reluformer.ops.build import call, library
+from reluformer.ops.paths import call, library, require_close
 
 SOURCE = Path(__file__).with_name("dropout.cpp")
 BLOCK = 1024
@@ -135,3 +135,15 @@ def _right(x: Tensor, bits: int) -> Tensor:
 
 def _signed(x: int) -> int:
     return x - (1 << 64)
+
+
+def prove(_: str) -> None:
+    """Compares the C++ with the same generator in torch, forward and backward; a proof of `ops.paths`."""
+    x, added, probability = torch.linspace(-1, 1, 3 * BLOCK + 5).requires_grad_(), torch.ones(3 * BLOCK + 5), 0.3
+    seed = draw_seed()
+    factors = dropout_mask(seed, (1, 1, 4, BLOCK), probability).flatten()[: x.numel()]
+    require_close("dropout", _run(x.detach(), added, seed, probability), x.detach() * factors + 1, 1e-6)
+    output = Dropout.apply(x, added, probability)
+    output.backward(torch.ones_like(output))
+    assert x.grad is not None
+    require_close("its gradient", x.detach() * x.grad + 1, output.detach(), 1e-6)

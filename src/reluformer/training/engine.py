@@ -15,8 +15,11 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from reluformer.config.memory import MemoryConfig, PenaltyConfig
+from reluformer.config.model import ModelConfig
 from reluformer.config.training import TrainingConfig
 from reluformer.model.transformer import Transformer
+from reluformer.ops.paths import distrust, require_close, trusted
 from reluformer.training.distributed import DistributedContext
 
 BUCKET = 1 << 23
@@ -116,13 +119,42 @@ def compile_forward(model: Transformer, **options: Any) -> None:
     """
     for projection in (sparsemax, entmax15):
         torch.compiler.allow_in_graph(projection)  # autograd functions that the compiler cannot trace
-    eager = model.forward_with_penalty
+    eager, device = model.forward_with_penalty, next(model.parameters()).device.type
     compiled = torch.compile(eager, dynamic=True, **options)
 
     def forward(src: Tensor, src_mask: Tensor, tgt_in: Tensor, tgt_mask: Tensor) -> tuple[Tensor, Tensor]:
-        return (compiled if torch.is_grad_enabled() else eager)(src, src_mask, tgt_in, tgt_mask)
+        if torch.is_grad_enabled() and trusted("compile", device):
+            try:
+                return compiled(src, src_mask, tgt_in, tgt_mask)
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # of the compiler or of what it made; eager raises what is the model's own
+                distrust("compile", device, error)
+        return eager(src, src_mask, tgt_in, tgt_mask)
 
     model.forward_with_penalty = forward  # type: ignore[method-assign]
+
+
+def prove_compiled(device: str, **options: Any) -> None:
+    """Compares a small model's loss and gradients with those before compilation; a proof of `ops.paths`."""
+    torch.manual_seed(1)
+    relu = MemoryConfig(activation="relu-scaled", penalty=PenaltyConfig())
+    names = ("encoder_attention", "decoder_attention", "cross_attention")
+    shape = {"encoder_layers": 1, "decoder_layers": 1, "width": 64, "heads": 2, "slots": 64, "vocabulary": 50}
+    model = Transformer(ModelConfig(**shape, dropout=0.0, **dict.fromkeys(names, relu))).to(device)
+    tokens = torch.randint(5, 50, (6, 9), device=device)
+    mask = torch.arange(9, device=device) < torch.tensor([[9], [7], [7], [5], [3], [2]], device=device)
+
+    def results() -> list[Tensor]:
+        hidden, penalty = model.forward_with_penalty(tokens, mask, tokens, mask)
+        loss = hidden.square().mean() + penalty
+        return [loss.detach(), *torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)]
+
+    expected = results()
+    compile_forward(model, **options)
+    names_of = ("the loss", *(name for name, _ in model.named_parameters()))
+    for name, one, other in zip(names_of, results(), expected, strict=True):
+        require_close(name, one, other, 1e-3)
 
 
 def clip_gradients(engine: deepspeed.DeepSpeedEngine, norm: float) -> None:

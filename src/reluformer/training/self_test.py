@@ -21,8 +21,6 @@ from reluformer.config.memory import MemoryConfig
 from reluformer.config.model import ModelConfig
 from reluformer.config.training import TrainingConfig
 from reluformer.files import write_json
-from reluformer.memory.backends import AttentionOptions
-from reluformer.memory.backends.dispatch import backend, relu_kernel
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
 from reluformer.training.distributed import join_world
@@ -44,17 +42,6 @@ MODEL = ModelConfig(
     decoder_attention=RELU,
     cross_attention=RELU,
 )
-
-
-def kernel_error(device: torch.device) -> float:
-    """Returns the largest difference between a fused ReLU attention read and the same read in plain torch."""
-    generator = torch.Generator().manual_seed(3)
-    query, key, value = (torch.randn(2, 2, 40, 16, generator=generator).to(device) for _ in range(3))
-    kernel = relu_kernel(query)
-    if kernel is None:  # the environment asks for plain torch
-        return 0.0
-    output = kernel(query, key, value, AttentionOptions(scale=0.25)).output
-    return (output - torch.relu(0.25 * query @ key.transpose(-1, -2)) @ value).abs().max().item()
 
 
 def main(output: Path) -> int:
@@ -87,8 +74,6 @@ def main(output: Path) -> int:
             "device": world.device.type,
             "backend": torch.distributed.get_backend(),
             "deepspeed": deepspeed.__version__,
-            "kernel": backend(torch.empty(0, device=world.device)),
-            "kernel_error": kernel_error(world.device),
             "loss": loss if math.isfinite(loss) else None,
             "good": good,
             "seconds": time.monotonic() - started,

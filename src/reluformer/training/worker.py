@@ -32,6 +32,7 @@ from reluformer.files import replace, write_json
 from reluformer.model.files import save_model
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
+from reluformer.ops.paths import verdicts
 from reluformer.ops.process import keep_freed_memory
 from reluformer.training.checkpoints import Checkpoints, open_folder
 from reluformer.training.data import TrainingData, load_start, open_data, start_folder
@@ -162,6 +163,7 @@ def summarise(trainer: Trainer, run: RunConfig, ending: Ending) -> dict[str, Any
         "machine": machine(),
         "versions": versions(),
         "code_version": code_version(),
+        "paths": verdicts(),
         "data": trainer.data.files,
         "tuned": run.tuned.model_dump() if run.tuned else None,
     }

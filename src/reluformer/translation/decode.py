@@ -16,8 +16,9 @@ from reluformer.corpus.batches import length_batches
 from reluformer.corpus.subword import EOS, PAD, SENT
 from reluformer.model.transformer import Transformer
 from reluformer.ops.linear import pack
+from reluformer.ops.paths import distrust, trusted
 from reluformer.translation.graphs import buckets_of, graph_search
-from reluformer.translation.search import Decoder, Hypothesis, n_best_search
+from reluformer.translation.search import BrokenModelError, Decoder, Hypothesis, n_best_search
 
 T = TypeVar("T")
 Search = Callable[[Tensor, Tensor], list[list[Hypothesis]]]
@@ -91,10 +92,24 @@ def search_on(device: torch.device, model: Decoder, config: TranslationConfig, n
 
     Not under autocast, whose cache of cast weights a graph would not find again.
     """
+    plain = partial(n_best_search, model, config=config, n_best=n_best)
     graphs = config.graphs and device.type == "cuda" and not torch.is_autocast_enabled("cuda")
-    if graphs and isinstance(model, Transformer) and model.static:
-        return partial(graph_search, model, config=config, n_best=n_best, buckets=buckets_of(model, device))
-    return partial(n_best_search, model, config=config, n_best=n_best)
+    if graphs and isinstance(model, Transformer) and model.static and trusted("graphs", "cuda"):
+        by_graphs = partial(graph_search, model, config=config, n_best=n_best, buckets=buckets_of(model, device))
+        return partial(first_trusted, by_graphs, plain)
+    return plain
+
+
+def first_trusted(by_graphs: Search, plain: Search, src: Tensor, src_mask: Tensor) -> list[list[Hypothesis]]:
+    """Searches by graphs until a capture or replay fails, without them from then on."""
+    if trusted("graphs", "cuda"):
+        try:
+            return by_graphs(src, src_mask)
+        except (BrokenModelError, torch.OutOfMemoryError):
+            raise
+        except RuntimeError as error:
+            distrust("graphs", "cuda", error)
+    return plain(src, src_mask)
 
 
 def batch_tokens(tokens: int, config: TranslationConfig, device: torch.device | str) -> int:

@@ -16,6 +16,7 @@ from reluformer.corpus.subword import Subword
 from reluformer.corpus.text import SUBWORD_FILE, load_subword, require_trained_with
 from reluformer.files import write_json, write_text
 from reluformer.model.files import load_model
+from reluformer.ops.paths import verdicts
 from reluformer.ops.process import keep_freed_memory
 from reluformer.translation.decode import ready, translate
 from reluformer.translation.search import Hypothesis
@@ -68,6 +69,7 @@ def translate_run(run_folder: Path, corpora: Path, threads: int | None = None) -
         "tokens_per_second": round(tokens / seconds, 1) if seconds else None,
         "beam": config.translation.beam,
         "length_penalty": config.translation.length_penalty,
+        "paths": verdicts(),
     }
     write_json(run_folder / "translation.json", translation)
 

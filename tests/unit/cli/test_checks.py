@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import sys
 
@@ -140,16 +141,15 @@ def test_processes_that_hang(monkeypatch):
     assert check.state == "missing" and check.detail == f"{sys.executable}: no answer within 0 s"
 
 
-@pytest.mark.parametrize(
-    ("name", "error", "state"),
-    [
-        ("cpu", 1e-6, "ok"),
-        ("triton", 1e-4, "ok"),
-        ("tiled", 1e-6, "warn"),
-        ("cpu", 0.5, "missing"),
-        ("cpu", float("nan"), "missing"),
-    ],
-)
-def test_the_kernel_is_read_once(name, error, state):
-    check = checks.kernel(name, error)
-    assert check.state == state and check.needed == (state == "missing") and bool(check.fix) == (state != "ok")
+def test_each_fast_path_with_its_verdict(monkeypatch):
+    about = {"what": "ReLU attention in C++", "fallback": "tiles in plain torch"}
+    lines = [{"path": "cpu", "device": "cpu", **about, "reason": reason} for reason in (None, "killed by SIGILL")]
+    output = "".join(f"{json.dumps(line)}\n" for line in lines)
+    monkeypatch.setattr(checks, "run", lambda *_: Ended(0, output, ""))
+    right, wrong = checks.fast_paths()
+    assert right.state == "ok" and right.name == "cpu (cpu)" and "equals its reference" in right.effect
+    assert wrong.state == "warn" and "killed by SIGILL" in wrong.detail and "tiles in plain torch" in wrong.effect
+    assert wrong.fix and not wrong.needed
+    monkeypatch.setattr(checks, "run", lambda *_: Ended(1, "", "ImportError: libcudart.so.13"))
+    (broken,) = checks.fast_paths()
+    assert broken.state == "warn" and "libcudart" in broken.detail

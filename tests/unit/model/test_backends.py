@@ -15,7 +15,7 @@ from reluformer.config.translation import TranslationConfig
 from reluformer.memory.backends.cpu import SOURCE
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
-from reluformer.ops.build import library
+from reluformer.ops.paths import library
 from reluformer.translation.decode import translate
 
 SYSTEMS = yaml.safe_load((Path(__file__).parents[3] / "config" / "systems.yaml").read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from reluformer.memory.backends.cpu import SOURCE
-from reluformer.ops import build
+from reluformer.ops import build, paths
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
@@ -70,14 +70,14 @@ def test_another_compiler_compiles_again_and_no_compiler_takes_what_is_there(fak
 def test_without_a_working_compiler_there_is_none_and_one_line_says_so(compiler, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("CXX", compiler)
     monkeypatch.setenv("RELUFORMER_CACHE", str(tmp_path))
-    build.library.cache_clear()
+    paths.library.cache_clear()
     try:
         with caplog.at_level(logging.WARNING):
-            assert build.library(SOURCE) is None and build.library(SOURCE) is None
+            assert paths.library(SOURCE) is None and paths.library(SOURCE) is None
         assert len(caplog.records) == 1 and "\n" not in caplog.records[0].getMessage()
         assert not list(tmp_path.glob("*.part"))
     finally:
-        build.library.cache_clear()
+        paths.library.cache_clear()
 
 
 def test_no_compiler_at_all(tmp_path, monkeypatch):

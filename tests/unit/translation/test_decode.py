@@ -8,9 +8,8 @@ import torch
 
 from reluformer.config.translation import TranslationConfig
 from reluformer.corpus.subword import SENT
-from reluformer.translation import graphs
+from reluformer.translation import decode, graphs
 from reluformer.translation.decode import each, ready, search_on, translate
-from reluformer.translation.graphs import graph_search
 from reluformer.translation.search import n_best_search
 
 
@@ -42,16 +41,21 @@ def test_no_sources_no_translations(toy_model):
 
 def test_graphs_are_for_cuda_and_for_models_whose_steps_are_static(make_model, toy_model, monkeypatch):
     monkeypatch.setattr(graphs, "GraphCapture", lambda device: None)
+    monkeypatch.setattr(decode, "trusted", lambda path, device: path != "graphs" or trusted)
+    trusted = True
     cuda = torch.device("cuda")
 
     def chosen(device, model, **settings):
         return search_on(torch.device(device), model, TranslationConfig(**settings), 1).func
 
-    assert chosen(cuda, make_model("reluformer")) is graph_search
+    assert chosen(cuda, make_model("reluformer")) is decode.first_trusted
     assert chosen(cuda, make_model("attention-sparsemax")) is n_best_search
     assert chosen(cuda, toy_model(vocabulary=10)) is n_best_search
     assert chosen("cpu", make_model("reluformer")) is n_best_search
     assert chosen(cuda, make_model("reluformer"), graphs=False) is n_best_search
+    trusted = False
+    assert chosen(cuda, make_model("reluformer")) is n_best_search
+    trusted = True
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: device == "cuda")
     assert chosen(cuda, make_model("reluformer")) is n_best_search
 

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from reluformer.memory.backends import AttentionOptions, FusedRead, prepare
-from reluformer.ops.build import call
 from reluformer.ops.dropout import constants
 from reluformer.ops.heads import empty_like_heads
+from reluformer.ops.paths import call
 
 SOURCE = Path(__file__).with_name("cpu.cpp")
 PART = 64

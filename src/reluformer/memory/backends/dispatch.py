@@ -1,8 +1,9 @@
 """Chooses the kernel of fused ReLU attention, `out_i = Σ_j ReLU(c_i · scale · q_i·k_j) v_j` without n × n weights.
 
 ReLU needs no maximum, sum or rescaling of a row: a tile of weights is final once computed, and a tile without a
-positive score contributes nothing. `RELUFORMER_KERNEL` forces a backend: `cpu` (C++), `tiled` (plain torch), `triton`
-(CUDA), or `reference`, the read that stores its weights.
+positive score contributes nothing. A device proves a kernel before it is used (`ops.paths`), unless
+`RELUFORMER_KERNEL` forces a backend: `cpu` (C++), `tiled` (plain torch), `triton` (CUDA), or `reference`, the read that
+stores its weights.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import torch
 from torch import Tensor
 
 from reluformer.config.settings import SettingsError, nearest
-from reluformer.memory.backends import TRITON_WIDEST, FusedKernel
+from reluformer.memory.backends import TRITON_WIDEST, AttentionOptions, FusedKernel, FusedRead
 from reluformer.memory.backends.cpu import SOURCE, cpu_relu_attention
 from reluformer.memory.backends.tiled import tiled_relu_attention
-from reluformer.ops.build import library
+from reluformer.ops.paths import distrust, library, trusted
 
 BACKENDS = ("reference", "tiled", "cpu", "triton")
 TRITON = all(find_spec(name) is not None for name in ("triton", "reluformer.memory.backends.triton_relu"))
@@ -36,20 +37,34 @@ def backend(query: Tensor) -> str:
         raise SettingsError("RELUFORMER_KERNEL: cpu: the C++ kernel could not be compiled here")
     if forced == "triton" and not TRITON:
         raise SettingsError("RELUFORMER_KERNEL: triton: the kernel or the package is not installed")
-    if forced in ("reference", "tiled") or query.dtype not in KERNEL_DTYPES:
-        return forced if forced == "reference" else "tiled"
-    if query.device.type == "cuda":
-        return "triton" if TRITON and query.size(-1) <= TRITON_WIDEST else "tiled"
-    if query.device.type == "cpu":
-        return forced or ("tiled" if library(SOURCE) is None else "cpu")
-    return "tiled"
+    if forced in ("reference", "tiled"):
+        return forced
+    device = query.device.type
+    if query.dtype in KERNEL_DTYPES:
+        if device == "cuda" and TRITON and query.size(-1) <= TRITON_WIDEST and (forced or trusted("triton", device)):
+            return "triton"
+        if device == "cpu" and (forced or library(SOURCE) is not None):
+            return forced or "cpu"
+    return "tiled" if trusted("tiled", device) else "reference"
 
 
 def relu_kernel(query: Tensor) -> FusedKernel | None:
     """Returns the kernel for queries like `query`; None for the read that stores its weights."""
-    name = backend(query)
-    if name == "triton":
-        from reluformer.memory.backends.triton_relu import triton_relu_attention
+    return {"cpu": cpu_relu_attention, "tiled": tiled_relu_attention, "triton": _triton}.get(backend(query))
 
-        return triton_relu_attention
-    return {"cpu": cpu_relu_attention, "tiled": tiled_relu_attention}.get(name)
+
+def _triton(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions) -> FusedRead:
+    """Triton's kernel; tiles from the first call on that it cannot compile or launch."""
+    from reluformer.memory.backends.triton_relu import triton_relu_attention
+
+    if torch.compiler.is_compiling():
+        return triton_relu_attention(query, key, value, options)
+    try:
+        return triton_relu_attention(query, key, value, options)
+    except (torch.OutOfMemoryError, ValueError):
+        raise
+    except Exception as error:  # of Triton's compiler, its tuner or the driver
+        if os.environ.get("RELUFORMER_KERNEL"):
+            raise
+        distrust("triton", "cuda", error)
+        return tiled_relu_attention(query, key, value, options)

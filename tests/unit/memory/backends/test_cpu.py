@@ -6,8 +6,8 @@ import torch
 from reluformer.memory.backends import AttentionOptions
 from reluformer.memory.backends.cpu import SOURCE, cpu_relu_attention
 from reluformer.memory.backends.tiled import tiled_relu_attention
-from reluformer.ops.build import library
 from reluformer.ops.heads import side_by_side, split_heads
+from reluformer.ops.paths import library
 
 pytestmark = pytest.mark.skipif(library(SOURCE) is None, reason="needs a C++ compiler")
 

@@ -15,7 +15,7 @@ from reluformer.memory.backends.dispatch import backend, relu_kernel
 from reluformer.memory.mask import AttentionMask
 from reluformer.memory.penalty import Penalty
 from reluformer.memory.read import read
-from reluformer.ops.build import library
+from reluformer.ops.paths import library
 
 QUERY = torch.randn(2, 3, 4, 8)
 BACKENDS = [
@@ -37,6 +37,7 @@ def test_the_backend_follows_device_and_dtype(monkeypatch):
 def test_heads_on_a_card_are_as_wide_as_the_kernel_has_them(monkeypatch):
     monkeypatch.delenv("RELUFORMER_KERNEL", raising=False)
     monkeypatch.setattr(attention, "TRITON", True)
+    monkeypatch.setattr(attention, "trusted", lambda path, device: True)
     for width, name in ((128, "triton"), (256, "tiled")):
         on_card = SimpleNamespace(device=torch.device("cuda"), dtype=torch.bfloat16, size=lambda _, width=width: width)
         assert backend(on_card) == name

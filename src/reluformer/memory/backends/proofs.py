@@ -1,0 +1,69 @@
+"""Proofs of the kernels of ReLU attention for `ops.paths`: a small read and its gradients, beside the same in fp64."""
+
+from __future__ import annotations
+
+import importlib
+
+import torch
+from torch import Tensor
+
+from reluformer.memory.backends import AttentionOptions, FusedKernel, FusedRead
+from reluformer.memory.backends.cpu import cpu_relu_attention
+from reluformer.memory.backends.tiled import tiled_relu_attention
+from reluformer.ops.paths import require_close
+
+BATCH, HEADS, ROWS, SLOTS, WIDTH = 2, 2, 40, 70, 64
+TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 8e-2}
+NAMES = ("the output", "Σ s", "Σ s log s", "the query's gradient", "the key's gradient", "the value's gradient")
+
+
+def cpu(device: str) -> None:
+    """Proves the C++ kernel, also the form for few rows."""
+    prove(cpu_relu_attention, device)
+    prove(cpu_relu_attention, device, rows=1)
+
+
+def tiled(device: str) -> None:
+    """Proves the tiles in plain torch."""
+    prove(tiled_relu_attention, device)
+
+
+def triton(device: str) -> None:
+    """Proves the Triton kernel."""
+    module = importlib.import_module("reluformer.memory.backends.triton_relu")
+    prove(module.triton_relu_attention, device)
+
+
+def prove(kernel: FusedKernel, device: str, rows: int = ROWS) -> None:
+    """Raises `ArithmeticError` if a kernel's results or gradients differ from those of a read in fp64."""
+    generator = torch.Generator().manual_seed(3)
+    shapes = ((rows, WIDTH), (SLOTS, WIDTH), (SLOTS, WIDTH), (rows, WIDTH), (rows,), (rows,))
+    inputs = [torch.randn(BATCH, HEADS, *shape, generator=generator) for shape in shapes]
+    keys = torch.arange(SLOTS) < torch.tensor([[SLOTS], [SLOTS - 9]])
+    factor = torch.linspace(0.5, 2, rows).view(1, 1, rows, 1)
+    options = AttentionOptions(keys, causal=True, scale=0.125, statistics=True, factor=factor)
+    for dtype, tolerance in TOLERANCES.items():
+        rounded = [x.to(dtype) for x in inputs]
+        moved = options._replace(keys=keys.to(device), factor=factor.to(device))
+        ours = _results(kernel, [x.to(device) for x in rounded], moved)
+        expected = _results(_reference, [x.double() for x in rounded], options)
+        for name, one, other in zip(NAMES, ours, expected, strict=True):
+            require_close(f"{name} in {dtype}", one, other, tolerance)
+
+
+def _results(kernel: FusedKernel, inputs: list[Tensor], options: AttentionOptions) -> list[Tensor]:
+    """Returns output and row statistics, and the gradients of their products with the last three of `inputs`."""
+    query, key, value = (x.clone().requires_grad_() for x in inputs[:3])
+    output, total, logs = kernel(query, key, value, options)
+    assert total is not None and logs is not None
+    results = [output, total, logs]
+    loss = torch.stack([(x * weight).sum() for x, weight in zip(results, inputs[3:], strict=True)]).sum()
+    return [*(x.detach() for x in results), *torch.autograd.grad(loss, (query, key, value))]
+
+
+def _reference(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions) -> FusedRead:
+    rows, slots = query.size(2), key.size(2)
+    assert options.keys is not None and options.factor is not None
+    seen = options.keys[:, None, None] & (torch.arange(slots) <= slots - rows + torch.arange(rows)[:, None])
+    weights = ((query * options.factor.double() * options.scale) @ key.mT).relu() * seen
+    return FusedRead(weights @ value, weights.sum(-1), (weights * weights.clamp(min=1e-30).log()).sum(-1))
