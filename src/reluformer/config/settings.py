@@ -108,6 +108,11 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     return f"; valid: {', '.join(sorted(valid))}" if valid else ""
 
 
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Reads the mapping in a JSON file; None if there is no such file. Raises `SettingsError`."""
+    return read_yaml(path) if path.is_file() else None
+
+
 def parse(model: type[Model], data: Mapping[str, Any], where: str) -> Model:
     """Parses `data` as a `model`; `where` names the file (and key) in the error. Raises `SettingsError`."""
     try:

@@ -7,31 +7,24 @@ also recomputes the scores. The same results give the same bytes.
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from reluformer.config.experiment import Experiment
+from reluformer.config.metrics import ATTENTION
 from reluformer.config.run import side_names
 from reluformer.config.settings import SettingsError
 from reluformer.files import descriptor_of, destination, replace, sha256, write_text
 from reluformer.paper.notes import toy_stamp
 from reluformer.paper.provenance import provenance
+from reluformer.paper.record import CORPUS_FILES, STEPS, compact, experiment_content
 
 MANIFEST = "SHA256SUMS"
+RUN_FILES = (*STEPS["train"], "hypotheses.jsonl", *STEPS["score"], *STEPS["analyse"], ATTENTION)
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The date of every file in the archive, the earliest of the format."""
-
-RUN_FILES = (
-    *("config.yaml", "log.jsonl", "summary.json", "hypotheses.jsonl", "translation.json"),
-    *("scores.json", "counts.npz", "analysis.json", "attention.npz"),
-)
-MODEL = "model.safetensors"
-REFERENCES = ("raw/test.{tgt}", "test.tok.{src}", "test.tok.{tgt}")
-CORPUS_FILES = ("provenance.json", "statistics.json")
 
 
 def pack_archive(
@@ -51,17 +44,32 @@ def pack_archive(
     """
     if descriptor_of(output) is not None or (destination(output).exists() and not output.is_file()):
         raise SettingsError(f"{output}: an archive and its checksum need a plain file; name a .zip")
-    files, left_out = collect(experiment, results, logs, models, references)
+    paths = [results / path for path in _results(experiment, results, models, references)]
+    files = {f"results/{path.relative_to(results).as_posix()}": path for path in paths if path.is_file()}
     if not any(name.startswith("results/runs/") for name in files):
         raise SettingsError(f"{results}: no run of this configuration exists, so there is nothing to archive")
+    names = [f"{step}/{run.path}.log" for step in ("train", "translate", "score", "analyse") for run in experiment.runs]
+    files |= {f"logs/{name}": logs / name for name in names if (logs / name).is_file()}
+    files |= {f"config/{path.relative_to(experiment.folder).as_posix()}": path for path in _yaml(experiment.folder)}
+    own = [Path(file) for file in experiment.config.datasets.values() if file.endswith((".yaml", ".yml"))]
+    files |= {f"config/datasets/{path.name}": path for path in own}
+    left_out = list(_left_out(experiment, files, models, references))
+    stamp = toy_stamp(experiment)
+    readme = [
+        experiment.config.title,
+        "Results of a reproduction of arXiv:2302.06461, under the Apache License 2.0.",
+        *([f"{stamp}."] if stamp else []),
+        *left_out,
+        f"Check it: sha256sum -c {MANIFEST}, or reluformer verify ARCHIVE.\n",
+    ]
     texts = {
-        "README.txt": "\n".join(_description(experiment, left_out)).encode(),
-        "experiment.json": _json(experiment.config.model_dump(mode="json")),
-        "results/paper/provenance.json": _json(provenance(experiment, results)),
+        "README.txt": "\n".join(readme),
+        "experiment.json": compact(experiment_content(experiment)),
+        "results/paper/provenance.json": compact(provenance(experiment, results)),
     }
     checksums = {name: sha256(path) for name, path in files.items()}
-    checksums |= {name: hashlib.sha256(text).hexdigest() for name, text in texts.items()}
-    texts[MANIFEST] = "".join(f"{checksum}  {name}\n" for name, checksum in sorted(checksums.items())).encode()
+    checksums |= {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
+    texts[MANIFEST] = "".join(f"{checksum}  {name}\n" for name, checksum in sorted(checksums.items()))
 
     def write(temporary: Path) -> None:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -81,76 +89,41 @@ def checksum_file(archive: Path) -> Path:
     return archive.with_name(f"{archive.name}.sha256")
 
 
-def collect(
-    experiment: Experiment, results: Path, logs: Path, models: bool, references: bool
-) -> tuple[dict[str, Path], list[str]]:
-    """Returns the files of an archive by their names in it, and what is left out."""
-    files: dict[str, Path] = {}
-    left_out: list[str] = []
-
-    def take(name: str, path: Path) -> None:
-        if path.is_file():
-            files[name] = path
-
-    missing = 0
+def _results(experiment: Experiment, results: Path, models: bool, references: bool) -> Iterator[str | Path]:
+    """The files of an archive below results/, whether they exist or not."""
     for run in experiment.runs:
-        for file in (*RUN_FILES, *([MODEL] if models else [])):
-            take(f"results/runs/{run.path}/{file}", results / "runs" / run.path / file)
-        for step in ("train", "translate", "score", "analyse"):
-            take(f"logs/{step}/{run.path}.log", logs / step / f"{run.path}.log")
-        missing += f"results/runs/{run.path}/summary.json" not in files
-    if missing:
-        left_out.append(f"{missing} of {len(experiment.runs)} runs do not exist yet.")
-    if not models:
-        left_out.append("The trained models are left out (--models includes them).")
-    for path in _under(results / "tuning"):
-        take(f"results/tuning/{path.relative_to(results / 'tuning').as_posix()}", path)
+        for file in (*RUN_FILES, *(["model.safetensors"] if models else [])):
+            yield f"runs/{run.path}/{file}"
     for run in experiment.tuning.runs(results):
-        for file in ("config.yaml", "log.jsonl", "summary.json"):
-            take(f"results/runs/{run.path}/{file}", results / "runs" / run.path / file)
-    paper = results / "paper"
-    for path in _under(paper):
-        if path.name != "report.html" and not path.name.startswith("archive.zip"):
-            take(f"results/paper/{path.relative_to(paper).as_posix()}", path)
+        for file in STEPS["train"]:
+            yield f"runs/{run.path}/{file}"
+    for path in (*results.glob("tuning/**/*"), *results.glob("paper/**/*")):
+        if not path.name.startswith((".", "archive.zip")) and path.name != "report.html":
+            yield path.relative_to(results)
     for name, dataset in experiment.datasets.items():
-        folder = results / "corpora" / name
-        for file in CORPUS_FILES:
-            take(f"results/corpora/{name}/{file}", folder / file)
-        take(f"results/corpora/{name}/test.documents.txt", folder / "test.documents.txt")
-        for path in sorted(folder.glob("*/test.segments.tsv")):
-            take(f"results/corpora/{name}/{path.parent.name}/{path.name}", path)
+        yield from (f"corpora/{name}/{file}" for file in (*CORPUS_FILES, "test.documents.txt"))
+        yield from (path.relative_to(results) for path in results.glob(f"corpora/{name}/*/test.segments.tsv"))
         if dataset.redistribute or references:
             src, tgt = side_names(dataset.src, dataset.tgt)
-            for pattern in REFERENCES:
-                file = pattern.format(src=src, tgt=tgt)
-                take(f"results/corpora/{name}/{file}", folder / file)
-        else:
-            left_out.append(
+            yield from (f"corpora/{name}/{file}" for file in (f"raw/test.{tgt}", f"test.tok.{src}", f"test.tok.{tgt}"))
+
+
+def _yaml(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*.yaml") if path.is_file() and not path.name.startswith(".")]
+
+
+def _left_out(experiment: Experiment, files: dict[str, Path], models: bool, references: bool) -> Iterator[str]:
+    missing = sum(f"results/runs/{run.path}/summary.json" not in files for run in experiment.runs)
+    if missing:
+        yield f"{missing} of {len(experiment.runs)} runs do not exist yet."
+    if not models:
+        yield "The trained models are left out (--models includes them)."
+    for name, dataset in experiment.datasets.items():
+        if not (dataset.redistribute or references):
+            yield (
                 f"{name}: the test text is left out, as its licence does not permit to redistribute it; "
                 "prepare the corpus to recompute its scores (--references includes the text)."
             )
-    for path in _under(experiment.folder):
-        if path.suffix == ".yaml":
-            take(f"config/{path.relative_to(experiment.folder).as_posix()}", path)
-    for file in experiment.config.datasets.values():
-        if file.endswith((".yaml", ".yml")):
-            take(f"config/datasets/{Path(file).name}", Path(file))
-    return files, left_out
-
-
-def _under(folder: Path) -> Iterable[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("."))
-
-
-def _description(experiment: Experiment, left_out: Sequence[str]) -> Iterator[str]:
-    """The lines of README.txt: what the archive has and lacks."""
-    yield experiment.config.title
-    yield "Results of a reproduction of arXiv:2302.06461, under the Apache License 2.0."
-    if stamp := toy_stamp(experiment):
-        yield f"{stamp}."
-    yield from left_out
-    yield f"Check it: sha256sum -c {MANIFEST}, or reluformer verify ARCHIVE."
-    yield ""
 
 
 def _info(name: str) -> zipfile.ZipInfo:
@@ -158,7 +131,3 @@ def _info(name: str) -> zipfile.ZipInfo:
     info.compress_type = zipfile.ZIP_DEFLATED
     info.external_attr = 0o644 << 16
     return info
-
-
-def _json(content: Any) -> bytes:
-    return (json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode()

@@ -10,12 +10,13 @@ import pandas as pd
 
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import Metric
+from reluformer.config.settings import read_json
 from reluformer.config.studies import StudyConfig
 from reluformer.evaluation.significance import TESTS, paired_tests_of_runs
 from reluformer.files import write_json
 from reluformer.paper.inference import ALPHA, difference, holm, sample, show_p
 from reluformer.paper.outputs import PAIRED, baseline, baseline_runs, compared_runs, paired_kinds, significance_file
-from reluformer.paper.runs import DIVERGED, read_json, system_title
+from reluformer.paper.runs import DIVERGED, system_title
 from reluformer.paper.tables import KEY_TITLES, key_columns, point_of
 
 SEEDS, TEST_SET = "*", "†"

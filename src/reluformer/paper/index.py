@@ -24,13 +24,14 @@ from tabulate import tabulate
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import LOG, MEASURED, SCORES, SUMMARY, TRANSLATION, metric
 from reluformer.config.run import Run
+from reluformer.config.settings import read_json
 from reluformer.files import write_text
 from reluformer.paper.claims import label
 from reluformer.paper.notes import footer, reported, source_note, toy_stamp
 from reluformer.paper.outputs import FIGURE_FORMATS, TABLE_FORMATS
 from reluformer.paper.pages import archive_cells, render
 from reluformer.paper.provenance import provenance
-from reluformer.paper.runs import NOT_RUN, read_json, read_lines, read_runs
+from reluformer.paper.runs import NOT_RUN, read_lines, read_runs
 from reluformer.paper.tables import cells, shown_table
 from reluformer.paper.verdicts import Verdict
 

@@ -13,8 +13,9 @@ from reluformer.config.claims import ClaimConfig
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import SCORES, metric
 from reluformer.config.run import Run
+from reluformer.config.settings import read_json
 from reluformer.config.studies import SENTENCE, AnswerConfig
-from reluformer.paper.runs import DIVERGED, NOT_RUN, measured_note, read_json
+from reluformer.paper.runs import DIVERGED, NOT_RUN, measured_note
 
 LENGTHS = ("mean", "median", "p90", "max", "share_half")
 

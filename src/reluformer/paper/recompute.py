@@ -8,21 +8,20 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import SCORES
-from reluformer.config.settings import SettingsError
+from reluformer.config.settings import SettingsError, read_json
 from reluformer.evaluation.score import rescore_run
 from reluformer.files import replace, write_json
 from reluformer.paper.claims import build_claims
 from reluformer.paper.differences import write_significance
 from reluformer.paper.outputs import paired_kinds
-from reluformer.paper.record import EXPERIMENT, compact
+from reluformer.paper.record import EXPERIMENT
 from reluformer.paper.study import draw_figures, write_tables
 from reluformer.paper.verify import changes
 
@@ -33,15 +32,12 @@ COMMITTED = ("tables/*.csv", "tables/*.md", "claims.json", "claims.md")
 def read_experiment(record: Path) -> Experiment:
     """Reads the experiment of a record. Raises `SettingsError`."""
     path = record / EXPERIMENT
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return Experiment(content["config"], content["folder"], content["name"])
-    except FileNotFoundError:
-        raise SettingsError(f"{path}: there is no such file; `reluformer record` writes it") from None
-    except SettingsError:
-        raise
-    except (ValueError, KeyError, TypeError):
-        raise SettingsError(f"{path}: not the experiment of a record") from None
+    content = read_json(path)
+    if content is None:
+        raise SettingsError(f"{path}: there is no such file; `reluformer record` writes it")
+    if missing := {"config", "folder", "name"} - content.keys():
+        raise SettingsError(f"{path}: not the experiment of a record: it has no {min(missing)}")
+    return Experiment(content["config"], content["folder"], content["name"])
 
 
 def build_paper(experiment: Experiment, record: Path, results: Path, figures: bool = True, cores: int = 1) -> list[str]:
@@ -57,24 +53,20 @@ def build_paper(experiment: Experiment, record: Path, results: Path, figures: bo
     ignored = shutil.ignore_patterns("tables", "claims.*", "README.md")
     shutil.copytree(record, results, dirs_exist_ok=True, ignore=ignored)
     runs = sorted(path.parent for path in results.glob(f"runs/*/*/seed*/{SCORES}"))
-    faults: list[str] = []
-    with ExitStack() as stack:
-        apply = map
-        if cores > 1:
-            apply = stack.enter_context(ProcessPoolExecutor(cores, mp_context=get_context("spawn"))).map  # type: ignore[assignment]
-        for run, differing in zip(runs, apply(_rescore, runs), strict=True):
-            faults += [f"{run.relative_to(results)}/{SCORES}: {one}" for one in differing]
-        list(apply(partial(_build, experiment, results, figures), experiment.studies))
+    pool = ProcessPoolExecutor(cores, get_context("spawn")) if cores > 1 else ThreadPoolExecutor(1)
+    with pool:
+        rescored = zip(runs, pool.map(_rescore, runs), strict=True)
+        faults = [f"{run.relative_to(results)}/{SCORES}: {one}" for run, differing in rescored for one in differing]
+        list(pool.map(partial(_build, experiment, results, figures), experiment.studies))
     build_claims(experiment, results)
     return faults
 
 
 def _rescore(run: Path) -> list[str]:
     """Scores a run from its counts; returns where the recorded scores differ."""
-    recorded = json.loads((run / SCORES).read_text(encoding="utf-8"))
-    computed = rescore_run(run)
+    recorded, computed = read_json(run / SCORES), rescore_run(run)
     write_json(run / SCORES, computed)
-    return changes(recorded, json.loads(compact(computed)), "the record")
+    return changes(recorded, computed, "the record")
 
 
 def _build(experiment: Experiment, results: Path, figures: bool, study: str) -> None:

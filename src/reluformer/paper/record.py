@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,16 +21,15 @@ from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import ANALYSIS, ATTENTION, LOG, MEASURED, SCORES, SUMMARY, TRANSLATION
 from reluformer.config.run import Run, RunConfig, split_dataset
 from reluformer.config.search import Search
-from reluformer.config.settings import SettingsError, parse
+from reluformer.config.settings import SettingsError, parse, read_json
 from reluformer.config.tuning import apply_choice, read_choice
 from reluformer.files import replace, sha256, write_text
 from reluformer.paper.outputs import VARIANCE_LAW, figure_runs
 
 EXPERIMENT = "experiment.json"
 """The configuration of a record's tables, with the folder of the files that it names."""
-CONFIG = "config.yaml"
 STEPS: dict[str, tuple[str, ...]] = {
-    "train": (CONFIG, LOG, SUMMARY),
+    "train": ("config.yaml", LOG, SUMMARY),
     "score": (TRANSLATION, SCORES, COUNTS),
     "analyse": (ANALYSIS,),
 }
@@ -37,18 +37,80 @@ STEPS: dict[str, tuple[str, ...]] = {
 CORPUS_FILES = ("statistics.json", "provenance.json")
 OWN_KEYS = ("archives", "force", "partial", "record")
 """Keys of config.yaml that decide how something runs here, not what."""
-HOW = {
+HOW: dict[str, Any] = {
     "training": {
         *("processes", "nodes", "threads", "accumulation", "zero_stage", "activation_checkpointing", "compile"),
         *("log_every", "keep", "checkpoint_minutes", "tensorboard"),
     },
     "translation": {"batch_tokens", "graphs"},
     "model": {"vocabulary"},
+    "tuned": True,
 }
-"""Keys of a run that decide how it is computed, not what, and the vocabulary, which follows from its corpus."""
+"""Keys of a run that decide how it is computed, not what, and those that follow from others."""
 CORPUS_ANYWAY = {"archives", "licence", "segments"}
 """Keys of a corpus that do not change its text: its addresses, its licence, its views."""
-NOT_TUNED = "its system is not tuned yet: neither the results nor the record have the choice"
+
+
+class Record:
+    """A record, compared with an experiment and the results that exist.
+
+    Attributes:
+        texts: how the text of each dataset differs from the configuration's or from the prepared one, or None.
+    """
+
+    def __init__(self, experiment: Experiment, folder: Path, results: Path) -> None:
+        self.experiment, self.folder, self.results = experiment, folder, results
+        self.texts = {name: self._other_text(name) for name in experiment.datasets}
+
+    def refusal(self, run: Run, folder: Path) -> str | None:
+        """Returns why the run in `folder`, of a dataset of the experiment, is not the experiment's; None if it is."""
+        if other := self.texts[split_dataset(run.dataset)[0]]:
+            return other
+        try:
+            expected = self.expected(run)
+            if expected is None:
+                return "its system is not tuned yet: neither the results nor the record have the choice"
+            return "; ".join(differing_settings(expected, RunConfig.load(folder))) or None
+        except SettingsError as error:
+            return str(error)
+
+    def expected(self, run: Run) -> RunConfig | None:
+        """Returns a run's settings with its tuned values; None if these have not been chosen yet."""
+        config, search = self.experiment.resolve(run), self.experiment.tuning.search_for(run)
+        if search is None:
+            return config
+        choice = self.results / search.path
+        if not choice.is_file():
+            if not self.has_choice(search):
+                return None
+            choice = self.folder / search.path
+        return apply_choice(config, read_choice(choice))
+
+    def has_choice(self, search: Search) -> bool:
+        """Whether the record has the choice of a search with the same grid and the same start."""
+        choice = read_json(self.folder / search.path)
+        about = {"grid": search.grid, "start": search.start, "seed": search.run.seed}
+        return choice is not None and not list(unequal({key: choice.get(key) for key in about}, about))
+
+    def _other_text(self, dataset: str) -> str | None:
+        theirs, ours = (
+            read_json(folder / "corpora" / dataset / "provenance.json") for folder in (self.folder, self.results)
+        )
+        if theirs is None:
+            return None
+        try:
+            recorded = parse(CorpusConfig, theirs["configuration"], f"{self.folder / 'corpora' / dataset}")
+        except SettingsError as error:
+            return str(error)
+        corpora = (recorded, self.experiment.datasets[dataset].corpus)
+        one, other = (corpus.model_dump(mode="json", exclude=CORPUS_ANYWAY) for corpus in corpora)
+        if changed := _changes(one, other, "corpus"):
+            return f"{self.folder} has {dataset} prepared in another way: {'; '.join(changed)}"
+        if ours is not None:
+            checksums = [{file["name"]: file["sha256"] for file in each["archives"]} for each in (theirs, ours)]
+            if checksums[0] != checksums[1]:
+                return f"{self.folder} has {dataset} from other archives than {self.results}"
+        return None
 
 
 class Taken(NamedTuple):
@@ -59,56 +121,41 @@ class Taken(NamedTuple):
     refused: list[str]
 
 
-def may_enter(file: str, redistribute: bool) -> bool:
-    """Whether a file of a run or a corpus, by its name, may be in a record.
-
-    Numbers and settings may. Attention maps have tokens on their axes, so they may if the dataset's licence permits to
-    redistribute its text. Nothing else may: no hypotheses, no subword model, no weights.
-    """
-    numbers = {file for files in STEPS.values() for file in files} | {*CORPUS_FILES, MEASURED, Path(VARIANCE_LAW).name}
-    return file in numbers or (file == ATTENTION and redistribute)
-
-
 def take(experiment: Experiment, results: Path, record: Path) -> Taken:
     """Copies the small files of every finished run, of the corpora and of the measuring into a record.
 
     Writes only what is new, each file atomically, so it can run beside trainings. Refuses a run whose settings differ
-    from the experiment's or the record's, or of which the record holds another training. Raises `SettingsError` for a
-    record of another experiment.
+    from the experiment's, or of which the record holds another training. Attention maps have tokens on their axes: they
+    are copied if the dataset's licence permits to redistribute its text. Raises `SettingsError` for a record of another
+    experiment.
     """
     content = experiment_content(experiment)
-    _check_experiment(record, content)
-    taken = Taken([], [], [])
-    maps = shown_maps(experiment)
-    texts = {name: other_text(experiment, name, record, results) for name in experiment.datasets}
-    for run in recordable_runs(experiment, results):
-        folder, target = results / "runs" / run.path, record / "runs" / run.path
-        other = texts[split_dataset(run.dataset)[0]]
-        if (reason := other or _refusal(wanted(experiment, run, record, results), folder, target)) is not None:
+    if theirs := read_json(record / EXPERIMENT):
+        titles = [one["config"]["title"] for one in (theirs, content)]
+        if titles[0] != titles[1]:
+            raise SettingsError(f"{record}: it is the record of {titles[0]!r}, not of {titles[1]!r}")
+    held, taken, maps = Record(experiment, record, results), Taken([], [], []), shown_maps(experiment)
+    for run in ended_runs(results):
+        source, target = results / "runs" / run.path, record / "runs" / run.path
+        try:
+            experiment.resolve(run)
+        except SettingsError:
+            continue  # of another experiment
+        reason = held.refusal(run, source)
+        if reason is None and read_json(target / SUMMARY) not in (None, read_json(source / SUMMARY)):
+            reason = f"{target} holds another training of it; remove that to take this one"
+        if reason is not None:
             taken.refused.append(f"{run.path}: {reason}")
             continue
-        free = experiment.dataset(run.dataset).redistribute
-        written = [
-            _copy(folder / file, target / file)
-            for files in STEPS.values()
-            for file in files
-            if all((folder / one).is_file() for one in files) and may_enter(file, free)
-        ]
-        if run in maps and may_enter(ATTENTION, free):
-            written.append(_copy_maps(folder / ATTENTION, target / ATTENTION, maps[run]))
+        finished = [files for files in STEPS.values() if all((source / file).is_file() for file in files)]
+        written = [_copy(source / file, target / file) for files in finished for file in files]
+        if run in maps and experiment.dataset(run.dataset).redistribute:
+            written.append(_copy_maps(source / ATTENTION, target / ATTENTION, maps[run]))
         (taken.new if any(written) else taken.unchanged).append(run.path)
-    for name in sorted({run.dataset for run in experiment.runs}):
-        base, view = split_dataset(name)
-        if texts[base] is not None:
-            continue
-        for file in CORPUS_FILES:
-            _copy(results / "corpora" / base / file, record / "corpora" / base / file)
-        if view:
-            path = Path("corpora", base, view, "statistics.json")
-            _copy(results / path, record / path)
-    for search in experiment.tuning.searches:
-        _copy(results / search.path, record / search.path)
-    for file in (f"paper/{MEASURED}", VARIANCE_LAW):
+    files = [*(search.path for search in experiment.tuning.searches), f"paper/{MEASURED}", VARIANCE_LAW]
+    for name in experiment.datasets:
+        files += corpus_files(experiment, name) if held.texts[name] is None else []
+    for file in files:
         _copy(results / file, record / file)
     _write(record / EXPERIMENT, compact(content))
     return taken
@@ -120,71 +167,21 @@ def experiment_content(experiment: Experiment) -> dict[str, Any]:
     return {"config": config, "folder": experiment.folder.as_posix(), "name": experiment.name}
 
 
-def recordable_runs(experiment: Experiment, results: Path) -> Iterator[Run]:
-    """Yields the runs with an ended training that the configuration resolves, those outside its studies included."""
-    for path in sorted((results / "runs").glob(f"*/*/seed*/{SUMMARY}")):
-        run = Run.parse("/".join(path.parts[-4:-1]))
-        try:
-            experiment.resolve(run)
-        except SettingsError:
-            continue  # of another experiment
-        yield run
+def ended_runs(folder: Path) -> list[Run]:
+    """Returns the runs in results or in a record whose training has ended."""
+    return [Run.parse("/".join(path.parts[-4:-1])) for path in sorted(folder.glob(f"runs/*/*/seed*/{SUMMARY}"))]
 
 
-def other_text(experiment: Experiment, dataset: str, record: Path, results: Path) -> str | None:
-    """Returns how the text of a record's dataset differs from the configuration's or from the prepared one, or None.
-
-    A record or results without the corpus do not differ.
-    """
-    theirs, ours = (_provenance(folder / "corpora" / dataset) for folder in (record, results))
-    if theirs is None:
-        return None
-    wanted = experiment.datasets[dataset].corpus.model_dump(mode="json", exclude=CORPUS_ANYWAY)
-    try:
-        recorded = parse(CorpusConfig, theirs["configuration"], f"{record / 'corpora' / dataset}")
-    except SettingsError as error:
-        return str(error)
-    if changed := _changed(recorded.model_dump(mode="json", exclude=CORPUS_ANYWAY), wanted, "corpus"):
-        return f"{record} has {dataset} prepared in another way: {'; '.join(changed)}"
-    if ours is not None:
-        checksums = [{one["name"]: one["sha256"] for one in each["archives"]} for each in (theirs, ours)]
-        if checksums[0] != checksums[1]:
-            return f"{record} has {dataset} from other archives than {results}"
-    return None
-
-
-def wanted(experiment: Experiment, run: Run, record: Path, results: Path) -> RunConfig | None:
-    """Returns a run's settings with its tuned values; None if these have not been chosen yet."""
-    search = experiment.tuning.search_for(run)
-    if search is None:
-        return experiment.resolve(run)
-    choice = results / search.path
-    if not choice.is_file():
-        choice = record / search.path
-        if not recorded_search(search, record):
-            return None
-    return apply_choice(experiment.resolve(run), read_choice(choice))
-
-
-def recorded_search(search: Search, record: Path) -> bool:
-    """Whether a record has the choice of a search with the same grid and the same start."""
-    path = record / search.path
-    if not path.is_file():
-        return False
-    choice = json.loads(path.read_text(encoding="utf-8"))
-    about = {"grid": search.grid, "start": search.start, "seed": search.run.seed}
-    return all(choice.get(key) == json.loads(json.dumps(value)) for key, value in about.items())
+def corpus_files(experiment: Experiment, name: str) -> list[str]:
+    """Returns the files of a corpus and of its packed views in a record."""
+    names = [split_dataset(run.dataset) for run in experiment.runs]
+    views = dict.fromkeys(view for base, view in names if base == name and view)
+    return [f"corpora/{name}/{file}" for file in (*CORPUS_FILES, *(f"{view}/statistics.json" for view in views))]
 
 
 def differing_settings(wanted: RunConfig, recorded: RunConfig) -> list[str]:
     """Returns the settings of a recorded run that are not `wanted`, as `training.updates: 100, not 200`."""
-    return _changed(deciding(recorded), deciding(wanted))
-
-
-def deciding(config: RunConfig) -> dict[str, Any]:
-    """Returns the settings of a run that decide its result."""
-    content = config.model_dump(mode="json", exclude={"tuned"})  # tuned values are among the others
-    return {key: _without(value, HOW.get(key, set())) for key, value in content.items()}
+    return _changes(recorded.model_dump(mode="json", exclude=HOW), wanted.model_dump(mode="json", exclude=HOW))
 
 
 def shown_maps(experiment: Experiment) -> dict[Run, list[tuple[str, int]]]:
@@ -203,36 +200,7 @@ def compact(content: Any) -> str:
     return json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _check_experiment(record: Path, content: dict[str, Any]) -> None:
-    path = record / EXPERIMENT
-    if not path.is_file():
-        return
-    title = json.loads(path.read_text(encoding="utf-8"))["config"]["title"]
-    if title != content["config"]["title"]:
-        raise SettingsError(f"{record}: it is the record of {title!r}, not of {content['config']['title']!r}")
-
-
-def _provenance(corpus: Path) -> dict[str, Any] | None:
-    path = corpus / "provenance.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def _refusal(expected: RunConfig | None, folder: Path, target: Path) -> str | None:
-    """Why a finished run does not go into the record, or None. expected: see `wanted`."""
-    config = RunConfig.load(folder)
-    if expected is None:
-        return NOT_TUNED
-    if changed := differing_settings(expected, config):
-        return f"it was trained with other settings than the configuration's: {'; '.join(changed)}"
-    if not (target / CONFIG).is_file():
-        return None
-    if changed := differing_settings(RunConfig.load(target), config):
-        return f"{target} has it with other settings: {'; '.join(changed)}"
-    ours, theirs = (json.loads((place / SUMMARY).read_text(encoding="utf-8")) for place in (folder, target))
-    return None if ours == theirs else f"{target} holds another training of it; remove that to take this one"
-
-
-def _changed(recorded: Any, wanted: Any, key: str = "") -> list[str]:
+def _changes(recorded: Any, wanted: Any, key: str = "") -> list[str]:
     return [f"{name}: {one!r}, not {other!r}" for name, one, other in unequal(recorded, wanted, key)]
 
 
@@ -249,10 +217,6 @@ def unequal(one: Any, other: Any, key: str = "", tolerance: float = 0.0) -> Iter
             yield key, one, other
     elif one != other:
         yield key, one, other
-
-
-def _without(value: Any, keys: set[str]) -> Any:
-    return {key: one for key, one in value.items() if key not in keys} if isinstance(value, dict) else value
 
 
 def _copy(source: Path, target: Path) -> bool:
@@ -275,20 +239,17 @@ def _write(target: Path, text: str) -> bool:
 
 
 def _copy_maps(source: Path, target: Path, shown: list[tuple[str, int]]) -> bool:
-    """Copies the maps that figures show, each its mean over heads, unless the record has maps."""
+    """Copies the maps that figures show, each its mean over heads, unless the record has maps; other maps are empty."""
     if not source.is_file() or target.is_file():
         return False
-    with np.load(source, allow_pickle=False) as arrays:
-        shown_arrays = {name: arrays[name] for name in ("index", "src_tokens", "tgt_tokens") if name in arrays.files}
-        for attention, layer in shown:
-            layers = sorted(
-                (name for name in arrays.files if name.startswith(f"{attention}.")),
-                key=lambda name: int(name.partition(".")[2]),
-            )
-            for name in layers:  # empty ones stand for layers that no figure shows
-                shown_arrays.setdefault(name, np.zeros((1, 0, 0), np.float16))
-            if -len(layers) <= layer < len(layers):
-                mean = arrays[layers[layer]].astype(np.float32).mean(axis=0, keepdims=True)
-                shown_arrays[layers[layer]] = mean.astype(np.float16)
-    replace(target, lambda temporary: np.savez_compressed(temporary, allow_pickle=False, **shown_arrays))
+    with np.load(source, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    layers = Counter(name.partition(".")[0] for name in arrays)
+    wanted = {f"{kind}.{range(layers[kind])[at]}" for kind, at in shown if -layers[kind] <= at < layers[kind]}
+    for name in arrays:
+        if name in wanted:
+            arrays[name] = arrays[name].astype(np.float32).mean(axis=0, keepdims=True).astype(np.float16)
+        elif "." in name:
+            arrays[name] = np.zeros((1, 0, 0), np.float16)
+    replace(target, lambda temporary: np.savez_compressed(temporary, allow_pickle=False, **arrays))
     return True

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from reluformer.config.evaluation import COUNTS
 from reluformer.config.experiment import Experiment
-from reluformer.config.metrics import ATTENTION, MEASURED, SUMMARY
-from reluformer.config.run import Run, RunConfig, split_dataset
-from reluformer.config.settings import SettingsError
+from reluformer.config.metrics import ATTENTION, MEASURED
+from reluformer.config.run import Run, split_dataset
+from reluformer.config.settings import read_json
 from reluformer.paper.outputs import VARIANCE_LAW, claims_inputs, paired_kinds, study_inputs
-from reluformer.paper.record import (
-    CORPUS_FILES,
-    NOT_TUNED,
-    STEPS,
-    differing_settings,
-    other_text,
-    recorded_search,
-    wanted,
-)
+from reluformer.paper.record import STEPS, Record, corpus_files, ended_runs
 
 MODEL = "model.safetensors"
 
@@ -42,11 +33,9 @@ class Recorded(NamedTuple):
 
     def without_maps(self, paths: Iterable[str]) -> list[str]:
         """Returns the inputs of a study without the attention maps that a recorded run lacks."""
-        return [path for path in paths if not self._lacks(path.removeprefix("results/"))]
-
-    def _lacks(self, file: str) -> bool:
-        run = file.removeprefix("runs/").removesuffix(f"/{ATTENTION}")
-        return file.endswith(f"/{ATTENTION}") and "analyse" in self.runs.get(run, []) and file not in self.files
+        maps = {f"runs/{run}/{ATTENTION}" for run, steps in self.runs.items() if "analyse" in steps}
+        lacking = maps - self.files
+        return [path for path in paths if path.removeprefix("results/") not in lacking]
 
     def summary(self) -> str:
         """Returns a summary for the terminal; "" if nothing is recorded."""
@@ -67,43 +56,28 @@ def read_recorded(experiment: Experiment, record: Path | None, results: Path) ->
     """
     if record is None or not record.is_dir():
         return NOTHING
-    texts = {name: other_text(experiment, name, record, results) for name in experiment.datasets}
-    needed = _needed_files(experiment)
+    held, needed = Record(experiment, record, results), _needed_files(experiment)
     runs: dict[str, list[str]] = {}
     unusable: dict[str, str] = {}
-    for path in sorted((record / "runs").glob(f"*/*/seed*/{SUMMARY}")):
-        run = Run.parse("/".join(path.parts[-4:-1]))
-        if split_dataset(run.dataset)[0] not in texts:
+    for run in ended_runs(record):
+        if split_dataset(run.dataset)[0] not in held.texts:
             continue  # belongs to a configuration with more datasets
-        other = texts[split_dataset(run.dataset)[0]]
-        if (reason := other or _unusable(experiment, run, record, results)) is not None:
+        folder = record / "runs" / run.path
+        missing = [file for file in needed.get(run.path, []) if not (folder / file).is_file()]
+        if reason := held.refusal(run, folder) or (f"{missing[0]} is not recorded" if missing else None):
             unusable[run.path] = reason
-        elif missing := [file for file in needed.get(run.path, []) if not (path.parent / file).is_file()]:
-            unusable[run.path] = f"{missing[0]} is not recorded"
         elif not (results / "runs" / run.path / MODEL).is_file():
-            steps = {step: [(path.parent / file).is_file() for file in files] for step, files in STEPS.items()}
-            runs[run.path] = [step for step, there in steps.items() if all(there)]
+            runs[run.path] = [step for step, files in STEPS.items() if all((folder / file).is_file() for file in files)]
     for start in _starts(experiment, runs):
         runs.pop(start, None)
     files = [f"runs/{run}/{file}" for run, steps in runs.items() for step in steps for file in STEPS[step]]
     files += [f"runs/{run}/{ATTENTION}" for run, steps in runs.items() if "analyse" in steps]
-    files += [search.path for search in experiment.tuning.searches if recorded_search(search, record)]
+    files += [search.path for search in experiment.tuning.searches if held.has_choice(search)]
     for name in experiment.datasets:
-        if not _needs_text(experiment, name, record, results, runs):
-            files += _corpus_files(experiment, name)
+        if not _needs_text(held, name, runs):
+            files += corpus_files(experiment, name)
     files += [VARIANCE_LAW, *([f"paper/{MEASURED}"] if _same_measuring(experiment, record) else [])]
     return Recorded(frozenset(file for file in files if (record / file).is_file()), runs, unusable)
-
-
-def _unusable(experiment: Experiment, run: Run, record: Path, results: Path) -> str | None:
-    try:
-        expected = wanted(experiment, run, record, results)
-        if expected is None:
-            return NOT_TUNED
-        changed = differing_settings(expected, RunConfig.load(record / "runs" / run.path))
-    except SettingsError as error:
-        return str(error)
-    return "; ".join(changed) or None
 
 
 def _needed_files(experiment: Experiment) -> dict[str, list[str]]:
@@ -133,27 +107,20 @@ def _starts(experiment: Experiment, restored: Container[str]) -> set[str]:
     return needed
 
 
-def _needs_text(experiment: Experiment, name: str, record: Path, results: Path, runs: dict[str, list[str]]) -> bool:
-    """Whether a run of a dataset or of its tuning is to be made, or the text is prepared already."""
-    mine = [run for run in experiment.runs if split_dataset(run.dataset)[0] == name]
+def _needs_text(held: Record, name: str, runs: Container[str]) -> bool:
+    """Whether a run of a dataset or of its tuning is not among `runs`, or the text is prepared already."""
+    experiment, results = held.experiment, held.results
     searches = [search for search in experiment.tuning.searches if split_dataset(search.run.dataset)[0] == name]
-    tuned = all((results / one.path).is_file() or recorded_search(one, record) for one in searches)
-    done = tuned and all(run.path in runs for run in mine)
-    return not done or (results / "corpora" / name / "store").is_dir()
-
-
-def _corpus_files(experiment: Experiment, name: str) -> list[str]:
-    views = {split_dataset(run.dataset)[1] for run in experiment.runs if split_dataset(run.dataset)[0] == name}
-    packed = [f"corpora/{name}/{view}/statistics.json" for view in views if view]
-    return [*(f"corpora/{name}/{file}" for file in CORPUS_FILES), *packed]
+    tuned = all((results / search.path).is_file() or held.has_choice(search) for search in searches)
+    restored = all(run.path in runs for run in experiment.runs if split_dataset(run.dataset)[0] == name)
+    return not (tuned and restored) or (results / "corpora" / name / "store").is_dir()
 
 
 def _same_measuring(experiment: Experiment, record: Path) -> bool:
     """Whether a record has the experiment's measuring: its systems, at its lengths."""
-    study, path = experiment.measured_study, record / "paper" / MEASURED
-    if study is None or not path.is_file():
+    study, content = experiment.measured_study, read_json(record / "paper" / MEASURED)
+    if study is None or content is None:
         return False
-    content = json.loads(path.read_text(encoding="utf-8"))
     config = experiment.studies[study]
     assert config.measured is not None
     systems = {point["system"] for point in content["points"]}

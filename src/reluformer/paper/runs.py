@@ -14,22 +14,11 @@ from reluformer.config.changes import split_system
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import MEASURED, MISSING, SUMMARY, Metric
 from reluformer.config.run import Run, split_dataset
-from reluformer.config.settings import SettingsError
+from reluformer.config.settings import read_json
 from reluformer.config.studies import SENTENCE, StudyConfig
 from reluformer.paper.outputs import segment_length
 
 NOT_RUN, DIVERGED = "not run", "diverged"
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Reads a JSON file; None if there is no such file. Raises `SettingsError` for invalid JSON."""
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except json.JSONDecodeError as error:
-        raise SettingsError(f"{path}: not valid JSON: {error}") from None
-    return content
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from collections import Counter
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from reluformer.config.evaluation import PLAIN
+from reluformer.config.evaluation import PLAIN, Tokenizer
 from reluformer.config.run import split_dataset
-from reluformer.config.settings import SettingsError
+from reluformer.config.settings import SettingsError, read_json
 from reluformer.evaluation.score import score_run
 from reluformer.files import sha256
 from reluformer.paper.archive import MANIFEST, checksum_file
@@ -50,21 +49,21 @@ def verify_archive(path: Path, corpora: Path | None = None) -> Verified:
         raise SettingsError(f"{path}: not a zip file, or a broken one: {error}") from None
     with archive, tempfile.TemporaryDirectory(prefix="reluformer-verify-") as temporary:
         listed = _manifest(archive, path)
-        faults, sound = _check_bytes(archive, listed)
-        faults = [*_check_whole(path), *faults]
+        faults = [*_check_whole(path), *_check_bytes(archive, listed)]
         if faults:
             return Verified(faults, len(listed), 0, 0)
         archive.extractall(temporary)
-        folder = Path(temporary) / "results"
-        scored, unscored = 0, 0
-        for run in _scored_runs(sound):
-            scores = _score(folder, run, corpora)
-            if scores is None:
-                unscored += 1
-                continue
-            scored += 1
-            faults += [f"results/runs/{run}/scores.json: {one}" for one in changes(*scores)]
-        return Verified(faults, len(listed), scored, unscored)
+        results = Path(temporary) / "results"
+        runs = sorted(results.glob("runs/*/*/seed*/scores.json"))
+        runs = [path.parent for path in runs if all((path.parent / file).is_file() for file in SCORED)]
+        scored = 0
+        for run in runs:
+            stored = read_json(run / "scores.json") or {}
+            if _score(run, results / "corpora", corpora, stored.get("tokenizer", PLAIN)):
+                scored += 1
+                name = (run / "scores.json").relative_to(temporary).as_posix()
+                faults += [f"{name}: {one}" for one in changes(stored, read_json(run / "scores.json"))]
+        return Verified(faults, len(listed), scored, len(runs) - scored)
 
 
 def _manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, str]:
@@ -86,22 +85,14 @@ def _check_whole(path: Path) -> list[str]:
     return [f"{path.name}: other bytes than {beside.name} says"]
 
 
-def _check_bytes(archive: zipfile.ZipFile, listed: dict[str, str]) -> tuple[list[str], set[str]]:
-    """The faults of files, and the names of the sound ones."""
-    faults, sound = [], set()
-    names = archive.namelist()
-    faults += [f"{name}: in the archive twice" for name in sorted({name for name in names if names.count(name) > 1})]
-    faults += [f"{name}: not in the manifest" for name in sorted(set(names) - {*listed, MANIFEST})]
+def _check_bytes(archive: zipfile.ZipFile, listed: dict[str, str]) -> list[str]:
+    names = Counter(archive.namelist())
+    faults = [f"{name}: in the archive twice" for name, number in names.items() if number > 1]
+    faults += [f"{name}: not in the manifest" for name in sorted(names.keys() - {*listed, MANIFEST})]
     for name, checksum in listed.items():
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            faults.append(f"{name}: leads out of the archive")
-        elif name not in names:
-            faults.append(f"{name}: missing")
-        elif (wrong := _fault(archive, name, checksum)) is not None:
-            faults.append(f"{name}: {wrong}")
-        else:
-            sound.add(name)
-    return faults, sound
+        wrong = _fault(archive, name, checksum) if name in names else "missing"
+        faults += [f"{name}: {wrong}"] if wrong else []
+    return faults
 
 
 def _fault(archive: zipfile.ZipFile, name: str, checksum: str) -> str | None:
@@ -113,28 +104,14 @@ def _fault(archive: zipfile.ZipFile, name: str, checksum: str) -> str | None:
     return None if digest == checksum else "other bytes than the manifest's"
 
 
-def _scored_runs(names: set[str]) -> Iterator[str]:
-    """The runs with scores and the files that they are computed from, as DATASET/SYSTEM/seedN."""
-    for name in sorted(names):
-        parts = PurePosixPath(name).parts
-        if parts[:2] == ("results", "runs") and parts[-1] == "scores.json":
-            run = "/".join(parts[2:-1])
-            if {f"results/runs/{run}/{file}" for file in SCORED} <= names:
-                yield run
-
-
-def _score(results: Path, run: str, corpora: Path | None) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """A run's stored scores, and the same computed from its hypotheses; None without the test text."""
-    base, source = split_dataset(run.split("/", 1)[0])[0], results / "corpora"
-    folder = results / "runs" / run
-    diverged = json.loads((folder / "translation.json").read_text(encoding="utf-8"))["status"] == "diverged"
-    if not diverged and not (source / base / "raw").is_dir():
-        if corpora is None or not (corpora / base / "raw").is_dir():
-            return None
-        source = corpora
-    stored = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    score_run(folder, source, stored.get("tokenizer", PLAIN))
-    return stored, json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+def _score(run: Path, packed: Path, corpora: Path | None, tokenizer: Tokenizer) -> bool:
+    """Scores a run from its hypotheses; returns whether its test text is among the packed corpora or in `corpora`."""
+    raw = Path(split_dataset(run.parts[-3])[0], "raw")
+    folder = next((one for one in (packed, corpora) if one is not None and (one / raw).is_dir()), packed)
+    if not (folder / raw).is_dir() and (read_json(run / "translation.json") or {})["status"] != "diverged":
+        return False
+    score_run(run, folder, tokenizer)
+    return True
 
 
 def changes(stored: Any, computed: Any, place: str = "the archive") -> list[str]:

@@ -1,9 +1,10 @@
 from reluformer.config.metrics import metric
+from reluformer.config.settings import read_json
 from reluformer.config.studies import AnswerConfig
 from reluformer.files import write_json
 from reluformer.paper.notes import answer, footer, reported, reported_lines, source_note, toy_stamp, updates_line
 from reluformer.paper.outputs import read_claims
-from reluformer.paper.runs import read_json, read_runs
+from reluformer.paper.runs import read_runs
 from reluformer.paper.study import write_tables
 
 

@@ -64,7 +64,7 @@ def test_tables_that_are_no_longer_made_go(record):
 def test_a_folder_that_is_no_record_is_named(tmp_path):
     with pytest.raises(SettingsError, match=r"experiment\.json: there is no such file; `reluformer record` writes it"):
         read_experiment(tmp_path)
-    (tmp_path / "experiment.json").write_text("[]", "utf-8")
+    (tmp_path / "experiment.json").write_text("{}", "utf-8")
     with pytest.raises(SettingsError, match="not the experiment of a record"):
         read_experiment(tmp_path)
 

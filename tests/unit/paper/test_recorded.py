@@ -25,23 +25,23 @@ def changed(experiment, **config):
 
 def test_recorded_runs_count_as_done(recorded):
     experiment, record, results = recorded
-    found = read_recorded(experiment, record, results)
-    assert found.runs == {run.path: list(STEPS) for run in experiment.runs} and found.unusable == {}
+    replaced = read_recorded(experiment, record, results)
+    assert replaced.runs == {run.path: list(STEPS) for run in experiment.runs} and replaced.unusable == {}
     for file in study_inputs(experiment, "ffn-activation"):
-        assert file.removeprefix("results/") in found.files or file.startswith("results/paper/")
-    assert "corpora/some-sentences/statistics.json" in found.files
-    assert found.summary() == "3 runs are recorded and not repeated\n"
+        assert file.removeprefix("results/") in replaced.files or file.startswith("results/paper/")
+    assert "corpora/some-sentences/statistics.json" in replaced.files
+    assert replaced.summary() == "3 runs are recorded and not repeated\n"
     assert read_recorded(experiment, None, results) == read_recorded(experiment, results, results) == NOTHING
 
 
 def test_a_run_of_other_settings_does_not_count_and_says_why(recorded):
     experiment, record, results = recorded
     override = {"system": "ffn-softmax", "training": {"learning_rate": 0.1, "threads": 2}}
-    found = read_recorded(changed(experiment, overrides=[override]), record, results)
+    replaced = read_recorded(changed(experiment, overrides=[override]), record, results)
     path = "some-sentences/ffn-softmax/seed1"
-    assert found.unusable == {path: "training.learning_rate: 0.0005, not 0.1"} and path not in found.runs
-    assert f"{path}: recorded, but repeated: training.learning_rate" in found.summary()
-    assert "corpora/some-sentences/statistics.json" not in found.files  # a run needs the text
+    assert replaced.unusable == {path: "training.learning_rate: 0.0005, not 0.1"} and path not in replaced.runs
+    assert f"{path}: recorded, but repeated: training.learning_rate" in replaced.summary()
+    assert "corpora/some-sentences/statistics.json" not in replaced.files  # a run needs the text
     elsewhere = changed(experiment, training={"threads": 2}, translation={"batch_tokens": 99})
     assert read_recorded(elsewhere, record, results).unusable == {}
 
@@ -50,8 +50,8 @@ def test_a_run_counts_on_its_own_text_alone(recorded):
     experiment, record, results = recorded
     path = experiment.folder / "datasets" / "some-sentences.yaml"
     path.write_text(path.read_text("utf-8").replace("lowercase: true", "lowercase: true\n  min_words: 4"), "utf-8")
-    found = read_recorded(changed(experiment), record, results)
-    assert found.runs == {} and all("corpus.min_words: 0, not 4" in reason for reason in found.unusable.values())
+    replaced = read_recorded(changed(experiment), record, results)
+    assert replaced.runs == {} and all("corpus.min_words: 0, not 4" in reason for reason in replaced.unusable.values())
 
 
 def test_what_has_its_weights_here_or_must_have_them_is_not_restored(recorded, monkeypatch):
@@ -64,25 +64,25 @@ def test_what_has_its_weights_here_or_must_have_them_is_not_restored(recorded, m
     shutil.rmtree(results)
     override = {"system": "transformer", "training": {"start_from": second}}
     monkeypatch.setattr(Resolver, "_start_of", lambda self, *_: Run.parse(second))
-    found = read_recorded(changed(experiment, overrides=[override]), record, results)
-    assert set(found.unusable) == {first} and set(found.runs) == {third}
+    replaced = read_recorded(changed(experiment, overrides=[override]), record, results)
+    assert set(replaced.unusable) == {first} and set(replaced.runs) == {third}
 
 
 def test_a_run_without_a_file_that_a_study_needs_is_trained_again(recorded):
     experiment, record, results = recorded
     path = next(iter(experiment.runs)).path
     (record / "runs" / path / "scores.json").unlink()
-    found = read_recorded(experiment, record, results)
-    assert found.unusable == {path: "scores.json is not recorded"}
-    assert path not in found.runs and "corpora/some-sentences/statistics.json" not in found.files
+    replaced = read_recorded(experiment, record, results)
+    assert replaced.unusable == {path: "scores.json is not recorded"}
+    assert path not in replaced.runs and "corpora/some-sentences/statistics.json" not in replaced.files
 
 
 def test_maps_that_a_record_may_not_hold_are_no_inputs(recorded):
     experiment, record, results = recorded
-    found = read_recorded(experiment, record, results)
+    replaced = read_recorded(experiment, record, results)
     path = next(iter(experiment.runs)).path
     paths = [f"results/runs/{path}/attention.npz", "results/runs/other/attention.npz"]
-    assert found.without_maps(paths) == paths[1:]
+    assert replaced.without_maps(paths) == paths[1:]
     (record / "runs" / path / "attention.npz").touch()
     assert read_recorded(experiment, record, results).without_maps(paths) == paths
 

@@ -3,8 +3,8 @@ import math
 import pytest
 
 from reluformer.config.metrics import metric
-from reluformer.config.settings import SettingsError
-from reluformer.paper.runs import read_json, read_lines, read_runs, system_title
+from reluformer.config.settings import SettingsError, read_json
+from reluformer.paper.runs import read_lines, read_runs, system_title
 
 METRICS = [metric("tokenized_bleu"), metric("updates"), metric("ffn.entropy")]
 
@@ -68,6 +68,8 @@ def test_a_study_may_title_its_rows(make):
 def test_files_that_are_not_whole(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"a": 1}\n{"a": 2', encoding="utf-8")
     assert read_lines(tmp_path / "log.jsonl") == [{"a": 1}]
-    assert read_lines(tmp_path / "none.jsonl") == [] and read_json(tmp_path / "none.json") is None
+    assert read_lines(tmp_path / "none.jsonl") == []
+    (tmp_path / "summary.json").write_text('{"status": "fin', encoding="utf-8")
     with pytest.raises(SettingsError, match="not valid JSON"):
-        read_json(tmp_path / "log.jsonl")
+        read_json(tmp_path / "summary.json")
+    assert read_json(tmp_path / "none.json") is None

@@ -56,8 +56,8 @@ def flipped(content, at):
 
 
 def test_a_sound_archive_is_sound_and_its_scores_come_out_again(packed):
-    found = verify_archive(packed()[1])
-    assert found.faults == [] and found.scored == 3 and found.unscored == 0 and found.files > 40
+    check = verify_archive(packed()[1])
+    assert check.faults == [] and check.scored == 3 and check.unscored == 0 and check.files > 40
 
 
 def test_one_flipped_byte_in_any_kind_of_file_is_found(packed, tmp_path):
@@ -112,8 +112,8 @@ def test_scores_that_the_hypotheses_do_not_have_are_found_behind_an_honest_manif
 
 def test_without_the_test_text_scores_are_not_computed_unless_the_corpus_is_here(packed):
     made, path = packed(redistribute=False)
-    found = verify_archive(path)
-    assert found.faults == [] and found.scored == 0 and found.unscored == 3
+    check = verify_archive(path)
+    assert check.faults == [] and check.scored == 0 and check.unscored == 3
     assert verify_archive(path, made.results / "corpora").scored == 3
 
 

@@ -26,10 +26,11 @@ from reluformer.config.changes import split_system
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import Metric, metric
 from reluformer.config.run import Run
+from reluformer.config.settings import read_json
 from reluformer.config.studies import FigureConfig, StudyConfig
 from reluformer.files import replace
 from reluformer.paper.outputs import figure_runs
-from reluformer.paper.runs import DIVERGED, NOT_RUN, read_json, read_runs
+from reluformer.paper.runs import DIVERGED, NOT_RUN, read_runs
 from reluformer.paper.tables import KEY_TITLES
 
 COLOURS = ("#332288", "#cc6677", "#117733", "#882255", "#ddaa33", "#88ccee", "#44aa99", "#999933", "#aa4499")

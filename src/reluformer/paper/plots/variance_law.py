@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from reluformer.config.metrics import ANALYSIS
+from reluformer.config.settings import read_json
 from reluformer.paper.outputs import VARIANCE_LAW
 from reluformer.paper.plots.base import Drawing, Plot, empty, grid
-from reluformer.paper.runs import read_json
 
 GAUSSIAN = {
     "relu": ("ReLU, measured", "attention-relu"),
