@@ -5,6 +5,9 @@ VENV := .venv
 PEERS := $(or $(PEERS_VENV),.venv-peers)
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 SNAKEMAKE := snakemake --cores $(CORES)
+PIP := pip install --quiet --disable-pip-version-check --no-compile
+# pip compiles on a single core.
+COMPILE := python -m compileall -qq -j 0 -x '/tests?/|/testing/_internal/'
 
 .DEFAULT_GOAL := help
 .PHONY: help demo small test lint format bench report clean
@@ -52,12 +55,13 @@ clean: ## remove results, logs, checkpoints and the virtual environments; downlo
 
 $(VENV)/.runtime: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(VENV)/bin/$(PIP) -r requirements.txt --editable .
+	@$(VENV)/bin/$(COMPILE) $(VENV)/lib || true
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(VENV)/bin/$(PIP) -r requirements-dev.txt
+	@$(VENV)/bin/$(COMPILE) $(VENV)/lib || true
 	@touch $@
 
 $(PEERS)/.made: benchmarks/peers.txt

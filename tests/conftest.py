@@ -32,6 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Whatever ends this process ends what it started; `timeout` and CI end it by SIGTERM, which is to be as Ctrl-C."""
     leftovers.watch()
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores; threads that wait for others take them
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes would compile the package anew
+    sys.dont_write_bytecode = False
     if not hasattr(config, "workerinput"):
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, leave)
