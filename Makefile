@@ -51,7 +51,7 @@ report: $(VENV)/.runtime ## build the report of the configuration that was run l
 	@$(SNAKEMAKE) --forcerun report --configfile $(firstword $(wildcard results/paper/config.json) config/config.yaml) -- results/paper/report.html
 
 clean: ## remove results, logs, checkpoints and the virtual environments; downloads stay
-	rm -rf results/corpora results/runs results/paper logs checkpoints .snakemake $(VENV) .venv-peers
+	rm -rf results/corpora results/runs results/paper results/tensorboard logs checkpoints .snakemake $(VENV) .venv-peers
 
 $(VENV)/.runtime: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 from pathlib import Path
 from typing import Annotated
@@ -118,3 +119,23 @@ def watch(
             time.sleep(every)
             view, done = snapshot(experiment, folder)
             live.update(view)
+
+
+@app.command(
+    rich_help_panel=PEOPLE,
+    epilog=examples("reluformer tensorboard", "reluformer tensorboard record/small/runs --output build/tensorboard"),
+)
+def tensorboard(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of runs; by default results/runs and checkpoints.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="The folder for the event files.")] = Path("results/tensorboard"),
+) -> None:
+    """Write TensorBoard's event files of all runs, from their logs; run it again to add what is new.
+
+    It changes no run: the files lie in a folder of their own.
+    """
+    from reluformer.cli.curves import write_curves
+
+    runs = write_curves(folders or [Path("results/runs"), Path("checkpoints")], output)
+    print(f"{runs} runs. To see them: tensorboard --logdir {shlex.quote(str(output))}")

@@ -140,6 +140,13 @@ def read_training(folder: Path, run: Path, checkpoints: Path, now: float) -> Tra
     )
 
 
+def training_line(training: Training) -> str:
+    """Returns `train iwslt14/reluformer/seed1: update 1,000 of 50,000, loss 4.321, 2 h 3 min left`."""
+    loss = "" if training.loss is None else f", loss {training.loss:.3f}"
+    left = "" if training.left is None else f", {duration(training.left)} left"
+    return f"train {training.run}: update {training.update:,} of {training.updates:,}{loss}{left}"
+
+
 def train_events(path: Path) -> list[dict[str, Any]]:
     """Returns the last train events of a log.jsonl; skips an incomplete line."""
     if not path.is_file():
