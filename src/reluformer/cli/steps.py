@@ -317,8 +317,7 @@ def schemas(
     reference: Annotated[Path | None, typer.Option(help="Also write a page with every key to this file.")] = None,
 ) -> None:
     """Write the JSON schema of every configuration file, for editors."""
-    from reluformer.config.reference import reference_text
-    from reluformer.config.schemas import write_schemas
+    from reluformer.config.schemas import reference_text, write_schemas
     from reluformer.files import write_text
 
     write_schemas(folder)

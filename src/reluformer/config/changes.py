@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from reluformer.config.memory import ACTIVATIONS, MemoryConfig
 from reluformer.config.model import ATTENTIONS, KINDS, ModelConfig
-from reluformer.config.settings import SettingsError, Strict, nearest, parse_scalar
+from reluformer.config.settings import SettingsError, Strict, nearest, parse, parse_scalar
 from reluformer.config.training import TrainingConfig
 from reluformer.config.translation import TranslationConfig
 
@@ -29,11 +29,32 @@ Parts = Mapping[str, Any]
 """The parts of a run as plain mappings: {"model": {...}, "training": {...}, "translation": {...}}."""
 
 
+def parts_of(config: Any) -> dict[str, Any]:
+    """Returns the keys of a dataset, a recipe or a configuration that change `RECIPE_PARTS`."""
+    return {part: getattr(config, part) for part in RECIPE_PARTS}
+
+
+def check_parts(config: Any, where: str) -> None:
+    """Raises `SettingsError` if a key or value in `parts_of(config)` is invalid; `where` begins its message."""
+    for part, model in RECIPE_PARTS.items():
+        parse(model, getattr(config, part), f"{where}: {part}")
+
+
 class Name(NamedTuple):
     """The parts of a system's name: `reluformer+gamma=0.5` is ("reluformer", {"gamma": 0.5})."""
 
     base: str
     changes: dict[str, Any]
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The change that names a recipe of the dataset: {"recipe": NAME}, or {}."""
+        return {key: value for key, value in self.changes.items() if key == "recipe"}
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The changes of keys of the run."""
+        return {key: value for key, value in self.changes.items() if key != "recipe"}
 
 
 def split_system(name: str) -> Name:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
+from reluformer.config.metrics import MetricName
 from reluformer.config.settings import Strict
-from reluformer.config.studies import known_metric
 
 Source = Literal["S", "A", "D", "?"]
 
@@ -25,18 +25,13 @@ class ReportedConfig(Strict):
 class RuleConfig(Strict):
     """A condition of a claim's verdict, on means over seeds (medians over rounds)."""
 
-    metric: str = Field("tokenized_bleu", description="a column of the study")
+    metric: MetricName = Field("tokenized_bleu", description="a column of the study")
     system: str = Field(description="a row of the study")
     relation: Relation = Field(description="of its mean to `than`; or whether its trainings diverge")
     than: str | float | None = Field(None, description="another system, or a number")
     margin: float = Field(0.0, ge=0, description="the smallest difference that counts (times: the factor)")
     where: dict[str, list[Any]] = Field(default_factory=dict, description="only at these values of varied keys")
     unless: dict[str, list[Any]] = Field(default_factory=dict, description="not at these values of varied keys")
-
-    @field_validator("metric")
-    @classmethod
-    def _metric(cls, name: str) -> str:
-        return known_metric(name)
 
     @model_validator(mode="after")
     def _complete(self) -> RuleConfig:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from reluformer.config.changes import RECIPE_PARTS
+from reluformer.config.changes import check_parts
 from reluformer.config.evaluation import Tokenizer
 from reluformer.config.settings import (
     Distinct,
@@ -18,7 +18,6 @@ from reluformer.config.settings import (
     Strict,
     load,
     nearest,
-    parse,
     refuse_clash,
     require_name,
 )
@@ -171,6 +170,14 @@ class Preparation(Strict):
         return self
 
 
+class RecipeConfig(Strict):
+    """Changes to a run's model, training and translation."""
+
+    model: dict[str, Any] = Field(default_factory=dict, description="keys of the model configuration")
+    training: dict[str, Any] = Field(default_factory=dict, description="keys of the training configuration")
+    translation: dict[str, Any] = Field(default_factory=dict, description="keys of the translation configuration")
+
+
 class DatasetConfig(Strict):
     """A corpus and the recipe that trains on it."""
 
@@ -186,7 +193,7 @@ class DatasetConfig(Strict):
     model: dict[str, Any] = Field(default_factory=dict, description="keys of the model configuration")
     training: dict[str, Any] = Field(default_factory=dict, description="keys of the training configuration")
     translation: dict[str, Any] = Field(default_factory=dict, description="keys of the translation configuration")
-    recipes: dict[str, dict[str, dict[str, Any]]] = Field(
+    recipes: dict[str, RecipeConfig] = Field(
         default_factory=dict, description="named changes to model, training and translation"
     )
 
@@ -237,12 +244,7 @@ def _dataset_file(name: str, folder: Path) -> Path:
 def _read_dataset(path: Path) -> DatasetConfig:
     """Reads a dataset's file, with its recipes checked."""
     dataset = load(DatasetConfig, path)
-    for part, model in RECIPE_PARTS.items():
-        parse(model, getattr(dataset, part), f"{path}: {part}")
+    check_parts(dataset, str(path))
     for name, recipe in dataset.recipes.items():
-        require_name(name, f"{path}: recipes")
-        for part, changes in recipe.items():
-            if part not in RECIPE_PARTS:
-                raise SettingsError(f"{path}: recipes.{name}: {part}: unknown key{nearest(part, RECIPE_PARTS)}")
-            parse(RECIPE_PARTS[part], changes, f"{path}: recipes.{name}.{part}")
+        check_parts(recipe, f"{path}: recipes.{require_name(name, f'{path}: recipes')}")
     return dataset

@@ -8,19 +8,29 @@ Does not import torch or Snakemake.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, Field
 from tabulate import tabulate
 
-from reluformer.config.changes import RECIPE_PARTS, join_system, split_system
-from reluformer.config.dataset import DatasetConfig, read_datasets
+from reluformer.config.changes import (
+    RECIPE_PARTS,
+    Name,
+    apply_changes,
+    canonical_changes,
+    check_parts,
+    join_system,
+    parts_of,
+    split_system,
+)
+from reluformer.config.dataset import DatasetConfig, RecipeConfig, read_datasets
 from reluformer.config.evaluation import SignificanceConfig
-from reluformer.config.resolution import Resolver
 from reluformer.config.run import Run, RunConfig, split_dataset
 from reluformer.config.settings import (
     Distinct,
@@ -39,19 +49,11 @@ from reluformer.config.systems import read_systems
 from reluformer.config.tuning import Tuning, TuningConfig
 
 
-class RunOverride(Strict):
+class RunOverride(RecipeConfig):
     """Changes to the runs whose names match."""
 
     dataset: str = Field("*", description="a pattern of dataset names")
     system: str = Field("*", description="a pattern of system names")
-    model: dict[str, Any] = Field(default_factory=dict, description="changes to their model")
-    training: dict[str, Any] = Field(default_factory=dict, description="changes to their training")
-    translation: dict[str, Any] = Field(default_factory=dict, description="changes to their translation")
-
-
-def _none_of(value: object) -> object:
-    """None for `false` and `null`, which Snakemake's --config passes as text."""
-    return None if value in (False, "false", "null") else value
 
 
 class ExperimentConfig(Strict):
@@ -75,7 +77,7 @@ class ExperimentConfig(Strict):
     training: dict[str, Any] = Field(default_factory=dict, description="changes to every run's training")
     translation: dict[str, Any] = Field(default_factory=dict, description="changes to every run's translation")
     overrides: list[RunOverride] = Field(default=[], description="changes to the runs whose names match")
-    tuning: Annotated[TuningConfig | None, BeforeValidator(_none_of)] = Field(
+    tuning: Annotated[TuningConfig | None, BeforeValidator(lambda value: None if value is False else value)] = Field(
         None, description="the tuning of every system; null, or false on the command line: no tuning"
     )
     significance: SignificanceConfig = Field(
@@ -106,13 +108,13 @@ class Experiment:
         self.folder = Path(folder)
         self.name = name
         self.config = parse(ExperimentConfig, config, name)
-        for part, model in RECIPE_PARTS.items():
-            parse(model, getattr(self.config, part), f"{name}: {part}")
+        check_parts(self.config, name)
         self.systems = read_systems(self.folder / "systems.yaml")
         self.roles, self.datasets = read_datasets(self.config.datasets, self.folder, name)
         self.tuning = Tuning(self)
         self.studies = self._read_studies()
-        self._resolver = Resolver(self)
+        self._names: dict[tuple[str, str], str] = {}
+        self._parts: dict[tuple[str, str], dict[str, Any]] = {}
         self._points = {study: self._expand(study) for study in self.studies}
         self._resolved: dict[Run, RunConfig] = {}
         for run in itertools.chain.from_iterable(self._points.values()):
@@ -120,12 +122,9 @@ class Experiment:
         self.tuning.check_runs()
 
     @classmethod
-    def from_files(cls, *files: str | Path, folder: str | Path | None = None) -> Experiment:
-        """Reads one or more config files; later ones update earlier ones."""
-        config: dict[str, Any] = {}
-        for file in files:
-            config = merge(config, read_yaml(file))
-        return cls(config, folder or Path(files[0]).parent, str(files[-1]))
+    def from_files(cls, *files: str | Path) -> Experiment:
+        """Reads one or more config files of a folder; later ones update earlier ones."""
+        return cls(functools.reduce(merge, map(read_yaml, files)), Path(files[0]).parent, str(files[-1]))
 
     @property
     def measured_study(self) -> str | None:
@@ -189,20 +188,93 @@ class Experiment:
         total = ["all systems", *(sum(counts[dataset].values()) for dataset in datasets)]
         seeds = ", ".join(map(str, self.config.seeds))
         table = tabulate([*rows, total], headers=[f"{len(self.runs)} runs (seeds {seeds})", *datasets])
-        tuning = ""
-        if searches := self.tuning.searches:
-            runs = sum(search.budget for search in searches)
-            seed = searches[0].run.seed
-            tuning = f"{runs} tuning runs (seed {seed}) come first, more where a best value is at an edge\n"
+        runs = sum(search.budget for search in self.tuning.searches)
+        first = f"{runs} tuning runs (seed {self.tuning.config.seed}) come first, more if a best value is at an edge\n"
+        tuning = first if runs else ""
         return f"{self.config.title}\n{table}\n{tuning}"
 
-    def resolve(self, run: Run) -> RunConfig:
-        """Returns the full configuration of a run from its three names. Raises `SettingsError`."""
-        return self._resolver.resolve(run)
+    def resolve(self, run: Run, before: tuple[Run, ...] = ()) -> RunConfig:
+        """Returns the full configuration of a run. Raises `SettingsError`.
+
+        before: the runs that start from this one, directly or not.
+        """
+        canonical = self.canonical(run.dataset, run.system)
+        if run.system != canonical:
+            right = run._replace(system=canonical)
+            raise SettingsError(f"run {run.path}: this run is named {right.path}; ask for it by that name")
+        dataset, name = self.dataset(run.dataset), split_system(run.system)
+        parts = self._parsed(run.dataset, name.base, name.changes)
+        config = RunConfig(**run._asdict(), src=dataset.src, tgt=dataset.tgt, **parts)
+        if config.training.start_from is None:
+            return config
+        start = self._start_of(run, config, (*before, run))
+        return config.model_copy(update={"training": config.training.model_copy(update={"start_from": start.path})})
+
+    def _start_of(self, run: Run, config: RunConfig, before: tuple[Run, ...]) -> Run:
+        """Returns the run whose weights `run` starts with, checked. Raises `SettingsError`."""
+        start_from = config.training.start_from or ""
+        where = f"run {run.path}: training.start_from: {start_from!r}"
+        corpus, name = split_dataset(run.dataset)[0], split_system(run.system)
+        own = {"dataset": corpus, "system": join_system(name.base, name.own), "seed": run.seed}
+        try:
+            start = Run.parse(start_from.format(**own))
+        except (KeyError, IndexError, ValueError) as error:
+            reason = error if isinstance(error, SettingsError) else "known are {dataset}, {system} and {seed}"
+            raise SettingsError(f"{where}: {reason}") from None
+        if split_dataset(start.dataset)[0] != corpus:
+            raise SettingsError(f"{where}: a run starts from one of its own corpus, {corpus}: others have other words")
+        start = start._replace(system=self.canonical(start.dataset, start.system))
+        if start in before:
+            raise SettingsError(f"{where}: {' starts from '.join(step.path for step in (*before, start))}")
+        theirs, ours = self.resolve(start, before).model.shape(), config.model.shape()
+        for key in (*ours, *theirs):
+            if theirs.get(key) != ours.get(key):
+                unlike = f"{key} is {theirs.get(key)} there and {ours.get(key)} here"
+                raise SettingsError(f"{where}: the weights of {start.path} do not fit: {unlike}")
+        return start
 
     def canonical(self, dataset: str, system: str) -> str:
-        """Returns the one name of a system with changes on a dataset, see `Resolver`. Raises `SettingsError`."""
-        return self._resolver.canonical(dataset, system)
+        """Returns the one name of a system with changes on a dataset: `reluformer+gamma=1.0` is `reluformer` if γ is 1
+        anyway. Keys are in their shortest spelling and sorted, the recipe last. Raises `SettingsError`.
+        """
+        if (dataset, system) not in self._names:
+            name, where = split_system(system), f"run {dataset}/{system}"
+            if name.base not in self.systems:
+                raise SettingsError(f"{where}: system: {name.base!r}: unknown system{nearest(name.base, self.systems)}")
+            changes = self._canonical(dataset, name, where) if name.changes else {}
+            self._names[dataset, system] = join_system(name.base, changes)
+        return self._names[dataset, system]
+
+    def _canonical(self, dataset: str, name: Name, where: str) -> dict[str, Any]:
+        changed = _plain(self._parsed(dataset, name.base, name.changes))
+        plain = self.tuning.hide(_plain(self._parsed(dataset, name.base, name.recipe)), dataset, name.base)
+        for key, value in name.changes.items():
+            if "/" in str(value):
+                raise SettingsError(f"{where}: {key}: a run's name holds no '/': make it a recipe of the dataset")
+        changes = canonical_changes(name.own, plain, changed, where)
+        if name.recipe and _plain(self._parsed(dataset, name.base, changes)) != changed:
+            return changes | name.recipe
+        return changes
+
+    def _parsed(self, dataset: str, base: str, changes: dict[str, Any]) -> dict[str, Any]:
+        """Returns the parsed parts of a run: the dataset's recipe, updated by the system, config.yaml, the named
+        recipe, the overrides, and the changes in the name. Raises `SettingsError`.
+        """
+        name = join_system(base, changes)
+        if (dataset, name) in self._parts:
+            return self._parts[dataset, name]
+        config, where = self.dataset(dataset), f"run {dataset}/{name}"
+        layers = [parts_of(config), {"model": self.systems[base].memories()}, parts_of(self.config)]
+        if (recipe := changes.get("recipe")) is not None:
+            if recipe not in config.recipes:
+                raise SettingsError(f"{where}: recipe: {recipe!r}: unknown recipe{nearest(recipe, config.recipes)}")
+            layers.append(parts_of(config.recipes[recipe]))
+        for override in self.config.overrides:
+            if fnmatchcase(dataset, override.dataset) and fnmatchcase(name, override.system):
+                layers.append(parts_of(override))
+        parts = apply_changes(functools.reduce(merge, layers), Name(base, changes).own, where)
+        parsed = {part: parse(model, parts[part], f"{where}: {part}") for part, model in RECIPE_PARTS.items()}
+        return self._parts.setdefault((dataset, name), parsed)
 
     def _read_studies(self) -> dict[str, StudyConfig]:
         path = self.folder / "studies.yaml"
@@ -226,26 +298,25 @@ class Experiment:
         config = self.config
         if config.only:
             return config.only
-        if config.stage is not None and config.stage not in config.stages:
-            raise SettingsError(
-                f"{self.name}: stage: {config.stage!r}: unknown stage{nearest(config.stage, config.stages)}"
-            )
+        if (last := config.stage) is not None and last not in config.stages:
+            raise SettingsError(f"{self.name}: stage: {last!r}: unknown stage{nearest(last, config.stages)}")
         chosen = []
         for stage, names in config.stages.items():
             chosen += names
-            if stage == config.stage:
+            if stage == last:
                 break
         return list(dict.fromkeys(chosen)) or studies
 
     def stage_runs(self) -> dict[str, list[Run]]:
         """Returns the runs that each stage adds to those before it; without stages, one without a name has them all."""
-        stages = self.config.stages or {"": list(self.studies)}
-        added: dict[Run, str] = {}
-        for stage, studies in stages.items():
-            for study in studies:
-                for run in itertools.chain.from_iterable(map(self.with_starts, self._points.get(study, ()))):
-                    added.setdefault(run, stage)
-        return {stage: [run for run, first in added.items() if first == stage] for stage in stages}
+        added: dict[str, list[Run]] = {}
+        before: set[Run] = set()
+        for stage, studies in (self.config.stages or {"": list(self.studies)}).items():
+            points = [point for study in studies for point in self._points.get(study, ())]
+            runs = dict.fromkeys(run for point in points for run in self.with_starts(point))
+            added[stage] = [run for run in runs if run not in before]
+            before |= runs.keys()
+        return added
 
     def _check_study(self, study: StudyConfig, where: str) -> None:
         for system in study.systems:
@@ -304,3 +375,7 @@ class Experiment:
 
 def _row(study: StudyConfig, point: Point) -> str:
     return join_system(point.system, dict(zip(study.vary, point.values, strict=True)))
+
+
+def _plain(parts: Mapping[str, Strict]) -> dict[str, Any]:
+    return {part: model.model_dump() for part, model in parts.items()}

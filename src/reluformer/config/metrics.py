@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+from pydantic import AfterValidator
 
 from reluformer.config.settings import SettingsError, nearest
 
@@ -40,6 +42,8 @@ KINDS = {
 SHARES = ("0.1", "0.2", "0.5", "1", "2", "5", "10", "20", "50", "100")
 """Percentages of slots at which shares of the mass are saved."""
 
+Better = Literal["higher", "lower", "neither"]
+
 
 class Metric(NamedTuple):
     """Where a metric is stored, and how it is shown."""
@@ -49,7 +53,7 @@ class Metric(NamedTuple):
     file: str
     path: tuple[str, ...]
     format: str = ".2f"
-    better: Literal["higher", "lower", "neither"] = "neither"
+    better: Better = "neither"
     survives: bool = False
     """Also meaningful for a run that diverged."""
     robust: bool = False
@@ -91,11 +95,15 @@ class Metric(NamedTuple):
         return f"[{', '.join(format(bound, self.format) for bound in interval)}]"
 
 
-def _score(name: str, title: str, *path: str, better: Literal["higher", "neither"] = "higher") -> Metric:
-    return Metric(name, title, SCORES, ("metrics", *(path or (name, "score"))), ".2f", better)
+def _summary(name: str, title: str, form: str = ".2f", better: Better = "neither", **traits: bool) -> Metric:
+    return Metric(name, title, SUMMARY, tuple(name.split(".")), form, better, **traits)
 
 
-def _measured(name: str, title: str, form: str, better: Literal["higher", "lower"]) -> Metric:
+def _score(name: str, title: str, form: str = ".2f") -> Metric:
+    return Metric(name, title, SCORES, ("metrics", name, "score"), form, "higher")
+
+
+def _measured(name: str, title: str, form: str, better: Better) -> Metric:
     return Metric(f"measured.{name}", title, MEASURED, (name,), form, better, survives=True, robust=True, tested=False)
 
 
@@ -107,38 +115,27 @@ METRICS: dict[str, Metric] = {
         _score("chrf", "chrF"),
         _score("d_bleu", "d-BLEU"),
         _score("s_bleu", "s-BLEU"),
-        Metric(
-            "sentence_count_agreement",
-            "segments with as many sentences as the source",
-            SCORES,
-            ("metrics", "sentence_count_agreement"),
-            ".1%",
-            "higher",
+        _score("sentence_count_agreement", "segments with as many sentences as the source", ".1%")._replace(
+            path=("metrics", "sentence_count_agreement")
         ),
         Metric("mean_length", "mean source length", SCORES, ("lengths", "mean"), ".0f", tested=False),
         Metric("median_length", "median source length", SCORES, ("lengths", "median"), ".0f", tested=False),
         Metric("p90_length", "90th percentile of source length", SCORES, ("lengths", "p90"), ".0f", tested=False),
         Metric("max_length", "longest source", SCORES, ("lengths", "max"), ".0f", tested=False),
         Metric("share_half", "segments of at least L/2", SCORES, ("lengths", "share_half"), ".0%", tested=False),
-        Metric("updates", "updates", SUMMARY, ("updates",), ",.0f", survives=True, tested=False),
-        Metric("parameters", "parameters", SUMMARY, ("parameters",), ",.0f", survives=True, tested=False),
-        Metric("first_loss", "first training loss", SUMMARY, ("first_loss",), ".2f", survives=True),
-        Metric("final_loss", "last training loss", SUMMARY, ("final_loss",), ".2f", "lower"),
-        Metric("best_valid_loss", "best validation loss", SUMMARY, ("best_valid_loss",), ".2f", "lower"),
-        Metric("best_valid_bleu", "best validation BLEU (greedy)", SUMMARY, ("best_valid_bleu",), ".2f", "higher"),
-        Metric(
-            "tuned.validation_bleu",
-            "validation BLEU of its tuning",
-            SUMMARY,
-            ("tuned", "validation_bleu"),
-            ".2f",
-            "higher",
-            survives=True,
-            tested=False,
+        _summary("updates", "updates", ",.0f", survives=True, tested=False),
+        _summary("parameters", "parameters", ",.0f", survives=True, tested=False),
+        _summary("first_loss", "first training loss", survives=True),
+        _summary("final_loss", "last training loss", better="lower"),
+        _summary("best_valid_loss", "best validation loss", better="lower"),
+        _summary("best_valid_bleu", "best validation BLEU (greedy)", better="higher"),
+        _summary(
+            "tuned.validation_bleu", "validation BLEU of its tuning", better="higher", survives=True, tested=False
         ),
         Metric(
             "training_speed", "training (tokens/s)", SUMMARY, ("tokens_per_second",), ",.0f", "higher", survives=True
         ),
+        Metric("decoding_speed", "decoding (tokens/s)", TRANSLATION, ("tokens_per_second",), ",.0f", "higher"),
         _measured("training_speed", "training, tokens/s", ",.0f", "higher"),
         _measured("decoding_speed", "decoding, tokens/s", ",.0f", "higher"),
         _measured("training_memory", "memory of an update (MiB)", ",.1f", "lower"),
@@ -146,7 +143,6 @@ METRICS: dict[str, Metric] = {
         _measured("training_ratio", "training speed / Transformer's", ".2f", "higher"),
         _measured("decoding_ratio", "decoding speed / Transformer's", ".2f", "higher"),
         _measured("memory_ratio", "memory of an update / Transformer's", ".2f", "lower"),
-        Metric("decoding_speed", "decoding (tokens/s)", TRANSLATION, ("tokens_per_second",), ",.0f", "higher"),
     )
 }
 
@@ -198,3 +194,7 @@ def metric(name: str) -> Metric:
 def _measures(kind: str) -> list[str]:
     names = [*MEASURES, *(f"{curve}.{share}" for curve in CURVES for share in SHARES), "beyond.128"]
     return [f"{kind}.{name}" for name in names]
+
+
+MetricName = Annotated[str, AfterValidator(lambda name: metric(name).name)]
+"""The name of a metric, in a configuration file."""

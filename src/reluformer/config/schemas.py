@@ -1,4 +1,4 @@
-"""The JSON schema of every configuration file, for editors that complete and check YAML."""
+"""The JSON schema of every configuration file, for editors, and config/README.md, a page of all keys."""
 
 from __future__ import annotations
 
@@ -36,3 +36,135 @@ def write_schemas(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in SCHEMAS:
         write_text(folder / f"{name}.schema.json", schema_text(name))
+
+
+FILES = {
+    "config": (
+        "config.yaml, demo.yaml, small.yaml",
+        "An experiment. `--configfile FILE` lays FILE over `config.yaml`.",
+    ),
+    "dataset": ("datasets/*.yaml", "A corpus and its recipe; the file's name is the dataset's."),
+    "run": (
+        "model, training, translation",
+        "The keys of these three in `config.yaml`, in its `overrides`, in a dataset and in its recipes. "
+        "A system's name reaches each of them: `reluformer+learning_rate=1e-3`.",
+    ),
+    "systems": ("systems.yaml", "Each system by name."),
+    "studies": ("studies.yaml", "Each table and its figures by name."),
+    "claims": ("claims.yaml", "What the paper reports, by a name of the claim, and the rule for its verdict."),
+}
+INTRODUCTION = """\
+# Configuration
+
+<!-- Written by `reluformer schemas`; do not edit. -->
+
+Edit these files, then run `snakemake`: only what depends on a changed value is redone. A mistake is reported in one
+line before anything runs, and editors with a YAML language server complete the keys. The command line wins over
+all files: `snakemake --cores all --config 'seeds=[1,2]'`. With `snakemake -d FOLDER`, or in a module of another
+workflow, a folder `config/` there replaces this one.
+
+| file | content |
+|---|---|
+"""
+WORDS = {"string": "text", "integer": "integer", "number": "number", "boolean": "true or false", "null": "null"}
+PLURALS = {"integer": "integers", "number": "numbers", "text": "texts", "any value": "values"}
+BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+
+
+def reference_text() -> str:
+    """Returns the Markdown of config/README.md."""
+    text = INTRODUCTION
+    text += "".join(f"| [`{files}`](#{anchor(files)}) | {about} |\n" for files, about in FILES.values())
+    for name, (files, _) in FILES.items():
+        text += f"\n## {files}\n" + section(TypeAdapter(SCHEMAS[name]).json_schema())
+    return text
+
+
+def anchor(heading: str) -> str:
+    """Returns GitHub's anchor of a heading."""
+    return "".join(one for one in heading.lower().replace(" ", "-") if one.isalnum() or one in "-_")
+
+
+def section(schema: dict[str, Any]) -> str:
+    """Returns a table of a file's keys, and one of each model in it; models used in several places once."""
+    models = schema.get("$defs", {})
+    is_run = schema.get("title") == "RunConfig"
+    if is_run:  # people write three of its keys
+        schema = {"properties": {key: schema["properties"][key] for key in ("model", "training", "translation")}}
+    elif "properties" not in schema:  # a mapping from names
+        schema = {"additionalProperties": schema["additionalProperties"]}
+    text = "" if is_run or "properties" not in schema else table(schema)
+    waiting = [("", schema)]
+    places: dict[str, list[str]] = {}
+    while waiting:
+        path, part = waiting.pop(0)
+        for inner, model in models_of(part, path):
+            if model not in places:
+                waiting.append((inner, models[model]))
+            places.setdefault(model, []).append(inner)
+    for model, paths in places.items():
+        names = ", ".join(f"`{path.lstrip('.')}`" for path in paths)
+        text += f"\n**{names}**: {escaped(summary(models[model]))}\n{table(models[model])}"
+    return text
+
+
+def models_of(part: dict[str, Any], path: str) -> list[tuple[str, str]]:
+    """Returns the path and the name of each model that a part of a schema refers to."""
+    if "$ref" in part:
+        return [(path, part["$ref"].rpartition("/")[2])]
+    inner = [(f"{path}.{key}", value) for key, value in part.get("properties", {}).items()]
+    inner += [(path, value) for value in part.get("anyOf", [])]
+    if "items" in part:
+        inner.append((f"{path}[]", part["items"]))
+    if isinstance(part.get("additionalProperties"), dict):
+        inner.append((f"{path}.NAME", part["additionalProperties"]))
+    return [found for below, value in inner for found in models_of(value, below)]
+
+
+def summary(model: dict[str, Any]) -> str:
+    """Returns a model's first sentence."""
+    return " ".join(model["description"].split("\n\n")[0].split())
+
+
+def table(model: dict[str, Any]) -> str:
+    """Returns the keys of a model as a Markdown table."""
+    required = model.get("required", [])
+    rows = ["", "| key | value | default | |", "|---|---|---|---|"]
+    for key, value in model["properties"].items():
+        cells = [f"`{key}`", kind(value), default(value, key in required), escaped(value["description"])]
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Returns text whose `<` and `*` outside of backticks Markdown leaves alone."""
+    parts = text.split("`")
+    return "`".join(part if i % 2 else part.replace("<", "\\<").replace("*", "\\*") for i, part in enumerate(parts))
+
+
+def kind(value: dict[str, Any]) -> str:
+    """Returns what a key takes, in words."""
+    if "enum" in value:
+        return ", ".join(f"`{choice}`" for choice in value["enum"])
+    if "const" in value:
+        return f"`{value['const']}`"
+    if "anyOf" in value:
+        kinds = dict.fromkeys(kind(choice) for choice in value["anyOf"])
+        return "any value" if len(kinds) > 3 else " or ".join(kinds)
+    if value.get("type") == "array":
+        inner = value.get("items") or {"anyOf": value.get("prefixItems", [{}])}
+        return f"list of {PLURALS.get(kind(inner), kind(inner))}"
+    if value.get("type") == "object" and isinstance(value.get("additionalProperties"), dict):
+        return f"name: {kind(value['additionalProperties'])}"
+    bounds = [f"{sign} {value[bound]}" for bound, sign in BOUNDS.items() if bound in value]
+    return " ".join([WORDS.get(value.get("type", ""), "keys" if value else "any value"), *bounds])
+
+
+def default(value: dict[str, Any], required: bool) -> str:
+    """Returns a key's default, as YAML writes it; a mapping's own keys have theirs."""
+    if required:
+        return "required"
+    given = value.get("default", {})
+    if isinstance(given, dict):
+        return ""
+    return f"`{given if isinstance(given, str) else json.dumps(given)}`"

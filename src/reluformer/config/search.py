@@ -196,8 +196,7 @@ class Search(Strict):
 
     def run_at(self, point: Point) -> Run:
         """Returns the run of a point. Its name has every key, also those with the system's own value."""
-        recipe = {"recipe": self.recipe} if self.recipe else {}
-        changes = {**dict(sorted(point.items())), **recipe}
+        changes = {**dict(sorted(point.items())), **split_system(self.run.system).recipe}
         return Run(self.run.dataset, join_system(self.system, changes), self.run.seed)
 
     def first_runs(self) -> list[Run]:

@@ -126,7 +126,8 @@ def parse(model: type[Model], data: Mapping[str, Any], where: str) -> Model:
     elif first["type"] == "missing":
         message = "this key is required"
     else:
-        message = f"{first['input']!r}: {message[0].lower()}{message[1:]}"
+        value = "" if isinstance(first["input"], Mapping | BaseModel) else f"{first['input']!r}: "
+        message = f"{value}{message[0].lower()}{message[1:]}"
     raise SettingsError(": ".join([where, *([".".join(location)] if location else []), message]))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from reluformer.config.metrics import metric
+from reluformer.config.metrics import MetricName, metric
 from reluformer.config.settings import Distinct, Seed, SettingsError, Strict, nearest, parse
 
 SENTENCE: Final = "sentence"
@@ -49,7 +50,7 @@ class FigureConfig(Strict):
         if self.kind == "heat-map" and self.rows in (None, self.x):
             raise ValueError("a figure of kind heat-map needs rows, a key other than x")
         for name in self.y:
-            known_metric(f"{name}.100" if self.kind == "top-share" else name)
+            metric(f"{name}.100" if self.kind == "top-share" else name)
         return self
 
 
@@ -58,14 +59,9 @@ class AnswerConfig(Strict):
 
     key: str = Field(description="a varied key")
     symbol: str = Field(description="how the sentence names the key")
-    metric: str = Field(description="what is best")
+    metric: MetricName = Field(description="what is best")
     question: str = Field(description="the question that it answers")
     tolerance: float = Field(0.3, ge=0, description="values this close to the best count as equally good")
-
-    @field_validator("metric")
-    @classmethod
-    def _metric(cls, name: str) -> str:
-        return known_metric(name)
 
 
 class MeasuringConfig(Strict):
@@ -111,54 +107,35 @@ class StudyConfig(Strict):
     measured: MeasuringConfig | None = Field(
         None, description="the systems are measured by length in one job, with random weights, instead of run"
     )
-    columns: list[str] = Field(min_length=1, description="metrics of the table, see `reluformer.config.metrics`")
+    columns: list[MetricName] = Field(min_length=1, description="metrics of the table, see `reluformer.config.metrics`")
     across: str | None = Field(None, description="a key spread over the table's columns: system, length, a varied key")
     figures: dict[str, FigureConfig] = Field(default_factory=dict, description="its figures by name")
     answer: AnswerConfig | None = Field(None, description="a sentence on the best value of a varied key")
     main: bool = Field(False, description="the table that `make demo` prints at its end")
 
-    @field_validator("columns")
-    @classmethod
-    def _columns(cls, names: list[str]) -> list[str]:
-        return [known_metric(name) for name in names]
-
     @model_validator(mode="after")
     def _keys(self) -> StudyConfig:
         keys = ["system", "length", "packing", *self.vary]
-        named = {"across": self.across, "answer.key": self.answer.key if self.answer else None}
+        systems = dict.fromkeys(self.systems)
+        checks: list[tuple[str, Any, Iterable[str]]] = [
+            ("across", self.across, keys),
+            ("answer.key", self.answer and self.answer.key, keys),
+            ("baseline.system", (self.baseline or {}).get("system"), systems),
+            *(("baseline", key, ["system", *self.vary]) for key in self.baseline or {}),
+        ]
         for name, figure in self.figures.items():
-            named |= {f"figures.{name}.x": figure.x, f"figures.{name}.rows": figure.rows}
-        for where, key in named.items():
-            if key is not None and key not in keys:
-                raise ValueError(f"{where}: {key!r} is none of {', '.join(keys)}")
-        for key, value in (self.baseline or {}).items():
-            if key not in ("system", *self.vary):
-                raise ValueError(f"baseline: {key!r} is none of {', '.join(['system', *self.vary])}")
-            if key == "system" and value not in self.systems:
-                raise ValueError(f"baseline.system: {value!r} is none of {', '.join(self.systems)}")
-        for name, figure in self.figures.items():
-            for system in figure.systems:
-                if system not in self.systems:
-                    raise ValueError(f"figures.{name}.systems: {system!r} is none of {', '.join(self.systems)}")
+            checks += [(f"figures.{name}.x", figure.x, keys), (f"figures.{name}.rows", figure.rows, keys)]
+            checks += [(f"figures.{name}.systems", system, systems) for system in figure.systems]
+        for where, value, valid in checks:
+            if value is not None and value not in valid:
+                raise ValueError(f"{where}: {value!r} is none of {', '.join(valid)}")
         return self
-
-
-def known_metric(name: str) -> str:
-    """Returns `name`. Raises `ValueError` if there is no such metric."""
-    try:
-        metric(name)
-    except SettingsError as error:
-        raise ValueError(str(error)) from None
-    return name
 
 
 def parse_study(data: Any, change: dict[str, Any] | None, where: str, where_changed: str) -> StudyConfig:
     """Parses a study with the changes of config.yaml. Raises `SettingsError`."""
-    if not isinstance(data, dict):
-        raise SettingsError(f"{where}: expected a mapping of keys to values")
     study = parse(StudyConfig, data, where)
-    for system in study.titles:
-        if system not in study.systems:
-            hint = nearest(system, study.systems)
-            raise SettingsError(f"{where}: titles: {system!r}: not a system of the study{hint}")
+    if wrong := [system for system in study.titles if system not in study.systems]:
+        hint = nearest(wrong[0], study.systems)
+        raise SettingsError(f"{where}: titles: {wrong[0]!r}: not a system of the study{hint}")
     return parse(StudyConfig, {**data, **change}, where_changed) if change else study

@@ -78,8 +78,7 @@ def read_choice(path: Path) -> ChoiceConfig:
 def apply_choice(run: RunConfig, choice: ChoiceConfig) -> RunConfig:
     """Returns `run` with a choice's values, unless its own name changes them; `tuned` has those in effect."""
     where = f"run {run.dataset}/{run.system}"
-    changes = split_system(run.system).changes
-    changes.pop("recipe", None)
+    changes = split_system(run.system).own
     parts: Parts = run.parts()
     for key, value in choice.changes.items():
         try:

@@ -196,7 +196,7 @@ def test_a_mistake_in_the_config_is_one_line(folder, change, message):
             "datasets/pairs.yaml",
             ("recipes", "sweep", "trainig"),
             {},
-            "recipes.sweep: trainig: unknown key; did you mean",
+            "recipes.sweep.trainig: unknown key; did you mean",
         ),
         ("datasets/pairs.yaml", ("model", "heads"), 5, "heads: 5: the width 64 is not a multiple of it"),
     ],

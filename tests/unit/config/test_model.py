@@ -19,7 +19,7 @@ from reluformer.model.transformer import Transformer
             "encoder.*.ffn: activation: 'relo': unknown activation",
         ),
         ({"layers": {"encoder.*.ffn": {"aktivation": "relu"}}}, "encoder.*.ffn: aktivation: unknown key"),
-        ({"layers": {"encoder.*.ffn": {"options": {"gamma": 1}}}}, "encoder.*.ffn: options: {'gamma': 1}: relu has no"),
+        ({"layers": {"encoder.*.ffn": {"options": {"gamma": 1}}}}, "encoder.*.ffn: options: relu has no"),
         ({"layers": {"encoder.*.ffn": 3}}, "valid dictionary"),
         ({"norm": "middle"}, "'post' or 'pre'"),
         ({"wdith": 3}, "did you mean 'width'"),

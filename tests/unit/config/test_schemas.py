@@ -1,4 +1,4 @@
-"""The schemas beside the rules are those of the models."""
+"""The schemas beside the rules, and config/README.md, are those of the models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
-from reluformer.config.schemas import SCHEMAS, schema_text, write_schemas
+from reluformer.config.schemas import SCHEMAS, escaped, reference_text, schema_text, write_schemas
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "workflow" / "schemas"
@@ -33,3 +33,27 @@ def test_an_editor_finds_the_schema_of_a_configuration_file_and_it_fits(path):
     assert first.startswith(HEAD)
     schema = json.loads((path.parent / first.removeprefix(HEAD)).read_text(encoding="utf-8"))
     jsonschema.validate(yaml.safe_load(text), schema)
+
+
+def test_the_page_is_that_of_the_models():
+    assert (ROOT / "config" / "README.md").read_text(encoding="utf-8") == reference_text(), "run `make format`"
+
+
+@pytest.mark.parametrize("name", [name for name in SCHEMAS if name != "run"])
+def test_every_key_has_a_description(name):
+    schema = json.loads(schema_text(name))
+    models = [*schema.get("$defs", {}).values(), *([schema] if "properties" in schema else [])]
+    missing = [key for model in models for key, value in model["properties"].items() if "description" not in value]
+    assert missing == []
+
+
+def test_keys_of_nested_models_have_a_path():
+    text = reference_text()
+    assert "**`corpus.archives[]`**: One file to fetch" in text and "**`NAME.figures.NAME`**" in text
+    places = "`model.ffn`, `model.encoder_attention`, `model.decoder_attention`, `model.cross_attention`"
+    assert f"**{places}**: One memory" in text
+    assert "| `learning_rate` | number > 0 | `0.0005` | the peak |" in text
+
+
+def test_marks_of_markdown_are_escaped_outside_of_code():
+    assert escaped("a <d> * `*` ") == r"a \<d> \* `*` "

@@ -4,7 +4,6 @@ import shutil
 import pytest
 
 from reluformer.config.experiment import Experiment
-from reluformer.config.resolution import Resolver
 from reluformer.config.run import Run, RunConfig
 from reluformer.paper.outputs import study_inputs
 from reluformer.paper.record import STEPS, take
@@ -63,7 +62,7 @@ def test_what_has_its_weights_here_or_must_have_them_is_not_restored(recorded, m
     assert set(read_recorded(experiment, record, results).runs) == {second, third}
     shutil.rmtree(results)
     override = {"system": "transformer", "training": {"start_from": second}}
-    monkeypatch.setattr(Resolver, "_start_of", lambda self, *_: Run.parse(second))
+    monkeypatch.setattr(Experiment, "_start_of", lambda self, *_: Run.parse(second))
     replaced = read_recorded(changed(experiment, overrides=[override]), record, results)
     assert set(replaced.unusable) == {first} and set(replaced.runs) == {third}
 
