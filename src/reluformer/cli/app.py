@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
+from pydantic import BaseModel
 
 from reluformer.config.dataset import Preparation
 from reluformer.config.experiment import Experiment
-from reluformer.config.search import Search
-from reluformer.config.settings import SettingsError, parse
+from reluformer.config.settings import SettingsError, parse, read_yaml
+
+Parsed = TypeVar("Parsed", bound=BaseModel)
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 app = typer.Typer(
     help="Trained models for people, and each step of the DAG without Snakemake.",
@@ -42,9 +47,13 @@ Results = Annotated[Path, typer.Option(help="The results folder.")]
 DEFAULT_CONFIG = "config/config.yaml"
 
 
-def examples(*lines: str) -> str:
-    """Formats command lines as the end of a command's help."""
-    return "\n\n".join(["Examples:", *lines])
+def command(*examples: str, name: str | None = None, panel: str = PEOPLE) -> Callable[[Function], Function]:
+    """Adds a function to the application as a command; example command lines end its help."""
+    return app.command(name, rich_help_panel=panel, epilog="\n\n".join(["Examples:", *examples]))
+
+
+step = functools.partial(command, panel=STEPS)
+"""Adds a function to the application as a step of the DAG."""
 
 
 def chosen_device(name: str | None, threads: int | None) -> str:
@@ -69,46 +78,27 @@ def experiment_of(config: list[str] | None) -> Experiment:
     """
     files = config or [DEFAULT_CONFIG]
     if len(files) == 1 and files[0].endswith(".json"):
-        whole = parse_json(files[0], "--config")
+        whole = read_yaml(files[0])
         if whole.keys() == {"config", "folder", "name"}:
             return Experiment(whole["config"], whole["folder"], whole["name"])
     return Experiment.from_files(DEFAULT_CONFIG, *[file for file in files if file != DEFAULT_CONFIG])
 
 
-def search_of(name: str, config: list[str] | None) -> Search:
-    """Returns the search of DATASET/SYSTEM. Raises `SettingsError` if it is not tuned."""
-    dataset, slash, system = name.partition("/")
-    if not slash or "/" in system:
-        raise SettingsError(f"{name!r}: a tuned system is named DATASET/SYSTEM, e.g. iwslt14/reluformer")
-    search = experiment_of(config).tuning.search(dataset, system)
-    if search is None:
-        raise SettingsError(f"{name}: it is not tuned: its choice is pinned, or `tuning` does not name it")
-    return search
-
-
-def parse_json(text: str, where: str) -> dict[str, Any]:
-    """Parses a JSON object, given itself or as the path of its file. Raises `SettingsError`."""
-    if not text.lstrip().startswith(("{", "[")):
-        where = f"{where} {text}"
-        try:
-            content = Path(text).read_bytes()
-        except OSError as error:
-            raise SettingsError(f"{where}: {(error.strerror or str(error)).lower()}") from None
-    else:
-        content = text.encode()
+def parse_settings(model: type[Parsed], settings: str) -> Parsed:
+    """Parses --settings, a JSON object or the path of its file, as a `model`. Raises `SettingsError`."""
+    if not settings.lstrip().startswith(("{", "[")):
+        return parse(model, read_yaml(settings), f"--settings {settings}")
     try:
-        data = json.loads(content)
+        data = json.loads(settings)
     except ValueError as error:
-        raise SettingsError(f"{where}: not valid JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise SettingsError(f"{where}: expected a JSON object, found {type(data).__name__}")
-    return data
+        raise SettingsError(f"--settings: not valid JSON: {error}") from None
+    return parse(model, data, "--settings")
 
 
 def preparation_of(settings: str | None, dataset: str | None, config: list[str] | None) -> Preparation:
     """Returns a corpus's settings from JSON, or by the dataset's name from the configuration files."""
     if settings is not None:
-        return parse(Preparation, parse_json(settings, "--settings"), "--settings")
+        return parse_settings(Preparation, settings)
     if dataset is None:
         raise SettingsError("name a dataset, or give --settings")
     return experiment_of(config).dataset(dataset).preparation()

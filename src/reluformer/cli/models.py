@@ -7,22 +7,19 @@ import shutil
 import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
-from enum import StrEnum
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, Literal
 
 import typer
 
 from reluformer.cli.app import (
-    PEOPLE,
     Device,
     Model,
     OwnCorpora,
     RunFolder,
     Threads,
-    app,
     chosen_device,
-    examples,
+    command,
     typed_text,
 )
 from reluformer.config.settings import SettingsError
@@ -33,28 +30,14 @@ MAP_TOKENS = 512
 """Tokens on each side of an attention map."""
 
 
-class Attention(StrEnum):
-    """The attentions of a model."""
-
-    encoder = "encoder"
-    decoder = "decoder"
-    cross = "cross"
+Attention = Literal["encoder", "decoder", "cross"]
+Score = Literal["bleu", "chrf"]
 
 
-class Score(StrEnum):
-    """Scores of a single segment."""
-
-    bleu = "bleu"
-    chrf = "chrf"
-
-
-@app.command(
-    rich_help_panel=PEOPLE,
-    epilog=examples(
-        'echo "Das Gerät ist nicht erreichbar." | reluformer translate RUN',
-        "reluformer translate RUN --input text.de --output text.en --beam 8",
-        "reluformer translate exported/ --n-best 3 --scores < text.de",
-    ),
+@command(
+    'echo "Das Gerät ist nicht erreichbar." | reluformer translate RUN',
+    "reluformer translate RUN --input text.de --output text.en --beam 8",
+    "reluformer translate exported/ --n-best 3 --scores < text.de",
 )
 def translate(
     model: Model,
@@ -121,12 +104,9 @@ def write_all(file: IO[bytes], texts: Iterable[str]) -> None:
         file.flush()
 
 
-@app.command(
-    rich_help_panel=PEOPLE,
-    epilog=examples(
-        "reluformer export results/runs/iwslt14/reluformer/seed1 my-model",
-        'echo "Das Gerät ist nicht erreichbar." | reluformer translate my-model',
-    ),
+@command(
+    "reluformer export results/runs/iwslt14/reluformer/seed1 my-model",
+    'echo "Das Gerät ist nicht erreichbar." | reluformer translate my-model',
 )
 def export(
     run: RunFolder,
@@ -145,21 +125,16 @@ def export(
     print(output)
 
 
-@app.command(
-    rich_help_panel=PEOPLE,
-    epilog=examples(
-        'reluformer attend RUN "Das Gerät ist nicht erreichbar."',
-        'reluformer attend RUN "Das Gerät ist da." --attention encoder --layer 1 --head 2',
-        'reluformer attend RUN "Das Gerät ist da." --target "The device is there." --svg map.svg',
-    ),
+@command(
+    'reluformer attend RUN "Das Gerät ist nicht erreichbar."',
+    'reluformer attend RUN "Das Gerät ist da." --attention encoder --layer 1 --head 2',
+    'reluformer attend RUN "Das Gerät ist da." --target "The device is there." --svg map.svg',
 )
 def attend(
     model: Model,
     sentence: Annotated[str, typer.Argument(help="A sentence of the source language.")],
     target: Annotated[str | None, typer.Option(help="Its translation; by default the model's own.")] = None,
-    attention: Annotated[Attention, typer.Option(help="Which attention: of the source, the target, or between.")] = (
-        Attention.cross
-    ),
+    attention: Annotated[Attention, typer.Option(help="Of the source, the target, or between.")] = "cross",
     layer: Annotated[int | None, typer.Option(help="From 1; by default the last one.")] = None,
     head: Annotated[int | None, typer.Option(help="From 1; by default the mean over heads.")] = None,
     svg: Annotated[Path | None, typer.Option(help="Draw it into this file.")] = None,
@@ -194,7 +169,7 @@ def attend(
         ids = Preprocessor(files, translator.config.tgt).ids([written])
     pair = on_device(pad(Sequences.of([source]), Sequences.of([ids])), next(translator.model.parameters()).device)
     arrays = maps_of(translator.model, pair, translator.text.subword.pieces, MAP_TOKENS)
-    chosen = choose_map(arrays, attention.value, layer, head)
+    chosen = choose_map(arrays, attention, layer, head)
     if svg is not None:
         from reluformer.paper.plots.attention_maps import draw_sentence
         from reluformer.paper.plots.base import save, style
@@ -209,13 +184,10 @@ def attend(
         print(f"{written}\n{chosen.title}\n\n{ascii_map(chosen.weights, chosen.queries, chosen.keys, width)}")
 
 
-@app.command(
-    rich_help_panel=PEOPLE,
-    epilog=examples(
-        "reluformer compare results/runs/iwslt14/transformer/seed1 results/runs/iwslt14/reluformer/seed1",
-        "reluformer compare RUN_A RUN_B --output differences.html --show 100 --by bleu",
-        "reluformer compare RUN_A RUN_B --json | jq .most_different",
-    ),
+@command(
+    "reluformer compare results/runs/iwslt14/transformer/seed1 results/runs/iwslt14/reluformer/seed1",
+    "reluformer compare RUN_A RUN_B --output differences.html --show 100 --by bleu",
+    "reluformer compare RUN_A RUN_B --json | jq .most_different",
 )
 def compare(
     run_a: RunFolder,
@@ -224,7 +196,7 @@ def compare(
         Path | None,
         typer.Option("--output", "-o", help="The page; by default compare.html, or none with --json."),
     ] = None,
-    by: Annotated[Score, typer.Option(help="The score whose difference ranks segments.")] = Score.chrf,
+    by: Annotated[Score, typer.Option(help="The score whose difference ranks segments.")] = "chrf",
     show: Annotated[int, typer.Option(min=0, help="Segments shown for each side.")] = 30,
     json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
     corpora: OwnCorpora = None,
@@ -241,11 +213,11 @@ def compare(
     comparison = compare_runs(run_a, run_b, corpora or corpora_of(run_a))
     page = output or (None if json else Path("compare.html"))
     if page is not None:
-        write_text(page, render_comparison(comparison, by.value, show))
+        write_text(page, render_comparison(comparison, by, show))
     if json:
-        print_json(comparison.summary(by.value, show))
+        print_json(comparison.summary(by, show))
     else:
-        print(f"{comparison_text(comparison, by.value)}\n\n{page}")
+        print(f"{comparison_text(comparison, by)}\n\n{page}")
 
 
 def print_json(content: dict[str, Any]) -> None:

@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from reluformer.cli.app import PEOPLE, Config, Results, app, examples, experiment_of
+from reluformer.cli.app import Config, Results, command, experiment_of
 from reluformer.config.settings import SettingsError
 
 
-@app.command(rich_help_panel=PEOPLE, epilog=examples("reluformer archive --config config/demo.yaml"))
+@command("reluformer archive --config config/demo.yaml")
 def archive(
     config: Config = None,
     results: Results = Path("results"),
@@ -33,7 +33,7 @@ def archive(
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; check it by: reluformer verify {path}")
 
 
-@app.command(rich_help_panel=PEOPLE, epilog=examples("reluformer verify results/paper/archive.zip"))
+@command("reluformer verify results/paper/archive.zip")
 def verify(
     path: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="A zip file of `reluformer archive`.")],
     corpora: Annotated[
@@ -53,12 +53,7 @@ def verify(
     print(f"{path}: {check.files} files as in the manifest; scores of {check.scored} runs computed anew{left}")
 
 
-@app.command(
-    rich_help_panel=PEOPLE,
-    epilog=examples(
-        "reluformer record --config config/small.yaml", "reluformer record --check --output record/small --cores 2"
-    ),
-)
+@command("reluformer record --config config/small.yaml", "reluformer record --check --output record/small --cores 2")
 def record(
     config: Config = None,
     output: Annotated[

@@ -12,31 +12,23 @@ from typing import Annotated, cast
 import typer
 
 from reluformer.cli.app import (
-    STEPS,
     Config,
     Corpora,
     Results,
     RunFolder,
     Settings,
     Threads,
-    app,
-    examples,
     experiment_of,
-    parse_json,
+    parse_settings,
     preparation_of,
-    search_of,
+    step,
 )
 from reluformer.config.dataset import ArchiveConfig
 from reluformer.config.run import Run, RunConfig
-from reluformer.config.settings import SettingsError, nearest, parse
+from reluformer.config.settings import SettingsError, nearest
 
 
-@app.command(
-    rich_help_panel=STEPS,
-    epilog=examples(
-        'reluformer fetch --output resources/text.gz --settings \'{"name": "text.gz", "urls": ["https://..."]}\''
-    ),
-)
+@step('reluformer fetch --output resources/text.gz --settings \'{"name": "text.gz", "urls": ["https://..."]}\'')
 def fetch(
     output: Annotated[Path, typer.Option(help="The file to write; its name is its published name.")],
     settings: Annotated[str, typer.Option(help="The archive's settings, a JSON file or JSON: name, urls, sha256.")],
@@ -49,17 +41,12 @@ def fetch(
     from reluformer.corpus.fetch import fetch as fetch_archive
     from reluformer.files import exclusive
 
-    archive = parse(ArchiveConfig, parse_json(settings, "--settings"), "--settings")
+    archive = parse_settings(ArchiveConfig, settings)
     with exclusive(output.parent / archive.name, wait=True):
         print(fetch_archive(archive, output.parent, archives and archives.expanduser(), dataset))
 
 
-@app.command(
-    rich_help_panel=STEPS,
-    epilog=examples(
-        "reluformer prepare resources/*.whl --dataset demo-sentences --config config/demo.yaml --output OUT"
-    ),
-)
+@step("reluformer prepare resources/*.whl --dataset demo-sentences --config config/demo.yaml --output OUT")
 def prepare(
     archives: Annotated[list[Path], typer.Argument(help="The corpus's archives, as fetched.")],
     output: Annotated[Path, typer.Option(help="The corpus's folder, results/corpora/DATASET.")],
@@ -77,12 +64,7 @@ def prepare(
         prepare_corpus(chosen.corpus, chosen.src, chosen.tgt, archives, output, workers)
 
 
-@app.command(
-    rich_help_panel=STEPS,
-    epilog=examples(
-        "reluformer pack --corpus results/corpora/europarl7 --dataset europarl7 --packing within --length 128"
-    ),
-)
+@step("reluformer pack --corpus results/corpora/europarl7 --dataset europarl7 --packing within --length 128")
 def pack(
     corpus: Annotated[Path, typer.Option(help="The prepared corpus's folder.")],
     packing: Annotated[str, typer.Option(help="within or across documents.")],
@@ -100,11 +82,7 @@ def pack(
         pack_corpus(chosen.corpus, chosen.src, chosen.tgt, corpus, packing, length)
 
 
-@app.command(
-    "corpus-page",
-    rich_help_panel=STEPS,
-    epilog=examples("reluformer corpus-page results/corpora/iwslt14 --output iwslt14.html"),
-)
+@step("reluformer corpus-page results/corpora/iwslt14 --output iwslt14.html", name="corpus-page")
 def corpus_page(
     corpus: Annotated[Path, typer.Argument(help="The prepared corpus's folder.")],
     output: Annotated[Path, typer.Option(help="The HTML file to write.")],
@@ -118,12 +96,7 @@ def corpus_page(
     write_corpus_page(corpus, view or [], output, note)
 
 
-@app.command(
-    rich_help_panel=STEPS,
-    epilog=examples(
-        "reluformer train iwslt14/reluformer/seed1", "reluformer train iwslt14/reluformer+gamma=0.5/seed1 --threads 4"
-    ),
-)
+@step("reluformer train iwslt14/reluformer/seed1", "reluformer train iwslt14/reluformer+gamma=0.5/seed1 --threads 4")
 def train(
     run: Annotated[str | None, typer.Argument(help="DATASET/SYSTEM/seedN, e.g. iwslt14/reluformer/seed1.")] = None,
     settings: Settings = None,
@@ -142,7 +115,7 @@ def train(
     from reluformer.training.launch import launch
 
     if settings is not None:
-        resolved = parse(RunConfig, parse_json(settings, "--settings"), "--settings")
+        resolved = parse_settings(RunConfig, settings)
     elif run is not None:
         experiment = experiment_of(config)
         resolved = experiment.resolve(Run.parse(run))
@@ -158,10 +131,7 @@ def train(
     raise typer.Exit(code)
 
 
-@app.command(
-    rich_help_panel=STEPS,
-    epilog=examples("reluformer tune iwslt14/reluformer", "reluformer tune iwslt14/reluformer --rounds 1"),
-)
+@step("reluformer tune iwslt14/reluformer", "reluformer tune iwslt14/reluformer --rounds 1")
 def tune(
     system: Annotated[str | None, typer.Argument(help="DATASET/SYSTEM, e.g. iwslt14/reluformer.")] = None,
     settings: Settings = None,
@@ -177,19 +147,21 @@ def tune(
     from reluformer.files import write_json
 
     if settings is not None:
-        search = parse(Search, parse_json(settings, "--settings"), "--settings")
+        search = parse_settings(Search, settings)
     elif system is not None:
-        search = search_of(system, config)
+        dataset, slash, name = system.partition("/")
+        if not slash or "/" in name:
+            raise SettingsError(f"{system!r}: a tuned system is named DATASET/SYSTEM, e.g. iwslt14/reluformer")
+        found = experiment_of(config).tuning.search(dataset, name)
+        if found is None:
+            raise SettingsError(f"{system}: it is not tuned: `tuning` does not name it")
+        search = found
     else:
         raise SettingsError("name a system (DATASET/SYSTEM), or give --settings")
     write_json(output or results / search.path, replay(search, results, rounds))
 
 
-@app.command(
-    "translate-run",
-    rich_help_panel=STEPS,
-    epilog=examples("reluformer translate-run results/runs/iwslt14/reluformer/seed1"),
-)
+@step("reluformer translate-run results/runs/iwslt14/reluformer/seed1", name="translate-run")
 def translate_run(run: RunFolder, corpora: Corpora = Path("results/corpora"), threads: Threads = None) -> None:
     """Translate the test split with a trained run."""
     from reluformer.translation.step import translate_run as translate
@@ -197,7 +169,7 @@ def translate_run(run: RunFolder, corpora: Corpora = Path("results/corpora"), th
     translate(run, corpora, threads)
 
 
-@app.command(rich_help_panel=STEPS, epilog=examples("reluformer score results/runs/iwslt14/reluformer/seed1"))
+@step("reluformer score results/runs/iwslt14/reluformer/seed1")
 def score(
     run: RunFolder,
     corpora: Corpora = Path("results/corpora"),
@@ -215,7 +187,7 @@ def score(
     score_run(run, corpora, cast(Tokenizer | None, tokenizer), warn)
 
 
-@app.command(rich_help_panel=STEPS, epilog=examples("reluformer analyse results/runs/iwslt14/reluformer/seed1"))
+@step("reluformer analyse results/runs/iwslt14/reluformer/seed1")
 def analyse(run: RunFolder, corpora: Corpora = Path("results/corpora"), threads: Threads = None) -> None:
     """Measure a trained run's memories over the test split."""
     from reluformer.analysis.step import analyse_run
@@ -223,7 +195,7 @@ def analyse(run: RunFolder, corpora: Corpora = Path("results/corpora"), threads:
     analyse_run(run, corpora, threads)
 
 
-@app.command("variance-law", rich_help_panel=STEPS, epilog=examples("reluformer variance-law --output law.json"))
+@step("reluformer variance-law --output law.json", name="variance-law")
 def variance_law(
     output: Annotated[Path, typer.Option(help="The JSON file to write.")],
     seed: Annotated[int, typer.Option(help="Seed of the Gaussian inputs.")] = 1,
@@ -234,9 +206,7 @@ def variance_law(
     write_variance_law(output, seed)
 
 
-@app.command(
-    rich_help_panel=STEPS, epilog=examples("reluformer measure", "reluformer measure --config config/demo.yaml")
-)
+@step("reluformer measure", "reluformer measure --config config/demo.yaml")
 def measure(
     output: Annotated[Path, typer.Option(help="The file to write.")] = Path("results/paper/measured.json"),
     settings: Settings = None,
@@ -248,7 +218,7 @@ def measure(
     from reluformer.files import write_json
 
     if settings is not None:
-        plan: MeasuringPlan | None = parse(MeasuringPlan, parse_json(settings, "--settings"), "--settings")
+        plan: MeasuringPlan | None = parse_settings(MeasuringPlan, settings)
     else:
         plan = measuring_plan(experiment_of(config))
     if plan is None:
@@ -256,10 +226,7 @@ def measure(
     write_json(output, measure_study(plan, threads or 1, print))
 
 
-@app.command(
-    rich_help_panel=STEPS,
-    epilog=examples("reluformer study ablation", "reluformer study ablation --config config/demo.yaml"),
-)
+@step("reluformer study ablation", "reluformer study ablation --config config/demo.yaml")
 def study(
     name: Annotated[str, typer.Argument(help="A study of config/studies.yaml.")],
     config: Config = None,
@@ -271,7 +238,7 @@ def study(
     build_study(experiment_of(config), name, results)
 
 
-@app.command(rich_help_panel=STEPS, epilog=examples("reluformer significance ffn-activation --config config/demo.yaml"))
+@step("reluformer significance ffn-activation --config config/demo.yaml")
 def significance(
     name: Annotated[str, typer.Argument(help="A study of config/studies.yaml.")],
     config: Config = None,
@@ -283,7 +250,7 @@ def significance(
     write_significance(experiment_of(config), name, results)
 
 
-@app.command(rich_help_panel=STEPS, epilog=examples("reluformer claims --config config/demo.yaml"))
+@step("reluformer claims --config config/demo.yaml")
 def claims(config: Config = None, results: Results = Path("results")) -> None:
     """Compare the paper's claims with what the runs show."""
     from reluformer.paper.claims import build_claims
@@ -291,7 +258,7 @@ def claims(config: Config = None, results: Results = Path("results")) -> None:
     build_claims(experiment_of(config), results)
 
 
-@app.command(rich_help_panel=STEPS, epilog=examples("reluformer index --config config/demo.yaml"))
+@step("reluformer index --config config/demo.yaml")
 def index(
     config: Config = None,
     results: Results = Path("results"),
@@ -303,7 +270,7 @@ def index(
     build_index(experiment_of(config), results, logs)
 
 
-@app.command(rich_help_panel=STEPS, epilog=examples("reluformer overview --config config/demo.yaml"))
+@step("reluformer overview --config config/demo.yaml")
 def overview(config: Config = None, results: Results = Path("results")) -> None:
     """Print the main table, the verdicts, and where the report is."""
     from reluformer.paper.index import overview as overview_of
@@ -311,7 +278,7 @@ def overview(config: Config = None, results: Results = Path("results")) -> None:
     print(overview_of(experiment_of(config), results))
 
 
-@app.command(rich_help_panel=STEPS, epilog=examples("reluformer schemas workflow/schemas --reference config/README.md"))
+@step("reluformer schemas workflow/schemas --reference config/README.md")
 def schemas(
     folder: Annotated[Path, typer.Argument(help="Where the JSON schemas go.")],
     reference: Annotated[Path | None, typer.Option(help="Also write a page with every key to this file.")] = None,

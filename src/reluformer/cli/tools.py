@@ -11,17 +11,14 @@ from typing import Annotated
 
 import typer
 
-from reluformer.cli.app import PEOPLE, Config, Corpora, app, examples, experiment_of
+from reluformer.cli.app import Config, Corpora, command, experiment_of
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import MEASURED
 
 DEMO = Path("config/demo.yaml")
 
 
-@app.command(
-    rich_help_panel=PEOPLE,
-    epilog=examples("reluformer plan", "reluformer plan --config config/demo.yaml --gpu a100 --devices 2"),
-)
+@command("reluformer plan", "reluformer plan --config config/demo.yaml --gpu a100 --devices 2")
 def plan(
     config: Config = None,
     corpora: Corpora = Path("results/corpora"),
@@ -56,9 +53,7 @@ def plan(
         show(costs, Console(width=None if os.isatty(1) else 120))
 
 
-@app.command(
-    rich_help_panel=PEOPLE, epilog=examples("reluformer doctor", "reluformer doctor --config config/demo.yaml --json")
-)
+@command("reluformer doctor", "reluformer doctor --config config/demo.yaml --json")
 def doctor(
     config: Config = None,
     archives: Annotated[
@@ -89,9 +84,7 @@ def doctor(
     raise typer.Exit(0 if good else 1)
 
 
-@app.command(
-    rich_help_panel=PEOPLE, epilog=examples("reluformer watch --config config/demo.yaml", "reluformer watch --once")
-)
+@command("reluformer watch --config config/demo.yaml", "reluformer watch --once")
 def watch(
     config: Config = None,
     once: Annotated[bool, typer.Option("--once", help="Print the state now, and exit.")] = False,
@@ -121,10 +114,7 @@ def watch(
             live.update(view)
 
 
-@app.command(
-    rich_help_panel=PEOPLE,
-    epilog=examples("reluformer tensorboard", "reluformer tensorboard record/small/runs --output build/tensorboard"),
-)
+@command("reluformer tensorboard", "reluformer tensorboard record/small/runs --output build/tensorboard")
 def tensorboard(
     folders: Annotated[
         list[Path] | None, typer.Argument(help="Folders of runs; by default results/runs and checkpoints.")

@@ -13,7 +13,8 @@ import pytest
 from typer.main import get_command
 
 from reluformer.cli import models, results, steps, tools  # noqa: F401  they add commands
-from reluformer.cli.app import PEOPLE, STEPS, app, experiment_of, parse_json
+from reluformer.cli.app import PEOPLE, STEPS, app, experiment_of, parse_settings
+from reluformer.config.dataset import ArchiveConfig
 from reluformer.config.settings import SettingsError, merge, read_yaml
 
 
@@ -53,18 +54,19 @@ def test_completion_knows_commands_and_options():
 
 def test_settings_come_from_a_file_or_as_json(tmp_path):
     path = tmp_path / "an odd name {x}.json"
-    path.write_text('{"a": "ä"}', encoding="utf-8")
-    assert parse_json(str(path), "--settings") == parse_json('{"a": "ä"}', "--settings") == {"a": "ä"}
+    path.write_text('{"name": "ä"}', encoding="utf-8")
+    expected = ArchiveConfig(name="ä")
+    assert parse_settings(ArchiveConfig, str(path)) == parse_settings(ArchiveConfig, '{"name": "ä"}') == expected
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "no such file or directory"),
-        (b"1", "expected a JSON object, found int"),
+        (None, "there is no such file"),
+        (b"1", "expected a mapping of keys to values, found int"),
         (b"{", "not valid JSON"),
-        (b"\xff\xfe", "not valid JSON"),
-        (b"[1]", "expected a JSON object, found list"),
+        (b"\xff\xfe", "not UTF-8 text"),
+        (b'{"name": "/"}', "an archive's name is a plain file name"),
     ],
 )
 def test_a_settings_file_that_is_none_is_one_line(tmp_path, content, said):
@@ -72,7 +74,7 @@ def test_a_settings_file_that_is_none_is_one_line(tmp_path, content, said):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(SettingsError, match=said) as error:
-        parse_json(str(path), "--settings")
+        parse_settings(ArchiveConfig, str(path))
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 

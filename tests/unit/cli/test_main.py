@@ -20,7 +20,7 @@ from reluformer.config.settings import SettingsError
     [
         (("train",), "name a run (DATASET/SYSTEM/seedN), or give --settings"),
         (("train", "--settings", "{broken"), "--settings: not valid JSON"),
-        (("train", "--settings", "[1]"), "--settings: expected a JSON object, found list"),
+        (("train", "--settings", "[1]"), "--settings: [1]: input should be a valid dictionary"),
         (("train", "--settings", '{"dataset": "d", "sistem": "s"}'), "--settings: "),
         (("train", "a/b", "--config", "none.yaml"), "config/config.yaml: there is no such file"),
         (("fetch", "--output", "x", "--settings", '{"nam": "x"}'), "--settings: "),
