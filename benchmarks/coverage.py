@@ -16,7 +16,7 @@ import argparse
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from statistics import NormalDist, mean, stdev
+from statistics import NormalDist, mean
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from reluformer.config.evaluation import SignificanceConfig
 from reluformer.evaluation.bleu import LEAST, Counts, half_width, score_counts
 from reluformer.evaluation.significance import paired_tests
 from reluformer.paper.inference import ALPHA, Effect, centre_effect, difference, sample
-from reluformer.paper.verdicts import Comparison, Value, decide, total
+from reluformer.paper.verdicts import Comparison, decide, total
 
 SIMULATIONS = 1000
 SEEDS = (3, 5)
@@ -130,7 +130,7 @@ def claim(rng: Generator, relation: str, effects: list[float], n: int, spreads: 
         base = 5.0 if relation == "times" else 34.0
         ours = base * effect if relation == "times" else base + effect
         sides = [rng.normal(centre, sd, n).tolist() for centre, sd in zip((ours, base), spreads, strict=True)]
-        a, b = (Value(mean(x), stdev(x), n, "value") for x in sides)
+        a, b = map(sample, sides)
         comparisons.append(Comparison(rule, {}, a, b))
     return total(one.outcome for one in decide(comparisons))
 

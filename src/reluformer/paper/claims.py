@@ -9,13 +9,13 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from reluformer.config.claims import ClaimConfig, RuleConfig
+from reluformer.config.claims import ClaimConfig
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import metric
 from reluformer.evaluation.significance import TESTS
 from reluformer.files import write_json, write_text
-from reluformer.paper.differences import PairedTests
-from reluformer.paper.inference import ALPHA, show_p
+from reluformer.paper.differences import read_tests, worst_p
+from reluformer.paper.inference import ALPHA, p_cell, show_p
 from reluformer.paper.notes import reported, source_note, toy_stamp
 from reluformer.paper.outputs import read_claims
 from reluformer.paper.pages import render_table
@@ -78,25 +78,24 @@ def judge(experiment: Experiment, name: str, claim: ClaimConfig, results: Path) 
     study = experiment.studies[claim.study]
     keys = [key for key in key_columns(study, frame) if key != "system"]
     titles = {system: system_title(experiment, system, study) for system in study.systems}
-    tests = PairedTests.read(claim.study, results)
+    tests = read_tests(claim.study, results)
     decided = decide([one for rule in claim.rule for one in compare(rule, frame, keys)])
-    outcomes = []
     for rule in claim.rule:
-        mine = [one for one in decided if one.rule is rule]
-        outcomes.append(total(one.outcome for one in mine))
+        points = [one for one in decided if one.rule is rule]
+        paired = [{test: worst_p(tests, one.pairs, rule.metric, test) for test in TESTS} for one in points]
+        seen = [_seen(one, p_values) for one, p_values in zip(points, paired, strict=True)]
         entry["rules"].append(
             {
                 "rule": state(rule, titles),
-                "outcome": outcomes[-1],
-                "points": [_point(one, tests) for one in mine],
-                "seen": seen(mine, tests),
-                "ours": _ours(rule, mine, titles),
+                "outcome": total(one.outcome for one in points),
+                "points": [_point(one, p_values) for one, p_values in zip(points, paired, strict=True)],
+                "seen": "; ".join(seen) or "no such runs in this configuration",
+                "ours": "; ".join(dict.fromkeys(_ours(one, titles) for one in points)) or "no such runs",
             }
         )
-    entry["runs"] = list(frame["run"])
-    verdict = total(outcomes)
-    rests_on = f"tables/{claim.study}.html"
-    return entry | {"verdict": VERDICTS[verdict], "p": _p(verdict, decided), "rests_on": rests_on}
+    verdict = total(rule["outcome"] for rule in entry["rules"])
+    entry |= {"runs": list(frame["run"]), "verdict": VERDICTS[verdict], "p": _p(verdict, decided)}
+    return entry | {"rests_on": f"tables/{claim.study}.html"}
 
 
 def _p(verdict: Outcome, decided: Sequence[Comparison]) -> float | None:
@@ -108,14 +107,9 @@ def _p(verdict: Outcome, decided: Sequence[Comparison]) -> float | None:
     return max((one.p_for for one in decided if one.p_for is not None), default=None)
 
 
-def seen(comparisons: Sequence[Comparison], tests: PairedTests) -> str:
-    """Returns our figures at each point, for people."""
-    return "; ".join(_seen(one, tests) for one in comparisons) or "no such runs in this configuration"
-
-
-def _seen(one: Comparison, tests: PairedTests) -> str:
-    shown = metric(one.rule.metric)
-    parts = [_sides(one)]
+def _seen(one: Comparison, paired: Mapping[str, float | None]) -> str:
+    """Our figures of a comparison, for people; paired: the p-values on the test set."""
+    shown, parts = metric(one.rule.metric), [_sides(one)]
     if one.effect is not None and one.rule.relation != "times":
         parts.append(
             f"difference {shown.show_difference(one.effect.estimate)} {shown.show_interval(one.effect.interval)}"
@@ -123,21 +117,17 @@ def _seen(one: Comparison, tests: PairedTests) -> str:
     if one.p_for is not None and one.p_against is not None:
         against = one.outcome == "fails"
         parts.append(f"{show_p(one.p_against if against else one.p_for)}{' against it' if against else ''}")
-    paired = [f"{test} {show_p(p)}" for test, p in _paired(one, tests).items() if p is not None]
-    if paired:
-        parts.append(f"on the test set {' and '.join(paired)}")
+    if p_values := [f"{test} {show_p(p)}" for test, p in paired.items() if p is not None]:
+        parts.append(f"on the test set {' and '.join(p_values)}")
     return ", ".join([*parts, *([one.why] if one.why else [])])
 
 
-def _ours(rule: RuleConfig, comparisons: Sequence[Comparison], titles: Mapping[str, str]) -> str:
-    """Our figures of a rule in short, with the title of the other system."""
-    than = f" ({titles.get(rule.than, rule.than)})" if isinstance(rule.than, str) else ""
-    texts = [NOT_RUN if _runless(one) else f"{_sides(one)}{than}" for one in comparisons]
-    return "; ".join(dict.fromkeys(texts)) or "no such runs"
-
-
-def _runless(one: Comparison) -> bool:
-    return one.ours.state == NOT_RUN and (one.other is None or one.other.state in (NOT_RUN, "value"))
+def _ours(one: Comparison, titles: Mapping[str, str]) -> str:
+    """Our figures of a comparison in short, with the title of the other system."""
+    if one.ours.state == NOT_RUN and (one.other is None or one.other.state in (NOT_RUN, "value")):
+        return NOT_RUN
+    than = one.rule.than
+    return _sides(one) + (f" ({titles.get(than, than)})" if isinstance(than, str) else "")
 
 
 def _sides(one: Comparison) -> str:
@@ -152,30 +142,21 @@ def _sides(one: Comparison) -> str:
     return (f"{where}: " if where else "") + " against ".join(sides)
 
 
-def _paired(one: Comparison, tests: PairedTests) -> dict[str, float | None]:
-    """The paired tests on the test set, uncorrected; the largest over seed-matched pairs."""
-    return {test: tests.worst(one.pairs, one.rule.metric, test) for test in TESTS}
-
-
-def _point(one: Comparison, tests: PairedTests) -> dict[str, Any]:
+def _point(one: Comparison, paired: Mapping[str, float | None]) -> dict[str, Any]:
     """One comparison's entry of claims.json; the `difference` of a `times` rule is ours − factor · other."""
     effect = one.effect
     return {
-        "at": {key: _plain(value) for key, value in one.at.items()},
+        "at": {key: value.item() if hasattr(value, "item") else value for key, value in one.at.items()},
         "ours": one.ours._asdict(),
         "other": one.other._asdict() if one.other else None,
         "difference": effect.estimate if effect else None,
         "interval": list(effect.interval) if effect else None,
         "p_for": one.p_for,
         "p_against": one.p_against,
-        "test_set": _paired(one, tests),
+        "test_set": paired,
         "outcome": one.outcome,
         "why": one.why,
     }
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
 
 
 def label(claim: Mapping[str, Any]) -> str:
@@ -208,7 +189,7 @@ def _verdict_row(claim: Mapping[str, Any], link: Link) -> dict[str, str]:
     return {
         "claim": link(claim["id"], f"#rules-{claim['id']}", f"claim-{claim['id']}"),
         "verdict": label(claim),
-        "p": "–" if claim["p"] is None else show_p(claim["p"]).removeprefix("p ").removeprefix("= "),
+        "p": p_cell(claim["p"]),
         "the paper": f"{claim['sentence']} ({claim['source']})",
         "reported": reported(claim["reported"]) or "no figures available",
         "rests on": runs + " of " + link(claim["study"], claim["rests_on"], "") if claim["runs"] else "–",

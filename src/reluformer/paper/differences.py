@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import permutations
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pandas as pd
@@ -14,7 +16,7 @@ from reluformer.config.settings import read_json
 from reluformer.config.studies import StudyConfig
 from reluformer.evaluation.significance import TESTS, paired_tests_of_runs
 from reluformer.files import write_json
-from reluformer.paper.inference import ALPHA, difference, holm, sample, show_p
+from reluformer.paper.inference import ALPHA, difference, holm, p_cell, sample
 from reluformer.paper.outputs import PAIRED, baseline, baseline_runs, compared_runs, paired_kinds, significance_file
 from reluformer.paper.runs import DIVERGED, system_title
 from reluformer.paper.tables import KEY_TITLES, key_columns, point_of
@@ -23,6 +25,10 @@ SEEDS, TEST_SET = "*", "†"
 """Marks of a significant difference: across seeds; on the test set."""
 COLUMNS = ["point", "metric", "n", "baseline_n", "difference", "low", "high", "p_seeds", "holm_seeds"]
 COLUMNS += [f"{kind}_{test}" for test in TESTS for kind in ("p", "holm")] + ["marks"]
+
+
+Tests = dict[tuple[str, str, str], dict[str, Any]]
+"""The paired tests of a study's runs, by both runs, in either order, and the kind of BLEU."""
 
 
 def write_significance(experiment: Experiment, study: str, results: Path) -> None:
@@ -42,28 +48,19 @@ def write_significance(experiment: Experiment, study: str, results: Path) -> Non
     write_json(Path(significance_file(study, str(results))), content)
 
 
-class PairedTests:
-    """The paired tests of a study's runs, by pair of runs and kind of BLEU."""
+def read_tests(study: str, results: Path) -> Tests:
+    """Reads `results/paper/significance/STUDY.json`; without that file there are no tests."""
+    rows = (read_json(Path(significance_file(study, str(results)))) or {"pairs": []})["pairs"]
+    return {(*pair, row["metric"]): row for row in rows for pair in permutations((row["run"], row["baseline"]))}
 
-    def __init__(self, rows: Iterable[dict[str, Any]] = ()) -> None:
-        self._rows = {}
-        for row in rows:
-            self._rows[row["run"], row["baseline"], row["metric"]] = row
-            self._rows[row["baseline"], row["run"], row["metric"]] = row
 
-    @classmethod
-    def read(cls, study: str, results: Path) -> PairedTests:
-        """Reads `results/paper/significance/STUDY.json`; without that file there are no tests."""
-        content = read_json(Path(significance_file(study, str(results))))
-        return cls(content["pairs"] if content else ())
+def worst_p(tests: Tests, pairs: Iterable[tuple[str, str]], metric: str, test: str) -> float | None:
+    """Returns the largest p-value over those pairs of runs that were tested, or None.
 
-    def worst(self, pairs: Iterable[tuple[str, str]], metric: str, test: str) -> float | None:
-        """Returns the largest p-value over those pairs of runs that were tested, or None.
-
-        It is small only if every pair differs: a p-value of the claim that all of them do.
-        """
-        rows = (self._rows.get((ours, other, metric)) for ours, other in pairs)
-        return max((float(row[test]) for row in rows if row is not None), default=None)
+    It is small only if every pair differs: a p-value of the claim that all of them do.
+    """
+    rows = (tests.get((*pair, metric)) for pair in pairs)
+    return max((float(row[test]) for row in rows if row is not None), default=None)
 
 
 def differences(
@@ -78,7 +75,7 @@ def differences(
     0.05.
     """
     baseline_of = {ours.path: other.path for ours, other in baseline_runs(experiment, study).items()}
-    tests, by_run = PairedTests.read(study, results), frame.set_index("run")
+    tests, by_run = read_tests(study, results), frame.set_index("run")
     keys = key_columns(experiment.studies[study], frame)
     rows = []
     for _, group in frame.groupby(["dataset", *keys], sort=False, dropna=False):
@@ -92,19 +89,19 @@ def differences(
 
 
 def _row(
-    group: pd.DataFrame, others: pd.DataFrame, pairs: list[tuple[str, str]], metric: Metric, tests: PairedTests
+    group: pd.DataFrame, others: pd.DataFrame, pairs: list[tuple[str, str]], metric: Metric, tests: Tests
 ) -> dict[str, Any]:
     ours, other = (side[metric.name].dropna().tolist() for side in (group, others))
     row: dict[str, Any] = {"point": point_of(group), "metric": metric.name, "n": len(ours), "baseline_n": len(other)}
     if len(ours) and len(other):
-        row["difference"] = sample(ours).centre - sample(other).centre
+        row["difference"] = mean(ours) - mean(other)
         # Where runs diverged, the mean of the others is not the system's.
         complete = metric.survives or not any((side["status"] == DIVERGED).any() for side in (group, others))
         if complete and (effect := difference(sample(ours), sample(other))):
             row["low"], row["high"] = effect.interval
             row["p_seeds"] = effect.p
     if metric.name in PAIRED:
-        row |= {f"p_{test}": tests.worst(pairs, metric.name, test) for test in TESTS}
+        row |= {f"p_{test}": worst_p(tests, pairs, metric.name, test) for test in TESTS}
     return row
 
 
@@ -170,8 +167,7 @@ def differences_table(
         keys |= {"system": system_title(experiment, row["system"], experiment.studies[study])}
         cells = {"metric": metric.title, "difference": text, "significant": row["marks"] or "no"}
         for kind in ("seeds", *TESTS):
-            p = row[f"holm_{kind}"]
-            cells[f"p ({kind})"] = "–" if pd.isna(p) else show_p(p).removeprefix("p ").removeprefix("= ")
+            cells[f"p ({kind})"] = p_cell(row[f"holm_{kind}"])
         rows.append(keys | cells)
     title = (
         f"Differences from {baseline_title(experiment, experiment.studies[study])}, p-values after Holm's correction"

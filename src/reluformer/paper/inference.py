@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 from scipy.special import stdtr, stdtrit
 
+from reluformer.config.metrics import Metric
+
 ALPHA = 0.05
 """The level of every test; intervals cover 1 − ALPHA."""
 
@@ -48,11 +50,21 @@ class Effect(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """Mean (or median), standard deviation (n − 1; None of one seed), number of seeds; n = 0: an exact number."""
+    """A metric over the seeds of a system; with n = 0 an exact number, or none.
 
-    centre: float
+    Attributes:
+        centre: mean or median; None without a value.
+        sd: standard deviation (n − 1); None of one seed.
+        n: seeds with a value.
+        state: `value`, or why there is none: `diverged`, `not run`.
+        diverged: the number of further runs that diverged: the centre is of the others.
+    """
+
+    centre: float | None
     sd: float | None
     n: int
+    state: str = "value"
+    diverged: int = 0
     by_median: bool = False
 
     @property
@@ -64,28 +76,35 @@ class Sample(NamedTuple):
         squared = (self.sd or 0.0) ** 2
         return squared * (pi / 2) / (self.n + pi / 2 - 1) if self.by_median else squared / self.n
 
+    def text(self, metric: Metric) -> str:
+        """Returns the value for people."""
+        if self.centre is None:
+            return self.state
+        return metric.show(self.centre, self.sd) + (f" ({self.diverged} more diverged)" if self.diverged else "")
+
 
 def sample(values: Sequence[float], by_median: bool = False) -> Sample:
     """Returns the sample of at least one value of a metric."""
     centre = median(values) if by_median else mean(values)
-    return Sample(centre, stdev(values) if len(values) > 1 else None, len(values), by_median)
+    return Sample(centre, stdev(values) if len(values) > 1 else None, len(values), by_median=by_median)
 
 
 def centre_effect(of: Sample) -> Effect | None:
     """Returns a mean or median over n seeds by Student's t, with n − 1 degrees of freedom; None of one seed."""
-    return Effect(of.centre, sqrt(of.variance), of.n - 1) if of.sd is not None and of.n > 1 else None
+    return Effect(of.centre, sqrt(of.variance), of.n - 1) if of.centre is not None and of.sd is not None else None
 
 
 def difference(ours: Sample, other: Sample, factor: float = 1.0) -> Effect | None:
-    """Returns `ours.centre − factor · other.centre` by Welch; None without the spread of a side."""
-    sides = [(ours, 1.0), (other, factor)]
-    if any(one.sd is None for one, _ in sides if one.n) or not (ours.n or other.n):
+    """Returns `ours.centre − factor · other.centre` by Welch; None without a value or the spread of a side."""
+    if ours.centre is None or other.centre is None or not (ours.n or other.n):
         return None
-    estimate = ours.centre - factor * other.centre
-    parts = [(weight**2 * one.variance, one.n - 1) for one, weight in sides if one.n]
+    sides = [(one, weight) for one, weight in ((ours, 1.0), (other, factor)) if one.n]
+    if any(one.sd is None for one, _ in sides):
+        return None
+    parts = [(weight**2 * one.variance, one.n - 1) for one, weight in sides]
     variance = sum(part for part, _ in parts)
     spread = sum(part**2 / df for part, df in parts)
-    return Effect(estimate, sqrt(variance), variance**2 / spread if spread else inf)
+    return Effect(ours.centre - factor * other.centre, sqrt(variance), variance**2 / spread if spread else inf)
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
@@ -102,3 +121,8 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
 def show_p(p: float) -> str:
     """Formats a p-value: `p = 0.012`, `p < 0.001`."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def p_cell(p: float | None) -> str:
+    """Formats a p-value as a table's cell: `0.012`, `< 0.001`, `–` without one."""
+    return "–" if p is None or p != p else show_p(p).removeprefix("p ").removeprefix("= ")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pandas as pd
 from reluformer.config.changes import split_system
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import MEASURED, MISSING, SUMMARY, Metric
-from reluformer.config.run import Run, split_dataset
+from reluformer.config.run import split_dataset
 from reluformer.config.settings import read_json
 from reluformer.config.studies import SENTENCE, StudyConfig
 from reluformer.paper.outputs import segment_length
@@ -44,101 +44,89 @@ def system_title(experiment: Experiment, system: str, study: StudyConfig | None 
 
 
 def read_runs(experiment: Experiment, study: str, metrics: Sequence[Metric], results: Path) -> pd.DataFrame:
-    """Returns the runs of a study, in its order.
+    """Returns the runs of a study, in its order; of a measured study a row for each length, system and round.
 
     Columns: `run` (DATASET/SYSTEM/seedN), `dataset`, `packing`, `length` (None for sentences; `sentence` in a study
-    that also has segments), `system`, `title`, each varied key, `seed`, `status` (`not run`, `diverged`, or as its
-    summary says), `diverged_at` (update or None), and for every metric its value or NaN, and under `missing:NAME` why
-    it has none.
+    that also has segments), `system`, `title`, each varied key, `seed` (or the round), `status` (`not run`, `diverged`,
+    or as its summary says), `diverged_at` (update or None), and for every metric its value or NaN, and under
+    `missing:NAME` why it has none.
     """
-    if experiment.studies[study].measured:
-        return read_measured(experiment, study, metrics, results)
-    return pd.DataFrame([_row(experiment, study, run, metrics, results) for run in experiment.study_runs(study)])
-
-
-def _row(experiment: Experiment, study: str, run: Run, metrics: Sequence[Metric], results: Path) -> dict[str, Any]:
     config = experiment.studies[study]
-    view = split_dataset(run.dataset)[1]
-    _, system, values = experiment.study_points(study)[run]
-    folder = results / "runs" / run.path
-    files = {file: read_json(folder / file) for file in {SUMMARY, *(metric.file for metric in metrics)}}
-    if MEASURED in files:
-        files[MEASURED] = shortest(results, system)
-    summary = files[SUMMARY]
-    row: dict[str, Any] = {
-        "run": run.path,
-        "dataset": split_dataset(run.dataset)[0],
-        "packing": view.rpartition("-")[0] if view else None,
-        "length": segment_length(run.dataset) or (SENTENCE if SENTENCE in config.lengths else None),
-        "system": system,
-        "title": system_title(experiment, system, config),
-        **dict(zip(config.vary, values, strict=True)),
-        "seed": run.seed,
-        "status": summary["status"] if summary else NOT_RUN,
-        "diverged_at": summary.get("diverged_at") if summary else None,
+    rows = (_measured_rows if config.measured else _run_rows)(experiment, study, metrics, results)
+    frame = pd.DataFrame(rows)
+    return frame.assign(title=[system_title(experiment, system, config) for system in frame["system"]])
+
+
+def _run_rows(experiment: Experiment, study: str, metrics: Sequence[Metric], results: Path) -> Iterator[dict[str, Any]]:
+    config = experiment.studies[study]
+    for run, point in experiment.study_points(study).items():
+        dataset, view = split_dataset(run.dataset)
+        names = {SUMMARY, *(metric.file for metric in metrics)}
+        files = {file: read_json(results / "runs" / run.path / file) for file in names}
+        if MEASURED in files:
+            files[MEASURED] = shortest(results, point.system)
+        summary = files[SUMMARY] or {"status": NOT_RUN}
+        row = {
+            "run": run.path,
+            "dataset": dataset,
+            "packing": view.rpartition("-")[0] if view else None,
+            "length": segment_length(run.dataset) or (SENTENCE if SENTENCE in config.lengths else None),
+            "system": point.system,
+            **dict(zip(config.vary, point.values, strict=True)),
+            "seed": run.seed,
+            "status": summary["status"],
+            "diverged_at": summary.get("diverged_at"),
+        }
+        for metric in metrics:
+            if row["status"] == NOT_RUN or (row["status"] == DIVERGED and not metric.survives):
+                row |= _columns(metric, None, row["status"])
+            else:
+                reason = MISSING.get(metric.file, "") if files.get(metric.file) is None else "–"
+                row |= _columns(metric, metric.read(files), reason)
+        yield row
+
+
+def _measured_rows(
+    experiment: Experiment, study: str, metrics: Sequence[Metric], results: Path
+) -> Iterator[dict[str, Any]]:
+    config = experiment.studies[study]
+    assert config.measured is not None
+    content = read_json(measured_file(results)) or {}
+    points = {(point["system"], point["length"], point["round"]): point for point in content.get("points", [])}
+    dataset, rounds = experiment.dataset_name(config), range(1, config.measured.rounds + 1)
+    for length, system, number in product(config.measured.lengths, config.systems, rounds):
+        point = points.get((system, length, number))
+        row = {
+            "run": f"{dataset}@{length}/{system}/round{number}",
+            "dataset": dataset,
+            "packing": None,
+            "length": length,
+            "system": system,
+            "seed": number,
+            "status": "finished" if point else NOT_RUN,
+            "diverged_at": None,
+        }
+        for metric in metrics:
+            part = "decoding" if metric.path[-1] in DECODING else "training"
+            reason = point["problems"].get(part, "–") if point else MISSING[MEASURED]
+            row |= _columns(metric, metric.read({MEASURED: point}), reason)
+        yield row
+
+
+def _columns(metric: Metric, value: float | None, reason: str) -> dict[str, Any]:
+    return {
+        metric.name: float("nan") if value is None else value,
+        f"missing:{metric.name}": reason if value is None else "",
     }
-    for metric in metrics:
-        row[metric.name], row[f"missing:{metric.name}"] = _value(metric, files)
-    return row
-
-
-def _value(metric: Metric, files: dict[str, Any]) -> tuple[float, str]:
-    summary = files[SUMMARY]
-    if summary is None:
-        return float("nan"), NOT_RUN
-    value = metric.read(files)
-    if summary["status"] == DIVERGED and not metric.survives:
-        return float("nan"), DIVERGED
-    if value is not None:
-        return value, ""
-    return float("nan"), MISSING.get(metric.file, "") if files.get(metric.file) is None else "–"
 
 
 DECODING = ("decoding_speed", "decoding_ratio")
 """Measures of the beam search; the others are measures of training."""
 
 
-def measured_file(results: str | Path = "results") -> Path:
+def measured_file(results: Path) -> Path:
     """Returns the path of the measured speed and memory."""
-    return Path(results) / "paper" / MEASURED
-
-
-def read_measured(experiment: Experiment, study: str, metrics: Sequence[Metric], results: Path) -> pd.DataFrame:
-    """Returns a measured study like `read_runs`: a row for each length, system and round, the round as `seed`."""
-    config = experiment.studies[study]
-    measured = config.measured
-    assert measured is not None
-    content = read_json(measured_file(results)) or {}
-    points = {(point["system"], point["length"], point["round"]): point for point in content.get("points", [])}
-    dataset = experiment.dataset_name(config)
-    rows = []
-    for length, system, number in product(measured.lengths, config.systems, range(1, measured.rounds + 1)):
-        point = points.get((system, length, number))
-        row: dict[str, Any] = {
-            "run": f"{dataset}@{length}/{system}/round{number}",
-            "dataset": dataset,
-            "packing": None,
-            "length": length,
-            "system": system,
-            "title": system_title(experiment, system, config),
-            "seed": number,
-            "status": "finished" if point else NOT_RUN,
-            "diverged_at": None,
-        }
-        for metric in metrics:
-            row[metric.name], row[f"missing:{metric.name}"] = _measured_value(metric, point)
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _measured_value(metric: Metric, point: dict[str, Any] | None) -> tuple[float, str]:
-    if point is None:
-        return float("nan"), "not measured"
-    value = metric.read({MEASURED: point})
-    if value is not None:
-        return value, ""
-    part = "decoding" if metric.path[-1] in DECODING else "training"
-    return float("nan"), point["problems"].get(part, "–")
+    return results / "paper" / MEASURED
 
 
 def shortest(results: Path, system: str) -> dict[str, float] | None:

@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 
 from reluformer.config.claims import RuleConfig
-from reluformer.config.metrics import Metric, metric
+from reluformer.config.metrics import metric
 from reluformer.paper.inference import ALPHA, Effect, Sample, difference, holm, sample
 from reluformer.paper.runs import DIVERGED, NOT_RUN
 
@@ -48,32 +48,13 @@ STATED = (
 )
 
 
-class Value(NamedTuple):
-    """One side of a comparison: mean (or median), standard deviation (None of one seed), runs; or why there is none."""
-
-    centre: float | None
-    sd: float | None
-    n: int
-    state: str
-    """`value`, `diverged` or `not run`."""
-    diverged: int = 0
-    """The number of further runs that diverged: the centre is of the others."""
-    by_median: bool = False
-
-    def text(self, shown: Metric) -> str:
-        """Returns the value for people."""
-        if self.centre is None:
-            return self.state
-        return shown.show(self.centre, self.sd) + (f" ({self.diverged} more diverged)" if self.diverged else "")
-
-
 class Comparison(NamedTuple):
     """A rule at one point: the values of the varied keys, both sides, and the outcome."""
 
     rule: RuleConfig
     at: dict[str, Any]
-    ours: Value
-    other: Value | None
+    ours: Sample
+    other: Sample | None
     effect: Effect | None = None
     """`ours − other` (`times`: `ours − factor · other`); None if it cannot be tested."""
     p_for: float | None = None
@@ -113,20 +94,19 @@ def _compare(rule: RuleConfig, at: dict[str, Any], part: pd.DataFrame) -> Compar
     if rule.relation in ("diverges", "trains"):
         return Comparison(rule, at, value(runs, rule.metric), None, outcome=_status(runs, rule.relation))
     if not isinstance(rule.than, str):
-        return Comparison(rule, at, value(runs, rule.metric), Value(rule.than, None, 0, "value"))
+        return Comparison(rule, at, value(runs, rule.metric), Sample(rule.than, None, 0))
     others = part[part["system"] == rule.than]
     by_seed = dict(zip(others["seed"], others["run"], strict=True))
     pairs = [(run, by_seed[seed]) for run, seed in zip(runs["run"], runs["seed"], strict=True) if seed in by_seed]
     return Comparison(rule, at, value(runs, rule.metric), value(others, rule.metric), pairs=tuple(pairs))
 
 
-def value(runs: pd.DataFrame, name: str) -> Value:
+def value(runs: pd.DataFrame, name: str) -> Sample:
     """Returns a metric over runs of one system at one point."""
-    known, lost = runs[name].dropna().tolist(), int((runs["status"] == DIVERGED).sum())
-    if known:
-        of = sample(known, metric(name).robust)
-        return Value(of.centre, of.sd, of.n, "value", lost, of.by_median)
-    return Value(None, None, 0, DIVERGED if lost and lost == len(runs) else NOT_RUN, lost)
+    values, lost = runs[name].dropna().tolist(), int((runs["status"] == DIVERGED).sum())
+    if values:
+        return sample(values, metric(name).robust)._replace(diverged=lost)
+    return Sample(None, None, 0, DIVERGED if lost and lost == len(runs) else NOT_RUN, lost)
 
 
 def decide(comparisons: Sequence[Comparison]) -> list[Comparison]:
@@ -137,17 +117,16 @@ def decide(comparisons: Sequence[Comparison]) -> list[Comparison]:
     return [_decide(one._replace(effect=each[0], p_for=p, p_against=q)) for one, each, p, q in corrected]
 
 
-def evidence(rule: RuleConfig, ours: Value, other: Value | None) -> tuple[Effect, float, float] | None:
+def evidence(rule: RuleConfig, ours: Sample, other: Sample | None) -> tuple[Effect, float, float] | None:
     """Returns the effect, p of "the rule does not hold" and p of "it holds"; None if there is no test."""
-    if other is None or ours.centre is None or other.centre is None:
+    if other is None:
         return None
-    sides = [Sample(one.centre or 0.0, one.sd, one.n, one.by_median) for one in (ours, other)]
-    effect = difference(sides[0], sides[1], factor=rule.margin if rule.relation == "times" else 1.0)
+    effect = difference(ours, other, factor=rule.margin if rule.relation == "times" else 1.0)
     if effect is None:
         return None
     margin = rule.margin
     if rule.relation == "times":
-        least = difference(sides[0], sides[1], factor=min(1.0, margin))
+        least = difference(ours, other, factor=min(1.0, margin))
         assert least is not None
         return effect, least.p_above(0), effect.p_below(0)
     if rule.relation == "close to":

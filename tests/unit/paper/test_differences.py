@@ -5,12 +5,14 @@ import pytest
 from scipy import stats
 
 from reluformer.config.metrics import metric
+from reluformer.files import write_json
 from reluformer.paper.differences import (
-    PairedTests,
     differences,
     differences_table,
     legend,
     marks,
+    read_tests,
+    worst_p,
     write_significance,
 )
 from reluformer.paper.runs import read_runs
@@ -112,18 +114,15 @@ def test_every_pair_that_is_there_is_tested(make):
     }
 
 
-def test_a_pair_is_found_both_ways_and_the_worst_pair_counts():
+def test_a_pair_is_tested_both_ways_and_the_worst_pair_counts(tmp_path):
     rows = [
         {"run": "a1", "baseline": "b1", "metric": "bleu", "bootstrap": 0.01, "randomisation": 0.02},
         {"run": "a2", "baseline": "b2", "metric": "bleu", "bootstrap": 0.2, "randomisation": 0.001},
     ]
-    tests = PairedTests(rows)
+    write_json(tmp_path / "paper" / "significance" / "s.json", {"pairs": rows})
+    tests = read_tests("s", tmp_path)
     pairs = [("a1", "b1"), ("b2", "a2"), ("a3", "b3")]
-    assert tests.worst(pairs, "bleu", "bootstrap") == 0.2
-    assert tests.worst(pairs, "bleu", "randomisation") == 0.02
-    assert tests.worst(pairs[2:], "bleu", "bootstrap") is None
-
-
-def test_nothing_is_known_before_the_tests_ran(make):
-    made = make()
-    assert PairedTests.read("ffn-activation", made.results).worst([("a", "b")], "bleu", "bootstrap") is None
+    assert worst_p(tests, pairs, "bleu", "bootstrap") == 0.2
+    assert worst_p(tests, pairs, "bleu", "randomisation") == 0.02
+    assert worst_p(tests, pairs[2:], "bleu", "bootstrap") is None
+    assert read_tests("not tested yet", tmp_path) == {}

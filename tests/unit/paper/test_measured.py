@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from pandas import read_csv
 
 from reluformer.config.metrics import metric
 from reluformer.paper.outputs import claims_inputs, study_inputs
-from reluformer.paper.runs import measured_file, measured_note, read_measured, shortest
+from reluformer.paper.runs import measured_file, measured_note, read_runs, shortest
 from reluformer.paper.study import build_study
 
 STUDY = "speed-by-length"
@@ -41,7 +42,7 @@ def measured(make):
 
 def test_rows(measured):
     config = measured.experiment.studies[STUDY]
-    frame = read_measured(measured.experiment, STUDY, [metric(name) for name in NAMES], measured.results)
+    frame = read_runs(measured.experiment, STUDY, [metric(name) for name in NAMES], measured.results)
     assert len(frame) == 3 * len(config.systems) * len(config.measured.lengths)
     slow = frame[(frame["system"] == "attention-sparsemax") & (frame["length"] == config.measured.lengths[1])]
     assert set(slow["missing:measured.decoding_speed"]) == {"too slow"}
@@ -79,7 +80,7 @@ def test_beside_runs_stands_the_shortest_length(measured):
 
 
 def test_what_rests_on_it_asks_for_it(measured):
-    wanted = str(measured_file())
+    wanted = str(measured_file(Path("results")))
     for study in (STUDY, "attention-activation"):
         assert wanted in study_inputs(measured.experiment, study)
     assert wanted in claims_inputs(measured.experiment)
@@ -89,5 +90,5 @@ def test_what_rests_on_it_asks_for_it(measured):
 def test_before_it_was_measured(make):
     made = make()
     assert measured_note(made.results) == ["Speed and memory are not measured yet."]
-    frame = read_measured(made.experiment, STUDY, [metric(NAMES[0])], made.results)
+    frame = read_runs(made.experiment, STUDY, [metric(NAMES[0])], made.results)
     assert set(frame["status"]) == {"not run"} and set(frame[f"missing:{NAMES[0]}"]) == {"not measured"}

@@ -4,13 +4,14 @@ from scipy import stats
 
 from reluformer.config.claims import RuleConfig
 from reluformer.config.metrics import metric
-from reluformer.paper.verdicts import Comparison, Value, compare, decide, evidence, state, total, value
+from reluformer.paper.inference import Sample
+from reluformer.paper.verdicts import Comparison, compare, decide, evidence, state, total, value
 
-LOST, MISSING = Value(None, None, 0, "diverged", 2), Value(None, None, 0, "not run")
+LOST, MISSING = Sample(None, None, 0, "diverged", 2), Sample(None, None, 0, "not run")
 
 
 def v(mean, sd=None, n=1):
-    return Value(mean, sd, n, "value")
+    return Sample(mean, sd, n)
 
 
 def rule(relation, margin=0.0, than="b", **keys):
@@ -122,9 +123,9 @@ def outcomes(a_rule, runs, keys):
 
 def test_every_point_is_compared_and_the_worst_counts():
     runs = several(("a", 32, 11.0), ("b", 32, 10.0), ("a", 64, 9.0), ("b", 64, 10.0))
-    found = outcomes(rule("above"), runs, ["slots"])
-    assert found == [({"slots": 32}, "holds"), ({"slots": 64}, "fails")]
-    assert total(outcome for _, outcome in found) == "fails"
+    decisions = outcomes(rule("above"), runs, ["slots"])
+    assert decisions == [({"slots": 32}, "holds"), ({"slots": 64}, "fails")]
+    assert total(outcome for _, outcome in decisions) == "fails"
     assert outcomes(rule("above", where={"slots": [32, 4096]}), runs, ["slots"]) == [({"slots": 32}, "holds")]
     assert [at for at, _ in outcomes(rule("above", unless={"slots": [32]}), runs, ["slots"])] == [{"slots": 64}]
     assert total(o for _, o in outcomes(rule("above", where={"slots": [4096]}), runs, ["slots"])) == "missing"
@@ -145,7 +146,7 @@ def test_statuses_are_counted():
     trains = RuleConfig(system="a", relation="trains")
     columns = ["system", "slots", "status", "tokenized_bleu"]
     lost = [("a", 1, "diverged", NAN)]
-    found = {}
+    verdicts = {}
     for name, rows in {
         "both": lost * 2,
         "mixed": [*lost, ("a", 1, "finished", 1.0)],
@@ -153,8 +154,8 @@ def test_statuses_are_counted():
         "one": lost,
     }.items():
         runs = pd.DataFrame(rows, columns=columns)
-        found[name] = [decide(compare(one, runs, []))[0].outcome for one in (diverges, trains)]
-    assert found == {
+        verdicts[name] = [decide(compare(one, runs, []))[0].outcome for one in (diverges, trains)]
+    assert verdicts == {
         "both": ["holds", "fails"],
         "mixed": ["open", "open"],
         "hole": ["missing", "missing"],
