@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from reluformer.cli.jobs import Job
+from reluformer.cli.jobs import ON_GPU, Job
 from reluformer.config.changes import split_system
 from reluformer.config.dataset import DatasetConfig, SizesConfig
 from reluformer.config.experiment import Experiment
@@ -23,7 +23,6 @@ from reluformer.config.run import RunConfig, split_dataset
 from reluformer.config.settings import SettingsError, nearest
 from reluformer.corpus.store import Store, view_folder
 from reluformer.model.flops import TRAINING, decoding_flops, forward_flops
-from reluformer.paper.outputs import compared_runs, paired_kinds
 
 
 class Gpu(NamedTuple):
@@ -46,13 +45,9 @@ TRAINING_KERNELS, DECODING_KERNELS = 60, 20
 """Kernels of one memory in an update (forward, backward, optimizer), and in one step of the beam search."""
 START_SECONDS = {"train": 30.0, "translate": 20.0, "analyse": 20.0, "measure": 20.0, "variance_law": 20.0}
 OTHER_START = 5.0
-"""Seconds until a job does its work: Python, torch, the device."""
+"""Seconds until a job does its work; of most steps that is all."""
 PREPARED_PAIRS = 5000
 """Sentence pairs prepared per second, on a few cores."""
-SCORED_LINE = 1e-3
-"""Seconds to score a sentence."""
-PAIRED_SAMPLE = 1e-8
-"""Seconds per segment of one sample of a paired test."""
 ANALYSIS_PASSES = 2
 """Forward passes over the test split of an analysis, roughly."""
 
@@ -90,11 +85,6 @@ class Sizes(NamedTuple):
     test: Split
     vocabulary: int
     prepared: bool
-
-    @property
-    def splits(self) -> tuple[Split, Split, Split]:
-        """The three splits."""
-        return self.train, self.valid, self.test
 
 
 def read_sizes(dataset: str, config: DatasetConfig, corpora: Path) -> Sizes:
@@ -155,99 +145,112 @@ def update_flops(config: RunConfig, sizes: Sizes) -> float:
     )
 
 
-def translation_flops(config: RunConfig, sizes: Sizes) -> float:
-    """FLOPs of translating the test split into as many tokens as its references have."""
-    test, model = sizes.test, with_vocabulary(config, sizes.vocabulary).model
-    return decoding_flops(model, test.src, test.tgt, test.src_length, test.tgt_length, config.translation.beam)
+class Speed(NamedTuple):
+    """What a device computes.
 
+    Attributes:
+        device: its name.
+        on_gpus: whether it is a GPU.
+        devices: how many of them the plan assumes by default.
+        training, decoding: FLOP/s of one process of a run at a length in tokens.
+        launch: seconds to launch a kernel beside that.
+        assumptions: what this rests on, in sentences.
+    """
 
-class StatedSpeed:
-    """A GPU that is not at hand: `utilisation` of its peak, and every kernel launched one after the other."""
-
-    on_gpus, devices = True, 8
-
-    def __init__(self, gpu: Gpu, utilisation: float) -> None:
-        self.gpu, self.utilisation, self.device = gpu, utilisation, gpu.title
+    device: str
+    on_gpus: bool
+    devices: int
+    training: Callable[[RunConfig, float], float]
+    decoding: Callable[[RunConfig, float], float]
+    launch: float
+    assumptions: list[str]
 
     def update(self, config: RunConfig, sizes: Sizes) -> float:
-        """Seconds of one update."""
+        """Returns the seconds of one update."""
         training = config.training
-        speed = getattr(self.gpu, training.precision) * 1e12 * self.utilisation * training.processes * training.nodes
         launches = len(config.model.places()) * TRAINING_KERNELS * training.accumulation
-        return update_flops(config, sizes) / speed + launches * LAUNCH
+        speed = self.training(config, sizes.train.tgt_length) * training.processes * training.nodes
+        return update_flops(config, sizes) / speed + launches * self.launch
 
     def translation(self, config: RunConfig, sizes: Sizes) -> float:
-        """Seconds of translating the test split; each batch takes as many steps as its tokens' sequences are long."""
-        steps = max(1.0, sizes.test.src / config.translation.batch_tokens) * sizes.test.tgt_length
-        launches = steps * sum(place.startswith("decoder") for place in config.model.places()) * DECODING_KERNELS
-        return translation_flops(config, sizes) / (self.gpu.fp32 * 1e12 * self.utilisation) + launches * LAUNCH
+        """Returns the seconds of translating the test split into as many tokens as its references have.
 
-    def assumptions(self) -> list[str]:
-        """What the speed rests on, in sentences."""
-        gpu = self.gpu
-        return [
-            f"{gpu.title}: peak {gpu.fp32} TFLOP/s in fp32, {gpu.bf16} in bf16, {gpu.fp16} in fp16 (dense, as its "
-            f"maker states); matrix products reach {self.utilisation:.0%} of it (assumed, --utilisation).",
-            f"A kernel takes {LAUNCH * 1e6:.0f} µs to launch; a memory launches {TRAINING_KERNELS} per update and "
-            f"{DECODING_KERNELS} per step of the beam search (assumed).",
-            "Only matrix products count: sparsemax and 1.5-entmax cost more than this, and communication between "
-            "processes and waiting for the disk are left out. With a measured.json its speeds are used instead.",
-        ]
+        Each batch takes as many steps as its tokens' sequences are long.
+        """
+        test, model = sizes.test, with_vocabulary(config, sizes.vocabulary).model
+        flops = decoding_flops(model, test.src, test.tgt, test.src_length, test.tgt_length, config.translation.beam)
+        steps = max(1.0, test.src / config.translation.batch_tokens) * test.tgt_length
+        launches = steps * sum(place.startswith("decoder") for place in model.places()) * DECODING_KERNELS
+        return flops / self.decoding(config, test.tgt_length) + launches * self.launch
 
 
-class MeasuredSpeed:
-    """The FLOP/s that `reluformer measure` reached on a device, by system and length.
+def stated_speed(name: str, utilisation: float) -> Speed:
+    """Returns the speed of a GPU at a share of its peak. Raises `SettingsError` for an unknown one."""
+    if name not in GPUS:
+        raise SettingsError(f"--gpu: {name!r}: unknown GPU{nearest(name, GPUS)}")
+    gpu = GPUS[name]
+    reached = 1e12 * utilisation
+    assumptions = [
+        f"{gpu.title}: peak {gpu.fp32} TFLOP/s in fp32, {gpu.bf16} in bf16, {gpu.fp16} in fp16 (dense, as its "
+        f"maker states); matrix products reach {utilisation:.0%} of it (assumed, --utilisation).",
+        f"A kernel takes {LAUNCH * 1e6:.0f} µs to launch; a memory launches {TRAINING_KERNELS} per update and "
+        f"{DECODING_KERNELS} per step of the beam search (assumed).",
+        "Only matrix products count: sparsemax and 1.5-entmax cost more than this, and communication between "
+        "processes and waiting for the disk are left out. With a measured.json its speeds are used instead.",
+    ]
+    return Speed(
+        gpu.title,
+        True,
+        8,
+        lambda config, length: getattr(gpu, config.training.precision) * reached,
+        lambda config, length: gpu.fp32 * reached,
+        LAUNCH,
+        assumptions,
+    )
+
+
+def measured_speed(path: Path, experiment: Experiment, sizes: Mapping[str, Sizes]) -> Speed:
+    """Returns the speed that `reluformer measure` reached on a device, by system and length.
 
     Raises:
         SettingsError: the file is none of `reluformer measure`, or of other systems.
     """
-
-    def __init__(self, path: Path, experiment: Experiment, sizes: Mapping[str, Sizes]) -> None:
-        try:
-            measured = json.loads(path.read_text(encoding="utf-8"))
-            machine, points, settings = measured["machine"], measured["points"], measured["settings"]
-            self.on_gpus = bool(machine["gpus"])
-            self.devices = len(machine["gpus"]) or machine["cores"]
-            self.device = machine["gpus"][0] if self.on_gpus else f"{machine['cpu']}, one core"
-        except (OSError, ValueError, KeyError, TypeError):
-            raise SettingsError(f"{path}: not a file of `reluformer measure`") from None
-        self.path = path
-        self.training: dict[tuple[str, int], list[float]] = {}
-        self.decoding: dict[tuple[str, int], list[float]] = {}
-        systems = {config.system: config for config in experiment.measured_systems()}
-        for point in points:
-            key = (point["system"], point["length"])
-            if "flops_per_second" in point:
-                self.training.setdefault(key, []).append(point["flops_per_second"])
-            if "decoding_speed" in point and (config := systems.get(point["system"])):
-                batch = min(settings["batch_tokens"], config.translation.batch_tokens)
-                tokens = max(1, batch // point["length"]) * point["length"]
-                model = with_vocabulary(config, sizes[config.dataset].vocabulary).model
-                lengths = (point["length"], point["length"])
-                flops = decoding_flops(model, tokens, tokens, *lengths, config.translation.beam)
-                self.decoding.setdefault(key, []).append(flops * point["decoding_speed"] / tokens)
-        if not self.training or not self.decoding:
-            raise SettingsError(f"{path}: has no speed of a system of this configuration")
-
-    def update(self, config: RunConfig, sizes: Sizes) -> float:
-        """Seconds of one update."""
-        ranks = config.training.processes * config.training.nodes
-        return update_flops(config, sizes) / (_nearest(self.training, config, sizes.train.tgt_length) * ranks)
-
-    def translation(self, config: RunConfig, sizes: Sizes) -> float:
-        """Seconds of translating the test split."""
-        return translation_flops(config, sizes) / _nearest(self.decoding, config, sizes.test.tgt_length)
-
-    def assumptions(self) -> list[str]:
-        """What the speed rests on, in sentences."""
-        return [
-            f"{self.path}: FLOP/s measured on {self.device}, with random weights, at the length nearest to the "
-            "corpus's; a system that was not measured counts as the median of those that were.",
-            "Communication between processes and waiting for the disk are left out.",
-        ]
-
-
-Speed = StatedSpeed | MeasuredSpeed
+    try:
+        measured = json.loads(path.read_text(encoding="utf-8"))
+        machine, points, settings = measured["machine"], measured["points"], measured["settings"]
+        gpus, cores, cpu = machine["gpus"], machine["cores"], machine["cpu"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise SettingsError(f"{path}: not a file of `reluformer measure`") from None
+    training: dict[tuple[str, int], list[float]] = {}
+    decoding: dict[tuple[str, int], list[float]] = {}
+    systems = {config.system: config for config in experiment.measured_systems()}
+    for point in points:
+        key = system, length = point["system"], point["length"]
+        if "flops_per_second" in point:
+            training.setdefault(key, []).append(point["flops_per_second"])
+        if "decoding_speed" in point and (config := systems.get(system)):
+            batch = min(settings["batch_tokens"], config.translation.batch_tokens)
+            tokens = max(1, batch // length) * length
+            model = with_vocabulary(config, sizes[config.dataset].vocabulary).model
+            flops = decoding_flops(model, tokens, tokens, length, length, config.translation.beam)
+            decoding.setdefault(key, []).append(flops * point["decoding_speed"] / tokens)
+    if not training or not decoding:
+        raise SettingsError(f"{path}: has no speed of a system of this configuration")
+    device = gpus[0] if gpus else f"{cpu}, one core"
+    assumptions = [
+        f"{path}: FLOP/s measured on {device}, with random weights, at the length nearest to the "
+        "corpus's; a system that was not measured counts as the median of those that were.",
+        "Communication between processes and waiting for the disk are left out.",
+    ]
+    return Speed(
+        device,
+        bool(gpus),
+        len(gpus) or cores,
+        lambda config, length: _nearest(training, config, length),
+        lambda config, length: _nearest(decoding, config, length),
+        0.0,
+        assumptions,
+    )
 
 
 def _nearest(speeds: Mapping[tuple[str, int], list[float]], config: RunConfig, length: float) -> float:
@@ -258,28 +261,15 @@ def _nearest(speeds: Mapping[tuple[str, int], list[float]], config: RunConfig, l
     return median(value for key in keys if key[1] == chosen for value in speeds[key])
 
 
-def find_gpu(name: str) -> Gpu:
-    """Returns the GPU of this name. Raises `SettingsError`."""
-    if name not in GPUS:
-        raise SettingsError(f"--gpu: {name!r}: unknown GPU{nearest(name, GPUS)}")
-    return GPUS[name]
-
-
 def job_seconds(job: Job, experiment: Experiment, sizes: Mapping[str, Sizes], speed: Speed) -> float:
-    """Seconds that one job takes."""
+    """Returns the seconds that one job takes."""
     start = START_SECONDS.get(job.step, OTHER_START)
     if job.step == "prepare":
-        return start + sum(split.pairs for split in sizes[job.about].splits) / PREPARED_PAIRS
+        return start + sum(split.pairs for split in sizes[job.about][:3]) / PREPARED_PAIRS
     if job.step == "measure":
-        return start + _measuring_seconds(experiment, sizes, speed)
-    if job.step == "significance":
-        samples = experiment.config.significance.bootstrap + experiment.config.significance.randomisation
-        segments = sum(sizes[one.dataset].test.pairs for one, _ in compared_runs(experiment, job.about))
-        return start + len(paired_kinds(experiment, job.about)) * PAIRED_SAMPLE * samples * segments
-    if job.run is None:
+        return start + _measuring_seconds(experiment)
+    if job.run is None or job.step not in ON_GPU:
         return start
-    if job.step == "score":
-        return start + SCORED_LINE * sizes[split_dataset(job.run.dataset)[0]].test.pairs
     config = experiment.runs[job.run] if job.run in experiment.runs else experiment.resolve(job.run)
     data, training = sizes[job.run.dataset], config.training
     if job.step == "translate":
@@ -294,14 +284,18 @@ def job_seconds(job: Job, experiment: Experiment, sizes: Mapping[str, Sizes], sp
     return start + update * training.updates + validations * forward * data.valid.tgt
 
 
-def _measuring_seconds(experiment: Experiment, sizes: Mapping[str, Sizes], speed: Speed) -> float:
-    """Seconds of all points of the measured study: of each length, training and decoding for at least `seconds`."""
+def _measuring_seconds(experiment: Experiment) -> float:
+    """Seconds of all points of the measured study: training and decoding, for about `seconds` each."""
     measured = experiment.studies[experiment.measured_study or ""].measured
     assert measured is not None
-    total = 0.0
-    for config in experiment.measured_systems():
-        data = sizes[config.dataset]
-        update = speed.update(config, data) * measured.batch_tokens / config.training.batch_tokens
-        point = OTHER_START + min(measured.limit, max(measured.seconds, 3 * update)) + measured.seconds
-        total += measured.rounds * len(measured.lengths) * point
-    return total
+    points = measured.rounds * len(measured.lengths) * len(experiment.measured_systems())
+    return points * (OTHER_START + 2 * measured.seconds)
+
+
+def duration(seconds: float) -> str:
+    """Formats seconds: `3 s`, `12 min 5 s`, `3 h 4 min`, `12 d 3 h`."""
+    whole = round(seconds)
+    for unit, length, below, smaller in (("d", 86400, 3600, "h"), ("h", 3600, 60, "min"), ("min", 60, 1, "s")):
+        if whole >= length:
+            return f"{whole // length} {unit} {whole % length // below} {smaller}"
+    return f"{whole} s"

@@ -6,6 +6,9 @@ reaches in one now.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import operator
 import os
 import time
 from collections.abc import Sequence
@@ -13,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reluformer.cli.costs import Sizes, read_sizes, update_flops
+from reluformer.cli.costs import duration, read_sizes, update_flops
 from reluformer.config.experiment import Experiment
 from reluformer.config.run import RunConfig
 from reluformer.config.settings import SettingsError
@@ -39,7 +42,7 @@ def refusal(experiment: Experiment, trainings: Sequence[RunConfig], corpora: Pat
         return None
     cores = len(os.sched_getaffinity(0))
     return (
-        f"No GPU here: {len(trainings)} training(s) of this would take about {in_words(seconds)} on these {cores} "
+        f"No GPU here: {len(trainings)} training(s) of this would take about {duration(seconds)} on these {cores} "
         f"core(s)\n(half of the {2 * speed / 1e9:.0f} GFLOP/s that matrix products reach). Nothing was started.\n\n"
         "  make demo                                      the same workflow in small, in minutes\n"
         "  reluformer plan                                what it costs on a GPU\n"
@@ -51,17 +54,15 @@ def refusal(experiment: Experiment, trainings: Sequence[RunConfig], corpora: Pat
 
 def training_flops(experiment: Experiment, trainings: Sequence[RunConfig], corpora: Path) -> float:
     """Returns the FLOPs of these trainings' matrix products; none for a corpus of unknown size."""
-    sizes: dict[str, Sizes | None] = {}
     total = 0.0
-    for config in trainings:
-        if config.dataset not in sizes:
-            try:
-                sizes[config.dataset] = read_sizes(config.dataset, experiment.dataset(config.dataset), corpora)
-            except SettingsError:
-                sizes[config.dataset] = None
-        if (size := sizes[config.dataset]) is not None:
-            total += config.training.updates * update_flops(config, size)
+    for dataset, configs in itertools.groupby(sorted(trainings, key=_dataset), _dataset):
+        with contextlib.suppress(SettingsError):
+            sizes = read_sizes(dataset, experiment.dataset(dataset), corpora)
+            total += sum(config.training.updates * update_flops(config, sizes) for config in configs)
     return total
+
+
+_dataset = operator.attrgetter("dataset")
 
 
 def matrix_speed(size: int = 1024) -> float:
@@ -73,11 +74,3 @@ def matrix_speed(size: int = 1024) -> float:
         a @ a
         best = min(best, time.perf_counter() - begin)
     return 2 * size**3 / best
-
-
-def in_words(seconds: float) -> str:
-    """Formats seconds: `19 hours`, `12 days`, `3.4 years`."""
-    hours = seconds / 3600
-    if hours < 48:
-        return f"{hours:.0f} hours"
-    return f"{hours / 24:.0f} days" if hours < 24 * 700 else f"{hours / 24 / 365:.1f} years"

@@ -36,16 +36,16 @@ def plan(
     """List the runs, their cost, the disk and the critical path, before anyone spends them."""
     from rich.console import Console
 
-    from reluformer.cli.costs import MeasuredSpeed, Speed, StatedSpeed, find_gpu
+    from reluformer.cli.costs import measured_speed, stated_speed
     from reluformer.cli.planning import all_sizes, make_plan, show
 
     experiment = experiment_of(config)
     sizes = all_sizes(experiment, corpora)
     path = measured or corpora.parent / "paper" / MEASURED
     if gpu is None and (measured is not None or (path.is_file() and experiment.measured_study)):
-        speed: Speed = MeasuredSpeed(path, experiment, sizes)
+        speed = measured_speed(path, experiment, sizes)
     else:
-        speed = StatedSpeed(find_gpu(gpu or "h100"), utilisation)
+        speed = stated_speed(gpu or "h100", utilisation)
     costs = make_plan(experiment, sizes, speed, devices or speed.devices)
     if as_json:
         print(json.dumps(costs, indent=1, ensure_ascii=False))

@@ -15,8 +15,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from reluformer.cli.costs import duration
 from reluformer.cli.jobs import list_jobs
-from reluformer.cli.planning import duration
 from reluformer.config.experiment import Experiment
 
 SHOWN = 20

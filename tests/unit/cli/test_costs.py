@@ -5,23 +5,19 @@ import numpy as np
 import pytest
 
 from reluformer.cli.costs import (
-    GPUS,
-    PAIRED_SAMPLE,
-    MeasuredSpeed,
-    StatedSpeed,
     count_split,
-    find_gpu,
+    duration,
     job_seconds,
+    measured_speed,
     read_sizes,
+    stated_speed,
     update_flops,
 )
 from reluformer.cli.jobs import Job
-from reluformer.config.evaluation import SignificanceConfig
 from reluformer.config.experiment import Experiment
 from reluformer.config.run import Run
 from reluformer.config.settings import SettingsError
 from reluformer.corpus.store import Sequences, StoreWriter
-from reluformer.paper.outputs import compared_runs, paired_kinds
 
 
 @pytest.fixture
@@ -36,22 +32,22 @@ def demo_sizes(demo, tmp_path):
 
 
 def test_a_faster_gpu_takes_less_but_launches_stay(given):
-    slow, fast = (StatedSpeed(GPUS[name], 0.4).update(*given) for name in ("v100", "h100"))
+    slow, fast = (stated_speed(name, 0.4).update(*given) for name in ("v100", "h100"))
     assert fast < slow < fast * 10
     config, sizes = given
     bf16 = config.model_copy(update={"training": config.training.model_copy(update={"precision": "bf16"})})
-    assert 0.005 < StatedSpeed(GPUS["h100"], 1.0).update(bf16, sizes) < fast
+    assert 0.005 < stated_speed("h100", 1.0).update(bf16, sizes) < fast
 
 
 def test_the_update_of_the_common_recipe_is_of_the_right_size(given):
     # 6 · 36 M weights of the layers and the projection · about 4,096 tokens of each side, at 40 % of 66.9 TFLOP/s
-    assert 0.02 < StatedSpeed(GPUS["h100"], 0.4).update(*given) < 0.08
+    assert 0.02 < stated_speed("h100", 0.4).update(*given) < 0.08
 
 
 def test_an_unknown_gpu_is_refused_and_the_assumptions_are_stated():
     with pytest.raises(SettingsError, match="did you mean 'h100'"):
-        find_gpu("h10")
-    text = " ".join(StatedSpeed(GPUS["h100"], 0.4).assumptions())
+        stated_speed("h10", 0.4)
+    text = " ".join(stated_speed("h100", 0.4).assumptions)
     assert "66.9" in text and "40%" in text and "sparsemax" in text
 
 
@@ -67,7 +63,7 @@ def measured(tmp_path, demo, demo_sizes):
             "points": [dict(zip(keys, point, strict=True)) for point in points],
         }
         (tmp_path / "measured.json").write_text(json.dumps(content))
-        return MeasuredSpeed(tmp_path / "measured.json", demo, demo_sizes)
+        return measured_speed(tmp_path / "measured.json", demo, demo_sizes)
 
     return make
 
@@ -93,31 +89,19 @@ def test_measured_speeds_are_taken_by_system_and_nearest_length(measured, demo, 
 def test_a_file_that_is_not_of_measure_is_one_line(measured, demo, demo_sizes, tmp_path):
     (tmp_path / "other.json").write_text("[]")
     with pytest.raises(SettingsError, match="not a file of `reluformer measure`"):
-        MeasuredSpeed(tmp_path / "other.json", demo, demo_sizes)
+        measured_speed(tmp_path / "other.json", demo, demo_sizes)
     with pytest.raises(SettingsError, match="no speed of a system"):
         measured()
 
 
-def test_paired_tests_cost_their_samples_and_measuring_its_rounds(demo, demo_sizes):
-    speed = StatedSpeed(GPUS["h100"], 0.4)
+def test_measuring_costs_its_rounds(demo, demo_sizes):
+    def seconds(experiment):
+        return job_seconds(Job("measure", ""), experiment, demo_sizes, stated_speed("h100", 0.4))
 
-    def seconds(experiment, step, about=""):
-        return job_seconds(Job(step, about), experiment, demo_sizes, speed)
-
-    def changed(**changes):
-        return Experiment({**demo.config.model_dump(), **changes}, folder=demo.folder)
-
-    more = changed(significance=SignificanceConfig(bootstrap=1000, randomisation=101_000).model_dump())
-    study = next(name for name in demo.studies if compared_runs(demo, name) and paired_kinds(demo, name))
-    pairs = sum(demo_sizes[ours.dataset].test.pairs for ours, _ in compared_runs(demo, study))
-    samples = 102_000 - demo.config.significance.bootstrap - demo.config.significance.randomisation
-    grown = seconds(more, "significance", study) - seconds(demo, "significance", study)
-    assert grown == pytest.approx(len(paired_kinds(demo, study)) * samples * PAIRED_SAMPLE * pairs)
-    rounds = demo.studies["speed-by-length"].measured.rounds
-    lengths = demo.studies["speed-by-length"].measured.lengths
-    more = {"speed-by-length": {"measured": {"lengths": lengths, "rounds": 2 * rounds}}}
-    twice = changed(studies={**demo.config.studies, **more})
-    assert seconds(twice, "measure") > 1.8 * seconds(demo, "measure")
+    measured = demo.studies["speed-by-length"].measured.model_dump()
+    studies = {**demo.config.studies, "speed-by-length": {"measured": {**measured, "rounds": 2 * measured["rounds"]}}}
+    twice = Experiment({**demo.config.model_dump(), "studies": studies}, folder=demo.folder)
+    assert seconds(twice) > 1.8 * seconds(demo)
 
 
 def test_a_token_is_in_a_longer_sequence_than_a_sequence_is_long():
@@ -129,7 +113,7 @@ def test_an_unprepared_corpus_is_estimated_from_its_configured_sizes(paper, tmp_
     dataset = paper.dataset("iwslt14")
     sizes = read_sizes("iwslt14", dataset, tmp_path)
     assert not sizes.prepared and sizes.vocabulary == 10_000
-    assert [split.pairs for split in sizes.splits] == [160_239, 7283, 6750]
+    assert [split.pairs for split in sizes[:3]] == [160_239, 7283, 6750]
     assert sizes.train.src_mean == pytest.approx(dataset.sizes.src_tokens + 1)
     assert sizes.test.tgt == pytest.approx(6750 * (dataset.sizes.tgt_tokens + 1))
 
@@ -172,3 +156,11 @@ def test_a_corpus_without_sizes_is_one_line(paper, tmp_path):
     bare = paper.dataset("iwslt14").model_copy(update={"sizes": None})
     with pytest.raises(SettingsError, match="gives no `sizes`"):
         read_sizes("iwslt14", bare, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(3.2, "3 s"), (725, "12 min 5 s"), (11_040, "3 h 4 min"), (86_400 * 12 + 3600 * 3, "12 d 3 h")],
+)
+def test_durations_are_for_people(seconds, text):
+    assert duration(seconds) == text

@@ -6,24 +6,15 @@ from functools import cache
 import pytest
 from rich.console import Console
 
-from reluformer.cli.costs import GPUS, StatedSpeed
+from reluformer.cli.costs import stated_speed
 from reluformer.cli.jobs import Job
-from reluformer.cli.planning import all_runs, all_sizes, count, critical_path, duration, make_plan, show, size
-
-
-class CpuSpeed(StatedSpeed):
-    """A core on which every update takes 0.03 s."""
-
-    on_gpus = False
-
-    def update(self, config, sizes):
-        return 0.03
+from reluformer.cli.planning import all_runs, all_sizes, critical_path, make_plan, show
 
 
 @pytest.fixture(scope="module")
 def planned(paper, tmp_path_factory):
     sizes = all_sizes(paper, tmp_path_factory.mktemp("corpora"))
-    return cache(lambda devices: make_plan(paper, sizes, StatedSpeed(GPUS["h100"], 0.4), devices))
+    return cache(lambda devices: make_plan(paper, sizes, stated_speed("h100", 0.4), devices))
 
 
 def test_the_papers_configuration_is_complete(paper):
@@ -75,9 +66,14 @@ def test_the_critical_path_is_the_longest_chain():
 
 
 def test_cores_are_shared_by_jobs_and_processes(demo, tmp_path):
-    plan = make_plan(demo, all_sizes(demo, tmp_path), CpuSpeed(GPUS["v100"], 0.4), 2)
+    sizes = all_sizes(demo, tmp_path)
+    speed = stated_speed("v100", 0.4)._replace(on_gpus=False)
+    plan = make_plan(demo, sizes, speed, 2)
     assert plan["unit"] == "core"
-    trained = sum(config.training.updates * 0.03 * config.training.processes for config in demo.runs.values())
+    trained = sum(
+        config.training.updates * speed.update(config, sizes[config.dataset]) * config.training.processes
+        for config in demo.runs.values()
+    )
     assert plan["totals"]["device_hours"] * 3600 > trained
     assert plan["time"]["seconds"] >= plan["totals"]["device_hours"] * 3600 / 2
 
@@ -88,20 +84,8 @@ def test_disk_counts_models_and_the_checkpoints_of_running_trainings(planned):
     assert eight["checkpoints"] == pytest.approx(8 * one["checkpoints"], rel=0.01)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(3.2, "3 s"), (725, "12 min 5 s"), (11_040, "3 h 4 min"), (86_400 * 12 + 3600 * 3, "12 d 3 h")],
-)
-def test_durations_are_for_people(seconds, text):
-    assert duration(seconds) == text
-
-
-def test_numbers_are_short():
-    assert count(1_500_000) == "1.5 M" and count(12) == "12" and size(2e9) == "2.0 GB"
-
-
 def test_a_plan_shows_its_runs_totals_and_assumptions(demo, tmp_path):
-    plan = make_plan(demo, all_sizes(demo, tmp_path), StatedSpeed(GPUS["a100"], 0.5), 4)
+    plan = make_plan(demo, all_sizes(demo, tmp_path), stated_speed("a100", 0.5), 4)
     out = io.StringIO()
     show(plan, Console(file=out, width=120))
     text = out.getvalue()

@@ -64,11 +64,6 @@ def test_this_machines_speed_is_a_speed():
     assert 1e8 < preflight.matrix_speed(256) < 1e15
 
 
-@pytest.mark.parametrize(("hours", "words"), [(19, "19 hours"), (240, "10 days"), (8760 * 3, "3.0 years")])
-def test_in_words(hours, words):
-    assert preflight.in_words(3600 * hours) == words
-
-
 def test_a_snakemake_that_asks_it_does_not_load_torch():
     code = "import sys, reluformer.cli.preflight; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
