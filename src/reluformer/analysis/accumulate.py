@@ -46,17 +46,11 @@ class ColumnMean:
         return [finite(mean) for mean in (self._sum / self._count).flatten().tolist()]
 
 
-def row_moments(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns mean and population variance of each row of [N, E], [N] in float64; two passes in fp32 or more."""
-    values = at_least_fp32(values)
-    mean = values.mean(1, keepdim=True)
-    return mean[:, 0].double(), (values - mean).square_().mean(1).double()
-
-
 class Variance:
     """The population variance of all numbers in each of G groups.
 
-    Rows are merged into batches, and batches into the whole, in float64 (Chan, Golub, LeVeque 1979).
+    Each row takes two passes in fp32 or more. Rows are merged into batches, and batches into the whole, in float64
+    (Chan, Golub, LeVeque 1979).
     """
 
     def __init__(self, groups: int = 1) -> None:
@@ -65,10 +59,12 @@ class Variance:
 
     def add(self, values: Tensor, group: Tensor | None = None) -> None:
         """Adds values [N, E]; group: int [N], the group of each row (None: all group 0)."""
+        values = at_least_fp32(values)
         rows, width = values.shape
         if group is None:
             group = torch.zeros(rows, dtype=torch.long, device=values.device)
-        row_mean, row_variance = row_moments(values)
+        means = values.mean(1, keepdim=True)
+        row_mean, row_variance = means[:, 0].double(), (values - means).square_().mean(1).double()
         empty = row_mean.new_zeros(self.groups)
         members = empty.index_add(0, group, torch.ones_like(row_mean))
         mean = empty.index_add(0, group, row_mean) / members.clamp(min=1)

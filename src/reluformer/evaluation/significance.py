@@ -8,7 +8,7 @@ equal systems get its smallest p-value; here a p-value is never below what the n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +66,7 @@ def paired_tests(pairs: Sequence[tuple[Counts, Counts]], config: SignificanceCon
 
     Returns:
         `{score, baseline_score, difference, bootstrap, randomisation}` of each pair: BLEU of both, two-sided p-values.
-
-    Raises:
-        ValueError: if the counts of a pair are not aligned.
     """
-    for ours, baseline in pairs:
-        if ours.shape != baseline.shape:
-            raise ValueError(f"{len(ours)} segments against {len(baseline)}")
     randomised: dict[int, float] = {}
     for size in dict.fromkeys(len(ours) for ours, _ in pairs):
         same = [index for index, (ours, _) in enumerate(pairs) if len(ours) == size]
@@ -90,9 +84,9 @@ def paired_tests(pairs: Sequence[tuple[Counts, Counts]], config: SignificanceCon
 
 
 def paired_tests_of_runs(
-    folder: Path, pairs: Sequence[Mapping[str, str]], config: SignificanceConfig
+    folder: Path, pairs: Sequence[tuple[str, str, str]], config: SignificanceConfig
 ) -> list[dict[str, Any]]:
-    """Tests every pair `{run, baseline, metric}` of runs below `folder`, except those without counts or diverged.
+    """Tests pairs (run, baseline, metric) of runs below `folder`, except those without counts or diverged.
 
     Returns:
         `{run, baseline, metric, segments, score, ...}`, see `paired_tests`.
@@ -100,22 +94,15 @@ def paired_tests_of_runs(
     Raises:
         SettingsError: if two runs were not scored on the same segments.
     """
-    counts = {key: _read_counts(folder / key[0], key[1]) for pair in pairs for key in _sides(pair)}
-    scored = [pair for pair in pairs if all(counts[key] is not None for key in _sides(pair))]
-    sides: list[Any] = [tuple(counts[key] for key in _sides(pair)) for pair in scored]
-    for pair, (ours, baseline) in zip(scored, sides, strict=True):
-        if len(ours) != len(baseline):
-            raise SettingsError(
-                f"{pair['run']} and {pair['baseline']}: {len(ours)} segments against {len(baseline)}; score both again"
-            )
-    tests = paired_tests(sides, config)
-    return [{**pair, "segments": len(side[0]), **row} for pair, side, row in zip(scored, sides, tests, strict=True)]
-
-
-def _sides(pair: Mapping[str, str]) -> list[tuple[str, str]]:
-    return [(pair[side], pair["metric"]) for side in ("run", "baseline")]
-
-
-def _read_counts(run_folder: Path, kind: str) -> Counts | None:
-    path = run_folder / COUNTS
-    return read_counts(path).get(kind) if path.is_file() else None
+    files = {run: folder / run / COUNTS for pair in pairs for run in pair[:2]}
+    counts = {run: read_counts(path) if path.is_file() else {} for run, path in files.items()}
+    rows, sides = [], []
+    for run, baseline, metric in pairs:
+        ours, other = counts[run].get(metric), counts[baseline].get(metric)
+        if ours is None or other is None:
+            continue
+        if len(ours) != len(other):
+            raise SettingsError(f"{run} and {baseline}: {len(ours)} segments against {len(other)}; score both again")
+        rows.append({"run": run, "baseline": baseline, "metric": metric, "segments": len(ours)})
+        sides.append((ours, other))
+    return [row | tests for row, tests in zip(rows, paired_tests(sides, config), strict=True)]

@@ -38,7 +38,7 @@ def write_significance(experiment: Experiment, study: str, results: Path) -> Non
     """
     experiment.study(study)
     pairs = [
-        {"run": ours.path, "baseline": other.path, "metric": kind}
+        (ours.path, other.path, kind)
         for ours, other in compared_runs(experiment, study)
         for kind in paired_kinds(experiment, study)
     ]

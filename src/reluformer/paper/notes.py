@@ -17,8 +17,6 @@ from reluformer.config.settings import read_json
 from reluformer.config.studies import SENTENCE, AnswerConfig
 from reluformer.paper.runs import DIVERGED, NOT_RUN, measured_note
 
-LENGTHS = ("mean", "median", "p90", "max", "share_half")
-
 
 def toy_stamp(experiment: Experiment) -> str | None:
     """Returns the line on every table and figure of a toy configuration; None of others."""

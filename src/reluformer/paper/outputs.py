@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from reluformer.config.claims import ClaimConfig
@@ -55,21 +56,21 @@ def study_inputs(experiment: Experiment, study: str, results: str = "results") -
 
     A study without a translation score needs no translations, one without measures no analysis.
     """
-    config = experiment.studies[study]
-    runs = experiment.study_runs(study)
-    files = table_files(config, runs)
-    paths = [f"{results}/runs/{run.path}/{file}" for run in runs for file in files if file != MEASURED]
-    names = [*config.columns, *(name for figure in config.figures.values() for name in figure.y)]
-    if experiment.measured_study and any(name.startswith("measured.") for name in names):
-        paths.append(f"{results}/paper/{MEASURED}")
+    config, runs = experiment.studies[study], experiment.study_runs(study)
+    paths = _paths(experiment, runs, table_files(config, runs), results)
     for figure in config.figures.values():
-        for run in figure_runs(experiment, study, figure):
-            paths += [f"{results}/runs/{run.path}/{file}" for file in figure_files(figure) if file != MEASURED]
+        paths += _paths(experiment, figure_runs(experiment, study, figure), figure_files(figure), results)
         if figure.kind == "variance-law":
             paths.append(f"{results}/{VARIANCE_LAW}")
     if paired_kinds(experiment, study):
         paths.append(significance_file(study, results))
     return list(dict.fromkeys(paths))
+
+
+def _paths(experiment: Experiment, runs: Iterable[Run], files: Iterable[str], results: str) -> list[str]:
+    """The paths of these files of runs; speed and memory are of no run, and measured if a study needs it."""
+    paths = [f"{results}/runs/{run.path}/{file}" for run in runs for file in files if file != MEASURED]
+    return [*paths, *([f"{results}/paper/{MEASURED}"] if MEASURED in files and experiment.measured_study else [])]
 
 
 def differences_file(study: str, results: str = "results") -> str:
@@ -99,14 +100,11 @@ def claims_outputs(results: str = "results") -> list[str]:
 
 def claims_inputs(experiment: Experiment, results: str = "results") -> list[str]:
     """Returns the files of runs that the verdicts rest on. Raises `SettingsError` for a mistake in claims.yaml."""
-    paths = []
+    paths: list[str] = []
     for claim in read_claims(experiment).values():
         if claim.study in experiment.studies:
             files = dict.fromkeys([SUMMARY, *(metric(rule.metric).file for rule in claim.rule)])
-            runs = experiment.study_runs(claim.study)
-            paths += [f"{results}/runs/{run.path}/{file}" for run in runs for file in files if file != MEASURED]
-            if experiment.measured_study and MEASURED in files:
-                paths.append(f"{results}/paper/{MEASURED}")
+            paths += _paths(experiment, experiment.study_runs(claim.study), files, results)
             if paired_kinds(experiment, claim.study):
                 paths.append(significance_file(claim.study, results))
     return list(dict.fromkeys(paths))

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import pandas as pd
-from tabulate import tabulate
 
 from reluformer.config.metrics import Metric
 from reluformer.config.studies import StudyConfig
@@ -144,26 +143,17 @@ def shown_table(
     if study.across is None:
         return view[[*_telling(view, keys), *texts]].rename(columns={**KEY_TITLES, **texts}).fillna("–")
     rest = [key for key in _telling(view, keys) if key != study.across] or ["dataset"]
-    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for _, line in view.iterrows():
-        row = rows.setdefault(tuple(line[key] for key in rest), {KEY_TITLES.get(key, key): line[key] for key in rest})
-        label = _across_label(study.across, line[study.across])
-        for text, title in texts.items():
-            row[label if len(texts) == 1 else f"{title}: {label}"] = line[text]
-    names = {KEY_TITLES.get(key, key) for key in rest}
-    spread = [name for row in rows.values() for name in row if name not in names]
-    prefixes = [""] if len(texts) == 1 else [f"{title}: " for title in texts.values()]
-    order = [name for prefix in prefixes for name in dict.fromkeys(spread) if name.startswith(prefix)]
-    return pd.DataFrame(rows.values())[[*(KEY_TITLES.get(key, key) for key in rest), *order]].fillna("–")
+    label = "" if study.across == "system" else f"{KEY_TITLES.get(study.across, study.across)} "
+    view[rest] = view[rest].astype(object).fillna("–")
+    wide = pd.DataFrame(view.set_index([*rest, study.across])[[*texts]].unstack(sort=False))
+    prefixes = dict.fromkeys(texts, "") if len(texts) == 1 else {text: f"{title}: " for text, title in texts.items()}
+    wide.columns = pd.Index([f"{prefixes[text]}{label}{value}" for text, value in map(tuple, wide.columns)])
+    return wide.reset_index().rename(columns=KEY_TITLES).fillna("–")
 
 
 def _telling(view: pd.DataFrame, keys: list[str]) -> list[str]:
     """The keys that differ between rows, or the system."""
     return [key for key in keys if view[key].nunique(dropna=False) > 1] or ["system"]
-
-
-def _across_label(key: str, value: Any) -> str:
-    return str(value) if key == "system" else f"{KEY_TITLES.get(key, key)} {value}"
 
 
 def markdown(
@@ -178,8 +168,7 @@ def markdown(
 
 def pipe_table(table: pd.DataFrame) -> str:
     """Returns a table as Markdown."""
-    rows = [[str(cell).replace("|", "\\|") for cell in row] for row in table.itertuples(index=False)]
-    return tabulate(rows, headers=list(table.columns), tablefmt="pipe", disable_numparse=True)
+    return table.map(lambda cell: str(cell).replace("|", "\\|")).to_markdown(index=False, disable_numparse=True)
 
 
 def latex(label: str, title: str, table: pd.DataFrame, lines: Sequence[str]) -> str:

@@ -109,9 +109,9 @@ def test_runs_that_are_there_are_compared(tmp_path):
     save(tmp_path / "a", bleu=counts)
     save(tmp_path / "b", bleu=counts)
     save(tmp_path / "diverged")
-    pairs = [{"run": "a", "baseline": name, "metric": "bleu"} for name in ("b", "diverged", "not there")]
+    pairs = [("a", name, "bleu") for name in ("b", "diverged", "not there")]
     rows = paired_tests_of_runs(tmp_path, pairs, CONFIG)
     assert [(row["run"], row["baseline"], row["metric"], row["segments"]) for row in rows] == [("a", "b", "bleu", 200)]
     save(tmp_path / "c", bleu=counts[1:])
     with pytest.raises(SettingsError, match="a and c: 200 segments against 199; score both again"):
-        paired_tests_of_runs(tmp_path, [{"run": "a", "baseline": "c", "metric": "bleu"}], CONFIG)
+        paired_tests_of_runs(tmp_path, [("a", "c", "bleu")], CONFIG)
