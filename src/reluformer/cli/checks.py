@@ -1,7 +1,6 @@
-"""What `reluformer doctor` tries here: torch, GPUs, a training on two processes, fast paths, compiler, SLURM.
+"""What `reluformer doctor` tries: torch, GPUs, a training on two processes, fast paths, compiler, SLURM, corpora.
 
-Trainings run in processes of their own, so that a broken torch is a finding and not the end. Whether a corpus can be
-downloaded is in `reluformer.cli.sources`.
+Whatever may break runs in a process of its own, so that a broken torch is a finding and not the end.
 """
 
 from __future__ import annotations
@@ -19,15 +18,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import requests
 from rich.console import Console
 from rich.markup import escape
 
+from reluformer.config.dataset import ArchiveConfig
+from reluformer.config.experiment import Experiment
+from reluformer.files import find_files
 from reluformer.ops.build import FLAGS
 
 State = Literal["ok", "warn", "missing"]
 COLOURS: dict[State, str] = {"ok": "green", "warn": "yellow", "missing": "red"}
 SECONDS, PROBE_SECONDS, TRAINING_SECONDS, PROOF_SECONDS = 10.0, 40.0, 50.0, 600.0
 """Limits of a program, of importing torch, of the training on two processes, and of the proofs of all fast paths."""
+SOURCE_SECONDS, PIP_SECONDS = 5.0, 25.0
+"""Limits of an answer of a URL, and of pip's index."""
 PROGRAM = "#include <omp.h>\n#include <span>\nint f(std::span<int> v) { return omp_get_max_threads() + v[0]; }\n"
 PROBE = """
 import json, torch
@@ -100,13 +105,15 @@ def run(command: Sequence[str], seconds: float, environment: Mapping[str, str] |
         return Ended(None, "", f"{command[0]}: no answer within {seconds:.0f} s")
 
 
-def machine_checks() -> list[Callable[[], list[Check]]]:
-    """Returns the checks of this machine, to run at the same time."""
-    return [torch_and_gpus, lambda: two_processes(len(driver_gpus() or [])), fast_paths, lambda: [compiler(), slurm()]]
-
-
-def run_checks(parts: Sequence[Callable[[], list[Check]]]) -> list[Check]:
-    """Runs checks at the same time; returns their results in order."""
+def run_checks(experiments: Sequence[Experiment], archives: Path | None) -> list[Check]:
+    """Runs all checks at the same time; see `corpus_checks` for the arguments."""
+    parts: list[Callable[[], list[Check]]] = [
+        torch_and_gpus,
+        lambda: two_processes(len(driver_gpus() or [])),
+        fast_paths,
+        lambda: [compiler(), slurm()],
+        lambda: corpus_checks(experiments, archives),
+    ]
     with ThreadPoolExecutor(len(parts)) as pool:
         return [check for part in pool.map(lambda part: part(), parts) for check in part]
 
@@ -143,10 +150,9 @@ def compiler() -> Check:
         built = run([*path.split(), *FLAGS, "-o", str(source.with_suffix(".so")), str(source)], SECONDS)
     if built.code != 0:
         return Check("compiler", "warn", f"{path} does not compile: {built.last_line}", effect, fix)
-    version = run([*path.split(), "-dumpversion"], SECONDS).output.strip()
     if shutil.which("ninja") is None and importlib.util.find_spec("ninja") is None:
-        return Check("compiler", "warn", f"{path} {version}, no ninja", effect, "pip install -r requirements.txt")
-    return Check("compiler", "ok", f"{path} {version}, ninja", f"builds {uses} at first use")
+        return Check("compiler", "warn", f"{path}, no ninja", effect, "pip install -r requirements.txt")
+    return Check("compiler", "ok", f"{path}, ninja", f"builds {uses} at first use")
 
 
 def slurm() -> Check:
@@ -188,16 +194,18 @@ def gpu(probe: Mapping[str, Any], listed: list[str] | None) -> Check:
     effect = "the demo runs without; the paper takes very long on a CPU (`reluformer plan`)"
     working = [gpu["name"] for gpu in probe["gpus"] if gpu["works"]]
     if working and len(working) == len(probe["gpus"]):
-        detail = "; ".join(listed) if listed else ", ".join(working)
+        detail = "; ".join(listed or working)
         return Check("GPU", "ok", detail, f"torch multiplies on {len(working)}: as many trainings at a time")
     if listed is None and not probe["gpus"]:
         fix = "for the paper: a machine with an NVIDIA GPU (docs/reproduce.md), or a cluster (docs/slurm.md)"
         return Check("GPU", "missing", "no nvidia-smi", effect, fix)
     if listed == []:
         return Check("GPU", "warn", "nvidia-smi fails", effect, "`nvidia-smi` says why; reload or install the driver")
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    reason = probe.get("error") or ("hidden by CUDA_VISIBLE_DEVICES" if hidden else "torch finds none")
-    fix = "unset CUDA_VISIBLE_DEVICES" if hidden else "install the torch that fits the driver: https://pytorch.org"
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        reason, fix = "hidden by CUDA_VISIBLE_DEVICES", "unset CUDA_VISIBLE_DEVICES"
+    else:
+        reason = probe.get("error", "torch finds none")
+        fix = "install the torch that fits the driver: https://pytorch.org"
     return Check("GPU", "warn", f"{'; '.join(listed or [])}: {reason}", effect, fix)
 
 
@@ -247,3 +255,76 @@ def _exception(errors: str) -> str:
     """The first exception in a traceback, as one line."""
     lines = [line.strip() for line in errors.splitlines() if ":" in line]
     return next((line for line in lines if line.split(":")[0].endswith(("Error", "Exception"))), "")
+
+
+def corpus_checks(experiments: Sequence[Experiment], archives: Path | None) -> list[Check]:
+    """Finds the archives of each corpus of these experiments, on this machine or at their sources.
+
+    archives: a folder searched before the network, beside that of each configuration and resources/.
+    """
+    given = [archives, *(experiment.config.archives for experiment in experiments), "resources"]
+    folders = [Path(path) for path in given if path is not None and Path(path).is_dir()]
+    corpora = {
+        name: (dataset.corpus.archives, experiment.config.toy)
+        for experiment in experiments
+        for name, dataset in experiment.datasets.items()
+    }
+    with ThreadPoolExecutor(len(corpora)) as pool:
+        return list(pool.map(lambda name: check_corpus(name, *corpora[name], folders), corpora))
+
+
+def check_corpus(name: str, archives: Sequence[ArchiveConfig], needed: bool, folders: Sequence[Path]) -> Check:
+    """Finds the archives of one corpus, without which the demo cannot run if `needed`."""
+    places: dict[str, None] = {}
+    lost: dict[str, list[str]] = {}
+    for archive in archives:
+        place, reasons = find_source(archive, folders)
+        if place:
+            places[place] = None
+        else:
+            lost[archive.name] = reasons
+    if not lost:
+        return Check(f"corpus {name}", "ok", "; ".join(places), "checksums are compared at the first use")
+    detail = "; ".join(reason for reasons in lost.values() for reason in reasons)
+    fix = (
+        f"set https_proxy (for pip: PIP_INDEX_URL) if this network needs a proxy; or download {', '.join(lost)} "
+        "elsewhere into one folder and run with --config archives=DIR"
+    )
+    return Check(f"corpus {name}", "missing", detail, "cannot be downloaded from here", fix, needed)
+
+
+def find_source(archive: ArchiveConfig, folders: Sequence[Path]) -> tuple[str, list[str]]:
+    """Returns where an archive is, on this machine or else the first source that answers; or "" and why none does."""
+    for folder in folders:
+        if paths := find_files(folder, archive.name):
+            return f"in {paths[0].parent}", []
+    reasons = []
+    for source in [archive.pip] if archive.pip else archive.urls:
+        error = try_pip(archive) if archive.pip else try_url(source)
+        if not error:
+            return f"{source} answers", []
+        reasons.append(f"{source}: {error}")
+    return "", reasons or [f"{archive.name} has no URL"]
+
+
+def try_url(url: str) -> str:
+    """Returns why a URL does not answer; empty if it does."""
+    try:
+        answer = requests.head(url, timeout=SOURCE_SECONDS, allow_redirects=True)
+    except requests.RequestException as error:
+        return type(error).__name__
+    return "" if answer.ok else f"HTTP {answer.status_code} {answer.reason}"
+
+
+def try_pip(archive: ArchiveConfig) -> str:
+    """Returns why pip does not find an archive's requirement; empty if it does."""
+    project, _, version = str(archive.pip).partition("==")
+    command = [sys.executable, "-m", "pip", "index", "versions", project, "--only-binary=:all:", "--pre"]
+    command += [f"--python-version={archive.python}"] if archive.python else []
+    command += [f"--timeout={SOURCE_SECONDS:.0f}", "--retries=1", "--disable-pip-version-check"]
+    ended = run(command, PIP_SECONDS)
+    if ended.code != 0:
+        unreachable = "connection" in ended.errors.lower() or "proxy" in ended.errors.lower()
+        return "no connection to pip's index" if unreachable else ended.last_line.removeprefix("ERROR: ")
+    versions = {word.strip(",()") for word in ended.output.split()}
+    return "" if not version or version in versions else "pip's index has no such version"

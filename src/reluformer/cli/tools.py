@@ -67,15 +67,14 @@ def doctor(
     """
     from rich.console import Console
 
-    from reluformer.cli.checks import demo_can_run, machine_checks, run_checks, show
-    from reluformer.cli.sources import corpus_checks
+    from reluformer.cli.checks import demo_can_run, run_checks, show
 
     experiments = [experiment_of(config)]
     if DEMO.is_file() and not experiments[0].config.toy:
         experiments.append(Experiment.from_files(Path("config/config.yaml"), DEMO))
     if not as_json:
         Console(stderr=True).print("Trying a training on two processes (up to a minute) ...", style="dim")
-    checks = run_checks([*machine_checks(), lambda: corpus_checks(experiments, Path("resources"), archives)])
+    checks = run_checks(experiments, archives)
     good = demo_can_run(checks)
     if as_json:
         print(json.dumps({"demo": good, "checks": [check._asdict() for check in checks]}, indent=2, ensure_ascii=False))

@@ -75,9 +75,9 @@ def test_a_compiler_that_does_not_compile(bin):
 
 
 def test_a_compiler_that_does(bin):
-    bin("g++", 'case "$1" in -dumpversion) echo 13.1.0;; esac')
+    bin("g++", "exit 0")
     check = checks.compiler()
-    assert check.state == "ok" and check.detail.endswith("g++ 13.1.0, ninja")
+    assert check.state == "ok" and check.detail.endswith("g++, ninja")
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ on this machine")

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from reluformer.cli.sources import check_corpora, try_pip, try_url
+from reluformer.cli.checks import check_corpus, try_pip, try_url
 from reluformer.config.dataset import ArchiveConfig
 
 
@@ -43,9 +43,9 @@ def no_proxy(monkeypatch):
 def test_why_a_url_does_not_answer(server, closed, monkeypatch):
     assert try_url(f"{server}/there") == ""
     assert try_url(f"{server}/gone") == "HTTP 404 Not Found"
-    assert try_url(closed) == "no connection"
+    assert try_url(closed) == "ConnectionError"
     monkeypatch.setenv("http_proxy", closed)
-    assert try_url("http://example.invalid/a") == "the proxy refuses"
+    assert try_url("http://example.invalid/a") == "ProxyError"
 
 
 def test_one_line_a_corpus(server, closed, tmp_path):
@@ -58,9 +58,9 @@ def test_one_line_a_corpus(server, closed, tmp_path):
         "lost": ([ArchiveConfig(name="b", urls=[f"{server}/gone", closed])], True),
         "own": ([ArchiveConfig(name="c")], False),
     }
-    local, mirrored, lost, own = check_corpora(corpora, [tmp_path])
+    local, mirrored, lost, own = (check_corpus(name, *corpus, [tmp_path]) for name, corpus in corpora.items())
     assert (local.state, mirrored.state, lost.state, own.state) == ("ok", "ok", "missing", "missing")
-    assert "1 file(s) in " in local.detail and f"{server}/there answers" in mirrored.detail
+    assert f"in {tmp_path / 'deep'}" == local.detail and f"{server}/there answers" in mirrored.detail
     assert lost.needed and "HTTP 404" in lost.detail and "download b elsewhere" in lost.fix
     assert not own.needed and "c has no URL" in own.detail
 

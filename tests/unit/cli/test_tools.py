@@ -49,7 +49,7 @@ def test_it_tells_what_works_by_training_on_two_processes(bare):
     told = {check["name"]: check for check in json.loads(bare.stdout)["checks"]}
     assert told["two processes"]["state"] == "ok", told["two processes"]
     assert "gloo" in told["two processes"]["detail"] and "equal" in told["two processes"]["effect"]
-    assert told["ReLU kernel"]["state"] in ("ok", "warn") and "right to" in told["ReLU kernel"]["detail"]
+    assert any(name.endswith("(cpu)") for name in told), "the fast paths of the CPU"
 
 
 @pytest.mark.slow
