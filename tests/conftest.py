@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from filelock import FileLock
-from tests import leftovers
+from tests import leftovers, warm
 from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parents[1]
@@ -37,6 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, leave)
+        if config.getoption("numprocesses", None) and "not slow" not in config.getoption("markexpr"):
+            warm_python()  # for all workers
 
 
 def leave(number: int, _: object) -> None:
@@ -47,6 +50,17 @@ def leave(number: int, _: object) -> None:
     raise KeyboardInterrupt
 
 
+WARM = "RELUFORMER_WARM_PYTHON"
+"""The environment variable with the executable of tests/warm.py."""
+
+
+def warm_python() -> str:
+    """Starts the server of tests/warm.py unless there is one; returns its executable."""
+    if WARM not in os.environ:
+        os.environ[WARM] = warm.start(tempfile.mkdtemp(prefix="warm-"))
+    return os.environ[WARM]
+
+
 @dataclass
 class Project:
     """A copy of the project's workflow and configuration; `src` is the one under test."""
@@ -55,11 +69,10 @@ class Project:
 
     def snakemake(self, *arguments: str, timeout: float = 1200) -> subprocess.CompletedProcess[str]:
         """Runs snakemake here, bounded in time; its streams come back as one text."""
-        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        python = os.environ.get(WARM, sys.executable)
         return subprocess.run(
-            ["timeout", "-k", "5", str(timeout), "snakemake", "--cores", "2", *arguments],
+            ["timeout", "-k", "5", str(timeout), python, "-P", "-m", "snakemake", "--cores", "2", *arguments],
             cwd=self.folder,
-            env=environment,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -151,6 +164,8 @@ def smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Smoke:
             told = json.loads(record.read_text(encoding="utf-8"))
             return Smoke(folder, folder / "smoke" / "smoke.yaml", **told)
         folder.mkdir()
+        if worker_id == "master":
+            warm_python()
         smoke = Smoke(copy_workflow(folder).folder, write_smoke(folder), returncode=-1, output="", seconds=0.0)
         started = time.monotonic()
         first = smoke.again(timeout=2000)
