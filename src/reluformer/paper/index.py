@@ -13,7 +13,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from textwrap import shorten
 from typing import Any, get_args
 from urllib.parse import quote
 
@@ -33,17 +32,38 @@ from reluformer.paper.pages import archive_cells, render
 from reluformer.paper.provenance import provenance
 from reluformer.paper.runs import NOT_RUN, read_lines, read_runs
 from reluformer.paper.tables import cells, shown_table
-from reluformer.paper.verdicts import Verdict
+from reluformer.paper.verdicts import VERDICTS, Verdict
 
 PAGE = "paper/index.html"
 RUN_METRICS = ("updates", "best_valid_loss", "tokenized_bleu", "training_speed")
 RUN_FILES = ("config.yaml", SUMMARY, LOG, "hypotheses.jsonl", TRANSLATION, SCORES, "analysis.json")
 RUN_STEPS = ("train", "translate", "score", "analyse")
-MOST = 160
-"""Characters of our figures in the table of claims; the claim's own section has all of them."""
+MOST = 3
+"""Comparisons in the table of claims; the claim's own section has all of them."""
+AGREES = {
+    "reproduced": "These runs agree",
+    "not reproduced": "These runs contradict it",
+    "inconclusive": "These runs do not decide it",
+    "not run": "Not all of its runs exist",
+    "by construction": "It holds by construction",
+}
+"""What a verdict says of a headline."""
+ALT = {
+    "lines": "a line for each system",
+    "bars": "a bar for each system",
+    "layers": "a line for each system, layer by layer",
+    "buckets": "a line for each system, by source length",
+    "top-share": "a line for each system, by share of the slots",
+    "training-curves": "a line for each run, by update",
+    "learning-curves": "a line for each run, by update",
+    "heat-map": "a cell for each pair of values",
+    "variance-law": "the variance of the output by number of tokens, a line for each activation",
+    "attention-maps": "a map for each system, darker where the weight is larger",
+}
+"""What a kind of figure shows, for those who do not see it."""
 INTERVALS = 4
 """Intervals drawn for a claim, at most."""
-CURVES = {"train": "#332288", "valid": "#cc6677"}
+CURVES = ("train", "valid")
 WIDTH, HEIGHT, EDGE = 168, 44, 3
 """Pixels of a training curve and of the margin around it."""
 
@@ -85,24 +105,42 @@ def summary(claims: Sequence[Mapping[str, Any]], done: int, runs: int) -> list[s
     """Returns the results in a few sentences: the paper's headlines, the count of verdicts, the progress."""
     counts = Counter(claim["verdict"] for claim in claims)
     verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict) if counts[verdict])
-    headlines = [claim for claim in claims if claim["headline"]]
-    sentences = [f"{claim['headline']} Here: {claim['ours']} ({claim['label']})." for claim in headlines]
-    if claims:
-        sentences.append(f"Of {len(claims)} claims of the paper: {verdicts}.")
-    if done < runs:
-        sentences.append(f"So far {done} of {runs} runs exist; holes say so.")
-    return sentences
+    sentences = [headline(claim) for claim in claims if claim["headline"]]
+    last = [f"Of the paper's {len(claims)} claims: {verdicts}."] if claims else []
+    last += [f"So far {done} of {runs} runs exist; holes say so."] if done < runs else []
+    return [*sentences, *([" ".join(last)] if last else [])]
+
+
+def headline(claim: Mapping[str, Any]) -> str:
+    """Returns the claim for a reader of the abstract, whether the runs agree, and numbers of the rule that decides."""
+    says = f"{claim['headline']} {AGREES[claim['verdict']]}"
+    ruled = [rule for rule in claim["rules"] if rule["points"] and rule["points"][-1]["ours"]["centre"] is not None]
+    decisive = [rule for rule in ruled if VERDICTS[rule["outcome"]] == claim["verdict"]]
+    if not ruled:
+        return f"{says}."
+    rule = (decisive or ruled)[0]
+    point = rule["points"][-1]
+    sides = [side for side in (point["ours"], point["other"]) if side and side["centre"] is not None]
+    numbers = " against ".join(
+        f"{side['centre']:.1f}" + (f" ± {side['sd']:.1f}" if side["sd"] is not None else "") for side in sides
+    )
+    other = re.search(r"\d (\(.*\))$", rule["ours"].rpartition("; ")[2])
+    where = f" at length {point['at']['length']}" if "length" in point["at"] else ""
+    measure = re.split(r" \(|:", rule["rule"])[0]
+    return f"{says}: {measure} {numbers}{f' {other[1]}' if other else ''}{where}."
 
 
 def _claim(claim: Mapping[str, Any], studies: set[str], anchors: set[str], measured: str) -> dict[str, Any]:
     """A claim with links to its runs, or to the file of what was measured without a training."""
-    ours = "; ".join(dict.fromkeys(rule["ours"] for rule in claim["rules"])) or claim["rests_on"]
+    ours = list(dict.fromkeys(part for rule in claim["rules"] for part in rule["ours"].split("; ")))
+    ours = ours or [claim["rests_on"]]
+    more = len(ours) - MOST
     return {
         **claim,
         "label": label(claim),
-        "rules": [(rule["outcome"], rule["rule"], rule["seen"]) for rule in claim["rules"]],
+        "grounds": [(rule["outcome"], rule["rule"], rule["seen"]) for rule in claim["rules"]],
         "reported": reported(claim["reported"]) or "no figures available",
-        "ours": shorten(ours, MOST),
+        "ours": [*ours[:MOST], *([f"and {more} more"] if more > 0 else [])],
         "marks": interval_marks([point for rule in claim["rules"] for point in rule["points"]]),
         "section": claim["study"] in studies,
         "links": [(run, f"#run-{run}" if f"run-{run}" in anchors else measured) for run in claim["runs"]],
@@ -136,6 +174,7 @@ def _study(experiment: Experiment, name: str, folder: Path) -> dict[str, Any]:
                 "study": config.title,
                 "kind": settings.kind,
                 "title": settings.title,
+                "alt": f"{settings.title}: {ALT[settings.kind]}. The numbers are in the study's table.",
                 "data": _data(files["svg"]),
                 "picture": _address(files["svg"], folder),
                 "files": _links(files.items(), folder),
@@ -196,8 +235,8 @@ def curve(log: Sequence[Mapping[str, Any]]) -> Markup:
     last, low, high = max(updates) or 1.0, min(losses), max(losses)
     across, down = (WIDTH - 2 * EDGE) / last, (HEIGHT - 2 * EDGE) / ((high - low) or 1.0)
     lines = [
-        (" ".join(f"{EDGE + across * update:.1f},{EDGE + down * (high - loss):.1f}" for update, loss in points), colour)
-        for points, colour in zip(series.values(), CURVES.values(), strict=True)
+        (event, " ".join(f"{EDGE + across * update:.1f},{EDGE + down * (high - loss):.1f}" for update, loss in points))
+        for event, points in series.items()
         if points
     ]
     title = f"loss from {high:.2f} to {low:.2f} nats a token over {last:,.0f} updates"

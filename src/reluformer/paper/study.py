@@ -79,7 +79,8 @@ def draw_figures(experiment: Experiment, study: str, results: Path) -> None:
         with style():
             drawing = KINDS[config.kind](Plot(experiment, study, config, results))
             figure = finish(drawing, config.title, toy_stamp(experiment))
-            figure.draw_without_rendering()
+            for _ in range(2):  # the first layout of a map, whose aspect is fixed, leaves its labels too little space
+                figure.draw_without_rendering()
             figure.set_layout_engine("none")  # laid out once for all formats
             for form in FIGURE_FORMATS:
                 save(figure, results / "paper" / "figures" / f"{study}-{name}.{form}")

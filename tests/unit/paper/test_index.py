@@ -104,7 +104,11 @@ def test_each_claim_links_to_its_runs_and_its_study(whole):
 def test_the_first_screen_says_what_was_found_and_shows_ours_beside_the_papers(whole):
     _made, text, _links = whole
     top = text.partition('<section id="claims">')[0]
-    assert "translates sentences better than the Transformer. Here: " in top and "Of 15 claims of the paper: " in top
+    sentences = re.findall(r"<li>(.*?)</li>", top)
+    number = r"\d+\.\d( ± \d\.\d)?"
+    first = rf"A Transformer with ReLU .* than the Transformer\. These runs .*: BLEU {number} against {number} \(.*\)\."
+    assert len(sentences) == 3 and re.fullmatch(first, sentences[0]), sentences
+    assert "at length 2048" in sentences[1] and sentences[2].startswith("Of the paper&#39;s 15 claims: ")
     row = re.search(r'<tr><td data-label="claim">On IWSLT14 De-En, ReLU beats.*?</tr>', text, flags=re.DOTALL)[0]
     assert "BLEU with ReLU 34.22 (S)" in row and re.search(r'data-label="ours">.* against ', row)
     assert '<svg class="intervals"' in row and 'class="verdict ' in row
@@ -133,6 +137,13 @@ LOG = [
     {"event": "valid", "update": 20, "loss": 4.0},
     {"event": "train", "update": 40, "loss": 2.0},
 ]
+
+
+def test_a_figure_says_what_it_shows_to_those_who_do_not_see_it(whole):
+    _made, text, _links = whole
+    alts = re.findall(r'<img alt="(.*?)"', text)
+    assert len(alts) > 20 and all(alt.endswith(". The numbers are in the study&#39;s table.") for alt in alts)
+    assert "BLEU by the FFN&#39;s activation: a bar for each system. " in "".join(alts)
 
 
 def test_a_curve_goes_from_the_highest_loss_to_the_lowest():

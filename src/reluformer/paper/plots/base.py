@@ -1,6 +1,7 @@
 """What all figures share: one style, the runs that a figure shows, and how a panel and a page are laid out.
 
-A system has one colour and one marker in all figures, safe for colour blindness (Paul Tol's muted scheme).
+A system has one colour and one marker in all figures: the colours are safe for colour blindness (Paul Tol's muted
+scheme), the markers tell lines apart in black and white.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ STYLE: dict[str, Any] = {
     "grid.color": "#e4e4e4",
     "legend.frameon": False,
     "legend.fontsize": 9,
+    "legend.handlelength": 2.8,  # shows a dash on both sides of the marker
     "figure.titlesize": 12,
     "lines.linewidth": 1.7,
     "lines.markersize": 5,
@@ -104,11 +106,16 @@ class Plot:
         return read_json(self.results / "runs" / run / file)
 
     def look(self, system: str, variant: int = 0) -> dict[str, Any]:
-        """Returns colour, marker and line of a system, the same in every figure; `variant` distinguishes its lines."""
+        """Returns colour, marker and line of a system, the same in every figure.
+
+        `variant` distinguishes its lines: by dashes, and every second one by hollow markers.
+        """
         index = list(self.experiment.systems).index(split_system(system)[0])
+        colour = COLOURS[index % len(COLOURS)]
         return {
-            "color": COLOURS[index % len(COLOURS)],
+            "color": colour,
             "marker": MARKERS[index % len(MARKERS)],
+            "markerfacecolor": "white" if variant % 2 else colour,
             "linestyle": DASHES[(index // len(COLOURS) + variant) % len(DASHES)],
         }
 
@@ -183,7 +190,7 @@ def finish(drawing: Drawing, title: str, stamp: str | None) -> Figure:
     lines = [*(line for note in notes for line in wrap(note, width)), *([stamp] if stamp else [])]
     head = wrap(title, width, 8.5)
     figure.suptitle("\n".join(head))
-    columns = max(1, min(len(handles), int(width / (max(map(len, handles), default=0) * 0.073 + 0.62))))
+    columns = max(1, min(len(handles), int(width / (max(map(len, handles), default=0) * 0.073 + 0.75))))
     rows = ceil(len(handles) / columns) if len(handles) > 1 else 0
     under = LINE * len(lines) + 0.08
     below = under + 0.23 * rows

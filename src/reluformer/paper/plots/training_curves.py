@@ -22,6 +22,8 @@ CURVES = {
     ),
 }
 """For each kind of figure: event and key of log.jsonl, and the panel's title."""
+MARKS = 8
+"""Markers on a long curve, which tell it from the others in black and white."""
 
 
 def draw(plot: Plot) -> Drawing:
@@ -34,14 +36,16 @@ def draw(plot: Plot) -> Drawing:
     logs = {run: read_lines(plot.results / "runs" / run / LOG) for run in frame["run"]}
     for axes, (event, key, title) in zip(panels, curves, strict=True):
         axes.set_title(title)
-        for row in frame.to_dict("records"):
+        for number, row in enumerate(frame.to_dict("records")):
             points = [
                 (entry["update"], entry[key])
                 for entry in logs[row["run"]]
                 if entry["event"] == event and entry.get(key) is not None and np.isfinite(entry[key])
             ]
             if points:
-                look = {**looks[row["series"]], "marker": ""}
+                look = {**looks[row["series"]], "markersize": 4}
+                if len(points) > MARKS:  # each run's a little further on, so that they do not meet
+                    look["markevery"] = (number / len(frame) / MARKS, 1 / MARKS)
                 handles[row["series"]] = draw_run(axes, points, row["status"] == DIVERGED, look)
         if axes.lines:
             axes.set_xlabel("updates")
