@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+from tests.browser.test_index import SERIOUS
 
 SHOW = """
 async (path) => {
@@ -73,3 +75,13 @@ def test_a_category_opens_by_click_and_shows_its_picture(page):
     page.click("text=ReLU against Softmax in the FFN")
     page.wait_for_selector("text=ffn-activation-bleu")
     assert page.errors == []
+
+
+def test_an_accessibility_checker_finds_nothing_serious(page):
+    """axe-core, on the first view and in an open category; the names are those of workflow/report/labels.html."""
+    for _ in range(2):
+        violations = Axe().run(page).response["violations"]
+        found = [(one["id"], one["nodes"][0]["html"][:200]) for one in violations if one["impact"] in SERIOUS]
+        assert found == []
+        page.click("text=ReLU against Softmax in the FFN")
+        page.wait_for_selector("text=ffn-activation-bleu")

@@ -160,6 +160,8 @@ rule report:
         # For `make report`; partial where this is. As it takes `output`, it is no rerun trigger.
         kept=lambda wildcards, output: settings_file({**SETTINGS, "partial": PARTIAL}),
         snakefile=lambda wildcards, output: SNAKEFILE,
+        labels=lambda wildcards, output: os.path.join(os.path.dirname(SNAKEFILE), "workflow/report/labels.html"),
     shell:
         'cp {params.kept:q} results/paper/config.json && "$RELUFORMER_PYTHON" -P -m snakemake index --cores 1 --nolock'
         " --snakefile {params.snakefile:q} --configfile results/paper/config.json --report {output:q} > {log:q} 2>&1"
+        " && cat {params.labels:q} >> {output:q}"
