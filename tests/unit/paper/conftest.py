@@ -27,7 +27,7 @@ DIVERGED_AT = 312
 
 
 @dataclass
-class Made:
+class Example:
     """An experiment in a temporary folder, and how to fill its runs."""
 
     experiment: Experiment
@@ -226,7 +226,7 @@ def dataset(title: str, segments: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def make_up(root: Path, **config: Any) -> Made:
+def make_up(root: Path, **config: Any) -> Example:
     """Returns the project's systems and studies on two made-up datasets; `config` as in config.yaml."""
     folder = root / "config"
     (folder / "datasets").mkdir(parents=True, exist_ok=True)
@@ -253,52 +253,54 @@ def make_up(root: Path, **config: Any) -> Made:
         **config,
         "studies": {**changes, **config.get("studies", {})},
     }
-    return Made(Experiment(whole, folder, "made-up.yaml"), root / "results")
+    return Example(Experiment(whole, folder, "made-up.yaml"), root / "results")
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Callable[..., Made]:
+def make(tmp_path: Path) -> Callable[..., Example]:
     """`make(toy=True, seeds=[1, 2], studies={...})`: `make_up` in the test's folder."""
     return partial(make_up, tmp_path)
 
 
 @pytest.fixture
-def scored(make) -> Callable[..., Made]:
+def scored(make) -> Callable[..., Example]:
     """`scored(redistribute=True)`: the runs of one study translated and scored on a made-up corpus."""
     from reluformer.evaluation.score import score_run
 
-    def build(redistribute: bool = True, toy: bool = True) -> Made:
-        made: Made = make(toy=toy, only=["ffn-activation"])
-        path = made.experiment.folder / "datasets" / "some-sentences.yaml"
+    def build(redistribute: bool = True, toy: bool = True) -> Example:
+        example: Example = make(toy=toy, only=["ffn-activation"])
+        path = example.experiment.folder / "datasets" / "some-sentences.yaml"
         data = {**yaml.safe_load(path.read_text(encoding="utf-8")), "redistribute": redistribute}
         data["corpus"]["lowercase"] = True
         path.write_text(yaml.safe_dump(data), encoding="utf-8")
-        made = Made(Experiment(made.experiment.config.model_dump(), made.experiment.folder), made.results)
-        corpus = made.results / "corpora" / "some-sentences"
+        example = Example(
+            Experiment(example.experiment.config.model_dump(), example.experiment.folder), example.results
+        )
+        corpus = example.results / "corpora" / "some-sentences"
         (corpus / "raw").mkdir(parents=True)
         text = "".join(f"the device number {n} is not there at all .\n" for n in range(30))
         for name in ("raw/test.de", "raw/test.en", "test.tok.de", "test.tok.en"):
             (corpus / name).write_text(text, encoding="utf-8")
-        configuration = made.experiment.datasets["some-sentences"].corpus.model_dump(mode="json")
+        configuration = example.experiment.datasets["some-sentences"].corpus.model_dump(mode="json")
         put(corpus, "provenance.json", {"configuration": configuration, "archives": []})
         put(corpus, "statistics.json", {})
-        for number, run in enumerate(made.experiment.runs):
-            made.write(run)
-            folder = made.folder(run)
-            made.experiment.resolve(run).save(folder / "config.yaml")
+        for number, run in enumerate(example.experiment.runs):
+            example.write(run)
+            folder = example.folder(run)
+            example.experiment.resolve(run).save(folder / "config.yaml")
             lines = text.splitlines()
             lines[: 3 + number] = ["the device is away ."] * (3 + number)
             entries = [{"index": n, "sentences": [line], "source_tokens": 8} for n, line in enumerate(lines)]
             hypotheses = "".join(json.dumps(entry) + "\n" for entry in entries)
             (folder / "hypotheses.jsonl").write_text(hypotheses, encoding="utf-8")
-            score_run(folder, made.results / "corpora")
-            log = made.results.parent / "logs" / "train" / f"{run.path}.log"
+            score_run(folder, example.results / "corpora")
+            log = example.results.parent / "logs" / "train" / f"{run.path}.log"
             log.parent.mkdir(parents=True, exist_ok=True)
             log.write_text("trained\n", encoding="utf-8")
-        for file in study_outputs(made.experiment, "ffn-activation", str(made.results)):
+        for file in study_outputs(example.experiment, "ffn-activation", str(example.results)):
             Path(file).parent.mkdir(parents=True, exist_ok=True)
             Path(file).write_bytes(f"what {Path(file).name} shows\n".encode())
-        put(made.results / "paper", "claims.json", {"claims": []})
-        return made
+        put(example.results / "paper", "claims.json", {"claims": []})
+        return example
 
     return build

@@ -13,9 +13,9 @@ from reluformer.paper.archive import MANIFEST, checksum_file, pack_archive
 def pack(tmp_path):
     """Packs a made-up experiment; returns the archive's path and what was left out."""
 
-    def pack(made, name="archive.zip", **options):
+    def pack(example, name="archive.zip", **options):
         output = tmp_path / "out" / name
-        return output, pack_archive(made.experiment, made.results, tmp_path / "logs", output, **options)
+        return output, pack_archive(example.experiment, example.results, tmp_path / "logs", output, **options)
 
     return pack
 
@@ -42,9 +42,9 @@ def test_sha256sum_finds_every_file_as_the_manifest_lists_it(scored, pack, tmp_p
 
 
 def test_everything_that_the_results_rest_on_is_in(scored, pack):
-    made = scored()
-    names = names_in(pack(made)[0])
-    run = next(iter(made.experiment.runs)).path
+    example = scored()
+    names = names_in(pack(example)[0])
+    run = next(iter(example.experiment.runs)).path
     wanted = [f"results/runs/{run}/{file}" for file in ("config.yaml", "hypotheses.jsonl", "scores.json", "log.jsonl")]
     wanted += [f"results/paper/tables/ffn-activation.{form}" for form in ("csv", "tex", "html")]
     wanted += ["results/paper/claims.json", "results/paper/figures/ffn-activation-bleu.pdf", f"logs/train/{run}.log"]
@@ -55,49 +55,49 @@ def test_everything_that_the_results_rest_on_is_in(scored, pack):
 
 def test_the_tuning_goes_in_with_the_short_files_of_its_runs(make, pack):
     tuning = {"seed": 9, "datasets": {"sentences": "sentences"}, "grid": {"transformer": {"learning_rate": [0.001]}}}
-    made = make(only=["ffn-activation"], training={"validate_bleu": True}, tuning=tuning)
-    for run in (*made.experiment.runs, *made.experiment.tuning.runs()):
-        made.write(run)
-    (made.results / "tuning" / "some-sentences").mkdir(parents=True)
-    (made.results / "tuning" / "some-sentences" / "transformer.json").write_text("{}")
-    names = names_in(pack(made)[0])
+    example = make(only=["ffn-activation"], training={"validate_bleu": True}, tuning=tuning)
+    for run in (*example.experiment.runs, *example.experiment.tuning.runs()):
+        example.write(run)
+    (example.results / "tuning" / "some-sentences").mkdir(parents=True)
+    (example.results / "tuning" / "some-sentences" / "transformer.json").write_text("{}")
+    names = names_in(pack(example)[0])
     run = "results/runs/some-sentences/transformer+learning_rate=0.001/seed9"
     assert {"results/tuning/some-sentences/transformer.json", f"{run}/summary.json", f"{run}/log.jsonl"} <= set(names)
     assert f"{run}/scores.json" not in names
 
 
 def test_the_same_results_give_the_same_bytes(scored, pack):
-    made = scored()
-    first, _ = pack(made)
-    for file in made.results.rglob("*"):
+    example = scored()
+    first, _ = pack(example)
+    for file in example.results.rglob("*"):
         os.utime(file, (1, 1))
-    second, _ = pack(made, "again.zip")
+    second, _ = pack(example, "again.zip")
     assert first.read_bytes() == second.read_bytes()
 
 
 def test_text_whose_licence_does_not_say_so_is_left_out_and_that_is_said(scored, pack):
-    made = scored(redistribute=False)
-    path, left_out = pack(made)
+    example = scored(redistribute=False)
+    path, left_out = pack(example)
     assert not [name for name in names_in(path) if "/raw/" in name or ".tok." in name]
     assert any("some-sentences: the test text is left out" in line for line in left_out)
     assert "the test text is left out" in readme_of(path)
-    assert any("/raw/" in name for name in names_in(pack(made, references=True)[0]))
+    assert any("/raw/" in name for name in names_in(pack(example, references=True)[0]))
 
 
 def test_models_go_in_when_asked_for(scored, pack):
-    made = scored()
-    for run in made.experiment.runs:
-        (made.folder(run) / "model.safetensors").write_bytes(b"weights")
-    assert not any(name.endswith("safetensors") for name in names_in(pack(made)[0]))
-    path, left_out = pack(made, models=True)
+    example = scored()
+    for run in example.experiment.runs:
+        (example.folder(run) / "model.safetensors").write_bytes(b"weights")
+    assert not any(name.endswith("safetensors") for name in names_in(pack(example)[0]))
+    path, left_out = pack(example, models=True)
     assert sum(name.endswith("safetensors") for name in names_in(path)) == 3
     assert not any("models are left out" in line for line in left_out)
 
 
 def test_missing_runs_are_said_and_nothing_at_all_is_refused(scored, make, pack):
-    made = scored()
-    run = next(iter(made.experiment.runs))
-    (made.folder(run) / "summary.json").unlink()
-    assert "1 of 3 runs do not exist yet." in pack(made)[1]
+    example = scored()
+    run = next(iter(example.experiment.runs))
+    (example.folder(run) / "summary.json").unlink()
+    assert "1 of 3 runs do not exist yet." in pack(example)[1]
     with pytest.raises(SettingsError, match="nothing to archive"):
-        pack_archive(make().experiment, made.results / "none", made.results, made.results / "a.zip")
+        pack_archive(make().experiment, example.results / "none", example.results, example.results / "a.zip")

@@ -16,11 +16,11 @@ SEEDS = [1, 2, 3]
 @pytest.fixture
 def judged(make):
     def build(fill, **config):
-        made = make(**config)
-        fill(made)
-        build_claims(made.experiment, made.results)
-        content = json.loads((made.results / "paper" / "claims.json").read_text(encoding="utf-8"))
-        return made, content, {claim["id"]: claim for claim in content["claims"]}
+        example = make(**config)
+        fill(example)
+        build_claims(example.experiment, example.results)
+        content = json.loads((example.results / "paper" / "claims.json").read_text(encoding="utf-8"))
+        return example, content, {claim["id"]: claim for claim in content["claims"]}
 
     return build
 
@@ -28,10 +28,10 @@ def judged(make):
 def ffn(transformer, softmax, layernorm):
     scores = {"transformer": transformer, "ffn-softmax": softmax, "ffn-softmax-layernorm": layernorm}
 
-    def fill(made):
-        for run in made.experiment.study_runs("ffn-activation"):
-            made.write(run, score=scores[run.system] + 0.05 * (run.seed - 2))
-            made.translate(run, share=0.5 if run.system == "ffn-softmax" else 0.0)
+    def fill(example):
+        for run in example.experiment.study_runs("ffn-activation"):
+            example.write(run, score=scores[run.system] + 0.05 * (run.seed - 2))
+            example.translate(run, share=0.5 if run.system == "ffn-softmax" else 0.0)
 
     return fill
 
@@ -65,9 +65,9 @@ def test_a_claims_p_value_is_that_of_its_weakest_comparison_or_of_the_claim_itse
 
 
 def test_one_seed_leaves_a_claim_open_and_shows_the_test_sets_own_p_values(judged):
-    def fill(made):
-        ffn(34.2, 33.1, 34.2)(made)
-        write_significance(made.experiment, "ffn-activation", made.results)
+    def fill(example):
+        ffn(34.2, 33.1, 34.2)(example)
+        write_significance(example.experiment, "ffn-activation", example.results)
 
     _, _, claims = judged(fill, significance={"bootstrap": 200, "randomisation": 200})
     claim = claims["ffn-activation"]
@@ -79,34 +79,34 @@ def test_one_seed_leaves_a_claim_open_and_shows_the_test_sets_own_p_values(judge
 
 
 def test_what_was_not_run_is_not_judged(judged):
-    made, content, claims = judged(lambda made: None)
+    example, content, claims = judged(lambda example: None)
     assert {claim["verdict"] for claim in claims.values()} == {"not run", "by construction"}
     assert {claim["p"] for claim in claims.values()} == {None}
     assert claims["equivalence"]["verdict"] == "by construction"
-    assert set(claims) == set(read_claims(made.experiment)) and content["toy"] is False
+    assert set(claims) == set(read_claims(example.experiment)) and content["toy"] is False
 
 
 def test_divergence_is_a_finding(judged):
-    _, _, claims = judged(lambda made: made.fill("length-variance"), seeds=SEEDS)
+    _, _, claims = judged(lambda example: example.fill("length-variance"), seeds=SEEDS)
     assert claims["length-variance"]["verdict"] == "reproduced"
     assert claims["length-variance"]["rules"][0]["seen"] == "diverged"
     assert any("attention-relu/seed1" in run for run in claims["length-variance"]["runs"])
 
 
 def test_a_toy_verdict_is_labelled(judged):
-    made, content, claims = judged(ffn(34.2, 33.1, 34.2), toy=True, seeds=SEEDS)
+    example, content, claims = judged(ffn(34.2, 33.1, 34.2), toy=True, seeds=SEEDS)
     assert content["toy"] and label(claims["ffn-activation"]) == "toy: reproduced"
     assert label(claims["memory-size"]) == "not run"
-    text = (made.results / "paper" / "claims.md").read_text(encoding="utf-8")
+    text = (example.results / "paper" / "claims.md").read_text(encoding="utf-8")
     assert "toy: reproduced" in text and "TOY CONFIGURATION" in text
 
 
 def test_every_page_is_written_and_marks_what_is_reported(judged):
-    made, _, claims = judged(ffn(34.2, 33.1, 34.2), seeds=SEEDS)
-    for path in claims_outputs(str(made.results)):
+    example, _, claims = judged(ffn(34.2, 33.1, 34.2), seeds=SEEDS)
+    for path in claims_outputs(str(example.results)):
         assert "34.22" in Path(path).read_text(encoding="utf-8")
     assert all(figure["source"] in "SAD?" for claim in claims.values() for figure in claim["reported"])
-    text = (made.results / "paper" / "claims.md").read_text(encoding="utf-8")
+    text = (example.results / "paper" / "claims.md").read_text(encoding="utf-8")
     assert "BLEU with ReLU 34.22 (S)" in text and "34.20 ± 0.05 against 33.10 ± 0.05, difference +1.10 [0." in text
 
 
@@ -119,22 +119,22 @@ class Rows(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
-        self.names |= {found["id"]} if "id" in found else set()
+        values = dict(attributes)
+        self.names |= {values["id"]} if "id" in values else set()
         if tag == "tr":
             self.rows.append([])
         if tag == "a" and self.rows:
-            self.rows[-1].append(found["href"])
+            self.rows[-1].append(values["href"])
 
 
 def test_every_row_leads_to_what_its_claim_rests_on(judged, tmp_path):
-    made, _, claims = judged(lambda made: made.fill(*made.experiment.studies))
-    for study in made.experiment.studies:
-        table = made.results / "paper" / "tables" / f"{study}.html"
+    example, _, claims = judged(lambda example: example.fill(*example.experiment.studies))
+    for study in example.experiment.studies:
+        table = example.results / "paper" / "tables" / f"{study}.html"
         table.parent.mkdir(parents=True, exist_ok=True)
         table.touch()
-    build_index(made.experiment, made.results, tmp_path / "logs")
-    folder = made.results / "paper"
+    build_index(example.experiment, example.results, tmp_path / "logs")
+    folder = example.results / "paper"
     pages = {name: Rows((folder / name).read_text(encoding="utf-8")) for name in ("claims.html", "index.html")}
 
     def opens(here, href):
@@ -156,6 +156,6 @@ def test_every_row_leads_to_what_its_claim_rests_on(judged, tmp_path):
 
 
 def test_a_study_that_was_not_chosen_leaves_its_claims_unjudged(judged):
-    _, _, claims = judged(lambda made: made.fill("anisotropy"), only=["anisotropy"])
+    _, _, claims = judged(lambda example: example.fill("anisotropy"), only=["anisotropy"])
     assert claims["anisotropy"]["verdict"] == "inconclusive"
     assert claims["ffn-activation"]["verdict"] == "not run"

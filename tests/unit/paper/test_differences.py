@@ -29,16 +29,16 @@ def tested(make):
     """The differences of the study ffn-activation, of as many seeds; only Softmax is worse, in every segment."""
 
     def build(seeds, **diverged):
-        made = make(seeds=seeds, significance={"bootstrap": 200, "randomisation": 200})
-        for run in made.experiment.study_runs("ffn-activation"):
+        example = make(seeds=seeds, significance={"bootstrap": 200, "randomisation": 200})
+        for run in example.experiment.study_runs("ffn-activation"):
             lost = diverged.get(run.system.replace("-", "_")) == run.seed
-            made.write(run, score=BLEU[run.system][run.seed - 1], diverged=lost)
+            example.write(run, score=BLEU[run.system][run.seed - 1], diverged=lost)
             if not lost:
-                made.translate(run, share=0.5 if run.system == "ffn-softmax" else 0.0)
-        write_significance(made.experiment, "ffn-activation", made.results)
-        metrics = [metric(name) for name in made.experiment.studies["ffn-activation"].columns]
-        frame = read_runs(made.experiment, "ffn-activation", metrics, made.results)
-        return made, metrics, differences(made.experiment, "ffn-activation", frame, metrics, made.results)
+                example.translate(run, share=0.5 if run.system == "ffn-softmax" else 0.0)
+        write_significance(example.experiment, "ffn-activation", example.results)
+        metrics = [metric(name) for name in example.experiment.studies["ffn-activation"].columns]
+        frame = read_runs(example.experiment, "ffn-activation", metrics, example.results)
+        return example, metrics, differences(example.experiment, "ffn-activation", frame, metrics, example.results)
 
     return build
 
@@ -70,12 +70,12 @@ def test_p_values_are_corrected_for_every_comparison_of_the_table(tested):
 
 
 def test_one_seed_is_tested_on_the_test_set_alone(tested):
-    made, metrics, table = tested([1])
+    example, metrics, table = tested([1])
     assert table["p_seeds"].isna().all() and row(table, "ffn-softmax")["marks"] == "†"
-    lines = legend(made.experiment, "ffn-activation", table)
+    lines = legend(example.experiment, "ffn-activation", table)
     assert lines[0].startswith("No test across seeds against Transformer (ReLU FFN, Softmax attention)")
     assert "says nothing of another training" in lines[1]
-    (title, section), *_ = differences_table(made.experiment, "ffn-activation", table, metrics).items()
+    (title, section), *_ = differences_table(example.experiment, "ffn-activation", table, metrics).items()
     assert title.startswith("Differences from Transformer") and list(section["p (seeds)"].unique()) == ["–"]
 
 
@@ -88,26 +88,26 @@ def test_a_mean_that_leaves_a_diverged_run_out_is_not_tested(tested):
 
 
 def test_differences_are_shown_with_their_interval(tested):
-    made, metrics, table = tested([1, 2, 3])
-    (section,) = differences_table(made.experiment, "ffn-activation", table, metrics).values()
+    example, metrics, table = tested([1, 2, 3])
+    (section,) = differences_table(example.experiment, "ffn-activation", table, metrics).values()
     first = section.iloc[0]
     assert first["system"] == "Softmax in the FFN" and first["significant"] == "*†"
     assert first["difference"].startswith("-1.97 [-2.2") and first["p (seeds)"].startswith("0.0")
 
 
 def test_every_pair_that_is_there_is_tested(make):
-    made = make(seeds=[1, 2], significance={"bootstrap": 200, "randomisation": 200})
-    runs = made.experiment.study_runs("ffn-activation")
+    example = make(seeds=[1, 2], significance={"bootstrap": 200, "randomisation": 200})
+    runs = example.experiment.study_runs("ffn-activation")
     for run in runs:
         if (run.system, run.seed) != ("ffn-softmax", 2):
-            made.write(run)
-            made.translate(run, share=0.0 if run.system == "transformer" else 0.5)
-    write_significance(made.experiment, "ffn-activation", made.results)
-    path = made.results / "paper" / "significance" / "ffn-activation.json"
+            example.write(run)
+            example.translate(run, share=0.0 if run.system == "transformer" else 0.5)
+    write_significance(example.experiment, "ffn-activation", example.results)
+    path = example.results / "paper" / "significance" / "ffn-activation.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     assert content["samples"] == {"bootstrap": 200, "randomisation": 200}
-    found = {(row["run"].split("/", 1)[1], row["metric"]) for row in content["pairs"]}
-    assert found == {
+    tested_pairs = {(row["run"].split("/", 1)[1], row["metric"]) for row in content["pairs"]}
+    assert tested_pairs == {
         (run, kind)
         for run in ("ffn-softmax/seed1", "ffn-softmax-layernorm/seed1", "ffn-softmax-layernorm/seed2")
         for kind in ("bleu", "tokenized_bleu")

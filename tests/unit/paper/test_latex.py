@@ -23,12 +23,12 @@ See Tables %s.
 @pytest.fixture
 def paper(make):
     """The folder of some studies' tables and figures."""
-    made = make(toy=True)
-    made.fill(*STUDIES)
+    example = make(toy=True)
+    example.fill(*STUDIES)
     for study in STUDIES:
-        write_tables(made.experiment, study, made.results)
-    draw_figures(made.experiment, "gamma", made.results)
-    return made.results / "paper"
+        write_tables(example.experiment, study, example.results)
+    draw_figures(example.experiment, "gamma", example.results)
+    return example.results / "paper"
 
 
 def test_figures_are_vectors(paper):

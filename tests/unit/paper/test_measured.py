@@ -20,8 +20,8 @@ NAMES = ["measured.training_speed", "measured.decoding_speed", "measured.memory_
 @pytest.fixture
 def measured(make):
     """An experiment with a file of measurements: round 2 is an outlier, Sparsemax decodes no long sentences."""
-    made = make(studies={STUDY: {"measured": {"lengths": [32, 64], "rounds": 3}}})
-    config = made.experiment.studies[STUDY]
+    example = make(studies={STUDY: {"measured": {"lengths": [32, 64], "rounds": 3}}})
+    config = example.experiment.studies[STUDY]
     points = []
     for number in (1, 2, 3):
         for length in config.measured.lengths:
@@ -33,11 +33,11 @@ def measured(make):
                 else:
                     point["decoding_speed"] = 10.0 * length
                 points.append(point)
-    path = measured_file(made.results)
+    path = measured_file(example.results)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"points": points, "machine": {"cpu": "a processor", "gpus": []}, "versions": {"torch": "2"}}
     path.write_text(json.dumps({**content, "threads": 2, "settings": config.measured.model_dump()}), encoding="utf-8")
-    return made
+    return example
 
 
 def test_rows(measured):
@@ -88,7 +88,7 @@ def test_what_rests_on_it_asks_for_it(measured):
 
 
 def test_before_it_was_measured(make):
-    made = make()
-    assert measured_note(made.results) == ["Speed and memory are not measured yet."]
-    frame = read_runs(made.experiment, STUDY, [metric(NAMES[0])], made.results)
+    example = make()
+    assert measured_note(example.results) == ["Speed and memory are not measured yet."]
+    frame = read_runs(example.experiment, STUDY, [metric(NAMES[0])], example.results)
     assert set(frame["status"]) == {"not run"} and set(frame[f"missing:{NAMES[0]}"]) == {"not measured"}

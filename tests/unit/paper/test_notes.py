@@ -8,8 +8,8 @@ from reluformer.paper.runs import read_runs
 from reluformer.paper.study import write_tables
 
 
-def frame_of(made, study, *names):
-    return read_runs(made.experiment, study, [metric(name) for name in names], made.results)
+def frame_of(example, study, *names):
+    return read_runs(example.experiment, study, [metric(name) for name in names], example.results)
 
 
 def test_the_toy_says_so_everywhere(make):
@@ -18,9 +18,9 @@ def test_the_toy_says_so_everywhere(make):
 
 
 def test_the_footer_states_dataset_updates_seeds_and_holes(make):
-    made = make(toy=True, seeds=[1, 2])
-    made.write(made.experiment.study_runs("ffn-activation")[0])
-    lines = footer(made.experiment, "ffn-activation", frame_of(made, "ffn-activation"), made.results)
+    example = make(toy=True, seeds=[1, 2])
+    example.write(example.experiment.study_runs("ffn-activation")[0])
+    lines = footer(example.experiment, "ffn-activation", frame_of(example, "ffn-activation"), example.results)
     assert lines[0].startswith("Dataset: Some sentences. Updates: 500. Cells: mean ± standard deviation over 2 seeds,")
     assert lines[0].endswith("[the mean's 95 % interval by Student's t].")
     assert lines[1] == "5 of 6 runs are not there yet; their cells say so."
@@ -29,10 +29,10 @@ def test_the_footer_states_dataset_updates_seeds_and_holes(make):
 def test_the_footer_says_that_sentences_and_segments_are_measured_in_other_units(make):
     unit = "Source lengths of single sentences are in words, those of segments in subword tokens."
     beside = {"document-length": {"lengths": ["sentence", 64], "packing": ["within"]}}
-    for studies, found in ((beside, True), ({}, False)):
-        made = make(studies=studies)
-        frame = frame_of(made, "document-length")
-        assert (unit in footer(made.experiment, "document-length", frame, made.results)) == found
+    for studies, stated in ((beside, True), ({}, False)):
+        example = make(studies=studies)
+        frame = frame_of(example, "document-length")
+        assert (unit in footer(example.experiment, "document-length", frame, example.results)) == stated
 
 
 def test_updates_follow_the_recipe(make):
@@ -54,7 +54,7 @@ def tuned(make, **config):
 
 
 def test_the_footer_says_how_each_system_was_tuned(make):
-    made = tuned(make)
+    example = tuned(make)
     content = {
         "widened": {"learning_rate": [0.004]},
         "edges": ["learning_rate"],
@@ -62,11 +62,13 @@ def test_the_footer_says_how_each_system_was_tuned(make):
         "seed": 9,
         "choice": {"changes": {"learning_rate": 0.004}},
     }
-    write_json(made.results / "tuning" / "some-sentences" / "transformer.json", content)
+    write_json(example.results / "tuning" / "some-sentences" / "transformer.json", content)
     content = {**content, "widened": {}, "edges": [], "choice": None}
-    write_json(made.results / "tuning" / "some-sentences" / "ffn-softmax.json", content)
-    lines = footer(made.experiment, "ffn-activation", frame_of(made, "ffn-activation"), made.results)
-    titles = {name: made.experiment.systems[name].title for name in made.experiment.studies["ffn-activation"].systems}
+    write_json(example.results / "tuning" / "some-sentences" / "ffn-softmax.json", content)
+    lines = footer(example.experiment, "ffn-activation", frame_of(example, "ffn-activation"), example.results)
+    titles = {
+        name: example.experiment.systems[name].title for name in example.experiment.studies["ffn-activation"].systems
+    }
     assert lines[1:4] == [
         f"Tuning of {titles['transformer']}: learning_rate ∈ {{0.001, 0.002}}, learning_rate widened by 0.004; "
         "3 runs of seed 9; chosen: learning_rate 0.004, learning_rate still best at the edge.",
@@ -77,13 +79,13 @@ def test_the_footer_says_how_each_system_was_tuned(make):
 
 
 def test_the_score_of_the_tuning_stands_beside_each_test_score_where_there_is_tuning(make):
-    made = tuned(make)
-    run = made.experiment.study_runs("ffn-activation")[0]
-    made.write(run)
-    summary = made.folder(run) / "summary.json"
+    example = tuned(make)
+    run = example.experiment.study_runs("ffn-activation")[0]
+    example.write(run)
+    summary = example.folder(run) / "summary.json"
     write_json(summary, {**read_json(summary), "tuned": {"changes": {}, "source": "x", "validation_bleu": 31.25}})
-    write_tables(made.experiment, "ffn-activation", made.results)
-    table = made.results / "paper" / "tables" / "ffn-activation.md"
+    write_tables(example.experiment, "ffn-activation", example.results)
+    table = example.results / "paper" / "tables" / "ffn-activation.md"
     assert "validation BLEU of its tuning" in table.read_text() and "31.25" in table.read_text()
     plain = make(only=["ffn-activation"])
     write_tables(plain.experiment, "ffn-activation", plain.results)
@@ -91,11 +93,11 @@ def test_the_score_of_the_tuning_stands_beside_each_test_score_where_there_is_tu
 
 
 def test_real_lengths_stand_beside_each_l(make):
-    made = make()
-    for run in made.experiment.study_runs("document-length"):
+    example = make()
+    for run in example.experiment.study_runs("document-length"):
         if run.dataset.endswith("-64"):
-            made.write(run)
-    lines = footer(made.experiment, "document-length", frame_of(made, "document-length"), made.results)
+            example.write(run)
+    lines = footer(example.experiment, "document-length", frame_of(example, "document-length"), example.results)
     assert (
         "L = 64 (within documents): test sources have mean 50, median 48, 90th percentile 60, longest 64 tokens; "
         "75% reach L/2." in lines
@@ -104,16 +106,16 @@ def test_real_lengths_stand_beside_each_l(make):
 
 
 def test_the_answer_is_computed(make):
-    made = make(seeds=[1, 2])
+    example = make(seeds=[1, 2])
     best = {"0.25": 20.0, "0.5": 24.0, "1": 25.0, "2": 24.9, "learned": 22.0}
-    for run, point in made.experiment.study_points("gamma").items():
+    for run, point in example.experiment.study_points("gamma").items():
         value = str(point.values[0])
         if value == "4":
-            made.write(run, diverged=True)
+            example.write(run, diverged=True)
         elif value != "0.5":
-            made.write(run, score=best[value] + run.seed)
-    config = made.experiment.studies["gamma"].answer
-    text = answer(config, frame_of(made, "gamma", "tokenized_bleu"))
+            example.write(run, score=best[value] + run.seed)
+    config = example.experiment.studies["gamma"].answer
+    text = answer(config, frame_of(example, "gamma", "tokenized_bleu"))
     assert text.startswith(
         f"“{config.question}” Here, of the search space γ ∈ {{0.25, 0.5, 1, 2, 4, learned}}, γ = 1 is best"
     )
@@ -123,9 +125,9 @@ def test_the_answer_is_computed(make):
 
 
 def test_without_runs_there_is_no_answer(make):
-    made = make()
+    example = make()
     config = AnswerConfig(key="gamma", symbol="γ", metric="bleu", question="Which?")
-    assert "Not answered yet" in answer(config, frame_of(made, "gamma", "bleu"))
+    assert "Not answered yet" in answer(config, frame_of(example, "gamma", "bleu"))
 
 
 def test_every_reported_figure_carries_its_source(make):

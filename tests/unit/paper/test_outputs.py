@@ -79,10 +79,10 @@ def test_names_are_taken_apart(make):
 
 
 def test_claims_rest_on_the_runs_of_their_studies(make):
-    made = make(only=["anisotropy"])
+    example = make(only=["anisotropy"])
     assert claims_outputs() == [f"results/paper/claims.{form}" for form in ("json", "md", "html")]
-    assert {path.split("/")[3] for path in claims_inputs(made.experiment)} == set(
-        made.experiment.studies["anisotropy"].systems
+    assert {path.split("/")[3] for path in claims_inputs(example.experiment)} == set(
+        example.experiment.studies["anisotropy"].systems
     )
 
 

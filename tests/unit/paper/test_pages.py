@@ -84,7 +84,7 @@ def test_a_cell_knows_its_column_and_a_row_its_name():
 
 
 @pytest.mark.parametrize(
-    ("text", "kept"),
+    ("text", "numbers"),
     [
         ("21.49 ± 1.36 [9.29, 33.70] †", ["21.49 ± 1.36", "[9.29, 33.70]"]),
         ("0.2 ± 0.1 against 0.3 ± 0.1, p = 0.002", ["0.2 ± 0.1", "0.3 ± 0.1"]),
@@ -92,11 +92,11 @@ def test_a_cell_knows_its_column_and_a_row_its_name():
         ("no number [length in {32}]", []),
     ],
 )
-def test_no_line_breaks_into_a_number(text, kept):
+def test_no_line_breaks_into_a_number(text, numbers):
     table = grid(("seen",), [(text,)])
     assert Markup(table).striptags().endswith(" ".join(text.split()))
-    assert table.count('<span class="number">') == len(kept)
-    assert all(f'<span class="number">{one}</span>' in table for one in kept)
+    assert table.count('<span class="number">') == len(numbers)
+    assert all(f'<span class="number">{one}</span>' in table for one in numbers)
 
 
 def test_many_columns_are_set_small():

@@ -14,9 +14,9 @@ RECORDS = sorted(path.parent for path in (ROOT / "record").glob("*/experiment.js
 @pytest.fixture
 def record(scored, tmp_path):
     """A record of three runs, and its tables."""
-    made, folder = scored(), tmp_path / "record"
-    take(made.experiment, made.results, folder)
-    update_paper(made.experiment, folder)
+    example, folder = scored(), tmp_path / "record"
+    take(example.experiment, example.results, folder)
+    update_paper(example.experiment, folder)
     return folder
 
 

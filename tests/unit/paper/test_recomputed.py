@@ -41,28 +41,28 @@ def sacrebleu(folder, references, systems, *arguments):
 @pytest.fixture
 def scored(make):
     """Every run of ffn-activation translated, scored and tabulated; returns its references and hypotheses, too."""
-    made = make(seeds=SEEDS, significance={"bootstrap": 300, "randomisation": 300})
+    example = make(seeds=SEEDS, significance={"bootstrap": 300, "randomisation": 300})
     random = Random(0)
     references = [" ".join(random.choices(WORDS, k=random.randint(5, 20))) for _ in range(SEGMENTS)]
-    corpus = made.results / "corpora" / "some-sentences"
+    corpus = example.results / "corpora" / "some-sentences"
     (corpus / "raw").mkdir(parents=True)
     for name in ("raw/test.en", "test.tok.en", "test.tok.de"):
         (corpus / name).write_text("\n".join(references) + "\n", encoding="utf-8")
     provenance = {"configuration": {"lowercase": True, "truecase": False}}
     (corpus / "provenance.json").write_text(json.dumps(provenance), encoding="utf-8")
     hypotheses = {}
-    for run in made.experiment.study_runs("ffn-activation"):
-        made.write(run)
-        folder = made.folder(run)
-        made.experiment.resolve(run).save(folder / "config.yaml")
+    for run in example.experiment.study_runs("ffn-activation"):
+        example.write(run)
+        folder = example.folder(run)
+        example.experiment.resolve(run).save(folder / "config.yaml")
         lines = noisy(references, NOISE[run.system], seed=f"{run.system}{run.seed}")
         entries = [{"index": i, "sentences": [line], "source_tokens": 9} for i, line in enumerate(lines)]
         (folder / "hypotheses.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries), "utf-8")
-        score_run(folder, made.results / "corpora")
+        score_run(folder, example.results / "corpora")
         hypotheses[run.system, run.seed] = lines
-    write_significance(made.experiment, "ffn-activation", made.results)
-    build_study(made.experiment, "ffn-activation", made.results)
-    return made, references, hypotheses
+    write_significance(example.experiment, "ffn-activation", example.results)
+    build_study(example.experiment, "ffn-activation", example.results)
+    return example, references, hypotheses
 
 
 KINDS = {
@@ -74,16 +74,16 @@ KINDS = {
 
 @pytest.mark.slow
 def test_every_figure_and_p_value_of_a_table_is_what_the_sacrebleu_command_line_gives(scored, tmp_path):
-    made, references, hypotheses = scored
-    tables = made.results / "paper" / "tables"
+    example, references, hypotheses = scored
+    tables = example.results / "paper" / "tables"
     table = pd.read_csv(tables / "ffn-activation.csv").set_index("system")
     against = pd.read_csv(tables / "ffn-activation-differences.csv").set_index(["system", "metric"])
     for kind, arguments in KINDS.items():
-        found = {
+        scores = {
             run: sacrebleu(tmp_path, references, {"hypotheses": lines}, *arguments)["score"]
             for run, lines in hypotheses.items()
         }
-        by_system = {system: [found[system, seed] for seed in SEEDS] for system in NOISE}
+        by_system = {system: [scores[system, seed] for seed in SEEDS] for system in NOISE}
         for system, values in by_system.items():
             assert table.loc[system, f"{kind}_mean"] == pytest.approx(mean(values), abs=1e-6)
             assert table.loc[system, f"{kind}_sd"] == pytest.approx(stdev(values), abs=1e-6)

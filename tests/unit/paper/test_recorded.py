@@ -13,9 +13,9 @@ from reluformer.paper.recorded import NOTHING, read_recorded
 @pytest.fixture
 def recorded(scored, tmp_path):
     """A made-up experiment, the record of its three runs, and an empty folder of results."""
-    made, record = scored(), tmp_path / "record"
-    take(made.experiment, made.results, record)
-    return made.experiment, record, tmp_path / "new-results"
+    example, record = scored(), tmp_path / "record"
+    take(example.experiment, example.results, record)
+    return example.experiment, record, tmp_path / "new-results"
 
 
 def changed(experiment, **config):

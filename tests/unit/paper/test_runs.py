@@ -10,10 +10,10 @@ METRICS = [metric("tokenized_bleu"), metric("updates"), metric("ffn.entropy")]
 
 
 def test_a_row_a_run_with_its_keys_and_metrics(make):
-    made = make(seeds=[1, 2])
-    for run in made.experiment.study_runs("memory-size"):
-        made.write(run, score=float(run.system.split("=")[1].split("+")[0]))
-    frame = read_runs(made.experiment, "memory-size", METRICS, made.results)
+    example = make(seeds=[1, 2])
+    for run in example.experiment.study_runs("memory-size"):
+        example.write(run, score=float(run.system.split("=")[1].split("+")[0]))
+    frame = read_runs(example.experiment, "memory-size", METRICS, example.results)
     assert len(frame) == 3 * 3 * 2
     assert list(frame["slots"].unique()) == [32, 128, 512]
     assert (frame["tokenized_bleu"] == frame["slots"]).all()
@@ -22,29 +22,29 @@ def test_a_row_a_run_with_its_keys_and_metrics(make):
 
 
 def test_views_carry_packing_and_length(make):
-    made = make()
-    frame = read_runs(made.experiment, "document-length", [], made.results)
+    example = make()
+    frame = read_runs(example.experiment, "document-length", [], example.results)
     assert set(zip(frame["packing"], frame["length"], strict=True)) == {("within", 64), ("within", 128)}
 
 
 def test_missing_files_are_told_apart(make):
-    made = make()
-    runs = made.experiment.study_runs("ffn-activation")
+    example = make()
+    runs = example.experiment.study_runs("ffn-activation")
     for run in runs[:2]:
-        made.write(run)
-    (made.folder(runs[0]) / "scores.json").unlink()
-    (made.folder(runs[1]) / "analysis.json").unlink()
-    frame = read_runs(made.experiment, "ffn-activation", METRICS, made.results)
+        example.write(run)
+    (example.folder(runs[0]) / "scores.json").unlink()
+    (example.folder(runs[1]) / "analysis.json").unlink()
+    frame = read_runs(example.experiment, "ffn-activation", METRICS, example.results)
     assert list(frame["missing:tokenized_bleu"]) == ["not scored", "", "not run"]
     assert list(frame["missing:ffn.entropy"]) == ["", "not analysed", "not run"]
     assert list(frame["status"]) == ["finished", "finished", "not run"]
 
 
 def test_a_diverged_run_keeps_what_it_has(make):
-    made = make()
-    run = made.experiment.study_runs("ffn-activation")[0]
-    made.write(run, diverged=True)
-    row = read_runs(made.experiment, "ffn-activation", METRICS, made.results).iloc[0]
+    example = make()
+    run = example.experiment.study_runs("ffn-activation")[0]
+    example.write(run, diverged=True)
+    row = read_runs(example.experiment, "ffn-activation", METRICS, example.results).iloc[0]
     assert row["status"] == "diverged" and row["diverged_at"] == 312 and row["updates"] == 312
     assert math.isnan(row["tokenized_bleu"]) and row["missing:tokenized_bleu"] == "diverged"
 
@@ -56,8 +56,8 @@ def test_titles_name_changes(make):
 
 
 def test_a_study_may_title_its_rows(make):
-    made = make()
-    rows = read_runs(made.experiment, "penalty-parts", METRICS, made.results)
+    example = make()
+    rows = read_runs(example.experiment, "penalty-parts", METRICS, example.results)
     titles = dict(zip(rows["system"], rows["title"], strict=True))
     assert titles["reluformer+penalty.entropy=false"] == "the normalisation term alone"
     assert titles["attention-relu-scaled"] == "no penalty"

@@ -16,49 +16,49 @@ from reluformer.paper.study import KINDS, build_study, draw_figures, write_table
 def test_a_study_makes_exactly_what_it_says(make):
     """Of the project's studies these; tests/workflow/test_smoke.py has the others."""
     studies = ("penalty-parts", "readings")
-    made = make(toy=True)
-    made.fill(*studies)
+    example = make(toy=True)
+    example.fill(*studies)
     expected = set()
     for study in studies:
-        build_study(made.experiment, study, made.results)
-        expected |= {Path(path) for path in study_outputs(made.experiment, study, str(made.results))}
-    assert {path for path in (made.results / "paper").rglob("*") if path.is_file()} == expected
+        build_study(example.experiment, study, example.results)
+        expected |= {Path(path) for path in study_outputs(example.experiment, study, str(example.results))}
+    assert {path for path in (example.results / "paper").rglob("*") if path.is_file()} == expected
 
 
 def test_a_study_is_built_from_its_inputs_alone(make):
-    made = make()
-    made.fill("ablation")
-    needed = {Path(path) for path in study_inputs(made.experiment, "ablation", str(made.results))}
-    build_study(made.experiment, "ablation", made.results)
-    tables = made.results / "paper" / "tables"
+    example = make()
+    example.fill("ablation")
+    needed = {Path(path) for path in study_inputs(example.experiment, "ablation", str(example.results))}
+    build_study(example.experiment, "ablation", example.results)
+    tables = example.results / "paper" / "tables"
     before = (tables / "ablation.csv").read_text(encoding="utf-8")
-    for path in (made.results / "runs").rglob("*"):
+    for path in (example.results / "runs").rglob("*"):
         if path.is_file() and path not in needed:
             path.unlink()
-    build_study(made.experiment, "ablation", made.results)
+    build_study(example.experiment, "ablation", example.results)
     assert (tables / "ablation.csv").read_text(encoding="utf-8") == before
 
 
 def test_without_a_single_run_everything_is_built_and_says_so(make):
-    made = make()
+    example = make()
     for study in ("gamma", "length-variance", "concentration", "distance"):
-        build_study(made.experiment, study, made.results)
-        text = (made.results / f"paper/tables/{study}.md").read_text(encoding="utf-8")
+        build_study(example.experiment, study, example.results)
+        text = (example.results / f"paper/tables/{study}.md").read_text(encoding="utf-8")
         assert "not run" in text and "runs are not there yet" in text
 
 
 def test_building_again_writes_the_same_bytes(make):
-    made = make()
-    made.fill("variance-ratio")
-    build_study(made.experiment, "variance-ratio", made.results)
-    first = {path: path.read_bytes() for path in (made.results / "paper").rglob("*.*")}
-    build_study(made.experiment, "variance-ratio", made.results)
-    assert first == {path: path.read_bytes() for path in (made.results / "paper").rglob("*.*")}
+    example = make()
+    example.fill("variance-ratio")
+    build_study(example.experiment, "variance-ratio", example.results)
+    first = {path: path.read_bytes() for path in (example.results / "paper").rglob("*.*")}
+    build_study(example.experiment, "variance-ratio", example.results)
+    assert first == {path: path.read_bytes() for path in (example.results / "paper").rglob("*.*")}
 
 
 def test_a_new_table_of_existing_kinds_is_a_few_lines_of_configuration(make):
-    made = make()
-    path = made.experiment.folder / "studies.yaml"
+    example = make()
+    path = example.experiment.folder / "studies.yaml"
     new = """
 penalty-weight:
   title: The weight of the penalty
@@ -72,19 +72,19 @@ penalty-weight:
     bleu: {kind: lines, title: BLEU against the learning rate, x: learning_rate, y: [tokenized_bleu]}
 """
     path.write_text(path.read_text(encoding="utf-8") + new, encoding="utf-8")
-    made.experiment = Experiment(made.experiment.config.model_dump(), made.experiment.folder)
-    made.fill("penalty-weight")
-    build_study(made.experiment, "penalty-weight", made.results)
-    for file in study_outputs(made.experiment, "penalty-weight", str(made.results)):
+    example.experiment = Experiment(example.experiment.config.model_dump(), example.experiment.folder)
+    example.fill("penalty-weight")
+    build_study(example.experiment, "penalty-weight", example.results)
+    for file in study_outputs(example.experiment, "penalty-weight", str(example.results)):
         assert Path(file).stat().st_size > 0
-    text = (made.results / "paper/tables/penalty-weight.md").read_text(encoding="utf-8")
+    text = (example.results / "paper/tables/penalty-weight.md").read_text(encoding="utf-8")
     assert "0.0005" in text and "0.001" in text and "ReLUFormer" in text and "not run" not in text
 
 
 def test_an_unknown_study_is_refused(make):
-    made = make()
+    example = make()
     with pytest.raises(SettingsError, match="did you mean 'gamma'"):
-        build_study(made.experiment, "gama", made.results)
+        build_study(example.experiment, "gama", example.results)
 
 
 def test_building_needs_no_torch():
@@ -94,11 +94,11 @@ def test_building_needs_no_torch():
 
 
 def test_the_csv_holds_raw_numbers(make):
-    made = make(seeds=[1, 2])
-    for run in made.experiment.study_runs("ffn-activation"):
-        made.write(run, score=20.0 + run.seed)
-    write_tables(made.experiment, "ffn-activation", made.results)
-    with (made.results / "paper" / "tables" / "ffn-activation.csv").open(encoding="utf-8") as file:
+    example = make(seeds=[1, 2])
+    for run in example.experiment.study_runs("ffn-activation"):
+        example.write(run, score=20.0 + run.seed)
+    write_tables(example.experiment, "ffn-activation", example.results)
+    with (example.results / "paper" / "tables" / "ffn-activation.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["system"] for row in rows] == ["transformer", "ffn-softmax", "ffn-softmax-layernorm"]
     assert float(rows[0]["tokenized_bleu_mean"]) == 21.5
@@ -107,26 +107,26 @@ def test_the_csv_holds_raw_numbers(make):
 
 
 def test_a_toy_is_stamped_in_every_text(make):
-    made = make(toy=True)
-    made.fill("anisotropy")
-    write_tables(made.experiment, "anisotropy", made.results)
+    example = make(toy=True)
+    example.fill("anisotropy")
+    write_tables(example.experiment, "anisotropy", example.results)
     for form in ("md", "tex", "html"):
-        assert "TOY CONFIGURATION" in (made.results / f"paper/tables/anisotropy.{form}").read_text(encoding="utf-8")
+        assert "TOY CONFIGURATION" in (example.results / f"paper/tables/anisotropy.{form}").read_text(encoding="utf-8")
 
 
 def test_reported_figures_stand_under_our_own(make):
-    made = make()
-    write_tables(made.experiment, "ablation", made.results)
-    text = (made.results / "paper/tables/ablation.md").read_text(encoding="utf-8")
+    example = make()
+    write_tables(example.experiment, "ablation", example.results)
+    text = (example.results / "paper/tables/ablation.md").read_text(encoding="utf-8")
     assert "The paper reports: BLEU −1.37 (S); entropy −1.52 (S)." in text and "third-party" in text
 
 
 def test_the_answer_and_the_metric_of_the_cells_are_on_the_page(make):
-    made = make()
-    made.fill("gamma", "memory-size")
-    write_tables(made.experiment, "gamma", made.results)
-    write_tables(made.experiment, "memory-size", made.results)
-    folder = made.results / "paper" / "tables"
+    example = make()
+    example.fill("gamma", "memory-size")
+    write_tables(example.experiment, "gamma", example.results)
+    write_tables(example.experiment, "memory-size", example.results)
+    folder = example.results / "paper" / "tables"
     assert 'class="answer"' in (folder / "gamma.html").read_text(encoding="utf-8")
     assert "is best with" in (folder / "gamma.tex").read_text(encoding="utf-8")
     assert "In the cells: BLEU (tokenised, lower-cased)." in (folder / "memory-size.md").read_text(encoding="utf-8")
@@ -137,10 +137,10 @@ def test_every_kind_that_a_study_may_name_is_drawn():
 
 
 def test_each_figure_is_written_as_vectors_and_pixels(make):
-    made = make(toy=True)
-    made.fill("gamma")
-    draw_figures(made.experiment, "gamma", made.results)
-    folder = made.results / "paper" / "figures"
+    example = make(toy=True)
+    example.fill("gamma")
+    draw_figures(example.experiment, "gamma", example.results)
+    folder = example.results / "paper" / "figures"
     assert {path.name for path in folder.iterdir()} == {f"gamma-gamma.{form}" for form in ("svg", "pdf", "png")}
     assert (folder / "gamma-gamma.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (folder / "gamma-gamma.svg").read_text(encoding="utf-8")

@@ -9,18 +9,18 @@ from reluformer.paper.runs import read_runs
 from reluformer.paper.tables import cells, escape_tex, latex, markdown, pipe_table, raw_table, shown_table
 
 
-def table_of(made, study):
-    config = made.experiment.studies[study]
+def table_of(example, study):
+    config = example.experiment.studies[study]
     metrics = [metric(name) for name in config.columns]
-    frame = read_runs(made.experiment, study, metrics, made.results)
+    frame = read_runs(example.experiment, study, metrics, example.results)
     return cells(frame, config, metrics), config, metrics
 
 
 def test_means_and_spreads_over_seeds(make):
-    made = make(seeds=[1, 2, 3])
-    for run in made.experiment.study_runs("ffn-activation"):
-        made.write(run, score=30.0 + run.seed**2)
-    table, config, metrics = table_of(made, "ffn-activation")
+    example = make(seeds=[1, 2, 3])
+    for run in example.experiment.study_runs("ffn-activation"):
+        example.write(run, score=30.0 + run.seed**2)
+    table, config, metrics = table_of(example, "ffn-activation")
     values = [31.0, 34.0, 39.0]
     row = table.iloc[0]
     assert row["tokenized_bleu_mean"] == pytest.approx(statistics.mean(values))
@@ -41,21 +41,21 @@ def test_means_and_spreads_over_seeds(make):
 
 
 def test_one_seed_has_no_spread(make):
-    made = make()
-    made.fill("ffn-activation")
-    table, _, _ = table_of(made, "ffn-activation")
+    example = make()
+    example.fill("ffn-activation")
+    table, _, _ = table_of(example, "ffn-activation")
     assert table["tokenized_bleu_sd"].isna().all() and table["tokenized_bleu_low"].isna().all()
     assert "±" not in table["tokenized_bleu_text"].iloc[0]
 
 
 def test_cells_say_what_happened(make):
-    made = make(seeds=[1, 2])
-    first, second, third, fourth, *_ = made.experiment.study_runs("ffn-activation")
-    made.write(first, score=25.0)
-    made.write(second, diverged=True)
-    made.write(third, diverged=True)
-    made.write(fourth, diverged=True)
-    table, _, _ = table_of(made, "ffn-activation")
+    example = make(seeds=[1, 2])
+    first, second, third, fourth, *_ = example.experiment.study_runs("ffn-activation")
+    example.write(first, score=25.0)
+    example.write(second, diverged=True)
+    example.write(third, diverged=True)
+    example.write(fourth, diverged=True)
+    table, _, _ = table_of(example, "ffn-activation")
     assert list(table["tokenized_bleu_text"]) == [
         "25.00 (1 of 2 diverged)",
         "diverged (updates 312, 312)",
@@ -65,20 +65,20 @@ def test_cells_say_what_happened(make):
 
 
 def test_one_diverged_run_names_its_update(make):
-    made = make()
-    made.fill("length-variance")
-    table, config, metrics = table_of(made, "length-variance")
+    example = make()
+    example.fill("length-variance")
+    table, config, metrics = table_of(example, "length-variance")
     shown = shown_table(table, config, metrics).set_index("system")
     assert shown.loc["Direct ReLU attention", "BLEU (tokenised, lower-cased)"] == "diverged (update 312)"
     assert shown.loc["Direct ReLU attention", "first training loss"] == "8.50"
 
 
 def test_a_key_may_be_spread_over_columns(make):
-    made = make()
-    for run in made.experiment.study_runs("memory-size"):
+    example = make()
+    for run in example.experiment.study_runs("memory-size"):
         slots = int(run.system.split("=")[1].split("+")[0])
-        made.write(run, score=float(slots) / 10 + (5 if run.system.startswith("ffn-softmax+") else 0))
-    shown = shown_table(*table_of(made, "memory-size"))
+        example.write(run, score=float(slots) / 10 + (5 if run.system.startswith("ffn-softmax+") else 0))
+    shown = shown_table(*table_of(example, "memory-size"))
     assert list(shown.columns) == [
         "slots",
         "Transformer (ReLU FFN, Softmax attention)",
@@ -90,9 +90,9 @@ def test_a_key_may_be_spread_over_columns(make):
 
 
 def test_several_metrics_spread_over_columns_name_both(make):
-    made = make(studies={"memory-size": {"vary": {"slots": [32]}, "columns": ["bleu", "tokenized_bleu"]}})
-    made.fill("memory-size")
-    shown = shown_table(*table_of(made, "memory-size"))
+    example = make(studies={"memory-size": {"vary": {"slots": [32]}, "columns": ["bleu", "tokenized_bleu"]}})
+    example.fill("memory-size")
+    shown = shown_table(*table_of(example, "memory-size"))
     assert list(shown.columns)[1:3] == [
         "BLEU (sacreBLEU): Transformer (ReLU FFN, Softmax attention)",
         "BLEU (sacreBLEU): Softmax in the FFN",
@@ -101,29 +101,29 @@ def test_several_metrics_spread_over_columns_name_both(make):
 
 
 def test_documents_are_told_apart_by_length(make):
-    made = make()
-    made.fill("document-length")
-    shown = shown_table(*table_of(made, "document-length"))
+    example = make()
+    example.fill("document-length")
+    shown = shown_table(*table_of(example, "document-length"))
     assert list(shown.columns)[:2] == ["L", "system"] and sorted(set(shown["L"])) == [64, 128]
     assert list(shown["s-BLEU"].unique()) == ["–"]
 
 
 def test_single_sentences_are_a_row_beside_the_segments(make):
-    made = make(studies={"document-length": {"lengths": ["sentence", 64], "packing": ["within"]}})
-    made.fill("document-length")
-    shown = shown_table(*table_of(made, "document-length"))
+    example = make(studies={"document-length": {"lengths": ["sentence", 64], "packing": ["within"]}})
+    example.fill("document-length")
+    shown = shown_table(*table_of(example, "document-length"))
     assert list(shown.columns)[:4] == ["packing", "L", "system", "recipe"]
     assert shown.iloc[0, :2].tolist() == ["–", "sentence"] and len(shown) == 6 + 6 * 2
     assert list(shown["recipe"])[:6] == ["–"] * 6 and set(shown["recipe"][6:]) == {"from-sentences", "scratch"}
 
 
 def test_cells_carry_the_marks_of_what_is_significant(make):
-    made = make(seeds=[1, 2])
-    for run in made.experiment.study_runs("ffn-activation"):
-        made.write(run, score=30.0 + run.seed, diverged=run.system == "ffn-softmax" and run.seed == 2)
-    config = made.experiment.studies["ffn-activation"]
+    example = make(seeds=[1, 2])
+    for run in example.experiment.study_runs("ffn-activation"):
+        example.write(run, score=30.0 + run.seed, diverged=run.system == "ffn-softmax" and run.seed == 2)
+    config = example.experiment.studies["ffn-activation"]
     metrics = [metric("tokenized_bleu")]
-    frame = read_runs(made.experiment, "ffn-activation", metrics, made.results)
+    frame = read_runs(example.experiment, "ffn-activation", metrics, example.results)
     marks = {
         (f"some-sentences/{system}", "tokenized_bleu"): "*†" for system in ("ffn-softmax", "ffn-softmax-layernorm")
     }

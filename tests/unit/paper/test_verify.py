@@ -34,9 +34,9 @@ def packed(scored, tmp_path):
     """A sound archive, and the experiment in it."""
 
     def pack(**options):
-        made = scored(**options)
-        pack_archive(made.experiment, made.results, tmp_path / "logs", tmp_path / "archive.zip")
-        return made, tmp_path / "archive.zip"
+        example = scored(**options)
+        pack_archive(example.experiment, example.results, tmp_path / "logs", tmp_path / "archive.zip")
+        return example, tmp_path / "archive.zip"
 
     return pack
 
@@ -99,22 +99,22 @@ def test_missing_and_extra_files_are_found(packed, tmp_path):
 
 
 def test_scores_that_the_hypotheses_do_not_have_are_found_behind_an_honest_manifest(scored, tmp_path):
-    made = scored()
-    run = next(iter(made.experiment.runs))
-    path = made.folder(run) / "scores.json"
+    example = scored()
+    run = next(iter(example.experiment.runs))
+    path = example.folder(run) / "scores.json"
     scores = json.loads(path.read_text(encoding="utf-8"))
     scores["metrics"]["bleu"]["score"] += 0.5
     path.write_text(json.dumps(scores), encoding="utf-8")
-    pack_archive(made.experiment, made.results, tmp_path / "logs", tmp_path / "archive.zip")
+    pack_archive(example.experiment, example.results, tmp_path / "logs", tmp_path / "archive.zip")
     faults = verify_archive(tmp_path / "archive.zip").faults
     assert len(faults) == 1 and f"{run.path}/scores.json: metrics.bleu.score: " in faults[0]
 
 
 def test_without_the_test_text_scores_are_not_computed_unless_the_corpus_is_here(packed):
-    made, path = packed(redistribute=False)
+    example, path = packed(redistribute=False)
     check = verify_archive(path)
     assert check.faults == [] and check.scored == 0 and check.unscored == 3
-    assert verify_archive(path, made.results / "corpora").scored == 3
+    assert verify_archive(path, example.results / "corpora").scored == 3
 
 
 def test_what_is_no_archive_is_one_line(tmp_path):
