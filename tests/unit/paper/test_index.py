@@ -23,10 +23,10 @@ class Links(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
-        self.ids |= {found["id"]} if "id" in found else set()
-        self.links += [found["href"]] if tag == "a" else []
-        self.images += [found["src"]] if tag == "img" else []
+        values = dict(attributes)
+        self.ids |= {values["id"]} if "id" in values else set()
+        self.links += [values["href"]] if tag == "a" else []
+        self.images += [values["src"]] if tag == "img" else []
 
 
 PICTURE = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
@@ -46,20 +46,20 @@ def page(tmp_path_factory):
 
     def build(*studies, **config):
         folder = tmp_path_factory.mktemp("page")
-        made = make_up(folder, **config)
-        made.fill(*(studies := studies or made.experiment.studies))
-        made.law()
+        example = make_up(folder, **config)
+        example.fill(*(studies := studies or example.experiment.studies))
+        example.law()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(study_files, "draw_figures", stand_ins)
             for study in studies:
-                study_files.build_study(made.experiment, study, made.results)
-        build_claims(made.experiment, made.results)
-        run = made.experiment.study_runs("ablation")[0]
+                study_files.build_study(example.experiment, study, example.results)
+        build_claims(example.experiment, example.results)
+        run = example.experiment.study_runs("ablation")[0]
         write_text(folder / "logs" / "train" / f"{run.path}.log", "trained\n")
-        write_text(made.results / "paper" / "measured.json", "{}")
-        build_index(made.experiment, made.results, folder / "logs")
-        text = (made.results / "paper" / "index.html").read_text(encoding="utf-8")
-        return made, text, Links(text)
+        write_text(example.results / "paper" / "measured.json", "{}")
+        build_index(example.experiment, example.results, folder / "logs")
+        text = (example.results / "paper" / "index.html").read_text(encoding="utf-8")
+        return example, text, Links(text)
 
     return build
 
@@ -71,25 +71,25 @@ def whole(page):
 
 
 def test_every_link_opens(whole):
-    made, _text, links = whole
+    example, _text, links = whole
     assert len(links.links) > 100
     for href in links.links:
         if href.startswith("#"):
             assert unquote(href[1:]) in links.ids, href
         elif not href.startswith("https://arxiv.org"):
-            assert (made.results / "paper" / unquote(href)).is_file(), href
+            assert (example.results / "paper" / unquote(href)).is_file(), href
     assert sum("/logs/train/" in href for href in links.links) == 1
     assert "measured.json" in links.links  # a claim about speed rests on no trained run
 
 
 def test_everything_is_on_the_page_claims_first(whole):
-    made, text, links = whole
+    example, text, links = whole
     assert text.index("The claims</h2>") < text.index('<section id="study-')
-    figures = {f"figure-{study}-{name}" for study, one in made.experiment.studies.items() for name in one.figures}
+    figures = {f"figure-{study}-{name}" for study, one in example.experiment.studies.items() for name in one.figures}
     assert figures <= links.ids and len(links.images) == len(figures)
     assert all(image.startswith("data:image/svg+xml;base64,") for image in links.images)
-    assert {f"run-{run.path}" for run in made.experiment.runs} <= links.ids
-    assert text.count('<svg class="curve"') == len(made.experiment.runs)
+    assert {f"run-{run.path}" for run in example.experiment.runs} <= links.ids
+    assert text.count('<svg class="curve"') == len(example.experiment.runs)
     assert "TOY CONFIGURATION" in text and "some-sentences" in text
 
 
@@ -115,20 +115,20 @@ def test_the_first_screen_says_what_was_found_and_shows_ours_beside_the_papers(w
 
 
 def test_half_of_the_runs_make_a_page_that_says_what_is_missing(page):
-    made, _text, _links = page("ablation")
-    run = made.experiment.study_runs("ablation")[0]
-    (made.folder(run) / "summary.json").unlink()
-    build_index(made.experiment, made.results, made.results / "no-logs")
-    text = (made.results / "paper" / "index.html").read_text(encoding="utf-8")
-    assert f"So far 2 of {len(made.experiment.runs)} runs exist" in text
+    example, _text, _links = page("ablation")
+    run = example.experiment.study_runs("ablation")[0]
+    (example.folder(run) / "summary.json").unlink()
+    build_index(example.experiment, example.results, example.results / "no-logs")
+    text = (example.results / "paper" / "index.html").read_text(encoding="utf-8")
+    assert f"So far 2 of {len(example.experiment.runs)} runs exist" in text
     assert "The table is not built yet." in text and "Not drawn yet." in text
     assert "None is prepared yet." in text
 
 
 def test_the_page_is_the_same_every_time(page):
-    made, text, _links = page("ablation")
-    build_index(made.experiment, made.results, made.results.parent / "logs")
-    assert (made.results / "paper" / "index.html").read_text(encoding="utf-8") == text
+    example, text, _links = page("ablation")
+    build_index(example.experiment, example.results, example.results.parent / "logs")
+    assert (example.results / "paper" / "index.html").read_text(encoding="utf-8") == text
 
 
 LOG = [
@@ -164,15 +164,15 @@ def test_a_flat_curve_is_drawn():
 
 
 def test_the_main_table_verdicts_and_report_are_named(make):
-    made = make(toy=True)
-    made.fill("attention-activation")
-    assert main_study(made.experiment) == "attention-activation"
-    before = overview(made.experiment, made.results)
+    example = make(toy=True)
+    example.fill("attention-activation")
+    assert main_study(example.experiment) == "attention-activation"
+    before = overview(example.experiment, example.results)
     assert "ReLUFormer" in before and "not built yet" in before and "Verdicts" not in before
-    build_claims(made.experiment, made.results)
-    (made.results / "paper" / "index.html").touch()
-    after = overview(made.experiment, made.results)
-    assert "Verdicts (toy): " in after and after.endswith(f"Report: {made.results / 'paper' / 'index.html'}")
+    build_claims(example.experiment, example.results)
+    (example.results / "paper" / "index.html").touch()
+    after = overview(example.experiment, example.results)
+    assert "Verdicts (toy): " in after and after.endswith(f"Report: {example.results / 'paper' / 'index.html'}")
     assert "TOY CONFIGURATION" in after
 
 

@@ -7,12 +7,13 @@ scheme), the markers tell lines apart in black and white.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
 from pathlib import Path
+from statistics import mean
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -214,6 +215,16 @@ def finish(drawing: Drawing, title: str, stamp: str | None) -> Figure:
 def wrap(text: str, inches: float, per_inch: float = 13.0) -> list[str]:
     """Wraps `text` into lines of so many inches."""
     return textwrap.wrap(text, max(20, int(inches * per_inch))) or [""]
+
+
+def mean_of(runs: Iterable[Mapping[Any, float | None]]) -> dict[Any, float]:
+    """Returns the mean of each value over the runs that have it."""
+    values: dict[Any, list[float]] = {}
+    for run in runs:
+        for key, value in run.items():
+            if value is not None:
+                values.setdefault(key, []).append(value)
+    return {key: mean(each) for key, each in values.items()}
 
 
 def name_panel(axes: Axes, title: str, width: int = 42) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from statistics import mean
 from typing import Any
 
 from matplotlib.ticker import PercentFormatter
 
+from reluformer.config.changes import read_path
 from reluformer.config.metrics import ANALYSIS, CURVES, KINDS, SHARES, metric
-from reluformer.paper.plots.base import Drawing, Plot, empty, grid, name_panel
+from reluformer.paper.plots.base import Drawing, Plot, empty, grid, mean_of, name_panel
 
 ATTENTIONS = ("encoder_attention", "decoder_attention", "cross_attention")
 SHORT = {"encoder": "enc", "decoder": "dec", "cross_attention": "cross"}
@@ -24,7 +24,7 @@ def draw_layers(plot: Plot) -> Drawing:
         shown = metric(name)
         name_panel(axes, shown.title)
         series = {
-            label: by_place([analyses[run].get("places") or {} for run in part["run"]], *shown.path[1:])
+            label: mean_of(by_place(analyses[run], *shown.path[1:]) for run in part["run"])
             for label, part in frame.groupby("series", sort=False)
         }
         places = sorted({place for values in series.values() for place in values}, key=position)
@@ -42,17 +42,11 @@ def draw_layers(plot: Plot) -> Drawing:
     return Drawing(figure, plot.notes(frame), handles)
 
 
-def by_place(runs: list[dict[str, Any]], kind: str, *path: str) -> dict[str, float]:
-    """Returns a measure at each place of a kind, the mean over the runs that have it."""
-    values: dict[str, list[float]] = {}
-    for places in runs:
-        for name, place in places.items():
-            value: Any = place if place["kind"] == kind or (kind == "attention" and place["kind"] in ATTENTIONS) else {}
-            for part in path:
-                value = value.get(part) if isinstance(value, dict) else None
-            if isinstance(value, int | float):
-                values.setdefault(name, []).append(value)
-    return {name: mean(values) for name, values in values.items()}
+def by_place(analysis: dict[str, Any], kind: str, *path: str) -> dict[str, float | None]:
+    """Returns a measure of one run at each place of a kind."""
+    kinds = ATTENTIONS if kind == "attention" else (kind,)
+    places = analysis.get("places") or {}
+    return {name: read_path(place, path) for name, place in places.items() if place["kind"] in kinds}
 
 
 def position(place: str) -> tuple[bool, str, int]:
@@ -78,10 +72,10 @@ def draw_top_shares(plot: Plot) -> Drawing:
         axes.set_title(f"{KINDS[kind]}: {CURVES[measure]}")
         for label, look in plot.looks(frame).items():
             runs = frame.loc[frame["series"] == label, "run"]
-            curve = mean_curve([(analyses[run].get("kinds") or {}).get(kind, {}).get(measure) or {} for run in runs])
+            curve = mean_of((analyses[run].get("kinds") or {}).get(kind, {}).get(measure) or {} for run in runs)
             if curve:
-                x, y = zip(*curve, strict=True)
-                (handles[label],) = axes.plot(x, y, **look)
+                points = [(float(share), curve[share]) for share in SHARES if share in curve]
+                (handles[label],) = axes.plot(*zip(*points, strict=True), **look)
         if not axes.lines:
             empty(axes, "no run has it")
             continue
@@ -92,13 +86,3 @@ def draw_top_shares(plot: Plot) -> Drawing:
         axes.set_ylim(0, 1.03)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     return Drawing(figure, plot.notes(frame), handles)
-
-
-def mean_curve(curves: list[dict[str, float | None]]) -> list[tuple[float, float]]:
-    """Returns `(percentage, mean share)` over runs, by rising percentage, of percentages that a run has."""
-    points = []
-    for share in SHARES:
-        values = [value for curve in curves if (value := curve.get(share)) is not None]
-        if values:
-            points.append((float(share), mean(values)))
-    return points

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from matplotlib.axes import Axes
 from reluformer.config.metrics import ANALYSIS
 from reluformer.config.settings import read_json
 from reluformer.paper.outputs import VARIANCE_LAW
-from reluformer.paper.plots.base import Drawing, Plot, empty, grid
+from reluformer.paper.plots.base import Drawing, Plot, empty, grid, mean_of
 
 GAUSSIAN = {
     "relu": ("ReLU, measured", "attention-relu"),
@@ -33,7 +32,7 @@ def draw(plot: Plot) -> Drawing:
     handles: dict[str, Any] = {}
     for label, look in plot.looks(frame).items():
         runs = frame.loc[frame["series"] == label, "run"]
-        points = mean_points([variances(plot.read(run, ANALYSIS), plot) for run in runs])
+        points = sorted(mean_of(variances(plot.read(run, ANALYSIS), plot) for run in runs).items())
         if points:
             (handles[label],) = right.plot(*zip(*points, strict=True), **look)
     if handles:
@@ -90,20 +89,11 @@ def matching(analysis: dict[str, Any], plot: Plot) -> list[str]:
     return [name for name, place in (analysis.get("places") or {}).items() if place["kind"] == kind]
 
 
-def variances(analysis: dict[str, Any] | None, plot: Plot) -> list[tuple[float, float]]:
-    """Returns `(n, variance)` of one run's place."""
+def variances(analysis: dict[str, Any] | None, plot: Plot) -> dict[float, float | None]:
+    """Returns the variance of one run's place by n."""
     names = matching(analysis, plot) if analysis else []
     if not names or not -len(names) <= plot.config.layer < len(names):
-        return []
+        return {}
     assert analysis is not None
     curve = analysis["places"][names[plot.config.layer]].get("variance_by_length") or {"lengths": [], "variance": []}
-    return [(n, v) for n, v in zip(curve["lengths"], curve["variance"], strict=True) if v is not None]
-
-
-def mean_points(runs: list[list[tuple[float, float]]]) -> list[tuple[float, float]]:
-    """Returns the mean variance over runs at each n."""
-    variances: dict[float, list[float]] = {}
-    for points in runs:
-        for n, variance in points:
-            variances.setdefault(n, []).append(variance)
-    return [(n, mean(values)) for n, values in sorted(variances.items())]
+    return dict(zip(curve["lengths"], curve["variance"], strict=True))

@@ -13,10 +13,10 @@ from reluformer.paper.plots.base import Plot
 
 @pytest.fixture
 def plot_of() -> Callable[..., Plot]:
-    """`plot_of(made, study, figure)`: a figure of a study; with `kind=...` and so on, one that is made up."""
+    """`plot_of(example, study, figure)`: a figure of a study; with `kind=...` and so on, one that is made up."""
 
-    def build(made: Any, study: str, figure: str | None = None, **config: Any) -> Plot:
-        shown = FigureConfig(title="t", **config) if config else made.experiment.studies[study].figures[figure]
-        return Plot(made.experiment, study, shown, made.results)
+    def build(example: Any, study: str, figure: str | None = None, **config: Any) -> Plot:
+        shown = FigureConfig(title="t", **config) if config else example.experiment.studies[study].figures[figure]
+        return Plot(example.experiment, study, shown, example.results)
 
     return build

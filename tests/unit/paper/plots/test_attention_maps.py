@@ -5,32 +5,32 @@ from reluformer.paper.plots import attention_maps
 
 
 def test_two_systems_side_by_side_with_tokens(make, plot_of):
-    made = make()
-    made.fill("attention-activation")
-    plot = plot_of(made, "attention-activation", "maps")
+    example = make()
+    example.fill("attention-activation")
+    plot = plot_of(example, "attention-activation", "maps")
     figure = attention_maps.draw(plot).figure
     assert [axes.get_title() for axes in figure.axes] == ["Transformer (ReLU FFN, Softmax attention)", "ReLUFormer"]
     labels = [text.get_text() for text in figure.axes[0].get_xticklabels()]
     assert labels[:3] == ["_configure", "_the", "_device"] and labels[5] == r"\$x_" and len(labels) == 17
-    with np.load(made.folder(plot.runs[0]) / "attention.npz") as arrays:
+    with np.load(example.folder(plot.runs[0]) / "attention.npz") as arrays:
         expected = arrays["encoder.1"].astype(np.float32).mean(axis=0)
     assert np.asarray(figure.axes[0].images[0].get_array()) == pytest.approx(expected)
 
 
 def test_a_long_segment_is_shown_whole_and_close(make, plot_of):
-    made = make()
-    made.fill("distance")
-    drawing = attention_maps.draw(plot_of(made, "distance", "maps"))
+    example = make()
+    example.fill("distance")
+    drawing = attention_maps.draw(plot_of(example, "distance", "maps"))
     whole, _, close, _ = drawing.figure.axes
     assert whole.images[0].get_array().shape == (100, 100) and close.images[0].get_array().shape == (32, 32)
     assert "its first 32 tokens" in drawing.notes[1]
 
 
 def test_cross_attention_has_targets_as_rows(make, plot_of):
-    made = make()
-    made.fill("distance")
+    example = make()
+    example.fill("distance")
     plot = plot_of(
-        made, "distance", kind="attention-maps", attention="cross", layer=0, systems=["reluformer"], window=8
+        example, "distance", kind="attention-maps", attention="cross", layer=0, systems=["reluformer"], window=8
     )
     whole, close = attention_maps.draw(plot).figure.axes
     assert whole.images[0].get_array().shape == (120, 100)
@@ -38,10 +38,10 @@ def test_cross_attention_has_targets_as_rows(make, plot_of):
 
 
 def test_a_map_that_is_not_there_says_why(make, plot_of):
-    made = make()
-    transformer = made.experiment.study_runs("attention-activation")[0]
-    made.write(transformer, diverged=True)
-    figure = attention_maps.draw(plot_of(made, "attention-activation", "maps")).figure
+    example = make()
+    transformer = example.experiment.study_runs("attention-activation")[0]
+    example.write(transformer, diverged=True)
+    figure = attention_maps.draw(plot_of(example, "attention-activation", "maps")).figure
     assert [axes.texts[0].get_text() for axes in figure.axes] == ["diverged", "not run"]
 
 

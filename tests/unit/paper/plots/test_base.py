@@ -13,6 +13,7 @@ from reluformer.paper.plots.base import (
     finish,
     grid,
     luminance,
+    mean_of,
     measure,
     save,
     style,
@@ -21,9 +22,9 @@ from reluformer.paper.plots.base import (
 
 
 def test_systems_differ_by_colour_and_marker(make, plot_of):
-    made = make()
-    plot = plot_of(made, "ablation", "bars")
-    looks = [plot.look(system) for system in made.experiment.systems]
+    example = make()
+    plot = plot_of(example, "ablation", "bars")
+    looks = [plot.look(system) for system in example.experiment.systems]
     assert len({(one["color"], one["linestyle"]) for one in looks}) == len(looks) > 9
     assert len({one["marker"] for one in looks[:9]}) == 9
     assert plot.look("reluformer") != plot.look("reluformer", variant=1)
@@ -101,15 +102,15 @@ def test_lines_fit():
 
 
 def test_series_are_named_by_what_tells_them_apart(make, plot_of):
-    made = make()
-    assert set(plot_of(made, "ablation", "bars").frame()["series"]) == {
+    example = make()
+    assert set(plot_of(example, "ablation", "bars").frame()["series"]) == {
         "ReLUFormer",
         "Scaled ReLU attention, no penalty",
         "Direct ReLU attention",
     }
-    documents = plot_of(made, "document-length", kind="bars", y=["bleu"], systems=["reluformer"]).frame()
+    documents = plot_of(example, "document-length", kind="bars", y=["bleu"], systems=["reluformer"]).frame()
     assert list(documents["series"]) == ["ReLUFormer, L 64", "ReLUFormer, L 128"]
-    gammas = plot_of(made, "gamma", kind="bars", y=["bleu"]).frame()
+    gammas = plot_of(example, "gamma", kind="bars", y=["bleu"]).frame()
     assert list(gammas["series"])[:2] == ["ReLUFormer, γ 0.25", "ReLUFormer, γ 0.5"]
     assert list(gammas["series"])[-1] == "ReLUFormer, γ learned"
 
@@ -120,10 +121,10 @@ def test_what_is_on_the_x_axis_names_no_series(make, plot_of):
 
 
 def test_a_system_looks_the_same_in_every_study(make, plot_of):
-    made = make()
+    example = make()
     looks = []
     for study, figure in (("ablation", "bars"), ("attention-activation", "bleu")):
-        plot = plot_of(made, study, figure)
+        plot = plot_of(example, study, figure)
         looks.append(plot.looks(plot.frame())["ReLUFormer"])
     assert looks[0] == looks[1]
 
@@ -135,14 +136,18 @@ def test_series_of_one_system_differ_by_their_dashes(make, plot_of):
 
 
 def test_notes_say_what_is_not_shown(make, plot_of):
-    made = make(seeds=[1, 2])
-    runs = made.experiment.study_runs("ablation")
+    example = make(seeds=[1, 2])
+    runs = example.experiment.study_runs("ablation")
     for run in runs:
         if run.system != "reluformer":
-            made.write(run, diverged=run.system == "attention-relu")
-    plot: Plot = plot_of(made, "ablation", "bars")
+            example.write(run, diverged=run.system == "attention-relu")
+    plot: Plot = plot_of(example, "ablation", "bars")
     assert plot.notes(plot.frame()) == [
         "Diverged, with the number of runs: Direct ReLU attention (2).",
         "2 of 6 runs are not there yet.",
         "Mean over 2 seeds; the spread is their standard deviation.",
     ]
+
+
+def test_means_over_runs_leave_out_missing_values():
+    assert mean_of([{"0.1": 0.2, "1": None}, {"0.1": 0.4}, {}]) == {"0.1": pytest.approx(0.3)}

@@ -1,20 +1,21 @@
 import pytest
 
 from reluformer.paper.plots import memories
+from reluformer.paper.plots.base import mean_of
 
 
 def test_a_measure_of_each_layer_encoder_first(make, plot_of):
-    made = make()
-    made.fill("anisotropy")
-    axes = memories.draw_layers(plot_of(made, "anisotropy", "layers")).figure.axes[0]
+    example = make()
+    example.fill("anisotropy")
+    axes = memories.draw_layers(plot_of(example, "anisotropy", "layers")).figure.axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["enc 1", "enc 2", "dec 1", "dec 2"]
     assert list(axes.lines[0].get_ydata()) == pytest.approx([0.1, 0.2, 0.1, 0.2])
 
 
 def test_far_apart_values_get_a_logarithmic_scale(make, plot_of):
-    made = make()
-    made.fill("variance-ratio")
-    assert memories.draw_layers(plot_of(made, "variance-ratio", "layers")).figure.axes[0].get_yscale() == "log"
+    example = make()
+    example.fill("variance-ratio")
+    assert memories.draw_layers(plot_of(example, "variance-ratio", "layers")).figure.axes[0].get_yscale() == "log"
 
 
 def test_places_of_a_kind_are_averaged_over_runs():
@@ -23,10 +24,9 @@ def test_places_of_a_kind_are_averaged_over_runs():
         "encoder.0.ffn": {"kind": "ffn"},
     }
     second = {"encoder.0.attention": {"kind": "encoder_attention", "beyond": {"128": 0.4}}}
-    assert memories.by_place([first, second, {}], "attention", "beyond", "128") == {
-        "encoder.0.attention": pytest.approx(0.3)
-    }
-    assert memories.by_place([first], "cross_attention", "beyond", "128") == {}
+    runs = [memories.by_place({"places": places}, "attention", "beyond", "128") for places in (first, second, {})]
+    assert mean_of(runs) == {"encoder.0.attention": pytest.approx(0.3)}
+    assert memories.by_place({"places": first}, "cross_attention", "beyond", "128") == {}
 
 
 def test_places_have_short_names():
@@ -39,9 +39,9 @@ def test_without_runs_the_panel_of_layers_says_so(make, plot_of):
 
 
 def test_curves_of_each_system(make, plot_of):
-    made = make()
-    made.fill("concentration")
-    figure = memories.draw_top_shares(plot_of(made, "concentration", "top-share")).figure
+    example = make()
+    example.fill("concentration")
+    figure = memories.draw_top_shares(plot_of(example, "concentration", "top-share")).figure
     assert [axes.get_title() for axes in figure.axes] == [
         "FFN: weight held by the top slots",
         "FFN: gradient held by the top slots",
@@ -50,10 +50,6 @@ def test_curves_of_each_system(make, plot_of):
     softmax = figure.axes[0].lines[1]
     assert list(softmax.get_xdata())[:2] == [0.1, 0.2]
     assert list(softmax.get_ydata())[1] == pytest.approx(0.002**0.2) and list(softmax.get_ydata())[-1] == 1.0
-
-
-def test_means_over_runs_leave_out_what_is_missing():
-    assert memories.mean_curve([{"0.1": 0.2, "1": None}, {"0.1": 0.4}, {}]) == [(0.1, pytest.approx(0.3))]
 
 
 def test_without_runs_the_panels_say_so(make, plot_of):

@@ -15,10 +15,10 @@ def slots(run):
 
 
 def test_means_over_seeds_against_the_key(make, plot_of):
-    made = make(seeds=[1, 2])
-    for run in made.experiment.study_runs("memory-size"):
-        made.write(run, score=slots(run) / 100 + run.seed)
-    drawing = draw_lines(plot_of(made, "memory-size", "bleu"))
+    example = make(seeds=[1, 2])
+    for run in example.experiment.study_runs("memory-size"):
+        example.write(run, score=slots(run) / 100 + run.seed)
+    drawing = draw_lines(plot_of(example, "memory-size", "bleu"))
     axes = drawing.figure.axes[0]
     assert axes.get_xscale() == "log"
     assert list(axes.lines[0].get_xdata()) == [32, 128, 512]
@@ -28,20 +28,20 @@ def test_means_over_seeds_against_the_key(make, plot_of):
 
 
 def test_a_value_that_is_no_number_stands_apart(make, plot_of):
-    made = make()
-    made.fill("gamma")
-    axes = draw_lines(plot_of(made, "gamma", "gamma")).figure.axes[0]
+    example = make()
+    example.fill("gamma")
+    axes = draw_lines(plot_of(example, "gamma", "gamma")).figure.axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["0.25", "0.5", "1", "2", "4", "learned"]
     assert list(axes.lines[0].get_xdata()) == [0, 1, 2, 3, 4]
     assert any(list(line.get_xdata()) == [5] for line in axes.lines[1:])
 
 
 def test_a_hole_breaks_nothing(make, plot_of):
-    made = make()
-    for run in made.experiment.study_runs("memory-size"):
+    example = make()
+    for run in example.experiment.study_runs("memory-size"):
         if slots(run) != 128:
-            made.write(run, diverged=slots(run) == 512)
-    drawing = draw_lines(plot_of(made, "memory-size", "bleu"))
+            example.write(run, diverged=slots(run) == 512)
+    drawing = draw_lines(plot_of(example, "memory-size", "bleu"))
     assert list(drawing.figure.axes[0].lines[0].get_xdata()) == [32]
     assert drawing.notes[0].startswith("Diverged") and "3 of 9 runs" in drawing.notes[1]
 
@@ -59,9 +59,9 @@ def test_many_values_are_turned():
 
 def test_each_packing_has_panels_of_its_own(make, plot_of):
     studies = {"document-length": {"lengths": [64, 128], "packing": ["within", "across"], "vary": {}}}
-    made = make(studies=studies)
-    made.fill("document-length")
-    drawing = draw_lines(plot_of(made, "document-length", "bleu"))
+    example = make(studies=studies)
+    example.fill("document-length")
+    drawing = draw_lines(plot_of(example, "document-length", "bleu"))
     titles = [axes.get_title() for axes in drawing.figure.axes]
     assert titles == [f"{name}, {how} documents" for how in ("within", "across") for name in ("d-BLEU", "s-BLEU")]
     assert len(drawing.handles) == 6 and list(drawing.figure.axes[2].lines[0].get_xdata()) == [64, 128]
@@ -69,23 +69,23 @@ def test_each_packing_has_panels_of_its_own(make, plot_of):
 
 def test_single_sentences_stand_beside_every_series_of_their_system(make, plot_of):
     lengths = {"lengths": ["sentence", 64, 128], "packing": ["within", "across"]}
-    made = make(studies={"document-length": {**lengths, "systems": ["transformer", "reluformer"]}})
-    for run in made.experiment.study_runs("document-length"):
-        made.write(run, score=30.0 if "@" not in run.dataset else 20.0)
-    drawing = draw_lines(plot_of(made, "document-length", "bleu"))
+    example = make(studies={"document-length": {**lengths, "systems": ["transformer", "reluformer"]}})
+    for run in example.experiment.study_runs("document-length"):
+        example.write(run, score=30.0 if "@" not in run.dataset else 20.0)
+    drawing = draw_lines(plot_of(example, "document-length", "bleu"))
     assert len(drawing.figure.axes) == 4 and len(drawing.handles) == 2 * 2  # systems, recipes
     for axes in (drawing.figure.axes[0], drawing.figure.axes[2]):
         assert [text.get_text() for text in axes.get_xticklabels()] == ["sentence", "64", "128"]
-        found = [(list(line.get_xdata()), line.get_ydata()[0]) for line in axes.lines if len(line.get_xdata())]
-        assert found.count(([1, 2], 21.0)) == 4
-        assert found.count(([0], 31.0)) == 4 * 3  # a mark with two caps
+        lines = [(list(line.get_xdata()), line.get_ydata()[0]) for line in axes.lines if len(line.get_xdata())]
+        assert lines.count(([1, 2], 21.0)) == 4
+        assert lines.count(([0], 31.0)) == 4 * 3  # a mark with two caps
 
 
 def test_bars_are_means_with_their_spread(make, plot_of):
-    made = make(seeds=[1, 2])
-    for run in made.experiment.study_runs("ffn-activation"):
-        made.write(run, score=20.0 + run.seed)
-    figure = draw_bars(plot_of(made, "ffn-activation", "bleu")).figure
+    example = make(seeds=[1, 2])
+    for run in example.experiment.study_runs("ffn-activation"):
+        example.write(run, score=20.0 + run.seed)
+    figure = draw_bars(plot_of(example, "ffn-activation", "bleu")).figure
     axes = figure.axes[0]
     assert [patch.get_width() for patch in axes.patches] == pytest.approx([21.5] * 3)
     assert axes.texts[0].get_text() == "21.50 ± 0.71"
@@ -93,10 +93,10 @@ def test_bars_are_means_with_their_spread(make, plot_of):
 
 
 def test_a_bar_that_cannot_be_says_why(make, plot_of):
-    made = make()
-    for run in made.experiment.study_runs("ablation")[1:]:
-        made.write(run, diverged=run.system == "attention-relu")
-    drawing = draw_bars(plot_of(made, "ablation", "bars"))
+    example = make()
+    for run in example.experiment.study_runs("ablation")[1:]:
+        example.write(run, diverged=run.system == "attention-relu")
+    drawing = draw_bars(plot_of(example, "ablation", "bars"))
     texts = [text.get_text() for text in drawing.figure.axes[0].texts]
     assert texts[0] == "not run" and texts[2] == "diverged (update 312)"
     assert len(drawing.figure.axes[0].patches) == 1
@@ -104,12 +104,12 @@ def test_a_bar_that_cannot_be_says_why(make, plot_of):
 
 def filled(make, lost=(), diverged=(), **config):
     """The study `penalty` with tokenised BLEU 100·γ + 10·λ + seed."""
-    made = make(**config)
-    for run, point in made.experiment.study_points("penalty").items():
+    example = make(**config)
+    for run, point in example.experiment.study_points("penalty").items():
         weight, gamma = point.values
         if (weight, gamma) not in lost:
-            made.write(run, diverged=(weight, gamma) in diverged, score=100 * gamma + 10 * weight + run.seed)
-    return made
+            example.write(run, diverged=(weight, gamma) in diverged, score=100 * gamma + 10 * weight + run.seed)
+    return example
 
 
 def numbers(axes):
@@ -118,8 +118,8 @@ def numbers(axes):
 
 
 def test_a_cell_is_the_mean_over_seeds_at_a_pair_of_values(make, plot_of):
-    made = filled(make, seeds=[1, 2])
-    drawing = draw_heat_map(plot_of(made, "penalty", "bleu"))
+    example = filled(make, seeds=[1, 2])
+    drawing = draw_heat_map(plot_of(example, "penalty", "bleu"))
     bleu = drawing.figure.axes[0]
     assert bleu.get_xlabel() == "γ" and bleu.get_ylabel() == "λ"
     assert [text.get_text() for text in bleu.get_xticklabels()] == [f"{value:g}" for value in GAMMAS]
@@ -135,12 +135,12 @@ def test_a_cell_is_the_mean_over_seeds_at_a_pair_of_values(make, plot_of):
 
 @pytest.mark.parametrize(("metric", "corner"), [("tokenized_bleu", (1.5, 2.5)), ("best_valid_loss", (-0.5, -0.5))])
 def test_the_best_cell_is_framed_whichever_direction_is_better(make, plot_of, metric, corner):
-    made = filled(make)
-    for run, point in made.experiment.study_points("penalty").items():
-        path = made.folder(run) / "summary.json"
+    example = filled(make)
+    for run, point in example.experiment.study_points("penalty").items():
+        path = example.folder(run) / "summary.json"
         loss = sum(point.values)
         path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "best_valid_loss": loss}))
-    plot = plot_of(made, "penalty", kind="heat-map", x="gamma", rows="penalty.weight", y=[metric])
+    plot = plot_of(example, "penalty", kind="heat-map", x="gamma", rows="penalty.weight", y=[metric])
     (frame,) = draw_heat_map(plot).figure.axes[0].patches
     assert frame.get_xy() == corner
 
@@ -151,8 +151,8 @@ def test_nothing_is_best_where_all_are_equal(make, plot_of):
 
 
 def test_a_hole_says_why(make, plot_of):
-    made = filled(make, lost=[(0.1, 2)], diverged=[(1, 1)])
-    axes = draw_heat_map(plot_of(made, "penalty", "bleu")).figure.axes[0]
+    example = filled(make, lost=[(0.1, 2)], diverged=[(1, 1)])
+    axes = draw_heat_map(plot_of(example, "penalty", "bleu")).figure.axes[0]
     assert numbers(axes)[1, 1] == "not run" and numbers(axes)[0, 3] == "diverged"
 
 
@@ -175,14 +175,14 @@ def test_numbers_are_read_on_every_shade(step):
 
 def test_systems_have_panels_of_their_own(make, plot_of):
     change = {"systems": ["reluformer", "attention-relu-scaled"], "vary": {"slots": [8, 16], "gamma": [1, 2]}}
-    made = make(studies={"penalty": {**change, "baseline": None, "figures": {}}})
-    made.fill("penalty")
-    drawing = draw_heat_map(plot_of(made, "penalty", kind="heat-map", x="gamma", rows="slots", y=["bleu"]))
+    example = make(studies={"penalty": {**change, "baseline": None, "figures": {}}})
+    example.fill("penalty")
+    drawing = draw_heat_map(plot_of(example, "penalty", kind="heat-map", x="gamma", rows="slots", y=["bleu"]))
     titles = [axes.get_title().replace("\n", " ") for axes in drawing.figure.axes if axes.get_title()]
     assert titles == ["BLEU (sacreBLEU), ReLUFormer", "BLEU (sacreBLEU), Scaled ReLU attention, no penalty"]
 
 
 def test_the_figure_is_written(make):
-    made = filled(make)
-    draw_figures(made.experiment, "penalty", made.results)
-    assert (made.results / "paper" / "figures" / "penalty-bleu.svg").stat().st_size > 1000
+    example = filled(make)
+    draw_figures(example.experiment, "penalty", example.results)
+    assert (example.results / "paper" / "figures" / "penalty-bleu.svg").stat().st_size > 1000

@@ -2,9 +2,9 @@ from reluformer.paper.plots import training_curves
 
 
 def test_a_line_a_run_and_a_cross_where_one_diverged(make, plot_of):
-    made = make(seeds=[1, 2])
-    made.fill("length-variance")
-    drawing = training_curves.draw(plot_of(made, "length-variance", "training"))
+    example = make(seeds=[1, 2])
+    example.fill("length-variance")
+    drawing = training_curves.draw(plot_of(example, "length-variance", "training"))
     left, right = drawing.figure.axes
     curves = [line for line in left.lines if len(line.get_xdata()) > 1]
     crosses = [line for line in left.lines if line.get_marker() == "X"]
@@ -14,17 +14,17 @@ def test_a_line_a_run_and_a_cross_where_one_diverged(make, plot_of):
 
 
 def test_a_quiet_study_keeps_a_plain_scale(make, plot_of):
-    made = make()
-    made.fill("ffn-activation")
-    left, _ = training_curves.draw(plot_of(made, "ffn-activation", "training")).figure.axes
+    example = make()
+    example.fill("ffn-activation")
+    left, _ = training_curves.draw(plot_of(example, "ffn-activation", "training")).figure.axes
     assert left.get_yscale() == "linear"
     assert list(left.lines[0].get_xdata()) == list(range(20, 501, 20))
 
 
 def test_learning_curves_are_of_the_validation_split(make, plot_of):
-    made = make(seeds=[1, 2])
-    made.fill("learning-curves")
-    loss, bleu = training_curves.draw(plot_of(made, "learning-curves", "curves")).figure.axes
+    example = make(seeds=[1, 2])
+    example.fill("learning-curves")
+    loss, bleu = training_curves.draw(plot_of(example, "learning-curves", "curves")).figure.axes
     assert [axes.get_title() for axes in (loss, bleu)] == ["validation loss (nats/token)", "validation BLEU (greedy)"]
     assert len(loss.lines) == len(bleu.lines) == 12
     assert list(bleu.lines[0].get_xdata()) == [100, 200, 300, 400, 500]
@@ -32,21 +32,21 @@ def test_learning_curves_are_of_the_validation_split(make, plot_of):
 
 
 def test_without_bleu_in_the_logs_the_panel_says_so(make, plot_of):
-    made = make()
-    made.fill("learning-curves")
-    for run in made.experiment.study_runs("learning-curves"):
-        log = made.folder(run) / "log.jsonl"
+    example = make()
+    example.fill("learning-curves")
+    for run in example.experiment.study_runs("learning-curves"):
+        log = example.folder(run) / "log.jsonl"
         log.write_text('{"event": "valid", "update": 1, "loss": 9.0}\n')
-    _, bleu = training_curves.draw(plot_of(made, "learning-curves", "curves")).figure.axes
+    _, bleu = training_curves.draw(plot_of(example, "learning-curves", "curves")).figure.axes
     assert bleu.texts[0].get_text() == "no run has it"
 
 
 def test_a_loss_that_is_no_number_is_left_out(make, plot_of):
-    made = make()
-    run = made.experiment.study_runs("ffn-activation")[0]
-    made.write(run)
-    log = made.folder(run) / "log.jsonl"
+    example = make()
+    run = example.experiment.study_runs("ffn-activation")[0]
+    example.write(run)
+    log = example.folder(run) / "log.jsonl"
     log.write_text('{"event": "train", "update": 1, "loss": 9.0}\n{"event": "train", "update": 2, "loss": null}\n')
-    left, right = training_curves.draw(plot_of(made, "ffn-activation", "training")).figure.axes
+    left, right = training_curves.draw(plot_of(example, "ffn-activation", "training")).figure.axes
     assert list(left.lines[0].get_ydata()) == [9.0]
     assert right.texts[0].get_text() == "no run has it"

@@ -4,10 +4,10 @@ from reluformer.paper.plots import variance_law
 
 
 def test_theory_and_measurement_beside_trained_models(make, plot_of):
-    made = make()
-    made.fill("length-variance")
-    made.law()
-    drawing = variance_law.draw(plot_of(made, "length-variance", "law"))
+    example = make()
+    example.fill("length-variance")
+    example.law()
+    drawing = variance_law.draw(plot_of(example, "length-variance", "law"))
     left, right = drawing.figure.axes
     lines = {line.get_label(): list(line.get_ydata()) for line in left.lines}
     assert lines["theory for ReLU: n/2"] == [2**power / 2 for power in range(3, 13)]
@@ -22,7 +22,3 @@ def test_theory_and_measurement_beside_trained_models(make, plot_of):
 def test_without_files_both_panels_say_so(make, plot_of):
     left, right = variance_law.draw(plot_of(make(), "length-variance", "law")).figure.axes
     assert left.texts[0].get_text() == "not measured yet" and right.texts[0].get_text() == "no run has it"
-
-
-def test_runs_are_averaged_at_each_length():
-    assert variance_law.mean_points([[(2, 1.0), (1, 4.0)], [(2, 3.0)]]) == [(1, 4.0), (2, 2.0)]
