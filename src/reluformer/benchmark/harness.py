@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import resource
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+STATUS = Path("/proc/self/status")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -45,7 +47,9 @@ def median_seconds(run: Callable[[], object], least: float, device: torch.device
 
 @contextlib.contextmanager
 def peak_memory(device: torch.device | str) -> Iterator[Callable[[], float]]:
-    """Measures the peak of additional memory inside: of the GPU's allocator, or of this process (Linux).
+    """Measures the peak of additional memory inside: of the GPU's allocator, or of this process.
+
+    Without /proc, as on macOS, the peak cannot be reset: what the process needed before is not additional.
 
     Yields a function that returns the bytes afterwards.
     """
@@ -57,14 +61,17 @@ def peak_memory(device: torch.device | str) -> Iterator[Callable[[], float]]:
         yield lambda: result
         result = float(torch.cuda.max_memory_allocated(device) - before)
         return
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the peak
+    if STATUS.exists():
+        STATUS.with_name("clear_refs").write_text("5", encoding="ascii")  # resets the peak
     before = _peak_resident()
     yield lambda: result
     result = float(_peak_resident() - before)
 
 
 def _peak_resident() -> int:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    if not STATUS.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
+    lines = STATUS.read_text(encoding="ascii").splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
 
 

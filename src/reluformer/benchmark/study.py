@@ -178,9 +178,9 @@ def _work(
 
     die_with_main_process()
     device = _device(threads)
-    if device.type == "cpu":  # an allocation that does not fit fails here and not elsewhere
-        available = psutil.virtual_memory().available
-        resource.setrlimit(resource.RLIMIT_DATA, (psutil.Process().memory_info().data + available * 9 // 10,) * 2)
+    data = getattr(psutil.Process().memory_info(), "data", None)  # of Linux alone
+    if device.type == "cpu" and data is not None:  # an allocation that does not fit fails here and not elsewhere
+        resource.setrlimit(resource.RLIMIT_DATA, (data + psutil.virtual_memory().available * 9 // 10,) * 2)
     try:
         point = Point(config, length, settings, device)
         connection.send(("", {}))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import operator
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from reluformer.cli.costs import duration, read_sizes, update_flops
 from reluformer.config.experiment import Experiment
 from reluformer.config.run import RunConfig
 from reluformer.config.settings import SettingsError
+from reluformer.ops.process import usable_cores
 from reluformer.training.summary import visible_devices
 
 LIMIT_HOURS = 12.0
@@ -40,7 +40,7 @@ def refusal(experiment: Experiment, trainings: Sequence[RunConfig], corpora: Pat
     seconds = training_flops(experiment, trainings, corpora) / speed
     if seconds <= 3600 * LIMIT_HOURS:
         return None
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     return (
         f"No GPU here: {len(trainings)} training(s) of this would take about {duration(seconds)} on these {cores} "
         f"core(s)\n(half of the {2 * speed / 1e9:.0f} GFLOP/s that matrix products reach). Nothing was started.\n\n"

@@ -1,4 +1,4 @@
-"""What a process asks of Linux: to end with its starter, and to keep freed memory. Elsewhere this does nothing.
+"""What a process asks of the system: its cores, to end with its starter, to keep freed memory; the last two on Linux.
 
 So a killed Snakemake or launcher leaves nothing running. Imports nothing heavy.
 """
@@ -19,6 +19,13 @@ PR_SET_PDEATHSIG = 1
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 KEPT_BYTES = 1 << 30
 """glibc keeps free blocks, and free memory at the end of the heap, up to this size."""
+
+
+def usable_cores() -> int:
+    """Returns the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def end_with_starter() -> None:

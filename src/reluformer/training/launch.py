@@ -31,7 +31,7 @@ import psutil  # type: ignore[import-untyped]
 from reluformer.config.run import RunConfig
 from reluformer.config.settings import SettingsError
 from reluformer.files import exclusive
-from reluformer.ops.process import die_with_parent
+from reluformer.ops.process import die_with_parent, usable_cores
 from reluformer.training.stopping import CRASHED, INTERRUPTED, STOP_SIGNALS
 from reluformer.training.summary import claim_devices
 
@@ -121,7 +121,7 @@ def rendezvous(processes: int, nodes: int, environment: Mapping[str, str]) -> li
 
 def threads_per_process(run: RunConfig, threads: int | None) -> int:
     """Returns the CPU threads of each process: the recipe's, or an equal share of the job's."""
-    available = threads or len(os.sched_getaffinity(0))
+    available = threads or usable_cores()
     return run.training.threads or max(1, available // run.training.processes)
 
 

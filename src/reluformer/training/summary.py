@@ -21,6 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from reluformer.config.settings import SettingsError
+from reluformer.ops.process import usable_cores
 
 PACKAGES = ("torch", "deepspeed", "numpy", "safetensors")
 POLL_SECONDS = 0.5
@@ -107,7 +108,7 @@ def machine() -> dict[str, Any]:
     import torch
 
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return {"cpu": _processor(), "cores": len(os.sched_getaffinity(0)), "gpus": gpus}
+    return {"cpu": _processor(), "cores": usable_cores(), "gpus": gpus}
 
 
 def _processor() -> str:

@@ -6,6 +6,7 @@ import time
 import pytest
 import torch
 
+from reluformer.benchmark import harness
 from reluformer.benchmark.harness import matmul_peak, median_seconds, peak_memory
 
 CPU = torch.device("cpu")
@@ -38,3 +39,10 @@ def test_a_long_search_is_timed_once(monkeypatch):
 
 def test_the_peak_of_matrix_products():
     assert matmul_peak("fp32", CPU, 0.01) == pytest.approx(1e11, rel=100)
+
+
+def test_memory_is_measured_without_proc(monkeypatch, tmp_path):
+    monkeypatch.setattr(harness, "STATUS", tmp_path / "status")
+    with peak_memory("cpu") as peak:
+        pass
+    assert peak() >= 0

@@ -12,7 +12,7 @@ import textwrap
 import psutil
 import pytest
 
-from reluformer.ops.process import STARTER, end_with_starter
+from reluformer.ops.process import STARTER, end_with_starter, usable_cores
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
@@ -127,3 +127,9 @@ def test_freed_memory_stays_without_page_faults():
     given_back = faults(FAULTS.replace("\nkeep_freed_memory()", ""))
     assert given_back > 5 * 16_000
     assert faults(FAULTS) < given_back / 4
+
+
+def test_cores_are_counted_where_affinity_is_unknown(monkeypatch):
+    assert usable_cores() == len(os.sched_getaffinity(0))
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert usable_cores() == os.cpu_count()
