@@ -41,7 +41,7 @@ def verify(
     ] = None,
 ) -> None:
     """Check an archive: every byte against its manifest, every score against its hypotheses."""
-    from reluformer.paper.verify import verify_archive
+    from reluformer.paper.archive import verify_archive
 
     check = verify_archive(path, corpora)
     for fault in check.faults:

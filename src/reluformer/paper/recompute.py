@@ -21,9 +21,8 @@ from reluformer.files import replace, write_json
 from reluformer.paper.claims import build_claims
 from reluformer.paper.differences import write_significance
 from reluformer.paper.outputs import paired_kinds
-from reluformer.paper.record import EXPERIMENT
+from reluformer.paper.record import EXPERIMENT, changes
 from reluformer.paper.study import draw_figures, write_tables
-from reluformer.paper.verify import changes
 
 COMMITTED = ("tables/*.csv", "tables/*.md", "claims.json", "claims.md")
 """The files of the paper that are committed with a record."""

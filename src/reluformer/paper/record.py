@@ -50,6 +50,9 @@ HOW: dict[str, Any] = {
 CORPUS_ANYWAY = {"archives", "licence", "segments"}
 """Keys of a corpus that do not change its text: its addresses, its licence, its views."""
 
+TOLERANCE = 1e-6
+"""Relative difference up to which two numbers count as equal."""
+
 
 class Record:
     """A record, compared with an experiment and the results that exist.
@@ -217,6 +220,12 @@ def unequal(one: Any, other: Any, key: str = "", tolerance: float = 0.0) -> Iter
             yield key, one, other
     elif one != other:
         yield key, one, other
+
+
+def changes(stored: Any, computed: Any, place: str = "the archive") -> list[str]:
+    """Returns where two contents differ beyond rounding: `metrics.bleu.score: 31 in the archive, computed 30.5`."""
+    rows = unequal(stored, computed, tolerance=TOLERANCE)
+    return [f"{key}: {one!r} in {place}, computed {other!r}" for key, one, other in rows]
 
 
 def _copy(source: Path, target: Path) -> bool:

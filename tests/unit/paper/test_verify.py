@@ -6,8 +6,8 @@ import zipfile
 import pytest
 
 from reluformer.config.settings import SettingsError
-from reluformer.paper.archive import MANIFEST, checksum_file, pack_archive
-from reluformer.paper.verify import changes, verify_archive
+from reluformer.paper.archive import MANIFEST, checksum_file, pack_archive, verify_archive
+from reluformer.paper.record import changes
 
 KINDS = (
     ".csv",
