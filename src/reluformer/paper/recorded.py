@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from reluformer.config.evaluation import COUNTS
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import ATTENTION, MEASURED
 from reluformer.config.run import Run, split_dataset
 from reluformer.config.settings import read_json
-from reluformer.paper.outputs import VARIANCE_LAW, claims_inputs, paired_kinds, study_inputs
+from reluformer.paper.outputs import VARIANCE_LAW, claims_inputs, paired_kinds, significance_inputs, study_inputs
 from reluformer.paper.record import STEPS, Record, corpus_files, ended_runs
 
 MODEL = "model.safetensors"
@@ -81,17 +79,16 @@ def read_recorded(experiment: Experiment, record: Path | None, results: Path) ->
 
 
 def _needed_files(experiment: Experiment) -> dict[str, list[str]]:
-    """The files of each run that studies and claims are made from, by the run's path, without attention maps."""
+    """The files of each run that studies and claims are built from, by the run's path, without attention maps."""
+    paths = claims_inputs(experiment)
+    for study in experiment.studies:
+        paths += study_inputs(experiment, study)
+        paths += significance_inputs(experiment, study) if paired_kinds(experiment, study) else []
     needed: dict[str, list[str]] = {}
-    inputs = [study_inputs(experiment, study) for study in experiment.studies] + [claims_inputs(experiment)]
-    for path in dict.fromkeys(itertools.chain.from_iterable(inputs)):
+    for path in dict.fromkeys(paths):
         folder, _, file = path.removeprefix("results/runs/").rpartition("/")
         if path.startswith("results/runs/") and file != ATTENTION:
             needed.setdefault(folder, []).append(file)
-    for study in experiment.studies:
-        if paired_kinds(experiment, study):
-            for run in experiment.study_runs(study):
-                needed[run.path].append(COUNTS)
     return needed
 
 

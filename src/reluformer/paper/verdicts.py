@@ -17,6 +17,7 @@ A system all of whose runs diverged is below any that trained; if only some did,
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import Any, Literal, NamedTuple
 
 import pandas as pd
@@ -81,18 +82,17 @@ def compare(rule: RuleConfig, frame: pd.DataFrame, keys: Sequence[str]) -> list[
         chosen = chosen[chosen[key].isin(values)]
     for key, values in rule.unless.items():
         chosen = chosen[~chosen[key].isin(values)]
-    groups: list[tuple[dict[str, Any], pd.DataFrame]] = (
-        [(dict(zip(keys, at, strict=True)), part) for at, part in chosen.groupby(list(keys), sort=False)]
-        if keys
-        else [({}, chosen)]
-    )
-    return [_compare(rule, at, part) for at, part in groups if len(part)]
+    if not keys:
+        return [_compare(rule, {}, chosen)] if len(chosen) else []
+    groups = chosen.groupby(list(keys), sort=False)
+    return [_compare(rule, dict(zip(keys, at, strict=True)), part) for at, part in groups]
 
 
 def _compare(rule: RuleConfig, at: dict[str, Any], part: pd.DataFrame) -> Comparison:
     runs = part[part["system"] == rule.system]
     if rule.relation in ("diverges", "trains"):
-        return Comparison(rule, at, value(runs, rule.metric), None, outcome=_status(runs, rule.relation))
+        outcome, why = _count(runs, rule.relation)
+        return Comparison(rule, at, value(runs, rule.metric), None, outcome=outcome, why=why)
     if not isinstance(rule.than, str):
         return Comparison(rule, at, value(runs, rule.metric), Sample(rule.than, None, 0))
     others = part[part["system"] == rule.than]
@@ -141,7 +141,7 @@ def _decide(one: Comparison) -> Comparison:
     """The outcome of a comparison whose p-values are known."""
     ours, other, relation = one.ours, one.other, one.rule.relation
     if other is None:
-        return one._replace(why=_count_why(one))
+        return one  # counted
     if NOT_RUN in (ours.state, other.state):
         return one._replace(outcome="missing", why="runs are missing")
     if ours.centre is None or other.centre is None:
@@ -154,37 +154,24 @@ def _decide(one: Comparison) -> Comparison:
         return one._replace(outcome="open", why="one seed: nothing is known of another training")
     if one.p_against <= ALPHA:
         return one._replace(outcome="fails")
-    if one.p_for <= ALPHA and _claimed(one):
+    least = {"above": one.rule.margin, "times": 0.0}.get(relation, -inf)  # of other relations, p says it
+    if one.p_for <= ALPHA and one.effect.estimate >= least:
         if ours.diverged or (relation == "close to" and other.diverged):
             return one._replace(outcome="open", why="the mean leaves diverged runs out")
         return one._replace(outcome="holds")
     return one._replace(outcome="open", why="the interval holds both")
 
 
-def _claimed(one: Comparison) -> bool:
-    """Whether the estimate is what the rule claims."""
-    assert one.effect is not None
-    estimate, margin = one.effect.estimate, one.rule.margin
-    if one.rule.relation == "close to":
-        return abs(estimate) <= margin
-    return estimate >= {"above": margin, "at least": -margin}.get(one.rule.relation, 0.0)
-
-
-def _status(runs: pd.DataFrame, relation: str) -> Outcome:
-    if runs.empty or (runs["status"] == NOT_RUN).any():
-        return "missing"
-    lost = runs["status"] == DIVERGED
-    wanted = lost if relation == "diverges" else ~lost
-    if len(runs) < 2:
-        return "open"
-    return "holds" if wanted.all() else "fails" if not wanted.any() else "open"
-
-
-def _count_why(one: Comparison) -> str:
-    if one.outcome == "open":
-        runs = one.ours.n + one.ours.diverged
-        return "one run is no count" if runs < 2 else f"{one.ours.diverged} of {runs} runs diverged"
-    return "runs are missing" if one.outcome == "missing" else ""
+def _count(runs: pd.DataFrame, relation: str) -> tuple[Outcome, str]:
+    """The outcome of a rule that counts runs, and why it is open or missing."""
+    n, lost = len(runs), int((runs["status"] == DIVERGED).sum())
+    if not n or (runs["status"] == NOT_RUN).any():
+        return "missing", "runs are missing"
+    if n < 2:
+        return "open", "one run is no count"
+    if 0 < lost < n:
+        return "open", f"{lost} of {n} runs diverged"
+    return ("holds" if (lost == n) == (relation == "diverges") else "fails"), ""
 
 
 def state(rule: RuleConfig, titles: dict[str, str]) -> str:
