@@ -73,7 +73,6 @@ def record(
     if check:
         _check(output, paper, cores)
         return
-    from reluformer.paper.provenance import write_readme
     from reluformer.paper.recompute import update_paper
     from reluformer.paper.record import take
 
@@ -85,7 +84,6 @@ def record(
     for line in taken.refused:
         print(f"- left out: {line}")
     update_paper(experiment, folder)
-    write_readme(experiment, folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(f"{folder}: {len(taken.new)} runs taken, {len(taken.unchanged)} there already; {size / 1e6:.1f} MB")
 

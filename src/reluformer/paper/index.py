@@ -117,7 +117,7 @@ def headline(claim: Mapping[str, Any]) -> str:
     ruled = [rule for rule in claim["rules"] if rule["points"] and rule["points"][-1]["ours"]["centre"] is not None]
     decisive = [rule for rule in ruled if VERDICTS[rule["outcome"]] == claim["verdict"]]
     if not ruled:
-        return f"{says}."
+        return f"{claim['headline']} Not run yet." if claim["verdict"] == "not run" else f"{says}."
     rule = (decisive or ruled)[0]
     point = rule["points"][-1]
     sides = [side for side in (point["ours"], point["other"]) if side and side["centre"] is not None]

@@ -17,15 +17,18 @@ from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import SCORES
 from reluformer.config.settings import SettingsError, read_json
 from reluformer.evaluation.score import rescore_run
-from reluformer.files import replace, write_json
+from reluformer.files import replace, write_json, write_text
 from reluformer.paper.claims import build_claims
 from reluformer.paper.differences import write_significance
 from reluformer.paper.outputs import paired_kinds
+from reluformer.paper.readme import has_results, readme
 from reluformer.paper.record import EXPERIMENT, changes
 from reluformer.paper.study import draw_figures, write_tables
 
-COMMITTED = ("tables/*.csv", "tables/*.md", "claims.json", "claims.md")
-"""The files of the paper that are committed with a record."""
+COMMITTED = ("tables/*.csv", "tables/*.md", "figures/*.svg", "claims.json")
+"""The files of the paper that are committed with a record; figures of studies that have results."""
+
+README = "README.md"
 
 
 def read_experiment(record: Path) -> Experiment:
@@ -49,7 +52,7 @@ def build_paper(experiment: Experiment, record: Path, results: Path, figures: bo
         figures: whether to draw them.
         cores: the number of processes.
     """
-    ignored = shutil.ignore_patterns("tables", "claims.*", "README.md")
+    ignored = shutil.ignore_patterns("tables", "figures", "claims.*", "README.md")
     shutil.copytree(record, results, dirs_exist_ok=True, ignore=ignored)
     runs = sorted(path.parent for path in results.glob(f"runs/*/*/seed*/{SCORES}"))
     pool = ProcessPoolExecutor(cores, get_context("spawn")) if cores > 1 else ThreadPoolExecutor(1)
@@ -72,14 +75,14 @@ def _build(experiment: Experiment, results: Path, figures: bool, study: str) -> 
     if paired_kinds(experiment, study):
         write_significance(experiment, study, results)
     write_tables(experiment, study, results)
-    if figures:
+    if figures and has_results(experiment, study, results):
         draw_figures(experiment, study, results)
 
 
 def update_paper(experiment: Experiment, record: Path) -> None:
-    """Builds a record's tables and verdicts and writes them into it."""
+    """Builds a record's tables, figures and verdicts and writes them and README.md into it."""
     with tempfile.TemporaryDirectory(prefix="reluformer-record-") as name:
-        build_paper(experiment, record, Path(name), figures=False)
+        build_paper(experiment, record, Path(name))
         built = _committed(Path(name))
         for file in _committed(record).keys() - built.keys():
             (record / "paper" / file).unlink()
@@ -87,17 +90,25 @@ def update_paper(experiment: Experiment, record: Path) -> None:
             target = record / "paper" / file
             if not target.is_file() or target.read_bytes() != path.read_bytes():
                 replace(target, partial(shutil.copyfile, path))
+    write_text(record / README, readme(experiment, record))
 
 
 def check_record(record: Path, results: Path, figures: bool = True, cores: int = 1) -> list[str]:
-    """Builds a record's paper in `results`, see `build_paper`; returns where it differs from what is committed."""
-    faults = build_paper(read_experiment(record), record, results, figures, cores)
-    built, committed = _committed(results), _committed(record)
+    """Builds a record's paper in `results`, see `build_paper`; returns where it differs from what is committed.
+
+    Of figures, and of README.md that shows them, only with `figures`; and of figures only that they are there, as their
+    last digits may differ from processor to processor.
+    """
+    experiment = read_experiment(record)
+    faults = build_paper(experiment, record, results, figures, cores)
+    built, committed = (_committed(folder, figures) for folder in (results, record))
     for file in sorted(built.keys() | committed.keys()):
         if file not in committed or file not in built:
             faults.append(f"paper/{file}: {'not in the record' if file in built else 'no longer built'}")
-        elif built[file].read_bytes() != committed[file].read_bytes():
+        elif not file.endswith(".svg") and built[file].read_bytes() != committed[file].read_bytes():
             faults += [f"paper/{file}: {one}" for one in _file_changes(committed[file], built[file])]
+    if figures and (record / README).read_text(encoding="utf-8") != readme(experiment, results):
+        faults.append(f"{README}: not what `reluformer record` writes")
     return faults
 
 
@@ -112,7 +123,8 @@ def _file_changes(committed: Path, built: Path) -> list[str]:
     return [f"line {number + 1}: {old!r} in the record, computed {new!r}"]
 
 
-def _committed(folder: Path) -> dict[str, Path]:
+def _committed(folder: Path, figures: bool = True) -> dict[str, Path]:
     """The files of `COMMITTED` by their path below paper/."""
     paper = folder / "paper"
-    return {path.relative_to(paper).as_posix(): path for pattern in COMMITTED for path in sorted(paper.glob(pattern))}
+    patterns = [pattern for pattern in COMMITTED if figures or not pattern.endswith(".svg")]
+    return {path.relative_to(paper).as_posix(): path for pattern in patterns for path in sorted(paper.glob(pattern))}

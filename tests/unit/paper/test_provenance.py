@@ -1,7 +1,6 @@
 import json
 
-from reluformer.paper.provenance import provenance, write_readme
-from reluformer.paper.record import take
+from reluformer.paper.provenance import provenance
 
 
 def test_runs_say_what_they_were_trained_with_and_corpora_where_they_are_from(make):
@@ -38,16 +37,3 @@ def test_nothing_there_is_nothing_said(make):
         "archives": [],
         "data": {},
     }
-
-
-def test_the_readme_says_on_what_a_record_rests(scored, tmp_path):
-    example, record = scored(), tmp_path / "record"
-    take(example.experiment, example.results, record)
-    statistics = record / "corpora" / "some-sentences" / "statistics.json"
-    statistics.write_text('{"splits": {"train": {"pairs": 123886}}}', "utf-8")
-    write_readme(example.experiment, record)
-    text = (record / "README.md").read_text("utf-8")
-    assert "# Record: Made up" in text and "TOY CONFIGURATION" in text
-    assert "| some-sentences | finished and scored | 3 " in text
-    assert "| some-sentences | train   | 123,886 " in text
-    assert "unknown processor" in text  # of summaries without a machine

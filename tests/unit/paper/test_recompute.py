@@ -4,6 +4,7 @@ import pytest
 
 from reluformer.config.settings import SettingsError
 from reluformer.evaluation.counts import read_counts, write_counts
+from reluformer.paper.readme import readme
 from reluformer.paper.recompute import check_record, read_experiment, update_paper
 from reluformer.paper.record import take
 
@@ -27,7 +28,23 @@ def test_everything_is_computed_anew_and_equals_what_is_committed(record, tmp_pa
     assert list((paper / "figures").glob("*.svg"))
     names = {path.name for path in (record / "paper").rglob("*") if path.is_file()}
     assert {"ffn-activation.csv", "ffn-activation-differences.csv", "ffn-activation.md", "claims.json"} <= names
-    assert not any(name.endswith((".svg", ".html", ".tex")) for name in names)
+    assert "ffn-activation-bleu.svg" in names and not any(name.endswith((".png", ".html", ".tex")) for name in names)
+
+
+def test_figures_and_the_readme_are_the_same_every_time(record):
+    files = [record / "README.md", *(record / "paper" / "figures").glob("*.svg")]
+    before = {path: path.read_bytes() for path in files}
+    update_paper(read_experiment(record), record)
+    assert {path: path.read_bytes() for path in files} == before and len(files) > 3
+
+
+def test_an_edited_readme_or_a_missing_figure_is_named(record, tmp_path):
+    (record / "README.md").write_text("edited", "utf-8")
+    (record / "paper" / "figures" / "ffn-activation-bleu.svg").unlink()
+    assert check_record(record, tmp_path / "again") == [
+        "paper/figures/ffn-activation-bleu.svg: not in the record",
+        "README.md: not what `reluformer record` writes",
+    ]
 
 
 def test_one_segments_counts_change_scores_and_tables(record, tmp_path):
@@ -73,4 +90,5 @@ def test_a_folder_that_is_no_record_is_named(tmp_path):
 def test_the_tables_of_the_repositorys_records_are_those_committed(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     assert check_record(folder, tmp_path, figures=False) == []
+    assert (folder / "README.md").read_text("utf-8") == readme(read_experiment(folder), folder)
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 40e6
