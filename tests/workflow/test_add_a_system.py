@@ -1,4 +1,4 @@
-"""docs/add-a-system.md, its steps taken one by one in a copy of the project: squared ReLU ends in scores."""
+"""docs/add-a-system.md, its steps taken one by one in a copy of the project: ReLU to the power 1.5 ends in scores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 pytestmark = pytest.mark.slow
 
 
-def test_squared_relu_step_by_step(smoke_project, monkeypatch):
+def test_relu_to_the_power_step_by_step(smoke_project, monkeypatch):
     page = (ROOT / "docs" / "add-a-system.md").read_text(encoding="utf-8").partition("step by step")[2]
     (_, class_text), (_, line), (_, system), (_, command) = FENCE.findall(page)
     project = smoke_project()

@@ -5,7 +5,7 @@
 - `make TARGET` is expanded by make; `pytest ...` collects; `pip install -r FILE` names a file that is there.
 - Programs of others (EXTERNAL) are named with what they are for.
 - YAML is read by the configuration's own classes, Python is run.
-- What names `square-relu` is taken as the steps that it is by test_add_a_system.py.
+- What names `relu15` is taken as the steps that it is by test_add_a_system.py.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def commands() -> list[str]:
         text = FENCE.sub("", page.read_text(encoding="utf-8"))
         found += [" ".join(command.split()) for command in INLINE.findall(text)]
     single = [words for line in found for words in split(line)]
-    return list(dict.fromkeys(shlex.join(words) for words in single if "square-relu" not in " ".join(words)))
+    return list(dict.fromkeys(shlex.join(words) for words in single if "relu15" not in " ".join(words)))
 
 
 def split(line: str) -> list[list[str]]:
@@ -209,7 +209,7 @@ def test_snakemake_can_plan_it(options, project):
     assert result.returncode == 0, result.stdout[-2000:]
 
 
-CONFIGURATION = [block for block in blocks() if block.language == "yaml" and "square-relu" not in block.text]
+CONFIGURATION = [block for block in blocks() if block.language == "yaml" and "relu15" not in block.text]
 
 
 @pytest.mark.parametrize("block", CONFIGURATION, ids=lambda block: f"{block.page}:{block.text[:20]}")

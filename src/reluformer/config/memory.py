@@ -14,6 +14,8 @@ from reluformer.config.settings import Strict, nearest
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Gamma = Positive | Literal["learned"]
+Alpha = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Bias = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Activation(NamedTuple):
@@ -29,6 +31,14 @@ ACTIVATIONS: dict[str, Activation] = {
     "relu-scaled": Activation("reluformer.memory.activations:ScaledReLU", {"gamma": Gamma}),
     "sparsemax": Activation("reluformer.memory.activations:Sparsemax", {"temperature": Positive}),
     "entmax15": Activation("reluformer.memory.activations:Entmax15", {"temperature": Positive}),
+    "relu-length": Activation("reluformer.memory.rectified:LengthScaledReLU", {"alpha": Alpha}),
+    "relu-squared": Activation("reluformer.memory.rectified:SquaredReLU", {"alpha": Alpha}),
+    "relu-shifted": Activation("reluformer.memory.rectified:ShiftedReLU", {"bias": Bias}),
+    "sigmoid": Activation("reluformer.memory.rectified:Sigmoid", {}),
+    "softpick": Activation("reluformer.memory.rectified:Softpick", {}),
+    "softmax-scalable": Activation("reluformer.memory.rectified:ScalableSoftmax", {}),
+    "softplus": Activation("reluformer.memory.rectified:Softplus", {}),
+    "entmax": Activation("reluformer.memory.rectified:LearnedEntmax", {}),
 }
 
 
@@ -60,9 +70,11 @@ class MemoryConfig(Strict):
 
     activation: str = Field(default="softmax", description="a name of the registry ACTIVATIONS")
     options: dict[str, Any] = Field(default_factory=dict, description="the activation's options, e.g. gamma")
-    output_norm: Literal["nothing", "layernorm", "gated-rmsnorm"] = Field(
+    output_norm: Literal["nothing", "layernorm", "rmsnorm", "gated-rmsnorm"] = Field(
         default="nothing", description="of the read's output, before the residual connection"
     )
+    output_gate: bool = Field(default=False, description="multiply each head's output by a sigmoid of its token")
+    query_key_norm: bool = Field(default=False, description="of an attention: RMSNorm of each head's queries and keys")
     penalty: PenaltyConfig | None = Field(default=None, description="Eq. 7, or none")
 
     @field_validator("activation")

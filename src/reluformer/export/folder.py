@@ -105,7 +105,7 @@ def model_json(config: RunConfig, files: TextFiles) -> dict[str, Any]:
         **SPECIAL_TOKENS,
         "run": config.model_dump(mode="json"),
         "memories": {
-            place: config.model.memory(place).model_dump(mode="json", include={"activation", "options", "output_norm"})
+            place: config.model.memory(place).model_dump(mode="json", exclude={"penalty"})
             for place in config.model.places()
         },
         "text": files.config.model_dump(mode="json"),

@@ -1,8 +1,8 @@
 """f in `out = f(q·Kᵀ)·V`: how a row of scores becomes a row of weights.
 
-Every activation is `weights = f(c_i · scores)`: `factor` gives c_i, which the read folds into the query so that the
-scores are touched once, and `forward` is f. To add one, derive from `Activation`, write `forward`, and add a line to
-`reluformer.config.memory.ACTIVATIONS`.
+Every activation is `weights = f(c_i · scores + b_i)`: `factor` gives c_i, which the read folds into the query so that
+the scores are touched once, `shift` gives b_i, and `forward` is f. To add one, derive from `Activation`, write
+`forward`, and add a line to `reluformer.config.memory.ACTIVATIONS`.
 
 Shapes: B batch, H heads, Q rows, K slots, D head width. A learned memory has no H: its weights are [B, Q, K].
 """
@@ -52,6 +52,10 @@ class Activation(nn.Module):
     def factor(self, count: Tensor | int) -> Tensor | float:
         """Returns c_i > 0, by which the scores of row i are multiplied. count: n_i, see `AttentionMask.count`."""
         return 1.0
+
+    def shift(self, count: Tensor | int) -> Tensor | float:
+        """Returns b_i, which is added to the scores of row i after c_i. count: see `factor`."""
+        return 0.0
 
     def forward(self, scores: Tensor) -> Tensor:
         """Returns weights of scores [..., Q, K], of the same shape and dtype. May overwrite `scores`.

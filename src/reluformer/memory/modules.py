@@ -52,7 +52,10 @@ class Memory(nn.Module):
         super().__init__()
         self.activation = build_activation(config, heads)
         self.layernorm = nn.LayerNorm(width) if config.output_norm == "layernorm" else None
-        self.gated_norm = GatedRMSNorm(width) if config.output_norm == "gated-rmsnorm" else None
+        self.head_norm: nn.Module | None = None
+        if config.output_norm in ("rmsnorm", "gated-rmsnorm"):
+            self.head_norm = nn.RMSNorm(width, 1e-8) if config.output_norm == "rmsnorm" else GatedRMSNorm(width)
+        self.gate = nn.Linear(width, heads) if config.output_gate else None
         self.penalty = Penalty(config.penalty) if config.penalty and config.penalty.weight > 0 else None
         self.weight_dropout = dropout
 
@@ -101,8 +104,10 @@ class LearnedMemory(Memory):
             observe=observe,
         )
         output = result.output if self.value_bias is None else result.output + self.value_bias
-        if self.gated_norm is not None:
-            output = self.gated_norm(output)
+        if self.gate is not None:
+            output = output * self.gate(x).sigmoid()
+        if self.head_norm is not None:
+            output = self.head_norm(output)
         if self.layernorm is not None:
             output = self.layernorm(output)
         return result._replace(output=output)
@@ -111,13 +116,17 @@ class LearnedMemory(Memory):
 class SequenceMemory(Memory):
     """Attention: H reads of the slots of a sequence with scale 1/√D, concatenated and projected.
 
-    A gated RMSNorm stands between the heads and the output projection, a LayerNorm after the projection.
+    The gate (Qiu et al. 2025, "Gated Attention for Large Language Models": head-wise) and RMSNorms stand between the
+    heads and the output projection, a LayerNorm after the projection. `query_key_norm` (Dehghani et al. 2023) takes the
+    RMSNorm of each head's queries and keys, with a gain for each of their D numbers.
     """
 
     def __init__(self, config: MemoryConfig, width: int, heads: int, bias: bool = True, dropout: float = 0.0) -> None:
         super().__init__(config, width, heads, dropout)
         self.heads = heads
         self.scale = 1 / math.sqrt(width // heads)
+        self.query_norm = nn.RMSNorm(width // heads, 1e-6) if config.query_key_norm else None
+        self.key_norm = nn.RMSNorm(width // heads, 1e-6) if config.query_key_norm else None
         self.output = Linear(width, width, bias=bias)
         nn.init.xavier_uniform_(self.output.weight)
         if bias:
@@ -150,9 +159,12 @@ class SequenceMemory(Memory):
             rows=rows,
             observe=observe,
         )
-        output = result.output.transpose(1, 2).flatten(2)  # [B, H, Q, D] -> [B, Q, E]
-        if self.gated_norm is not None:
-            output = self.gated_norm(output)
+        output = result.output.transpose(1, 2)  # [B, H, Q, D] -> [B, Q, H, D]
+        if self.gate is not None:
+            output = output * self.gate(x).sigmoid()[..., None]
+        output = output.flatten(2)
+        if self.head_norm is not None:
+            output = self.head_norm(output)
         output = self.output(output)
         if self.layernorm is not None:
             output = self.layernorm(output)
@@ -169,6 +181,8 @@ class SelfAttention(SequenceMemory):
     def project(self, x: Tensor, cache: Cache | None = None) -> tuple[Tensor, Tensor | Slots, Tensor | Slots]:
         """cache: x is the newest token of Q hypotheses, each of which sees its own earlier ones."""
         query, key, value = split_heads(self.query_key_value(x), self.heads, 3)
+        if self.query_norm is not None and self.key_norm is not None:
+            query, key = self.query_norm(query), self.key_norm(key)
         return (query, key, value) if cache is None else (query, *cache(key, value))
 
 
@@ -183,13 +197,13 @@ class CrossAttention(SequenceMemory):
     def slots(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """Returns keys and values [B, H, K, D] of the encoded source [B, K, E]; the same for every target token."""
         key, value = split_heads(self.key_value(source), self.heads, 2)
-        return key, value
+        return key if self.key_norm is None else self.key_norm(key), value
 
     def project(self, x: Tensor, source: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """source: [B, K, E], or its `slots`."""
         key, value = source if isinstance(source, tuple) else self.slots(source)
         (query,) = split_heads(self.query(x), self.heads, 1)
-        return query, key, value
+        return query if self.query_norm is None else self.query_norm(query), key, value
 
 
 def joint_linear(width: int, parts: int, bias: bool) -> Linear:

@@ -81,7 +81,7 @@ def read(
     rows: Tensor | None = None,
     observe: bool = False,
 ) -> MemoryOutput:
-    """Reads a memory: out_i = Σ_j f(c_i · scale · q_i·k_j) v_j, with the activation's f and c_i (Eq. 6: ScaledReLU).
+    """Reads a memory: out_i = Σ_j f(c_i · scale · q_i·k_j + b_i) v_j, with the activation's f, c_i and b_i.
 
     Args:
         key, value: tensors, or `Slots` of which every row sees all (bias and visibility are theirs).
@@ -109,7 +109,11 @@ def read(
             return MemoryOutput(fused.output, penalty(fused.total, fused.logs, count, rows))
     if factor is not None:
         query, scale = query * (factor * scale).to(query.dtype), 1.0
-    s = activation(_scores(query, key, visible, scale, bias))
+    scores = _scores(query, key, visible, scale, bias)
+    b = activation.shift(count)
+    if isinstance(b, Tensor) or b != 0:
+        scores = (scores + b).to(scores.dtype)
+    s = activation(scores)
     if activation.normalised and (some := visible.some()) is not None:
         s = s * some
     loss = None

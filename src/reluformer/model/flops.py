@@ -23,9 +23,14 @@ def parameters(model: ModelConfig) -> int:
 def _memory_parameters(model: ModelConfig, place: str) -> int:
     """Returns those of one memory with the norm of its residual connection."""
     width, memory = model.width, model.memory(place)
-    total = 2 * width + (0 if memory.output_norm == "nothing" else 2 * width)
-    if memory.options.get("gamma") == "learned":
-        total += 1 if kind_of(place) == "ffn" else model.heads
+    heads = 1 if kind_of(place) == "ffn" else model.heads
+    total = 2 * width + {"nothing": 0, "rmsnorm": width}.get(memory.output_norm, 2 * width)
+    if memory.options.get("gamma") == "learned" or memory.activation in ("softmax-scalable", "entmax"):
+        total += heads
+    if memory.output_gate:
+        total += (width + 1) * heads
+    if memory.query_key_norm and kind_of(place) != "ffn":
+        total += 2 * (width // heads)
     if kind_of(place) == "ffn":
         return total + 2 * width * model.slots + (model.slots + width if model.ffn_bias else 0)
     return total + 4 * width * width + (4 * width if model.attention_bias else 0)

@@ -63,6 +63,8 @@ def test_an_export_says_what_transformers_asks(trained, exported):
         "activation": "relu-scaled",
         "options": {"gamma": 2.0},
         "output_norm": "nothing",
+        "output_gate": False,
+        "query_key_norm": False,
     }
     generation = json.loads((exported / "generation_config.json").read_text(encoding="utf-8"))
     assert (generation["num_beams"], generation["length_penalty"], generation["early_stopping"]) == (5, 1.0, True)

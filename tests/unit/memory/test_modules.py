@@ -46,7 +46,7 @@ def test_what_follows_a_learned_memory_acts_on_its_output(output_norm):
     memory = LearnedMemory(MemoryConfig(activation="softmax", output_norm=output_norm), E, 20)
     x = torch.randn(2, 5, E)
     raw = torch.softmax(x @ memory.key.T, -1) @ memory.value
-    norm = memory.layernorm if output_norm == "layernorm" else memory.gated_norm
+    norm = memory.layernorm if output_norm == "layernorm" else memory.head_norm
     torch.testing.assert_close(memory(x).output, norm(raw))
 
 
@@ -68,7 +68,7 @@ def test_rela_normalises_the_joined_heads_before_the_projection():
     """ReLA-g from its equation: ReLU(q·k/√d), heads joined, gated RMSNorm over E, output projection."""
     torch.manual_seed(0)
     attention = SelfAttention(MemoryConfig(activation="relu", output_norm="gated-rmsnorm"), E, H).double()
-    torch.nn.init.normal_(attention.gated_norm.gate)
+    torch.nn.init.normal_(attention.head_norm.gate)
     x = torch.randn(2, 5, E, dtype=torch.float64)
     projected = attention.query_key_value(x)
     joined = torch.zeros(2, 5, E, dtype=torch.float64)
@@ -82,7 +82,7 @@ def test_rela_normalises_the_joined_heads_before_the_projection():
                     v = projected[b, j, 2 * E + h * d : 2 * E + (h + 1) * d]
                     joined[b, i, h * d : (h + 1) * d] += torch.relu(q @ k / d**0.5) * v
     rms = joined.square().mean(-1, keepdim=True).sqrt()
-    normed = attention.gated_norm.scale * joined / rms * torch.sigmoid(attention.gated_norm.gate * joined)
+    normed = attention.head_norm.scale * joined / rms * torch.sigmoid(attention.head_norm.gate * joined)
     torch.testing.assert_close(attention(x, AttentionMask(5)).output, attention.output(normed), atol=1e-6, rtol=1e-5)
 
 

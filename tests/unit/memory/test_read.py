@@ -21,6 +21,14 @@ ACTIVATIONS = {
     "relu-scaled-learned": {"activation": "relu-scaled", "options": {"gamma": "learned"}},
     "sparsemax": {"activation": "sparsemax", "options": {"temperature": 1.5}},
     "entmax15": {"activation": "entmax15"},
+    "relu-length": {"activation": "relu-length", "options": {"alpha": 0.75}},
+    "relu-squared": {"activation": "relu-squared", "options": {"alpha": 0.5}},
+    "relu-shifted": {"activation": "relu-shifted", "options": {"bias": 0.3}},
+    "sigmoid": {"activation": "sigmoid"},
+    "softpick": {"activation": "softpick"},
+    "softmax-scalable": {"activation": "softmax-scalable"},
+    "softplus": {"activation": "softplus"},
+    "entmax": {"activation": "entmax"},
 }
 B, H, D = 3, 2, 5
 
@@ -65,8 +73,40 @@ def loop_weights(name, scores, n, head, built):
     if name == "relu-scaled-learned":
         gamma = math.exp(built.log_gamma[head].item())
         return [max(s, 0.0) / (gamma * math.sqrt(n / 2)) for s in scores]
+    if name == "relu-length":
+        return [max(s, 0.0) / n**0.75 for s in scores]
+    if name == "relu-squared":
+        return [max(s, 0.0) ** 2 / n**0.5 for s in scores]
+    if name == "relu-shifted":
+        return [max(s + 0.3, 0.0) / n for s in scores]
+    if name == "sigmoid":
+        return [1 / (1 + math.exp(-(s - math.log(n)))) for s in scores]
+    if name == "softpick":
+        total = sum(abs(math.exp(s) - 1) for s in scores)
+        return [max(math.exp(s) - 1, 0.0) / total for s in scores]
+    if name == "softmax-scalable":
+        powers = [n ** (built.slope[head].item() * s) for s in scores]
+        return [p / sum(powers) for p in powers]
+    if name == "softplus":
+        positive = [math.log1p(math.exp(math.log(max(n, 2)) * s)) for s in scores]
+        return [p / sum(positive) for p in positive]
+    if name == "entmax":
+        return loop_entmax(scores, 1 + 1 / (1 + math.exp(-built.logit[head].item())))
     exact, temperature = {"sparsemax": (entmax.sparsemax, 1.5), "entmax15": (entmax.entmax15, 1.0)}[name]
     return exact(torch.tensor(scores, dtype=torch.float64) / temperature, dim=-1).tolist()
+
+
+def loop_entmax(scores, alpha):
+    """α-entmax of a row by its definition, [(α−1)s − τ]₊^(1/(α−1)), with the τ at which it sums to 1."""
+
+    def powers(tau):
+        return [max((alpha - 1) * s - tau, 0.0) ** (1 / (alpha - 1)) for s in scores]
+
+    low, high = (alpha - 1) * max(scores) - 1, (alpha - 1) * max(scores)
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if sum(powers(middle)) >= 1 else (low, middle)
+    return powers(low)
 
 
 def loop_read(name, built, query, key, value, seen, scale):

@@ -20,30 +20,49 @@ HIDDEN = -1e9
 
 
 class Activation(nn.Module):
-    """f: scores of a row -> weights; `config` names f and its options."""
+    """f: scores of a row -> weights, f(c_i · s + b_i) of equations; `config` names f and its options."""
 
     def __init__(self, config: dict[str, Any], heads: int) -> None:
         super().__init__()
         self.name = config["activation"]
-        options = {"temperature": 1.0, "gamma": 1.0, **config["options"]}
-        self.temperature, self.gamma = options["temperature"], options["gamma"]
-        self.log_gamma = nn.Parameter(torch.zeros(heads, 1, 1)) if self.gamma == "learned" else None
+        self.options = {"temperature": 1.0, "gamma": 1.0, "alpha": 1.0, "bias": 1.0, **config["options"]}
+        learned = self.options["gamma"] == "learned"
+        self.log_gamma = nn.Parameter(torch.zeros(heads, 1, 1)) if learned else None
+        self.slope = nn.Parameter(torch.zeros(heads, 1, 1)) if self.name == "softmax-scalable" else None
+        self.logit = nn.Parameter(torch.zeros(heads, 1, 1)) if self.name == "entmax" else None
 
     def forward(self, scores: Tensor, mask: Tensor | None) -> Tensor:
         """scores [..., Q, K], mask bool broadcastable to it or None where every row sees every slot -> [..., Q, K]."""
-        if self.name in ("relu", "relu-scaled"):
-            weights = scores.relu() if mask is None else scores.relu() * mask
-            return weights if self.name == "relu" else weights * self._factor(scores, mask)
-        scores = scores / self.temperature
-        if mask is None:
-            return SIMPLEX[self.name](scores)
-        return SIMPLEX[self.name](scores.masked_fill(~mask, HIDDEN)) * mask.any(-1, keepdim=True)
-
-    def _factor(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        """Eq. 6: 1 / (γ·√(n_i/2)), n_i the slots that row i sees."""
+        visible = scores.new_ones((), dtype=torch.bool) if mask is None else mask
         count = scores.new_tensor(scores.size(-1)) if mask is None else mask.sum(-1, keepdim=True).clamp(min=1)
-        gamma = self.gamma if self.log_gamma is None else self.log_gamma.exp()
-        return (2 / count).sqrt() / gamma
+        factor, shift = self._affine(count)
+        scores = scores * factor + shift
+        if self.name in SIMPLEX or self.logit is not None:
+            hidden = scores.masked_fill(~visible, HIDDEN)
+            weights = SIMPLEX[self.name](hidden) if self.logit is None else entmax(hidden, self.logit)
+            return weights if mask is None else weights * mask.any(-1, keepdim=True)
+        if self.name == "softpick":
+            powers = scores.expm1() * visible
+            return powers.relu() / (powers.abs().sum(-1, keepdim=True) + 1e-8)
+        if self.name == "sigmoid":
+            return scores.sigmoid() * visible
+        return (scores.relu() * visible).square() if self.name == "relu-squared" else scores.relu() * visible
+
+    def _affine(self, count: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        """Returns c_i and b_i for rows that see `count` slots, n_i."""
+        options = self.options
+        if self.name == "relu-scaled":  # Eq. 6: 1 / (γ·√(n_i/2))
+            gamma = options["gamma"] if self.log_gamma is None else self.log_gamma.exp()
+            return (2 / count).sqrt() / gamma, 0.0
+        if self.name in ("relu-length", "relu-squared"):
+            return count ** (-options["alpha"] / (2 if self.name == "relu-squared" else 1)), 0.0
+        if self.name == "relu-shifted":
+            return 1 / count, options["bias"] / count
+        if self.name == "softplus":
+            return count.clamp(min=2).log(), 0.0
+        if self.slope is not None:
+            return self.slope * count.log(), 0.0
+        return 1 / options["temperature"], -count.log() if self.name == "sigmoid" else 0.0
 
 
 def softmax(scores: Tensor) -> Tensor:
@@ -74,8 +93,36 @@ def entmax15(scores: Tensor) -> Tensor:
     return (halves - threshold.gather(-1, support - 1)).clamp(min=0).square()
 
 
-SIMPLEX = {"softmax": softmax, "sparsemax": sparsemax, "entmax15": entmax15}
-ACTIVATIONS = ("relu", "relu-scaled", *SIMPLEX)
+def entmax(scores: Tensor, logit: Tensor) -> Tensor:
+    """α-entmax, α = 1 + σ(logit) (Correia, Niculae and Martins 2019): max((α - 1)·s - τ, 0)^(1/(α - 1)), τ bisected."""
+    power = logit.sigmoid()
+    scores = scores * power
+    low = scores.amax(-1, keepdim=True) - 1
+    width = 1 - scores.size(-1) ** -power
+    for _ in range(50):
+        width = width / 2
+        low = torch.where(
+            ((scores - low - width).clamp(min=0) ** (1 / power)).sum(-1, keepdim=True) >= 1, low + width, low
+        )
+    weights = (scores - low).clamp(min=0) ** (1 / power)
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def softplus(scores: Tensor) -> Tensor:
+    """softplus(s_j) / Σ softplus(s) (Gao and Spratling 2025)."""
+    weights = nn.functional.softplus(scores)
+    return weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+
+
+SIMPLEX = {
+    "softmax": softmax,
+    "sparsemax": sparsemax,
+    "entmax15": entmax15,
+    "softmax-scalable": softmax,
+    "softplus": softplus,
+}
+RELUS = ("relu", "relu-scaled", "relu-length", "relu-squared", "relu-shifted")
+ACTIVATIONS = (*RELUS, "sigmoid", "softpick", "entmax", *SIMPLEX)
 """The names of f that `Activation` knows."""
 
 
@@ -98,7 +145,11 @@ class Memory(nn.Module):
     def __init__(self, config: dict[str, Any], width: int, heads: int, weight_dropout: float) -> None:
         super().__init__()
         self.activation = Activation(config, heads)
-        self.gated_norm = GatedRMSNorm(width) if config["output_norm"] == "gated-rmsnorm" else None
+        self.head_norm: nn.Module | None = None
+        if config["output_norm"] in ("rmsnorm", "gated-rmsnorm"):
+            gated = config["output_norm"] == "gated-rmsnorm"
+            self.head_norm = GatedRMSNorm(width) if gated else nn.RMSNorm(width, eps=1e-8)
+        self.gate = nn.Linear(width, heads) if config["output_gate"] else None
         self.layernorm = nn.LayerNorm(width) if config["output_norm"] == "layernorm" else None
         self.weight_dropout = weight_dropout
 
@@ -120,7 +171,8 @@ class FeedForward(Memory):
     def forward(self, x: Tensor) -> Tensor:
         """x [B, L, E], the same shape out."""
         output = linear(self.weights(linear(x, self.key, self.key_bias)), self.value.T, self.value_bias)
-        output = output if self.gated_norm is None else self.gated_norm(output)
+        output = output if self.gate is None else output * self.gate(x).sigmoid()
+        output = output if self.head_norm is None else self.head_norm(output)
         return output if self.layernorm is None else self.layernorm(output)
 
 
@@ -131,6 +183,9 @@ class Attention(Memory):
         super().__init__(config, model["width"], model["heads"], model["attention_dropout"])
         self.heads, width, bias = model["heads"], model["width"], model["attention_bias"]
         self.output = nn.Linear(width, width, bias)
+        normed = config["query_key_norm"]
+        self.query_norm = nn.RMSNorm(width // self.heads, 1e-6) if normed else nn.Identity()
+        self.key_norm = nn.RMSNorm(width // self.heads, 1e-6) if normed else nn.Identity()
         if cross:
             self.query, self.key_value = nn.Linear(width, width, bias), nn.Linear(width, 2 * width, bias)
         else:
@@ -143,9 +198,10 @@ class Attention(Memory):
         else:
             query, (key, value) = self.query(x), self.key_value(source).chunk(2, -1)
         query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
-        scores = query @ key.mT / math.sqrt(query.size(-1))
-        output = (self.weights(scores, mask) @ value).transpose(1, 2).flatten(2)
-        output = self.output(output if self.gated_norm is None else self.gated_norm(output))
+        scores = self.query_norm(query) @ self.key_norm(key).mT / math.sqrt(query.size(-1))
+        output = (self.weights(scores, mask) @ value).transpose(1, 2)
+        output = (output if self.gate is None else output * self.gate(x).sigmoid()[..., None]).flatten(2)
+        output = self.output(output if self.head_norm is None else self.head_norm(output))
         return output if self.layernorm is None else self.layernorm(output)
 
 
