@@ -1,14 +1,14 @@
 """The real rows of one memory read, which the measures take: without padded queries, no weight on hidden slots.
 
-Shapes: B sequences, S source and T target tokens, N real rows (queries), H heads (1 in an FFN), K slots, D head width,
-E model width, M real tokens whose values are the slots.
+Shapes: B sequences, N real rows (queries), H heads (1 in an FFN), K slots, D head width, E model width, M real tokens
+whose values are the slots, V vocabulary.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,16 +17,8 @@ from reluformer.analysis.accumulate import at_least_fp32
 from reluformer.config.model import kind_of
 
 if TYPE_CHECKING:
+    from reluformer.corpus.batches import Batch
     from reluformer.memory.read import Observation
-
-
-class Tokens(NamedTuple):
-    """Masks of the tokens of one batch: real ones, and commas and periods. bool [B, S] and [B, T]."""
-
-    src_mask: Tensor
-    tgt_mask: Tensor
-    src_punctuation: Tensor
-    tgt_punctuation: Tensor
 
 
 @dataclass(frozen=True)
@@ -67,10 +59,10 @@ class Rows:
         return self.weights / torch.where(self.alive, self.mass, 1)[..., None]
 
 
-def rows_of(place: str, read: Observation, tokens: Tokens) -> Rows:
-    """Returns the real rows of what `place` read in a batch."""
+def rows_of(place: str, read: Observation, batch: Batch[Tensor], punctuation: Tensor) -> Rows:
+    """Returns the real rows of what `place` read in a batch; punctuation: bool [V], commas and periods."""
     kind = kind_of(place)
-    real = tokens.tgt_mask if place.startswith("decoder.") else tokens.src_mask
+    real = batch.tgt_mask if place.startswith("decoder.") else batch.src_mask
     assert read.residual is not None
     output, residual = read.output.detach()[real], read.residual.detach()[real]
     weights = at_least_fp32(read.weights.detach())
@@ -81,20 +73,18 @@ def rows_of(place: str, read: Observation, tokens: Tokens) -> Rows:
     flat = weights.transpose(1, 2)[real]  # [B, H, Q, K] -> [N, H, K]
     sequence, query = real.nonzero(as_tuple=True)
     own = kind == "decoder_attention"
-    slots = tokens.tgt_mask if own else tokens.src_mask
-    punctuation = tokens.tgt_punctuation if own else tokens.src_punctuation
+    tokens, slots = (batch.tgt_in, batch.tgt_mask) if own else (batch.src, batch.src_mask)
     distance = (query[:, None] - torch.arange(flat.size(-1), device=flat.device)) if kind != "cross_attention" else None
     visible = slots[sequence]
     if own and distance is not None:
         visible = visible & (distance >= 0)
-    values = at_least_fp32(read.value.detach()).transpose(1, 2)[slots]  # [B, H, K, D] -> [M, H, D]
     return Rows(
         flat,
         visible.sum(-1),
         output,
         residual,
-        values,
-        visible,
-        None if distance is None else distance.abs(),
-        punctuation[sequence],
+        values=at_least_fp32(read.value.detach()).transpose(1, 2)[slots],  # [B, H, K, D] -> [M, H, D]
+        visible=visible,
+        distance=None if distance is None else distance.abs(),
+        punctuation=punctuation[tokens][sequence],
     )

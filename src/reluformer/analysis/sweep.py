@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reluformer.analysis.concentration import Anisotropy, LearnedSlots, TopShare
-from reluformer.analysis.rows import Rows, Tokens, rows_of
+from reluformer.analysis.rows import Rows, rows_of
 from reluformer.analysis.variance import ModuleVariance, VarianceByLength
 from reluformer.analysis.weights import RowMeans
 from reluformer.config.model import ATTENTIONS, KINDS, Kind, kind_of
@@ -61,20 +61,18 @@ def sweep(
         every = -(-rows_of_side[residual.place.partition(".")[0]] // top_rows)
         measures[residual.place] = measures_of(kind_of(residual.place), max(every, 1))
 
-    tokens: Tokens | None = None
-
-    def take(place: str, read: Observation) -> None:
-        assert tokens is not None
-        rows = rows_of(place, read, tokens)
-        for measure in measures[place]:
-            measure.update(rows)
-
     longest = np.maximum(store.src_lengths, store.tgt_lengths) + 1
-    with torch.no_grad(), observe(model, take):
+    with torch.no_grad():
         for indices in length_batches(np.argsort(longest, kind="stable"), longest, batch_tokens):
             batch = on_device(collate(store, indices), device)
-            tokens = Tokens(batch.src_mask, batch.tgt_mask, marks[batch.src], marks[batch.tgt_in])
-            model(batch.src, batch.src_mask, batch.tgt_in, batch.tgt_mask)
+
+            def take(place: str, read: Observation, batch: Batch[Tensor] = batch) -> None:
+                rows = rows_of(place, read, batch, marks)
+                for measure in measures[place]:
+                    measure.update(rows)
+
+            with observe(model, take):
+                model(batch.src, batch.src_mask, batch.tgt_in, batch.tgt_mask)
     return {
         place: {"kind": kind_of(place), **{key: value for m in measured for key, value in m.result().items()}}
         for place, measured in measures.items()

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from reluformer.analysis.rows import Tokens, rows_of
+from reluformer.analysis.rows import rows_of
 from reluformer.config.model import kind_of
+from reluformer.corpus.batches import Batch
 from reluformer.memory.read import Observation
 
 
@@ -22,13 +23,17 @@ def test_the_kind_of_a_place(place, kind):
     assert kind_of(place) == kind
 
 
-# Two sequences: source of 3 and 2 tokens, target of 2 and 4.
-TOKENS = Tokens(
+# Two sequences: source of 3 and 2 tokens, target of 2 and 4; token 1 is a comma.
+TGT = torch.tensor([[0, 0, 0, 0], [0, 0, 1, 0]])
+BATCH = Batch(
+    src=torch.tensor([[0, 1, 0], [0, 0, 0]]),
     src_mask=torch.tensor([[1, 1, 1], [1, 1, 0]], dtype=torch.bool),
+    tgt_in=TGT,
+    tgt_out=TGT,
     tgt_mask=torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1]], dtype=torch.bool),
-    src_punctuation=torch.tensor([[0, 1, 0], [0, 0, 0]], dtype=torch.bool),
-    tgt_punctuation=torch.tensor([[0, 0, 0, 0], [0, 0, 1, 0]], dtype=torch.bool),
+    real=torch.tensor([0, 1, 4, 5, 6, 7]),
 )
+COMMAS = torch.tensor([False, True])
 
 
 def read_of(queries, slots, heads=2):
@@ -41,7 +46,7 @@ def read_of(queries, slots, heads=2):
 
 
 def test_cross_attention_masks_queries_by_target_and_slots_by_source():
-    rows = rows_of("decoder.0.cross_attention", read_of(4, 3), TOKENS)
+    rows = rows_of("decoder.0.cross_attention", read_of(4, 3), BATCH, COMMAS)
     assert rows.weights.shape == (6, 2, 3)
     assert rows.weights[1, 1].tolist() == [110, 111, 112]
     assert rows.weights[2, 0].tolist() == [1000, 1001, 1002]
@@ -55,7 +60,7 @@ def test_cross_attention_masks_queries_by_target_and_slots_by_source():
 
 
 def test_decoder_attention_sees_itself_and_what_is_before():
-    rows = rows_of("decoder.0.attention", read_of(4, 4), TOKENS)
+    rows = rows_of("decoder.0.attention", read_of(4, 4), BATCH, COMMAS)
     assert rows.counts.tolist() == [1, 2, 1, 2, 3, 4]
     assert rows.visible is not None
     assert rows.distance is not None
@@ -66,7 +71,7 @@ def test_decoder_attention_sees_itself_and_what_is_before():
 
 
 def test_encoder_attention_sees_every_real_token():
-    rows = rows_of("encoder.0.attention", read_of(3, 3), TOKENS)
+    rows = rows_of("encoder.0.attention", read_of(3, 3), BATCH, COMMAS)
     assert rows.counts.tolist() == [3, 3, 3, 2, 2]
     assert rows.distance is not None
     assert rows.distance[4].tolist() == [1, 0, 1]
@@ -76,7 +81,7 @@ def test_ffn_rows_are_one_head_over_all_slots():
     weights = torch.arange(2 * 3 * 4).float().view(2, 3, 4).to(torch.bfloat16)
     tokens = torch.zeros(2, 3, 1)
     read = Observation(None, None, torch.ones(4, 1), weights, None, None, output=tokens, residual=tokens)
-    rows = rows_of("encoder.1.ffn", read, TOKENS)
+    rows = rows_of("encoder.1.ffn", read, BATCH, COMMAS)
     assert rows.weights.shape == (5, 1, 4)
     assert rows.weights.dtype == torch.float32
     assert rows.weights[3, 0].tolist() == [12, 13, 14, 15]
