@@ -1,7 +1,7 @@
-"""Every benchmark, or those named: `python -m benchmarks [--save] [corpus] [training] ...`; prints ratios.
+"""Runs all benchmarks, or those named: `python -m benchmarks [--save] [corpus] [training] ...`; prints ratios.
 
-Each module here with a function `rows()` is a benchmark. The options of one are on its own command line, e.g.
-`python -m benchmarks.training --help`. `--save` also writes the rows to `benchmarks/results/`.
+Each module here with a function `rows` is a benchmark, and has options of its own: `python -m benchmarks.training
+--help`. `--save` also writes the rows to `benchmarks/results/`.
 """
 
 from __future__ import annotations
@@ -22,18 +22,14 @@ def main(arguments: list[str]) -> int:
     chosen = [name for name in arguments if name != "--save"] or NAMES
     for name in chosen:
         if name not in NAMES:
-            print(f"benchmarks: {name!r}: there is no such benchmark; valid: {', '.join(NAMES)}", file=sys.stderr)
+            print(f"benchmarks: {name!r}: unknown benchmark; valid: {', '.join(NAMES)}", file=sys.stderr)
             return 2
-    collected = []
     for name in chosen:
         print(f"== {name}", flush=True)
         rows = [row.record() for row in importlib.import_module(f"benchmarks.{name}").rows()]
-        collected += rows
-        print(table(rows), flush=True)  # now: the next benchmark may fail
+        print(table(rows), flush=True)
         if "--save" in arguments:
             print(f"{len(rows)} rows in {save(name, rows)}", flush=True)
-    if len(chosen) > 1:
-        print(table(collected))
     return 0
 
 

@@ -1,21 +1,22 @@
-"""Attention, forward and backward: ours against torch's fused softmax (SDPA), the speed and the memory.
+"""Speed and memory of attention, forward and backward: ours against torch's fused softmax (SDPA).
 
-    python -m benchmarks.attention --lengths 512 1024 2048 --width 64 --heads 8 --tokens 2048
+    python -m benchmarks.attention --lengths 512 --lengths 1024 --width 64 --heads 8 --tokens 2048
 
-On a CPU in fp32. On CUDA in bf16, with the share of the card's measured matmul peak. Peers: `SDPA` on the same tensors
-and masks; `eager`, the read with its weights (RELUFORMER_KERNEL=reference); ours without the penalty.
+In fp32 on a CPU, in bf16 on CUDA. Peers: `SDPA` on the same tensors and masks; `eager`, the read that stores its
+weights (RELUFORMER_KERNEL=reference); ours without the penalty; a large matrix product.
 """
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import os
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from unittest import mock
 
 import torch
 
-from benchmarks.rows import Row, interleaved, table, threads
+from benchmarks.rows import Row, interleaved, run, threads
 from reluformer.benchmark.harness import matmul_speed, peak_memory, timed
 from reluformer.config.memory import MemoryConfig, PenaltyConfig
 from reluformer.memory.activations import Activation, build_activation
@@ -26,14 +27,26 @@ from reluformer.ops.process import keep_freed_memory
 
 LONG = 8192
 """Tokens at which memory is compared."""
+LENGTHS = (25, 512, 1024, 2048)
+WHY_PENALTY = (
+    "beside the seven products a logarithm and two sums a weight in the forward pass, a logarithm in the backward "
+    "pass (5 % of a profile at 25 tokens), and torch's operations on the rows' sums, by one thread"
+)
+WHY_MEMORY = "the gradients and the packed copies of query and output's gradient, all linear in the length"
 
 
 def device() -> str:
+    """Returns cuda if there is a GPU, else cpu."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def forced(backend: str) -> mock._patch_dict:
+    """Returns a context in which RELUFORMER_KERNEL is `backend`; "" leaves it unchanged."""
+    return mock.patch.dict(os.environ, {"RELUFORMER_KERNEL": backend} if backend else {})
+
+
 class Problem:
-    """Tensors of one read as a model would make them, heads strided, with its visible slots; ragged: half to full."""
+    """The tensors of one read as a model would make them, heads strided, and its mask; ragged: half to full."""
 
     def __init__(self, tokens: int, length: int, heads: int, width: int, mask: str) -> None:
         torch.manual_seed(length)
@@ -47,129 +60,92 @@ class Problem:
         if mask == "ragged":
             lengths = torch.linspace(length / 2, length, batch + 2)[1:-1].round().to(device())
             keys = torch.arange(length, device=device())[None] < lengths[:, None]
-        self.visible = AttentionMask(length, keys, causal=mask == "causal")
+        self.mask = AttentionMask(length, keys, causal=mask == "causal")
         self.products = 2 * batch * heads * length * length * width
         """Floating-point operations of one product of all pairs of rows and slots."""
 
     def run(self, activation: Activation, penalty: Penalty | None = None) -> None:
-        """Forward and backward; gradients are not kept."""
+        """Runs forward and backward, and drops the gradients."""
         tensors = [x.detach().requires_grad_() for x in (self.query, self.key, self.value)]
-        reading = read(*tensors, activation, self.visible, scale=self.query.size(-1) ** -0.5, penalty=penalty)
-        outputs = [reading.output] if reading.penalty is None else [reading.output, reading.penalty]
-        torch.autograd.grad(
-            outputs, tensors, [self.grad] if len(outputs) == 1 else [self.grad, reading.penalty * 0 + 1]
-        )
+        result = read(*tensors, activation, self.mask, scale=self.query.size(-1) ** -0.5, penalty=penalty)
+        outputs = {result.output: self.grad}
+        if result.penalty is not None:
+            outputs[result.penalty] = torch.ones_like(result.penalty)
+        torch.autograd.grad(list(outputs), tensors, list(outputs.values()))
 
-    def timed(self, name: str, penalty: Penalty | None = None, backend: str | None = None) -> Callable[[], float]:
-        """A function that gives the seconds of one run."""
-        built = build_activation(MemoryConfig(activation=name), self.query.size(1)).to(device(), self.query.dtype)
+    def timed(self, name: str, penalty: Penalty | None = None, backend: str = "") -> Callable[[], float]:
+        """Returns a function that returns the milliseconds of one run."""
+        activation = build_activation(MemoryConfig(activation=name), self.query.size(1))
+        activation = activation.to(device(), self.query.dtype)
 
         def measure() -> float:
             with forced(backend):
-                return timed(lambda: self.run(built, penalty), device())
+                return 1e3 * timed(lambda: self.run(activation, penalty), device())
 
         return measure
 
 
-class forced:
-    """RELUFORMER_KERNEL set for a while; none leaves it as it is."""
-
-    def __init__(self, backend: str | None) -> None:
-        self.backend, self.before = backend, os.environ.get("RELUFORMER_KERNEL")
-
-    def __enter__(self) -> None:
-        if self.backend is not None:
-            os.environ["RELUFORMER_KERNEL"] = self.backend
-
-    def __exit__(self, *_: object) -> None:
-        if self.before is None:
-            os.environ.pop("RELUFORMER_KERNEL", None)
-        else:
-            os.environ["RELUFORMER_KERNEL"] = self.before
-
-
-def long_memory(name: str, backend: str, length: int, pipe: object) -> None:
-    """Sends the MiB that one read of so many tokens, forward and backward, needs beside its tensors."""
+def long_memory(name: str, backend: str, length: int) -> float:
+    """Returns the MiB that one read of so many tokens needs beside its tensors, forward and backward."""
     torch.set_num_threads(threads())
-    os.environ["RELUFORMER_KERNEL"] = backend
     warm, problem = Problem(64, 64, 1, 64, "all"), Problem(length, length, 1, 64, "all")
-    built = build_activation(MemoryConfig(activation=name), 1).to(device(), problem.query.dtype)
-    warm.run(built)
-    with peak_memory(device()) as peak:
-        problem.run(built)
-    pipe.send(peak() / 2**20)  # type: ignore[attr-defined]
+    activation = build_activation(MemoryConfig(activation=name), 1).to(device(), problem.query.dtype)
+    with forced(backend):
+        warm.run(activation)
+        with peak_memory(device()) as peak:
+            problem.run(activation)
+    return peak() / 2**20
 
 
 def memory(name: str, backend: str, length: int = LONG) -> float:
-    """`long_memory` in a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=long_memory, args=(name, backend, length, theirs))
-    process.start()
-    if not ours.poll(300):
-        process.kill()
-        raise SystemExit(f"benchmarks: no figure for the memory of {name} ({backend})")
-    process.join()
-    return ours.recv()
+    """Returns `long_memory`, measured in a process of its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(long_memory, name, backend, length).result(timeout=300)
 
 
 def speed_rows(length: int, heads: int, width: int, tokens: int, rounds: int) -> list[Row]:
-    """One length: all masks against SDPA, with the penalty against without, the sparse projections against SDPA."""
+    """Returns the rows of one length: each mask against SDPA, the penalty, eager, and the sparse activations."""
     target = 1.0 if device() == "cpu" else 1.15
     results = []
     for mask in ("all", "causal", "ragged"):
         problem = Problem(tokens, length, heads, width, mask)
-        penalty = Penalty(PenaltyConfig())
         measures = {
             "ours": problem.timed("relu-scaled"),
             "SDPA": problem.timed("softmax"),
-            "penalty": problem.timed("relu-scaled", penalty),
+            "penalty": problem.timed("relu-scaled", Penalty(PenaltyConfig())),
             "matmul": matmul_speed("fp32" if device() == "cpu" else "bf16", device()),
         }
         if mask == "all":
             measures["eager"] = problem.timed("relu-scaled", backend="reference")
         medians = interleaved(measures, rounds)
-        (ours, spread), (peak, _) = medians["ours"], medians["matmul"]
+        (ours, spread), (peak, _), (slow, slow_spread) = (medians[name] for name in ("ours", "matmul", "penalty"))
         # Seven products of rows with slots: two forward, five backward, one of these the scores again.
-        rate = 7 * problem.products / ours / (2 if mask == "causal" else 1)
+        rate = 7e3 * problem.products / ours / (2 if mask == "causal" else 1)
         why = f"{rate / 1e9:.0f} GFLOP/s, {rate / peak:.0%} of a large matrix product"
         what = f"ReLU attention, {length} tokens, {mask}, forward + backward"
-        results.append(Row(what, ours * 1e3, "SDPA", medians["SDPA"][0] * 1e3, "ms", target, True, spread, why))
-        slow, spread = medians["penalty"]
+        results.append(Row(what, ours, "SDPA", medians["SDPA"][0], "ms", target, True, spread, why))
         with_it = f"with the penalty, {length} tokens, {mask}"
-        why = (
-            "beside the seven products a logarithm and two sums a weight in the forward pass, a logarithm in the "
-            "backward pass (5 % of a profile at 25 tokens), and torch's operations on the rows' sums, by one thread"
-        )
-        results.append(Row(with_it, slow * 1e3, "without it", ours * 1e3, "ms", 1 / 1.25, True, spread, why))
+        results.append(Row(with_it, slow, "without it", ours, "ms", 1 / 1.25, True, slow_spread, WHY_PENALTY))
         if mask == "all":
-            eager = medians["eager"][0]
-            results.append(Row(what, ours * 1e3, "eager", eager * 1e3, "ms", None, True, medians["ours"][1]))
-            results.append(
-                Row(
-                    f"share of a large matrix product's speed, {length} tokens",
-                    rate / 1e9,
-                    "matmul",
-                    peak / 1e9,
-                    "GFLOP/s",
-                )
-            )
+            results.append(Row(what, ours, "eager", medians["eager"][0], "ms", None, True, spread))
+            share = f"share of a large matrix product's speed, {length} tokens"
+            results.append(Row(share, rate / 1e9, "matmul", peak / 1e9, "GFLOP/s"))
             sparse = {"SDPA": measures["SDPA"]} | {name: problem.timed(name) for name in ("sparsemax", "entmax15")}
             medians = interleaved(sparse, max(1, rounds // 2))
-            softmax = medians.pop("SDPA")[0] * 1e3
+            softmax = medians.pop("SDPA")[0]
             for name, (middle, spread) in medians.items():
-                results.append(Row(f"{name}, {length} tokens", middle * 1e3, "SDPA", softmax, "ms", None, True, spread))
+                results.append(Row(f"{name}, {length} tokens", middle, "SDPA", softmax, "ms", None, True, spread))
     return results
 
 
 def rows(
-    lengths: tuple[int, ...] = (25, 512, 1024, 2048),
+    lengths: list[int] = list(LENGTHS),  # noqa: B006
     heads: int = 8,
     width: int = 64,
     tokens: int = 2048,
     rounds: int = 5,
 ) -> list[Row]:
-    """Every comparison; tokens: of a batch, so that short sequences come in many."""
+    """Attention of these lengths, with heads of this width, in batches of so many tokens."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads())
     keep_freed_memory()
@@ -181,25 +157,12 @@ def rows(
     finally:
         torch.set_num_threads(before)
     print(f"memory at {LONG} tokens", flush=True)
-    ours = memory("relu-scaled", os.environ.get("RELUFORMER_KERNEL", ""))
+    ours = memory("relu-scaled", "")
     for peer, name, backend, target in (("eager", "relu-scaled", "reference", 10.0), ("SDPA", "softmax", "", None)):
         what = f"extra memory, {LONG} tokens, one head"
-        why = "the gradients and the packed copies of query and output's gradient, all linear in the length"
-        results.append(Row(what, ours, peer, memory(name, backend), "MiB", target, True, None, why))
+        results.append(Row(what, ours, peer, memory(name, backend), "MiB", target, True, None, WHY_MEMORY))
     return results
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lengths", type=int, nargs="+", default=[25, 512, 1024, 2048])
-    parser.add_argument("--heads", type=int, default=8)
-    parser.add_argument("--width", type=int, default=64, help="of a head")
-    parser.add_argument("--tokens", type=int, default=2048, help="of a batch")
-    parser.add_argument("--rounds", type=int, default=5)
-    options = vars(parser.parse_args())
-    results = rows(tuple(options.pop("lengths")), **options)
-    print(table([row.record() for row in results]))
-
-
 if __name__ == "__main__":
-    main()
+    run(rows)

@@ -1,28 +1,26 @@
-"""Whether the intervals and verdicts of the report err as often as they say, on simulated runs whose truth is known.
+"""Whether the report's intervals and verdicts err as rarely as they claim, on simulated runs of a known truth.
 
     python -m benchmarks.coverage                       # 1,000 simulations of everything
     python -m benchmarks.coverage --simulations 200
 
-Intervals: how often the 95 % intervals hold the truth; between 93 and 97 % is wanted. Over seeds, a run's BLEU is
-normal about its system's; over segments, a test set is drawn from a large made-up population of translated segments.
-Tests: how often two systems that are equally good are found to differ, by each paired test and by the table's mark.
-Verdicts: how often a claim that is false is called reproduced, and one that is true not reproduced, at the truths where
-that is likeliest. The rule says at most 5 %; a simulation of so many claims may show a little more by chance.
+Intervals: how often 95 % intervals contain the truth; 93 to 97 % is wanted. Over seeds, a run's BLEU is normal around
+its system's; over segments, a test set is drawn from a large population of made-up translated segments.
+Tests: how often two equally good systems are marked as different, by each paired test and by the table.
+Verdicts: how often a false claim is called reproduced, or a true one not reproduced, at the truths for which that is
+likeliest. The rule promises at most 5 %; that many simulations may show a little more by chance.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from statistics import NormalDist, mean
-from typing import Any
 
 import numpy as np
 from numpy.random import Generator, default_rng
 
-from benchmarks.rows import Row, table
+from benchmarks.rows import Row, run
 from reluformer.config.claims import RuleConfig
 from reluformer.config.evaluation import SignificanceConfig
 from reluformer.evaluation.bleu import LEAST, Counts, half_width, score_counts
@@ -30,7 +28,6 @@ from reluformer.evaluation.significance import paired_tests
 from reluformer.paper.inference import ALPHA, Effect, centre_effect, difference, sample
 from reluformer.paper.verdicts import Comparison, decide, total
 
-SIMULATIONS = 1000
 SEEDS = (3, 5)
 SPREADS = ((0.2, 0.2), (0.1, 0.3))
 """Standard deviations over seeds of the two systems' BLEU."""
@@ -40,29 +37,27 @@ POPULATION = 50_000
 PAIRED_SEGMENTS = 300
 SAMPLES = 400
 """Of a paired test: enough for a p-value of 5 %, ± 1."""
+Rates = Iterator[tuple[str, float]]
+"""What was simulated, and the share of simulations for which it holds."""
 
 
 def share(outcomes: Iterable[bool]) -> float:
-    """How many of them are true, 0..1."""
+    """Returns the share of outcomes that are true."""
     return mean(int(one) for one in outcomes)
 
 
-def over_seeds(rng: Generator, simulations: int) -> Iterator[tuple[str, float]]:
+def over_seeds(rng: Generator, simulations: int) -> Rates:
     """Coverage of Student's interval of a mean and Welch's of a difference."""
     for n in SEEDS:
         runs = rng.normal(34.0, 0.2, (simulations, n)).tolist()
         yield f"mean of {n} seeds (Student)", share(_holds(centre_effect(sample(x)), 34.0) for x in runs)
         for a, b in SPREADS:
-            pairs = zip(
-                rng.normal(34.5, a, (simulations, n)).tolist(),
-                rng.normal(34.0, b, (simulations, n)).tolist(),
-                strict=True,
-            )
-            effects = [difference(sample(x), sample(y)) for x, y in pairs]
+            ours, theirs = (rng.normal(bleu, sd, (simulations, n)).tolist() for bleu, sd in ((34.5, a), (34.0, b)))
+            effects = [difference(sample(x), sample(y)) for x, y in zip(ours, theirs, strict=True)]
             yield f"difference, {n} seeds each, sd {a} and {b} (Welch)", share(_holds(one, 0.5) for one in effects)
 
 
-def over_rounds(rng: Generator, simulations: int) -> Iterator[tuple[str, float]]:
+def over_rounds(rng: Generator, simulations: int) -> Rates:
     """Coverage of the same intervals by medians, as of measured speed."""
     for n in SEEDS:
         first = [sample(x, by_median=True) for x in rng.normal(34.0, 0.2, (simulations, n)).tolist()]
@@ -79,9 +74,9 @@ def _holds(effect: Effect | None, truth: float) -> bool:
 
 
 def translated(rng: Generator, count: int, systems: int = 1) -> list[Counts]:
-    """Counts of made-up segments, of as many systems: each word is right with a chance of the segment's own.
+    """Returns the counts of made-up segments by each system: a word is right with a probability of its segment.
 
-    Systems find the same segments hard, and err independently.
+    The same segments are hard for all systems, whose errors are independent.
     """
     words = np.clip(rng.lognormal(2.9, 0.55, count), 4, 80).astype(int)
     chance = rng.beta(6, 3.5, count)
@@ -98,23 +93,23 @@ def translated(rng: Generator, count: int, systems: int = 1) -> list[Counts]:
     return counts
 
 
-def over_segments(rng: Generator, simulations: int) -> Iterator[tuple[str, float]]:
-    """Coverage of the bootstrap interval of BLEU, as buckets and scores have it."""
+def over_segments(rng: Generator, simulations: int) -> Rates:
+    """Coverage of the bootstrap interval of BLEU, which buckets and scores have."""
     (population,) = translated(rng, POPULATION)
     truth = score_counts(population)
     assert truth is not None
     for n in SEGMENTS:
-        held = []
+        covered = []
         for _ in range(simulations):
             drawn = population[rng.integers(POPULATION, size=n)]
-            score, reach = score_counts(drawn), half_width(drawn)
-            assert score is not None and reach is not None
-            held.append(abs(score - truth) <= reach)
-        yield f"BLEU of {n} segments (bootstrap)", share(held)
+            score, half = score_counts(drawn), half_width(drawn)
+            assert score is not None and half is not None
+            covered.append(abs(score - truth) <= half)
+        yield f"BLEU of {n} segments (bootstrap)", share(covered)
 
 
-def false_marks(rng: Generator, simulations: int) -> Iterator[tuple[str, float]]:
-    """How often equally good systems are found to differ on a test set."""
+def false_marks(rng: Generator, simulations: int) -> Rates:
+    """How often equally good systems are marked as different on a test set."""
     config = SignificanceConfig(bootstrap=SAMPLES, randomisation=SAMPLES)
     p_values = [paired_tests([translated(rng, PAIRED_SEGMENTS, systems=2)], config)[0] for _ in range(simulations)]
     for test in ("bootstrap", "randomisation"):
@@ -123,15 +118,15 @@ def false_marks(rng: Generator, simulations: int) -> Iterator[tuple[str, float]]
 
 
 def claim(rng: Generator, relation: str, effects: list[float], n: int, spreads: tuple[float, float]) -> str:
-    """The outcome of one claim with a rule for each of the true effects; `times` takes them as ratios."""
+    """Returns the outcome of a claim with a rule for each of the true effects; `times` takes them as ratios."""
+    times = relation == "times"
+    base, margin = (5.0, 1.3) if times else (34.0, MARGIN)
     comparisons = []
     for effect in effects:
-        rule = RuleConfig(system="a", than="b", relation=relation, margin=1.3 if relation == "times" else MARGIN)
-        base = 5.0 if relation == "times" else 34.0
-        ours = base * effect if relation == "times" else base + effect
+        rule = RuleConfig(system="a", than="b", relation=relation, margin=margin)
+        ours = base * effect if times else base + effect
         sides = [rng.normal(centre, sd, n).tolist() for centre, sd in zip((ours, base), spreads, strict=True)]
-        a, b = map(sample, sides)
-        comparisons.append(Comparison(rule, {}, a, b))
+        comparisons.append(Comparison(rule, {}, *map(sample, sides)))
     return total(one.outcome for one in decide(comparisons))
 
 
@@ -143,65 +138,48 @@ SURE = {"above": 9.0, "at least": 9.0, "close to": 0.0, "times": 4.0}
 """Effects at which the claim is plainly true, for the other rules of a claim of which one is false."""
 
 
-def verdicts(rng: Generator, simulations: int) -> Iterator[tuple[str, float]]:
+def verdicts(rng: Generator, simulations: int) -> Rates:
     """The largest share of wrong verdicts over seeds, spreads and truths, by relation and number of rules."""
     for relation in FALSE:
         for rules in (1, 4):
+            truths = [("holds", [effect, *[SURE[relation]] * (rules - 1)]) for effect in FALSE[relation]]
+            truths += [("fails", [effect] * rules) for effect in TRUE[relation]]
             worst = {"holds": 0.0, "fails": 0.0}
             for n in SEEDS:
                 for spreads in SPREADS:
-                    false = [[effect, *[SURE[relation]] * (rules - 1)] for effect in FALSE[relation]]
-                    true = [[effect] * rules for effect in TRUE[relation]]
-                    for wrong, truths in (("holds", false), ("fails", true)):
-                        for effects in truths:
-                            tries = [claim(rng, relation, effects, n, spreads) for _ in range(simulations)]
-                            worst[wrong] = max(worst[wrong], share(outcome == wrong for outcome in tries))
+                    for wrong, effects in truths:
+                        outcomes = [claim(rng, relation, effects, n, spreads) for _ in range(simulations)]
+                        worst[wrong] = max(worst[wrong], share(outcome == wrong for outcome in outcomes))
             what = f"{relation}, {rules} rule{'s' * (rules > 1)}"
             yield f"{what}: false, yet reproduced", worst["holds"]
             yield f"{what}: true, yet not reproduced", worst["fails"]
 
 
-PARTS: list[Callable[[Generator, int], Iterator[tuple[str, float]]]]
-PARTS = [over_seeds, over_segments, false_marks, verdicts, over_rounds]
-
-
-def _part(part: Callable[[Generator, int], Iterator[tuple[str, float]]], seed: int, simulations: int) -> list[Any]:
+def _simulate(part: Callable[[Generator, int], Rates], seed: int, simulations: int) -> list[tuple[str, float]]:
     return list(part(default_rng(seed), simulations))
 
 
-def rows(simulations: int = SIMULATIONS) -> list[Row]:
-    """Every check; each part has a seed of its own."""
-    results = []
+def rows(simulations: int = 1000) -> list[Row]:
+    """Errors of intervals, tests and verdicts, from so many simulations of each."""
+    parts = [over_seeds, over_segments, false_marks, verdicts, over_rounds]  # the seed of a part is its number
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        done = dict(zip(PARTS, pool.map(_part, PARTS, range(len(PARTS)), [simulations] * len(PARTS)), strict=True))
+        rates = dict(zip(parts, pool.map(_simulate, parts, range(len(parts)), [simulations] * len(parts)), strict=True))
+    results = []
     for part in (over_seeds, over_segments, over_rounds):
-        for name, held in done[part]:
-            print(f"coverage, {name}: {held:.1%}", flush=True)
-            off = max(abs(100 * held - 95), 0.01)
-            small = name.startswith(f"BLEU of {SEGMENTS[0]} ")  # the report shows no such interval: why
+        for name, covered in rates[part]:
+            off = max(abs(100 * covered - 95), 0.01)
+            small = name.startswith(f"BLEU of {SEGMENTS[0]} ")  # the report shows no such interval: `why` is the reason
             target = None if small else 1.0
             why = "the bootstrap's interval is too narrow for so few segments" if "BLEU" in name else ""
             results.append(Row(f"{name}: coverage off 95 %", off, "limit", 2.0, "points", target, less=True, why=why))
-    for name, wrong in done[false_marks]:
-        print(f"found to differ though equal, {name}: {wrong:.1%}", flush=True)
-        results.append(Row(f"equal systems found to differ: {name}", 100 * wrong, "nominal", 5.0, "%", less=True))
-    # What so many simulations may show where the true share is 5 %, as the largest of many: the 99.9th percentile.
-    chance = NormalDist().inv_cdf(0.999) * (ALPHA * (1 - ALPHA) / simulations) ** 0.5
-    for name, wrong in done[verdicts]:
-        print(f"verdicts, {name}: {wrong:.1%}", flush=True)
-        limit = 100 * (ALPHA + chance)
+    for name, wrong in rates[false_marks]:
+        results.append(Row(f"equal systems marked as different: {name}", 100 * wrong, "nominal", 5.0, "%", less=True))
+    # What so many simulations may show if the true share is 5 %, as the largest of many: the 99.9th percentile.
+    limit = 100 * (ALPHA + NormalDist().inv_cdf(0.999) * (ALPHA * (1 - ALPHA) / simulations) ** 0.5)
+    for name, wrong in rates[verdicts]:
         results.append(Row(name, max(100 * wrong, 0.01), "limit", limit, "%", 1.0, less=True))
     return results
 
 
-def main() -> int:
-    """Runs the benchmark; 1 where an interval or a verdict errs more often than it says."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--simulations", type=int, default=SIMULATIONS)
-    results = rows(parser.parse_args().simulations)
-    print(table([row.record() for row in results]))
-    return 1 if any(row.met is False for row in results) else 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run(rows)

@@ -1,11 +1,11 @@
-"""A peer in its own environment, asked line by line, so that ours and theirs can be measured in turns.
+"""A peer in an environment of its own, called function by function, so that ours and theirs are measured in turns.
 
-    with Peer("marian", threads=2) as marian:
-        marian.call("build", width=512)
-        seconds = marian.call("update", batch=...)
+    with Peer("train_marian", threads=2) as marian:
+        marian.call("build", shape=...)
+        seconds = marian.call("update", index=0)
 
-runs `benchmarks/peers/marian.py`, which serves the functions it names (see `benchmarks/peers/protocol.py`). The
-environment is `.venv-peers`, made by `make bench`; PEERS_VENV names another.
+runs `benchmarks/peers/train_marian.py`, which serves the functions it names (see `benchmarks/peers/protocol.py`). The
+environment is `.venv-peers`, which `make bench` installs; PEERS_VENV names another.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import json
 import os
 import subprocess
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from benchmarks.rows import ROOT
@@ -27,17 +26,17 @@ class PeerError(RuntimeError):
 
 
 def peers_python() -> Path:
-    """The Python of the peers' environment. Raises `PeerError` where it does not exist."""
+    """Returns the Python of the peers' environment. Raises `PeerError` if it does not exist."""
     python = Path(os.environ.get("PEERS_VENV", ROOT / ".venv-peers")) / "bin" / "python"
     if not python.is_file():
-        raise PeerError(f"{python}: missing: `make bench` makes the peers' environment; PEERS_VENV names another")
+        raise PeerError(f"{python}: missing: `make bench` installs the peers; PEERS_VENV names another environment")
     return python
 
 
 class Peer:
-    """A running worker `benchmarks/peers/NAME.py`, with so many threads; a context manager that ends it.
+    """A running worker `benchmarks/peers/NAME.py`; a context manager that ends it.
 
-    python: whose environment it runs in; the peers' by default.
+    python: of the environment that it runs in; by default the peers'.
     """
 
     def __init__(self, name: str, threads: int, python: Path | None = None) -> None:
@@ -50,14 +49,14 @@ class Peer:
             [python or peers_python(), WORKERS / f"{name}.py", str(reply_end)],
             env=environment,
             stdin=subprocess.PIPE,
-            stdout=2,  # whatever a peer prints
+            stdout=2,  # what a peer prints is no reply
             pass_fds=[reply_end],
             text=True,
         )
         os.close(reply_end)
 
     def call(self, function: str, **arguments: Any) -> Any:
-        """What the worker's function returns; arguments and result are JSON. Raises `PeerError`."""
+        """Calls a function of the worker; arguments and result are JSON. Raises `PeerError`."""
         process = self._process
         assert process.stdin is not None
         try:
@@ -75,11 +74,9 @@ class Peer:
     def __enter__(self) -> Peer:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        self._process.stdin.close()  # ends the worker
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:

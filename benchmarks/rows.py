@@ -1,7 +1,8 @@
-"""The rows of a benchmark: ours against theirs, measured in one run; their table, and their file."""
+"""The rows of a benchmark, ours against a peer's in the same run: how they are measured, printed and saved."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
@@ -15,20 +16,26 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+import typer
 from tabulate import tabulate
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
+PACKAGES = {"torch", "deepspeed", "numpy", "triton", "snakemake", "entmax"}
 
 
 @dataclass(frozen=True)
 class Row:
     """One comparison.
 
-    name: what was measured. ours, theirs: medians in `unit`; theirs is none where there is no peer. peer: whose
-    figure `theirs` is, or "limit" for a limit that we set ourselves. target: the least ratio wanted, none where the
-    row only informs. less: less is better. spread: half the interquartile range of our measurements, as a share of
-    the median. why: what bounds a target that was missed, in a sentence.
+    Attributes:
+        name: what was measured.
+        ours, theirs: medians in `unit`; theirs is None without a peer.
+        peer: whose value `theirs` is, or "limit" for a limit of our own.
+        target: the least ratio wanted; None if the row only informs.
+        less: whether less is better.
+        spread: half the interquartile range of our measurements, as a share of the median.
+        why: what bounds a missed target, in one sentence.
     """
 
     name: str
@@ -43,18 +50,18 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """How many times better ours is: ours / theirs, or theirs / ours where less is better."""
+        """How many times better ours is: ours / theirs, or theirs / ours if less is better."""
         if self.theirs is None or 0 in (self.ours, self.theirs):
             return None
         return self.theirs / self.ours if self.less else self.ours / self.theirs
 
     @property
     def met(self) -> bool | None:
-        """Whether the ratio reaches the target; none without one."""
+        """Whether the ratio reaches the target; None without a target."""
         return None if self.target is None or self.ratio is None else bool(self.ratio >= self.target)
 
     def record(self) -> dict[str, Any]:
-        """The row as JSON; `why` only where the target was missed, "not profiled" where nobody looked."""
+        """Returns the row as JSON; `why` only of a missed target, "not profiled" if it is unknown."""
         return {
             "name": self.name,
             "ours": _digits(self.ours),
@@ -70,12 +77,24 @@ class Row:
         }
 
 
+def run(rows: Callable[..., list[Row]]) -> None:
+    """Runs one benchmark from the command line, with the arguments of `rows` as options, and prints its table."""
+
+    @functools.wraps(rows)
+    def command(**options: Any) -> None:
+        print(table([row.record() for row in rows(**options)]))
+
+    typer.run(command)
+
+
 def interleaved(
     measures: Mapping[str, Callable[[], float]], rounds: int, *, warm: int = 1
 ) -> dict[str, tuple[float, float]]:
-    """Median and relative spread of every measure, taken in turns, so that all see the same state of the machine.
+    """Returns the median and relative spread of each measure, taken in turns so that all see the same machine.
 
-    measures: by name, what measures once. rounds: how often each is called, after `warm` calls that do not count.
+    Args:
+        measures: name -> a function that measures once.
+        rounds: calls of each, after `warm` calls that do not count.
     """
     values: dict[str, list[float]] = {name: [] for name in measures}
     for turn in range(warm + rounds):
@@ -87,10 +106,10 @@ def interleaved(
 
 
 def paired(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
-    """Ours, theirs and the spread of measures that were taken in turns and differ from turn to turn.
+    """Returns ours, theirs and the spread of measurements in turns that differ from turn to turn.
 
-    ours: the median. theirs: such that ours / theirs is the median of the turns' ratios, to which one disturbed turn
-    does little; the ratio of two medians may be of two different turns. spread: of the turns' ratios.
+    Ours is the median; ours / theirs is the median of the turns' ratios, which one disturbed turn hardly changes; the
+    spread is that of the ratios.
     """
     ratio, spread = median_and_spread([our / their for our, their in zip(ours, theirs, strict=True)])
     middle = statistics.median(ours)
@@ -98,7 +117,7 @@ def paired(ours: list[float], theirs: list[float]) -> tuple[float, float, float]
 
 
 def median_and_spread(values: list[float]) -> tuple[float, float]:
-    """The median, and half the interquartile range as a share of it."""
+    """Returns the median, and half the interquartile range as a share of it."""
     middle = statistics.median(values)
     if len(values) < 2 or not middle:
         return middle, 0.0
@@ -107,7 +126,7 @@ def median_and_spread(values: list[float]) -> tuple[float, float]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as text, then a sentence for each target that was missed."""
+    """Formats rows as text, then a sentence for each missed target."""
     head = ["what", "ours", "theirs", "unit", "peer", "ratio", "target", "met", "spread"]
     lines = [
         [
@@ -128,31 +147,33 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def save(benchmark: str, rows: list[dict[str, Any]], folder: Path = RESULTS) -> Path:
-    """Writes the rows of one benchmark into today's file of this device, replacing its older ones; returns the path."""
+    """Replaces the rows of one benchmark in today's file of this device; returns the file."""
     setting = surroundings()
     path = folder / f"{time.strftime('%Y-%m-%d')}-{slug(setting['device'])}.json"
-    held = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-    others = [row for row in held if row["benchmark"] != benchmark]
+    before = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    others = [row for row in before if row["benchmark"] != benchmark]
     mark = {"benchmark": benchmark, "commit": setting.pop("commit")}
     setting["rows"] = sorted(others + [mark | row for row in rows], key=lambda row: row["benchmark"])
     folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(setting, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    path.write_text(json.dumps(setting, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 
 
 def threads() -> int:
-    """The CPU threads that ours and theirs may use alike: OMP_NUM_THREADS, or all there are."""
+    """Returns the CPU threads of ours and of the peers: OMP_NUM_THREADS, or all cores."""
     return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
 
 
 def surroundings() -> dict[str, Any]:
-    """Machine, versions and commit of a measurement; the device is the first GPU, or the CPU."""
+    """Returns the machine, versions and commit of a measurement; the device is the first GPU, or the CPU."""
     import torch  # here: a benchmark without torch starts at once
 
-    cpu = cpu_name()
+    names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    cpu = names[0] if names else platform.machine()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    versions = {package.name: package.version for package in distributions() if package.name.lower() in PACKAGES}
+    describe = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
+    commit = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
     return {
         "device": gpu or cpu,
         "cpu": cpu,
@@ -160,39 +181,15 @@ def surroundings() -> dict[str, Any]:
         "machine": platform.platform(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": threads(),
-        "commit": _commit(),
+        "commit": commit or "unknown",
         "python": platform.python_version(),
-        "packages": dict(sorted(_versions().items())),
+        "packages": dict(sorted(versions.items())),
     }
 
 
-def cpu_name() -> str:
-    """What the processor calls itself."""
-    info = Path("/proc/cpuinfo")
-    names = re.findall(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE) if info.is_file() else []
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def slug(name: str) -> str:
-    """A name as a part of a file name."""
+    """Returns a name as a part of a file name."""
     return re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((r|tm)\)", "", name.lower())).strip("-")
-
-
-def _versions() -> dict[str, str]:
-    wanted = {"torch", "deepspeed", "numpy", "triton", "snakemake", "entmax"}
-    return {package.name: package.version for package in distributions() if package.name.lower() in wanted}
-
-
-def _commit() -> str:
-    """The commit that is checked out, with a plus where files differ from it."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return described.stdout.strip() or "unknown"
 
 
 def _digits(value: float | None) -> float | None:

@@ -19,16 +19,16 @@ SPECIAL = 5
 """Ids below this stand for no subword."""
 
 
-def lengths(pairs: int, seed: int = 0, most: int = 175) -> tuple[np.ndarray, np.ndarray]:
-    """Source and target lengths of so many pairs, int [pairs] each, without EOS."""
-    rng = np.random.default_rng(seed)
+def lengths(pairs: int, longest: int = 175) -> tuple[np.ndarray, np.ndarray]:
+    """Returns source and target lengths, int [pairs] each, without EOS."""
+    rng = np.random.default_rng(0)
     tgt = rng.lognormal(np.log(19.0), 0.62, pairs)
     src = tgt * rng.lognormal(0.03, 0.22, pairs)
-    return tuple(np.clip(np.rint(side), 1, most).astype(np.int64) for side in (src, tgt))
+    return tuple(np.clip(np.rint(side), 1, longest).astype(np.int64) for side in (src, tgt))
 
 
 def fixed_lengths(pairs: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Every source and target as long as the other: with EOS, `length` tokens."""
+    """Returns equal source and target lengths that are `length` with EOS."""
     same = np.full(pairs, length - 1, np.int64)
     return same, same
 
@@ -36,20 +36,19 @@ def fixed_lengths(pairs: int, length: int) -> tuple[np.ndarray, np.ndarray]:
 def write_corpus(
     corpora: Path, name: str, vocabulary: int, sides: tuple[np.ndarray, np.ndarray], pieces: bool = False
 ) -> Store:
-    """The corpus `name` of sequences of these lengths, made-up ids in them; its training split.
+    """Writes a corpus of random ids with these lengths; returns its training split.
 
-    pieces: whether its subword model is a real one, not an empty file.
+    pieces: train a subword model, too; otherwise its file is empty.
     """
     rng = np.random.default_rng(1)
     share = 1 / np.arange(1, vocabulary - SPECIAL + 1)
     for split, most in (("train", None), ("valid", 200)):
-        made = []
+        sequences = []
         for side in sides:
-            taken = side[:most]
-            ids = SPECIAL + rng.choice(len(share), int(taken.sum()), p=share / share.sum())
-            made.append(Sequences(ids.astype("<u4"), taken))
+            ids = SPECIAL + rng.choice(len(share), int(side[:most].sum()), p=share / share.sum())
+            sequences.append(Sequences(ids.astype("<u4"), side[:most]))
         with StoreWriter(corpora / name / "store" / split, vocabulary, documents=False) as store:
-            store.add(*made)
+            store.add(*sequences)
     model = corpora / name / "subword.model"
     model.touch()
     if pieces:

@@ -2,21 +2,20 @@
 
     python -m benchmarks.training                                  # the rows of `make bench`
     python -m benchmarks.training --shapes small --rounds 20       # one of the shapes
-    python -m benchmarks.training --corpora results/corpora --dataset iwslt14     # real text
-    python -m benchmarks.training --shapes iwslt --systems reluformer --peers     # ours alone
+    python -m benchmarks.training --shapes iwslt --systems reluformer --no-peers     # ours alone
 
-Peers: MarianMT (transformers), torch.nn.Transformer and JoeyNMT, at the same dimensions, dropout and label smoothing,
-with AdamW. All get *our* batches, so that a ratio is one of computation; what our batches save in padding is a row of
-its own. Ours is the whole path of a training: store, sampler, engine, loop. On a CPU fp32, on a GPU bf16 with 16,384
-target tokens a batch, the share of the measured matmul peak, and each of our systems once more with `training.compile`.
+Peers: MarianMT (transformers), torch.nn.Transformer and JoeyNMT, with the same dimensions, dropout and label smoothing,
+and AdamW. All get *our* batches, so that a ratio is one of computation; what our batches save in padding is a row of
+its own. Ours is the whole path of a training: store, sampler, engine, loop. On a CPU fp32; on a GPU bf16 with 16,384
+target tokens a batch, and each of our systems once more with `training.compile`. Arithmetic is compared with the
+measured peak of matrix products.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -28,25 +27,29 @@ import yaml
 
 from benchmarks import text
 from benchmarks.peer import Peer
-from benchmarks.rows import ROOT, Row, paired, table, threads
+from benchmarks.rows import ROOT, Row, paired, run, threads
 from reluformer.benchmark.harness import matmul_peak
 from reluformer.config.model import ModelConfig
 from reluformer.config.systems import SystemConfig
 from reluformer.corpus.batches import BatchSampler, Indices
-from reluformer.corpus.store import Store, view_folder
+from reluformer.corpus.store import Store
 from reluformer.model.flops import TRAINING, forward_flops
 
-PEERS = ("marian", "torch", "joeynmt")
-TITLES = {"marian": "MarianMT", "torch": "nn.Transformer", "joeynmt": "JoeyNMT"}
+PEERS = {"marian": "MarianMT", "torch": "nn.Transformer", "joeynmt": "JoeyNMT"}
 GPU_TOKENS = 16_384
 COMPILED = ", compiled"
+VOCABULARY, HEADS, DROPOUT = 10_000, 4, 0.3
 
 
 class Shape(NamedTuple):
-    """What is trained: `layers` on each side, width, slots; batches of `tokens` target tokens.
+    """The model and batches of a training.
 
-    length: of every sentence; none for IWSLT's. rounds: updates measured. target: of the ratio to each peer, on a CPU
-    and on a GPU.
+    Attributes:
+        layers: of each side.
+        tokens: target tokens of a batch, on a CPU.
+        length: of every sentence; None for IWSLT's lengths.
+        rounds: updates measured.
+        target: of the ratio to each peer, on a CPU and on a GPU.
     """
 
     layers: int
@@ -58,15 +61,9 @@ class Shape(NamedTuple):
     target: tuple[float, float] = (1.25, 2.0)
 
 
-SHAPES = {
-    "iwslt": Shape(6, 512, 1024),
-    "small": Shape(2, 128, 256, rounds=20, target=(2.0, 2.0)),
-}
+SHAPES = {"iwslt": Shape(6, 512, 1024), "small": Shape(2, 128, 256, rounds=20, target=(2.0, 2.0))}
 IWSLT = SHAPES["iwslt"]._replace(rounds=10)
 LONG = Shape(6, 512, 1024, length=1024, rounds=6)
-VOCABULARY = 10_000
-HEADS = 4
-DROPOUT = 0.3
 WHY = {
     "small": "in a profile (4,096 tokens, two threads) 75 % of our update is matrix products, the same that the peers "
     "compute, most of them of the vocabulary's projection (50 %), at 160 to 200 GFLOP/s; then attention (10 %), "
@@ -78,54 +75,54 @@ WHY = {
     "reluformer at 1,024 tokens": "the two differ in attention alone, a third of an update; ours computes at 196 to "
     "199 GFLOP/s, as large matrix products do, and the penalty adds 5 % to that (16 heads of 128, two threads)",
 }
-"""What bounds ours on a CPU, by shape; from torch's profiler."""
+"""What bounds ours on a CPU, from torch's profiler."""
 
 
-def rows() -> list[Row]:
-    """Every row at the default sizes."""
-    return compare(parser().parse_args([]))
+def rows(
+    shapes: list[str] = list(SHAPES),  # noqa: B006
+    systems: list[str] = ["transformer", "reluformer"],  # noqa: B006
+    peers: bool = True,
+    rounds: int = 0,
+) -> list[Row]:
+    """Training at these shapes: the first system against the peers, the others against it; then padding.
+
+    rounds: updates measured; by default those of the shape.
+    """
+    results = []
+    with tempfile.TemporaryDirectory(prefix="training-benchmark-") as name:
+        folder = Path(name)
+        for shape in shapes:
+            results += against_peers(shape, Contest(SHAPES[shape], folder, rounds), systems[0], list(PEERS) * peers)
+        if len(systems) > 1:
+            results += against_transformer("IWSLT lengths", Contest(IWSLT, folder, rounds), systems, 1.0)
+            results += against_transformer("1,024 tokens", Contest(LONG, folder, rounds), systems, 1.1)
+    return [*results, *padding()]
 
 
-def compare(options: argparse.Namespace) -> list[Row]:
-    """The rows of the chosen shapes, then ReLUFormer against the Transformer, then padding."""
-    found = []
-    with tempfile.TemporaryDirectory(prefix="training-benchmark-") as folder:
-        for name in options.shapes:
-            found += against_peers(name, SHAPES[name], options, Path(folder))
-        if len(options.systems) > 1:
-            found += against_transformer("IWSLT lengths", IWSLT, 1.0, options, Path(folder))
-            found += against_transformer("1,024 tokens", LONG, 1.1, options, Path(folder))
-    return [*found, *padding()]
-
-
-def against_peers(name: str, shape: Shape, options: argparse.Namespace, folder: Path) -> list[Row]:
-    """Our first system against every peer, and the share of the matmul peak that it reaches."""
-    with Contest(shape, options, folder) as contest:
-        contest.add_ours(options.systems[0])
-        for peer in options.peers:
+def against_peers(name: str, contest: Contest, system: str, peers: list[str]) -> list[Row]:
+    """Returns the rows of a system against every peer, and against the peak of matrix products."""
+    with contest:
+        contest.add_ours(system)
+        for peer in peers:
             contest.add_peer(peer)
         speeds = contest.run()
-    found = list(compiled_rows(f"training, {name}: ", speeds))
-    ours = speeds.pop(options.systems[0])
-    label = f"training, {name}: target tokens"
-    target = shape.target[contest.device != "cpu"]
-    found += [row(label, ours, TITLES[peer], speeds[peer], target, contest.why(name)) for peer in options.peers]
+    results = list(compiled_rows(f"training, {name}: ", speeds))
+    ours, on_gpu = speeds[system], contest.device != "cpu"
+    label, target = f"training, {name}: target tokens", contest.shape.target[on_gpu]
+    results += [row(label, ours, PEERS[peer], speeds[peer], target, contest.why(name)) for peer in peers]
     rate = contest.flops_per_token() * median(ours) / 1e9
-    peak = matmul_peak("fp32" if contest.device == "cpu" else "bf16", contest.device) / 1e9
+    peak = matmul_peak("bf16" if on_gpu else "fp32", contest.device) / 1e9
     label = f"training, {name}: arithmetic"
-    least = None if contest.device == "cpu" else 0.35
-    return [*found, Row(label, rate, "matmul peak", peak, "GFLOP/s", least)]
+    return [*results, Row(label, rate, "matmul peak", peak, "GFLOP/s", 0.35 if on_gpu else None)]
 
 
-def against_transformer(
-    name: str, shape: Shape, target: float, options: argparse.Namespace, folder: Path
-) -> Iterator[Row]:
-    """Every further system against the first."""
-    with Contest(shape, options, folder) as contest:
-        for system in options.systems:
+def against_transformer(name: str, contest: Contest, systems: list[str], target: float) -> Iterator[Row]:
+    """Yields the rows of every further system against the first."""
+    with contest:
+        for system in systems:
             contest.add_ours(system)
         speeds = contest.run()
-    first, *others = options.systems
+    first, *others = systems
     label = f"training at {name}: "
     for system in others:
         why = contest.why(f"{system} at {name}")
@@ -134,20 +131,20 @@ def against_transformer(
 
 
 def compiled_rows(label: str, speeds: dict[str, list[float]]) -> Iterator[Row]:
-    """Every system that was also trained with `training.compile`, against the same without."""
+    """Yields the rows of systems trained with `training.compile`, against the same without."""
     for name in [name for name in speeds if name.endswith(COMPILED)]:
         plain = name.removesuffix(COMPILED)
-        yield row(label + name, speeds.pop(name), f"our {plain}", speeds[plain], None, "")
+        yield row(label + name, speeds[name], f"our {plain}", speeds[plain], None, "")
 
 
 def row(name: str, ours: list[float], peer: str, theirs: list[float], target: float | None, why: str) -> Row:
-    """A row of target tokens a second, turn by turn on the same batches."""
+    """Returns a row of target tokens a second, compared turn by turn on the same batches."""
     middle, other, spread = paired(ours, theirs)
     return Row(name, middle, peer, other, "tokens/s", target, spread=spread, why=why)
 
 
 def padding() -> list[Row]:
-    """The padded share of an epoch of batches of IWSLT's lengths: ours, and sorted by target length as is usual."""
+    """Returns the padded share of an epoch with IWSLT's lengths: in our batches, and sorted by target length."""
     src, tgt = text.lengths(text.PAIRS)
     sampler = BatchSampler(src, tgt, batch_tokens=4096, seed=1)
     ours = padded_share(src, tgt, list(sampler.epoch_batches(0)))
@@ -163,24 +160,25 @@ def padding() -> list[Row]:
 
 
 def padded_share(src: np.ndarray, tgt: np.ndarray, batches: list[Indices]) -> float:
-    """The share of positions, source and target, that hold no token."""
+    """Returns the share of positions, source and target, that hold no token."""
     places = sum(len(batch) * int(src[batch].max() + tgt[batch].max() + 2) for batch in batches)
     return 1 - (src.sum() + tgt.sum() + 2 * len(src)) / places
 
 
 class Contest:
-    """Workers that train the same shape on the same batches, update by update in turns; a context manager."""
+    """Workers that train one shape on the same batches, update by update in turns; a context manager.
 
-    def __init__(self, shape: Shape, options: argparse.Namespace, folder: Path) -> None:
-        self.shape, self.options = shape, options
+    Args:
+        folder: with the corpora that other contests wrote.
+        rounds: updates measured; 0: those of the shape.
+    """
+
+    def __init__(self, shape: Shape, folder: Path, rounds: int = 0) -> None:
+        self.shape, self.folder = shape, folder
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.tokens = options.tokens or (shape.tokens if self.device == "cpu" else GPU_TOKENS)
-        self.rounds = options.rounds or shape.rounds
-        self.corpora, self.dataset, self.folder = folder, f"length-{shape.length or 'iwslt'}", folder
-        if options.corpora and shape.length is None:
-            self.corpora, self.dataset = options.corpora, options.dataset
-            self.store = Store(view_folder(self.corpora, self.dataset) / "store" / "train")
-        elif (folder / self.dataset).is_dir():
+        self.tokens = shape.tokens if self.device == "cpu" else GPU_TOKENS
+        self.dataset = f"length-{shape.length or 'iwslt'}"
+        if (folder / self.dataset).is_dir():
             self.store = Store(folder / self.dataset / "store" / "train")
         else:
             sides = text.fixed_lengths(4000, shape.length) if shape.length else text.lengths(text.PAIRS)
@@ -191,53 +189,49 @@ class Contest:
             width=shape.width,
             slots=shape.slots,
             heads=HEADS,
-            vocabulary=self.store.vocabulary,
+            vocabulary=VOCABULARY,
             dropout=DROPOUT,
         )
         sampler = BatchSampler(self.store.src_lengths, self.store.tgt_lengths, batch_tokens=self.tokens, seed=1)
-        self.batches = [next(sampler).micro[0] for _ in range(self.rounds + 1)]  # the first one warms up
+        self.batches = [next(sampler).micro[0] for _ in range((rounds or shape.rounds) + 1)]  # the first one warms up
         self._stack = ExitStack()
-        self._updates: dict[str, Any] = {}
+        self._updates: dict[str, Callable[[int], float]] = {}
 
     def __enter__(self) -> Contest:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def why(self, name: str) -> str:
-        """What bounds ours, where it was profiled."""
+        """Returns what bounds ours, if it was profiled."""
         return WHY.get(name, "") if self.device == "cpu" else ""
 
     def add_ours(self, system: str) -> None:
-        """One of our systems; on a GPU also with `training.compile`."""
+        """Adds one of our systems; on a GPU also with `training.compile`."""
         self._add_ours(system, system, compiled=False)
         if self.device != "cpu":
             self._add_ours(system + COMPILED, system, compiled=True)
 
     def _add_ours(self, name: str, system: str, compiled: bool) -> None:
-        training = {"batch_tokens": self.tokens, "precision": "fp32" if self.device == "cpu" else "bf16"}
         systems = yaml.safe_load((ROOT / "config" / "systems.yaml").read_text(encoding="utf-8"))
-        run = {
-            "dataset": self.dataset,
-            "system": system,
-            "seed": 1,
-            "src": "de",
-            "tgt": "en",
+        precision = "fp32" if self.device == "cpu" else "bf16"
+        settings: dict[str, Any] = {
+            **{"dataset": self.dataset, "system": system, "seed": 1, "src": "de", "tgt": "en"},
             "model": self.model.model_dump() | SystemConfig(**systems[system]).memories(),
-            "training": training | {"compile": compiled},
+            "training": {"batch_tokens": self.tokens, "precision": precision, "compile": compiled},
             "translation": {},
         }
         worker = self._stack.enter_context(Peer("train_ours", threads(), Path(sys.executable)))
         own = self.folder / f"{self.dataset}-{name}"
-        worker.call("build", run=run, corpora=str(self.corpora), folder=str(own))
+        worker.call("build", run=settings, corpora=str(self.folder), folder=str(own))
         self._updates[name] = lambda index: worker.call("update")
 
     def add_peer(self, name: str) -> None:
-        """One of the peers, with our batches."""
+        """Adds one of the peers, which trains on our batches."""
         worker = self._stack.enter_context(Peer(f"train_{name}", threads()))
         shape = {"layers": self.shape.layers, "width": self.shape.width, "slots": self.shape.slots, "heads": HEADS}
-        shape |= {"vocabulary": self.store.vocabulary, "dropout": DROPOUT}
+        shape |= {"vocabulary": VOCABULARY, "dropout": DROPOUT}
         worker.call("build", shape=shape, device=self.device, autocast=self.device != "cpu")
         sides = {"src": self.store.src, "tgt": self.store.tgt}
         batches = [
@@ -247,7 +241,7 @@ class Contest:
         self._updates[name] = lambda index: worker.call("update", index=index)
 
     def run(self) -> dict[str, list[float]]:
-        """Target tokens a second of each, update by update."""
+        """Returns the target tokens a second of each worker, update by update."""
         speeds: dict[str, list[float]] = {name: [] for name in self._updates}
         for index, batch in enumerate(self.batches):
             tokens = int(self.store.tgt_lengths[batch].sum()) + len(batch)
@@ -255,12 +249,10 @@ class Contest:
                 seconds = update(index)
                 if index:
                     speeds[name].append(tokens / seconds)
-            if self.options.verbose:
-                print({name: round(values[-1]) for name, values in speeds.items() if values}, flush=True)
         return speeds
 
     def flops_per_token(self) -> float:
-        """Operations for each target token, padding included."""
+        """Returns the FLOPs for each target token, padding included."""
         src, tgt = self.store.src_lengths + 1, self.store.tgt_lengths + 1
         layers = self.model.model_copy(update={"vocabulary": 0})
         total, real = 0.0, 0
@@ -271,24 +263,5 @@ class Contest:
         return TRAINING * (total / real + 2 * self.model.width * self.model.vocabulary)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The options and their defaults."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shapes", nargs="*", choices=SHAPES, default=list(SHAPES))
-    parser.add_argument("--systems", nargs="+", default=["transformer", "reluformer"], help="the first meets the peers")
-    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
-    parser.add_argument("--tokens", type=int, help="target tokens of a batch")
-    parser.add_argument("--rounds", type=int, help="updates measured, after one that warms up")
-    parser.add_argument("--corpora", type=Path, help="prepared corpora: real text in place of made-up text")
-    parser.add_argument("--dataset", default="iwslt14")
-    parser.add_argument("--verbose", action="store_true", help="print every round")
-    return parser
-
-
-def main() -> None:
-    """Runs the benchmark."""
-    print(table([row.record() for row in compare(parser().parse_args())]))
-
-
 if __name__ == "__main__":
-    main()
+    run(rows)

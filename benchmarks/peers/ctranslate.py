@@ -1,4 +1,4 @@
-"""CTranslate2, with the very weights of our model: `build`, then `translate`."""
+"""CTranslate2 with the weights of our model: `build`, then `translate`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from protocol import serve
 from safetensors.numpy import load_file
 
 SPECIAL = ("<blank>", "<unk>", "<s>", "</s>")
-held = {}
+state = {}
 
 
 def build(
@@ -25,9 +25,11 @@ def build(
     device: str = "cpu",
     compute_type: str = "float32",
 ) -> None:
-    """Converts a model: post-norm, softmax attention, ReLU FFN. positions: [longest, width]; at_once: of the threads,
-    how many translate batches of their own (the rest share one)."""
-    held.clear()
+    """Converts a model: post-norm, softmax attention, ReLU FFN.
+
+    positions: [longest, width]. at_once: batches that are translated at the same time, by an equal share of threads.
+    """
+    state.clear()
     tensors = load_file(weights)
     spec = transformer_spec.TransformerSpec.from_config(
         layers, heads, pre_norm=False, activation=common_spec.Activation.RELU
@@ -54,7 +56,7 @@ def build(
     spec.optimize()
     with tempfile.TemporaryDirectory() as folder:
         spec.save(folder)
-        held["translator"] = ctranslate2.Translator(
+        state["translator"] = ctranslate2.Translator(
             folder,
             device=device,
             compute_type=compute_type,
@@ -77,10 +79,10 @@ def norm(spec, tensors, place) -> None:
 
 
 def translate(sources: list[list[int]], length: int, beam: int, batch_tokens: int) -> tuple[float, list[list[int]]]:
-    """Seconds, and the translations of exactly `length` tokens; CTranslate2 sorts and batches by itself."""
+    """Returns the seconds, and translations of exactly `length` tokens; CTranslate2 sorts and batches them."""
     words = [[SPECIAL[i] if i < len(SPECIAL) else str(i) for i in source] + ["</s>"] for source in sources]
     begin = time.perf_counter()
-    found = held["translator"].translate_batch(
+    results = state["translator"].translate_batch(
         words,
         beam_size=beam,
         max_batch_size=batch_tokens,
@@ -91,7 +93,7 @@ def translate(sources: list[list[int]], length: int, beam: int, batch_tokens: in
     )
     seconds = time.perf_counter() - begin
     ids = {word: i for i, word in enumerate(SPECIAL)}
-    return seconds, [[ids.get(word) or int(word) for word in result.hypotheses[0]] for result in found]
+    return seconds, [[ids.get(word) or int(word) for word in result.hypotheses[0]] for result in results]
 
 
 serve({"build": build, "translate": translate})

@@ -9,13 +9,13 @@ from protocol import serve
 from transformers import MarianConfig, MarianMTModel
 
 PAD, BOS, EOS = 0, 2, 3
-held = {}
+state = {}
 
 
 def build(vocabulary: int, width: int, slots: int, layers: int, heads: int) -> None:
-    """The model, in evaluation mode."""
+    """Makes the model, in evaluation mode."""
     torch.manual_seed(0)
-    held["model"] = MarianMTModel(
+    state["model"] = MarianMTModel(
         MarianConfig(
             vocab_size=vocabulary,
             d_model=width,
@@ -38,9 +38,9 @@ def build(vocabulary: int, width: int, slots: int, layers: int, heads: int) -> N
 
 
 def translate(sources: list[list[int]], length: int, beam: int, batch_tokens: int) -> tuple[float, list[list[int]]]:
-    """Seconds, and the translations of exactly `length` tokens, of sources sorted and batched by tokens as ours are."""
+    """Returns the seconds, and translations of exactly `length` tokens; sources are sorted and batched as ours."""
     order = sorted(range(len(sources)), key=lambda i: -len(sources[i]))
-    found: list[list[int]] = [[] for _ in sources]
+    outputs: list[list[int]] = [[] for _ in sources]
     begin = time.perf_counter()
     while order:
         batch = order[: max(1, batch_tokens // (len(sources[order[0]]) + 1))]
@@ -49,7 +49,7 @@ def translate(sources: list[list[int]], length: int, beam: int, batch_tokens: in
         rows = [[*sources[i], EOS] + [PAD] * (longest - len(sources[i]) - 1) for i in batch]
         src = torch.tensor(rows)
         with torch.inference_mode():
-            out = held["model"].generate(
+            out = state["model"].generate(
                 input_ids=src,
                 attention_mask=(src != PAD).long(),
                 num_beams=beam,
@@ -58,8 +58,8 @@ def translate(sources: list[list[int]], length: int, beam: int, batch_tokens: in
                 do_sample=False,
             )
         for i, ids in zip(batch, out.tolist(), strict=True):
-            found[i] = ids[1:]
-    return time.perf_counter() - begin, found
+            outputs[i] = ids[1:]
+    return time.perf_counter() - begin, outputs
 
 
 serve({"build": build, "translate": translate})

@@ -1,4 +1,4 @@
-"""JoeyNMT, trained: its model, loss, batch and optimizer, in the steps of its `TrainManager._train_step`."""
+"""Trains JoeyNMT: its model, loss, batch and optimizer, in the steps of its `TrainManager._train_step`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPECIAL = Special(pad=1, bos=2, eos=3)
 
 
 def build(shape: dict[str, Any]) -> nn.Module:
-    """Post-norm, target and output embeddings tied; no dropout on weights, as in the others."""
+    """Returns a post-norm model with tied target and output embeddings; no dropout on weights, as in the others."""
     specials = {"unk_token": "<unk>", "pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "sep_token": None}
     numbers = {f"{name}_id": number for name, number in SPECIAL._asdict().items()}
     special = SimpleNamespace(**specials, **numbers, unk_id=0, lang_tags=[])
@@ -51,7 +51,7 @@ def build(shape: dict[str, Any]) -> nn.Module:
 
 
 def prepare(batch: Batch) -> JoeyBatch:
-    """Its own batch of the same sentences."""
+    """Returns the same sentences as JoeyNMT's batch."""
     tgt = torch.cat([batch.tgt_in[:, :1], batch.tgt_out], 1)
     lengths, order = batch.src_mask.sum(1), torch.arange(len(batch.src))
     joey = JoeyBatch(
@@ -62,13 +62,13 @@ def prepare(batch: Batch) -> JoeyBatch:
 
 
 def loss(module: nn.Module, batch: JoeyBatch) -> Tensor:
-    """A mean over the target tokens."""
+    """Returns the mean loss over the target tokens."""
     total, _, _, _ = module(return_type="loss", **vars(batch))
     return batch.normalize(total, normalization="tokens")
 
 
 def optimizer(module: nn.Module) -> torch.optim.Optimizer:
-    """As its configuration would build it."""
+    """Returns the optimizer that JoeyNMT's configuration builds."""
     config = {"optimizer": "adamw", "learning_rate": 1e-4, "adam_betas": [0.9, 0.98], "weight_decay": 1e-4}
     return build_optimizer(config, module.parameters())
 

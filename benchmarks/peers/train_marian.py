@@ -1,4 +1,4 @@
-"""Hugging Face's MarianMT, trained."""
+"""Trains Hugging Face's MarianMT."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transformers import MarianConfig, MarianMTModel
 
 
 def build(shape: dict[str, Any]) -> nn.Module:
-    """Post-norm, sinusoids, ReLU, target and output embeddings tied, attention by torch's SDPA."""
+    """Returns a post-norm model with sinusoids, ReLU, tied target and output embeddings, and torch's SDPA."""
     sides = {}
     for side in ("encoder", "decoder"):
         sides[f"{side}_layers"] = shape["layers"]
@@ -37,7 +37,7 @@ def build(shape: dict[str, Any]) -> nn.Module:
 
 
 def loss(module: nn.Module, batch: Batch) -> Tensor:
-    """As Hugging Face's trainer with label smoothing would have it, with torch's faster cross-entropy."""
+    """Returns the loss of Hugging Face's trainer with label smoothing, by torch's faster cross-entropy."""
     logits = module(input_ids=batch.src, attention_mask=batch.src_mask, decoder_input_ids=batch.tgt_in).logits
     return smoothed(logits, batch)
 

@@ -1,6 +1,6 @@
-"""Our own training as one more worker: the store, the sampler, the engine and the steps of `Trainer`.
+"""Our training as one more worker: the store, the sampler, the engine and the steps of `Trainer`.
 
-Unlike the peers' `update`, ours counts the making of the batch and the exchange of the losses as well.
+Unlike the peers' `update`, ours also times making the batch and reducing the losses.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Ours:
     """Serves `build` and `update`."""
 
     def build(self, run: dict[str, Any], corpora: str, folder: str) -> int:
-        """Makes the trainer of a run on the corpora; the number of parameters."""
+        """Makes the trainer of a run; returns the number of parameters."""
         config = RunConfig.model_validate(run)
         world = join_world()
         torch.manual_seed(config.seed)
@@ -53,7 +53,7 @@ class Ours:
         return sum(parameter.numel() for parameter in objective.parameters())
 
     def update(self) -> float:
-        """Seconds of the next update."""
+        """Returns the seconds of the next update."""
         begin = time.perf_counter()
         rate, _ = self.trainer.step(next(self.trainer.loader))
         if self.trainer.update % self.trainer.reduce_every == 0:

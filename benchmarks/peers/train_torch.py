@@ -1,6 +1,6 @@
-"""torch.nn.Transformer with embeddings and a tied output projection, trained; tuned as far as its options go.
+"""Trains torch.nn.Transformer with embeddings and a tied output projection.
 
-Dropout is where the others have it, so that attention stays in torch's fused kernel.
+Attention has no dropout, as in the others, so that it stays in torch's fused kernel.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from trainee import Batch, Trainee, smoothed
 
 
 class Translator(nn.Module):
-    """An encoder-decoder of nn.Transformer's layers."""
+    """nn.Transformer with embeddings and an output projection."""
 
     def __init__(self, shape: dict[str, Any]) -> None:
         super().__init__()
@@ -39,11 +39,11 @@ class Translator(nn.Module):
         self.register_buffer("positions", torch.cat([steps.sin(), steps.cos()], 1), persistent=False)
 
     def embed(self, tokens: Tensor, embedding: nn.Embedding) -> Tensor:
-        """tokens [B, L] -> [B, L, E]."""
+        """Embeds tokens [B, L] -> [B, L, E]."""
         return self.dropout(embedding(tokens) * self.scale + self.positions[: tokens.size(1)])
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits [B, T, V]."""
+        """Returns logits [B, T, V]."""
         length = batch.tgt_in.size(1)
         causal = nn.Transformer.generate_square_subsequent_mask(length, device=batch.tgt_in.device)
         hidden = self.transformer(
@@ -58,7 +58,7 @@ class Translator(nn.Module):
 
 
 def loss(module: nn.Module, batch: Batch) -> Tensor:
-    """Label-smoothed cross-entropy."""
+    """Returns the label-smoothed cross-entropy."""
     return smoothed(module(batch), batch)
 
 

@@ -1,7 +1,7 @@
-"""What the peers of the training benchmark share: batches in, seconds of one optimizer update out.
+"""The worker of a peer in the training benchmark: takes batches, returns the seconds of one optimizer update.
 
-A peer gives `build(shape) -> module` and `loss(module, batch) -> scalar`; the optimizer is the fused AdamW that its
-users would choose today, unless it brings one. Special tokens have the same numbers as ours, unless it has its own.
+A peer defines `build(shape) -> module` and `loss(module, batch) -> scalar`. Unless it has its own, the optimizer is
+torch's fused AdamW and special tokens have our ids.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 
 class Special(NamedTuple):
-    """The numbers of special tokens."""
+    """The ids of special tokens."""
 
     pad: int
     bos: int
@@ -58,7 +58,7 @@ class Trainee:
         serve({"build": self.build, "load": self.load, "update": self.update})
 
     def build(self, shape: dict[str, Any], device: str, autocast: bool) -> int:
-        """Makes the model; its number of parameters."""
+        """Makes the model; returns its number of parameters."""
         torch.manual_seed(0)
         self.device = device
         self.autocast = torch.autocast(device, torch.bfloat16) if autocast else contextlib.nullcontext()
@@ -67,11 +67,11 @@ class Trainee:
         return sum(parameter.numel() for parameter in self.module.parameters())
 
     def load(self, batches: list[dict[str, list[list[int]]]]) -> None:
-        """Puts batches on the device; what `update` counts does not include it."""
+        """Copies batches to the device, before any timing."""
         self.batches = [self._prepare(Batch(**batch, special=self._special, device=self.device)) for batch in batches]
 
     def update(self, index: int) -> float:
-        """Seconds of one update on the batch of this number."""
+        """Returns the seconds of one update on batch number `index`."""
         begin = time.perf_counter()
         with self.autocast:
             loss = self._loss(self.module, self.batches[index])
@@ -84,12 +84,12 @@ class Trainee:
 
 
 def fused_adamw(module: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer of the recipe."""
+    """Returns the optimizer of the recipe."""
     return torch.optim.AdamW(module.parameters(), lr=1e-4, betas=(0.9, 0.98), weight_decay=1e-4, fused=True)
 
 
 def smoothed(logits: Tensor, batch: Batch) -> Tensor:
-    """Label-smoothed cross-entropy of logits [B, T, V], a mean over the real target tokens."""
+    """Returns the label-smoothed cross-entropy of logits [B, T, V], a mean over the real target tokens."""
     return nn.functional.cross_entropy(
         logits.flatten(0, 1), batch.tgt_out.flatten(), ignore_index=batch.pad, label_smoothing=0.1
     )

@@ -14,7 +14,7 @@ def test_every_length_has_its_rows(monkeypatch):
     kept = []
     monkeypatch.setattr(attention, "keep_freed_memory", lambda: kept.append(True))  # not in the process of the tests
     threads = torch.get_num_threads()
-    found = rows(lengths=(8, 16), heads=1, width=16, tokens=32, rounds=1)
+    found = rows(lengths=[8, 16], heads=1, width=16, tokens=32, rounds=1)
     assert torch.get_num_threads() == threads and kept
     targets = [(row.name, row.target) for row in found if row.target is not None]
     assert sum("forward + backward" in name and target == 1.0 for name, target in targets) == 2 * 3
@@ -27,9 +27,9 @@ def test_every_length_has_its_rows(monkeypatch):
 
 def test_a_ragged_batch_is_half_to_fully_visible_and_a_causal_one_triangular():
     ragged = Problem(tokens=64, length=16, heads=2, width=8, mask="ragged")
-    lengths = ragged.visible.keys.sum(1)
+    lengths = ragged.mask.keys.sum(1)
     assert len(lengths) == 4 and 8 <= lengths.min() < lengths.max() <= 16
-    assert Problem(64, 16, 2, 8, "causal").visible.causal
+    assert Problem(64, 16, 2, 8, "causal").mask.causal
     assert ragged.products == 2 * 4 * 2 * 16 * 16 * 8
 
 

@@ -35,22 +35,40 @@ def test_graphs_give_outputs_of_that_length_too_and_its_twin_is_searched_without
     assert [len(one.tokens) for one in expected] == [LENGTH] * 2
 
 
-def test_a_cuda_device_is_measured_where_there_is_one(monkeypatch):
-    monkeypatch.setattr(beam, "compare", lambda size, rounds: [f"CPU {size} {rounds}"])
-    monkeypatch.setattr(beam, "compare_on_cuda", lambda size, rounds: [f"CUDA {size} {rounds}"])
-    options = beam.parser().parse_args(["--sizes", "small", "--rounds", "2"])
-    for available, expected in ((False, "CPU small 2"), (True, "CUDA small 2")):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
-        assert beam.measured(options) == [expected]
-
-
-def test_other_lengths_or_other_translations_are_an_error():
+def test_other_translations_are_an_error():
     ours = [[5] * LENGTH, [6] * LENGTH]
-    check({"ours": ours, "ctranslate": ours})
-    with pytest.raises(SystemExit, match="other lengths"):
-        check({"ours": ours, "ctranslate": [ours[0], [6]]})
+    check(ours, ours)
     with pytest.raises(SystemExit, match="as we do"):
-        check({"ours": ours, "ctranslate": [ours[0], ours[0]]})
+        check(ours, [ours[0], ours[0]])
+
+
+class Echo:
+    """Stands in for both peers: our own search without weights of its own."""
+
+    def __init__(self, name, threads):
+        self.name = name
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def call(self, function, **arguments):
+        if function == "translate":
+            return 2.0, [[5] * arguments["length"]] * len(arguments["sources"])
+
+
+def test_a_size_has_a_row_for_each_peer_and_one_for_relu(monkeypatch):
+    monkeypatch.setattr(beam, "Peer", Echo)
+    monkeypatch.setattr(beam, "SIZES", {"tiny": beam.Size(1, 16, 16, 3, 1.0)})
+    monkeypatch.setattr(beam, "check", lambda *_: None)
+    rows = beam.rows(["tiny"], rounds=1)
+    assert [row.peer for row in rows] == ["CTranslate2 float32", "MarianMT generate", "our transformer"]
+    assert [row.theirs for row in rows[:2]] == [LENGTH * 3 / 2.0] * 2 and rows[2].ours > 0
+    with pytest.raises(SystemExit, match="another length than 25"):
+        monkeypatch.setattr(Echo, "call", lambda self, function, **arguments: (1.0, [[5]]))
+        beam.search_by_peer(Echo("marian", 1), beam.random_sources(1), 100)
 
 
 def test_the_best_setting_is_the_fastest():

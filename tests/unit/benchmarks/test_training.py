@@ -7,6 +7,8 @@ import pytest
 import torch
 from benchmarks import text, training
 
+SYSTEMS = ["transformer", "reluformer"]
+
 
 def test_made_up_lengths_are_those_of_iwslt():
     src, tgt = text.lengths(20_000)
@@ -35,7 +37,6 @@ def test_our_batches_are_padded_less_than_the_limit():
 def test_a_contest_is_decided_update_by_update(tmp_path, monkeypatch):
     """The worker that is always a tenth faster is 1.1 times as fast, though one of its updates was disturbed."""
     shape = training.Shape(1, 32, 32, tokens=64, length=9, rounds=5)
-    options = training.parser().parse_args(["--systems", "transformer", "reluformer"])
 
     def add(self, system):
         seconds = lambda index: 1.0 + index  # noqa: E731
@@ -43,7 +44,7 @@ def test_a_contest_is_decided_update_by_update(tmp_path, monkeypatch):
         self._updates[system] = faster.get(system, seconds)
 
     monkeypatch.setattr(training.Contest, "add_ours", add)
-    (found,) = training.against_transformer("IWSLT lengths", shape, 1.0, options, tmp_path)
+    (found,) = training.against_transformer("IWSLT lengths", training.Contest(shape, tmp_path), SYSTEMS, 1.0)
     assert found.ratio == pytest.approx(1.1) and found.met and found.spread == pytest.approx(0, abs=1e-9)
     assert found.peer == "our transformer" and found.unit == "tokens/s"
 
@@ -51,7 +52,7 @@ def test_a_contest_is_decided_update_by_update(tmp_path, monkeypatch):
 def test_on_a_gpu_ours_is_measured_with_and_without_compile(tmp_path, monkeypatch):
     """The compiled worker is a fifth faster on a GPU, and on a CPU there is none."""
     shape = training.Shape(1, 32, 32, tokens=64, length=9, rounds=5)
-    options = training.parser().parse_args(["--systems", "transformer", "reluformer", "--peers", "--tokens", "64"])
+    monkeypatch.setattr(training, "GPU_TOKENS", 64)
 
     def add(self, name, system, compiled):
         assert system == name.removesuffix(", compiled") and compiled == (system != name)
@@ -61,9 +62,9 @@ def test_on_a_gpu_ours_is_measured_with_and_without_compile(tmp_path, monkeypatc
     monkeypatch.setattr(training, "matmul_peak", lambda *_: 1e12)
     for there, names in ((False, []), (True, ["transformer", "reluformer"])):
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
-        rows = list(training.against_transformer("IWSLT lengths", shape, 1.0, options, tmp_path))
+        rows = list(training.against_transformer("IWSLT lengths", training.Contest(shape, tmp_path), SYSTEMS, 1.0))
         assert [row.name for row in rows[1:]] == [f"training at IWSLT lengths: {name}, compiled" for name in names]
-        rows = [rows[-1], training.against_peers("small", shape, options, tmp_path)[0]]
+        rows = [rows[-1], training.against_peers("small", training.Contest(shape, tmp_path), "transformer", [])[0]]
         for row in rows if there else []:
             assert "compiled" in row.name and row.ratio == pytest.approx(1.2) and row.target is None
             assert row.peer.startswith("our ") and "compiled" not in row.peer
