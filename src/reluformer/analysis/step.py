@@ -54,7 +54,7 @@ def analyse_run(
             raise SettingsError(f"{store.folder}: there is no segment to analyse")
         subword = load_subword(corpora, run.dataset)
         commas = np.array([is_punctuation(piece) for piece in subword.pieces(range(len(subword)))])
-        places = sweep(model, store, commas, config.batch_tokens, config.top_rows)
+        places = sweep(model, store, commas, config.padded_tokens, config.top_rows)
         objective = Objective(model, run.training.label_smoothing).eval()
         shares = gradient_top_shares(objective, store, config.gradient_batches, config.gradient_tokens)
         for place, share in shares.items():

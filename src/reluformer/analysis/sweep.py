@@ -46,12 +46,12 @@ def measures_of(kind: Kind, every: int) -> list[Measure]:
 
 
 def sweep(
-    model: Transformer, store: Store, punctuation: NDArray[np.bool_], batch_tokens: int, top_rows: int
+    model: Transformer, store: Store, punctuation: NDArray[np.bool_], padded_tokens: int, top_rows: int
 ) -> dict[str, dict[str, Any]]:
     """Measures every memory; returns its keys in analysis.json by place, in the order of the model.
 
-    model: in evaluation mode. punctuation: bool [V], the pieces that are commas and periods. batch_tokens, top_rows: as
-    in `AnalysisConfig`.
+    model: in evaluation mode. punctuation: bool [V], the pieces that are commas and periods. padded_tokens, top_rows:
+    as in `AnalysisConfig`.
     """
     device = next(model.parameters()).device
     marks = torch.from_numpy(punctuation).to(device)
@@ -63,7 +63,7 @@ def sweep(
 
     longest = np.maximum(store.src_lengths, store.tgt_lengths) + 1
     with torch.no_grad():
-        for indices in length_batches(np.argsort(longest, kind="stable"), longest, batch_tokens):
+        for indices in length_batches(np.argsort(longest, kind="stable"), longest, padded_tokens):
             batch = on_device(collate(store, indices), device)
 
             def take(place: str, read: Observation, batch: Batch[Tensor] = batch) -> None:

@@ -52,7 +52,7 @@ class AnalysisConfig(Strict):
     """The analysis of a run; the defaults suit a test split on one CPU core as well as on a GPU."""
 
     split: Literal["train", "valid", "test"] = "test"
-    batch_tokens: int = Field(default=2048, ge=1, description="tokens of a batch on its longer side, padding included")
+    padded_tokens: int = Field(default=2048, ge=1, description="tokens of a batch on its longer side, padding included")
     top_rows: int = Field(
         default=2048,
         ge=1,

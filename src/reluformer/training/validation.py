@@ -36,14 +36,14 @@ class Scores(NamedTuple):
 class Validation:
     """The validation split in batches.
 
-    batch_tokens: target positions of a batch over all processes, padding included. with_bleu: whether to decode, too.
+    padded_tokens: target positions of a batch over all processes, padding included. with_bleu: whether to decode, too.
     """
 
-    def __init__(self, data: TrainingData, world: DistributedContext, batch_tokens: int, with_bleu: bool) -> None:
+    def __init__(self, data: TrainingData, world: DistributedContext, padded_tokens: int, with_bleu: bool) -> None:
         self.store, self.world = data.valid, world
         tgt_lengths = data.valid.tgt_lengths + 1
         order = np.lexsort((data.valid.src_lengths, tgt_lengths))
-        batches = list(length_batches(order, tgt_lengths, batch_tokens // world.size))
+        batches = list(length_batches(order, tgt_lengths, padded_tokens // world.size))
         self.batches = batches[world.rank :: world.size]
         self.subword = Subword(data.subword) if with_bleu else None
         self.tgt = data.tgt

@@ -79,7 +79,7 @@ def translate_n_best(
         if all(token == SENT for token in source)
     }
     real = np.array([index for index in range(len(sources)) if index not in hypotheses], np.int64)
-    tokens = batch_tokens(int(lengths[real].sum()), config, device)
+    tokens = padded_tokens(int(lengths[real].sum()), config, device)
     longest_first = real[np.argsort(-lengths[real], kind="stable")]  # a batch that does not fit fails at once
     batches = list(length_batches(longest_first, lengths, tokens))
     for batch, of_batch in zip(batches, each(search_batch, batches, device), strict=True):
@@ -112,7 +112,7 @@ def first_trusted(by_graphs: Search, plain: Search, src: Tensor, src_mask: Tenso
     return plain(src, src_mask)
 
 
-def batch_tokens(tokens: int, config: TranslationConfig, device: torch.device | str) -> int:
+def padded_tokens(tokens: int, config: TranslationConfig, device: torch.device | str) -> int:
     """Returns the source tokens of a batch, of `tokens` in all: on a CPU few, for its caches and for every thread."""
     if torch.device(device).type != "cpu":
         return config.batch_tokens

@@ -35,8 +35,8 @@ def flat(result, path=()):
 def test_padding_and_batch_size_change_nothing(make_store, make_model, memory):
     model = make_model(encoder_attention=memory, decoder_attention=memory, cross_attention=memory)
     store = make_store()
-    alone = flat(sweep(model, store, PUNCTUATION, batch_tokens=1, top_rows=1000))
-    together = flat(sweep(model, store, PUNCTUATION, batch_tokens=1000, top_rows=1000))
+    alone = flat(sweep(model, store, PUNCTUATION, padded_tokens=1, top_rows=1000))
+    together = flat(sweep(model, store, PUNCTUATION, padded_tokens=1000, top_rows=1000))
     assert alone.keys() == together.keys()
     for key, value in alone.items():
         assert together[key] == (
@@ -48,7 +48,7 @@ def test_measures_are_those_of_a_plain_loop(make_store, make_model):
     """Entropy, zeros, distance, commas and variances written out over single sentences."""
     model, store = make_model(), make_store()
     place = "decoder.0.attention"
-    measured = sweep(model, store, PUNCTUATION, batch_tokens=64, top_rows=1000)[place]
+    measured = sweep(model, store, PUNCTUATION, padded_tokens=64, top_rows=1000)[place]
     entropies, zeros, distances, commas, outputs, residuals = [], [], [], [], [], []
     for i in range(len(store)):
         reads = {}
@@ -85,7 +85,7 @@ def test_what_is_not_a_number_is_none(make_store, make_model):
     model = make_model()
     with torch.no_grad():
         model.encoder[0].ffn.memory.value.fill_(math.nan)
-    places = sweep(model, make_store(), PUNCTUATION, batch_tokens=64, top_rows=10)
+    places = sweep(model, make_store(), PUNCTUATION, padded_tokens=64, top_rows=10)
     json.dumps(places, allow_nan=False)
     assert places["encoder.0.ffn"]["variance_ratio"] is None
     assert places["encoder.0.ffn"]["entropy"] > 0
@@ -106,8 +106,8 @@ def test_an_activation_that_did_not_exist_is_measured(make_store, make_model, mo
     monkeypatch.setitem(config.ACTIVATIONS, "relu-squared", target)
     memory = {"activation": "relu-squared"}
     model = make_model(ffn=memory, encoder_attention=memory)
-    places = sweep(model, make_store(), PUNCTUATION, batch_tokens=64, top_rows=100)
-    plain = sweep(make_model(), make_store(), PUNCTUATION, batch_tokens=64, top_rows=100)
+    places = sweep(model, make_store(), PUNCTUATION, padded_tokens=64, top_rows=100)
+    plain = sweep(make_model(), make_store(), PUNCTUATION, padded_tokens=64, top_rows=100)
     place = "encoder.0.attention"  # squares of the same scores: the same zeros, more on the largest
     assert places[place]["zero_share"] == plain[place]["zero_share"]
     assert places[place]["top_share"]["20"] > plain[place]["top_share"]["20"]
@@ -115,7 +115,7 @@ def test_an_activation_that_did_not_exist_is_measured(make_store, make_model, mo
 
 
 def test_every_place_of_the_model_is_measured(make_store, make_model):
-    places = sweep(make_model(), make_store(), PUNCTUATION, batch_tokens=64, top_rows=10)
+    places = sweep(make_model(), make_store(), PUNCTUATION, padded_tokens=64, top_rows=10)
     assert list(places) == [
         "encoder.0.attention",
         "encoder.0.ffn",
@@ -142,7 +142,7 @@ ATTENTION = {"entropy_by_head", "zero_share_by_head", "punctuation_share", "vari
 
 
 def test_each_kind_has_the_measures_that_make_sense_for_it(make_store, make_model):
-    places = sweep(make_model(), make_store(), PUNCTUATION, batch_tokens=64, top_rows=10)
+    places = sweep(make_model(), make_store(), PUNCTUATION, padded_tokens=64, top_rows=10)
     keys = {measures["kind"]: measures.keys() for measures in places.values()}
     assert keys.keys() == set(KINDS)
     assert all(keys[kind] >= EVERYWHERE for kind in KINDS)
