@@ -28,4 +28,4 @@ def test_the_container_is_made_from_files_that_are_there():
     sections = dict(section.split("\n", 1) for section in definition.split("\n%")[1:])
     copied = [line.split()[0] for line in sections["files"].split("\n") if line.strip()]
     assert copied and all((ROOT / file).is_file() for file in copied) and "pip install" in sections["post"]
-    assert 'container: "reluformer.sif"' in (ROOT / "Snakefile").read_text("utf-8")
+    assert 'container: "reluformer.sif"' in (ROOT / "workflow" / "Snakefile").read_text("utf-8")

@@ -70,7 +70,7 @@ def test_odd_names_and_nothing_activated(odd):
 def test_from_another_folder_a_dry_run_writes_and_locks_nothing(odd, tmp_path):
     data = tmp_path / "data"
     data.mkdir()
-    arguments = ("-n", "-s", odd / "Snakefile", "--configfile", odd / "c.yaml", "--", STATISTICS)
+    arguments = ("-n", "-s", odd / "workflow" / "Snakefile", "--configfile", odd / "c.yaml", "--", STATISTICS)
     ended = snakemake(data, *arguments)
     assert ended.returncode == 0 and "prepare" in ended.stdout, ended.stdout + ended.stderr
     assert {path.name for path in data.iterdir()} <= {".snakemake"}
@@ -88,7 +88,7 @@ def test_as_a_module_with_the_locks_of_a_killed_one(odd, tmp_path):
         f"""
 configfile: {str(odd / "c.yaml")!r}
 module paper:
-    snakefile: {str(odd / "Snakefile")!r}
+    snakefile: {str(odd / "workflow" / "Snakefile")!r}
     config: config
 use rule * from paper as paper_*
 rule mine:

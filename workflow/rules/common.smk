@@ -33,13 +33,13 @@ CONFIG = os.path.relpath(CONFIG)
 CONFIG_NAME = os.path.relpath([*workflow.configfiles, "config"][0])  # a module may have none
 
 ENVIRONMENT = "../envs/reluformer.yaml"  # of every rule, with --sdm conda
-SNAKEFILE = os.path.relpath(os.path.join(workflow.current_basedir, "../../Snakefile"))
+SNAKEFILE = SNAKEFILE if "://" in SNAKEFILE else os.path.relpath(SNAKEFILE)
 
 # Steps run with the Python that runs Snakemake, so nothing needs to be activated; -P keeps a random.py in the working folder
 # from shadowing the standard library's. With --sdm, the environment has its own Python, without this package.
 os.environ.update(RELUFORMER_PYTHON=sys.executable)
 if workflow.deployment_settings.deployment_method:
-    source = os.path.abspath(os.path.join(workflow.current_basedir, "../../src"))
+    source = os.path.abspath(os.path.join(os.path.dirname(SNAKEFILE), "../src"))
     os.environ.update(RELUFORMER_PYTHON="python", PYTHONPATH=source)
 
 

@@ -144,6 +144,9 @@ rule archive:
         step("archive --config {params.settings:q} > {log:q} 2>&1")
 
 
+LABELS = workflow.source_path("../report/labels.html")
+
+
 rule report:
     # Snakemake's own report, by `snakemake --report`: nothing else can make one of a workflow that is still running.
     input:
@@ -160,7 +163,7 @@ rule report:
         # For `make report`; partial where this is. As it takes `output`, it is no rerun trigger.
         kept=lambda wildcards, output: settings_file({**SETTINGS, "partial": PARTIAL}),
         snakefile=lambda wildcards, output: SNAKEFILE,
-        labels=lambda wildcards, output: os.path.join(os.path.dirname(SNAKEFILE), "workflow/report/labels.html"),
+        labels=lambda wildcards, output: LABELS,
     shell:
         'cp {params.kept:q} results/paper/config.json && "$RELUFORMER_PYTHON" -P -m snakemake index --cores 1 --nolock'
         " --snakefile {params.snakefile:q} --configfile results/paper/config.json --report {output:q} > {log:q} 2>&1"
