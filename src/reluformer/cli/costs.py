@@ -12,9 +12,6 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from reluformer.cli.jobs import ON_GPU, Job
 from reluformer.config.changes import split_system
 from reluformer.config.dataset import DatasetConfig, SizesConfig
@@ -53,28 +50,21 @@ ANALYSIS_PASSES = 2
 
 
 class Split(NamedTuple):
-    """The size of one split. Lengths are in subwords, EOS included.
-
-    Attributes:
-        src_mean, tgt_mean: mean length of a sequence.
-        src_length, tgt_length: mean length of the sequence that a token is in, E[l²] / E[l].
-    """
+    """The size of one split; lengths are mean subwords of a sequence, EOS included."""
 
     pairs: int
-    src_mean: float
-    tgt_mean: float
     src_length: float
     tgt_length: float
 
     @property
     def src(self) -> float:
         """Source tokens."""
-        return self.pairs * self.src_mean
+        return self.pairs * self.src_length
 
     @property
     def tgt(self) -> float:
         """Target tokens."""
-        return self.pairs * self.tgt_mean
+        return self.pairs * self.tgt_length
 
 
 class Sizes(NamedTuple):
@@ -96,7 +86,12 @@ def read_sizes(dataset: str, config: DatasetConfig, corpora: Path) -> Sizes:
     folder = view_folder(corpora, dataset)
     if (folder / "statistics.json").is_file():
         stores = {name: Store(folder / "store" / name) for name in ("train", "valid", "test")}
-        splits = {name: count_split(store.src_lengths + 1, store.tgt_lengths + 1) for name, store in stores.items()}
+        splits = {
+            name: Split(
+                len(store.src_lengths), 1 + float(store.src_lengths.mean()), 1 + float(store.tgt_lengths.mean())
+            )
+            for name, store in stores.items()
+        }
         return Sizes(**splits, vocabulary=stores["train"].vocabulary, prepared=True)
     if config.sizes is None:
         raise SettingsError(f"dataset {dataset}: not prepared, and its configuration gives no `sizes` to plan with")
@@ -108,27 +103,18 @@ def read_sizes(dataset: str, config: DatasetConfig, corpora: Path) -> Sizes:
     return Sizes(**splits, vocabulary=config.corpus.vocabulary, prepared=False)
 
 
-def count_split(src: NDArray[np.int64], tgt: NDArray[np.int64]) -> Split:
-    """Returns the size of a split with these lengths."""
-    lengths = [float((side.astype(float) ** 2).sum() / side.sum()) for side in (src, tgt)]
-    return Split(len(src), float(src.mean()), float(tgt.mean()), *lengths)
-
-
 def estimate_split(sizes: SizesConfig, sentences: int, packing: str, limit: int) -> Split:
-    """Estimates a split: gamma-distributed sentences, or exponential documents packed into segments of `limit`."""
+    """Estimates a split: sentences, or documents of exponential length packed into segments of at most `limit`."""
     longer = max(sizes.src_tokens, sizes.tgt_tokens)
+    document = longer * sizes.sentences_per_document
     if not packing:
-        mean, length = longer, 1.5 * longer  # of a gamma distribution of shape 2
+        mean = longer
     elif packing == "across":
-        mean = length = limit - min(longer, limit) / 2
-    else:  # the segments of exponential documents: min(document, limit)
-        document = longer * sizes.sentences_per_document
-        cut = math.exp(-limit / document)
-        mean = document * (1 - cut)
-        length = 2 * document**2 * (1 - cut * (1 + limit / document)) / mean
+        mean = limit - min(longer, limit) / 2
+    else:
+        mean = document * (1 - math.exp(-limit / document))
     pairs = sentences if not packing else max(1, round(sentences * longer / mean))
-    src, tgt = sizes.src_tokens / longer, sizes.tgt_tokens / longer
-    return Split(pairs, mean * src + 1, mean * tgt + 1, length * src + 1, length * tgt + 1)
+    return Split(pairs, mean * sizes.src_tokens / longer + 1, mean * sizes.tgt_tokens / longer + 1)
 
 
 def with_vocabulary(config: RunConfig, size: int) -> RunConfig:
@@ -139,9 +125,9 @@ def with_vocabulary(config: RunConfig, size: int) -> RunConfig:
 def update_flops(config: RunConfig, sizes: Sizes) -> float:
     """FLOPs of one update: the batch's target tokens, and as many source tokens as come with them."""
     train, model = sizes.train, with_vocabulary(config, sizes.vocabulary).model
-    tgt = max(config.training.batch_tokens, train.tgt_mean)
+    tgt = max(config.training.batch_tokens, train.tgt_length)
     return TRAINING * forward_flops(
-        model, tgt * train.src_mean / train.tgt_mean, tgt, train.src_length, train.tgt_length
+        model, tgt * train.src_length / train.tgt_length, tgt, train.src_length, train.tgt_length
     )
 
 
@@ -175,7 +161,7 @@ class Speed(NamedTuple):
     def translation(self, config: RunConfig, sizes: Sizes) -> float:
         """Returns the seconds of translating the test split into as many tokens as its references have.
 
-        Each batch takes as many steps as its tokens' sequences are long.
+        Each batch takes as many steps as its sequences are long.
         """
         test, model = sizes.test, with_vocabulary(config, sizes.vocabulary).model
         flops = decoding_flops(model, test.src, test.tgt, test.src_length, test.tgt_length, config.translation.beam)

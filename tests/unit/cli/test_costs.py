@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from reluformer.cli.costs import (
-    count_split,
     duration,
     job_seconds,
     measured_speed,
@@ -104,24 +103,19 @@ def test_measuring_costs_its_rounds(demo, demo_sizes):
     assert seconds(twice) > 1.8 * seconds(demo)
 
 
-def test_a_token_is_in_a_longer_sequence_than_a_sequence_is_long():
-    split = count_split(np.array([10, 10]), np.array([1, 9]))
-    assert (split.src_length, split.tgt_length) == pytest.approx((10, 8.2)) and split.src == 20
-
-
 def test_an_unprepared_corpus_is_estimated_from_its_configured_sizes(paper, tmp_path):
     dataset = paper.dataset("iwslt14")
     sizes = read_sizes("iwslt14", dataset, tmp_path)
     assert not sizes.prepared and sizes.vocabulary == 10_000
     assert [split.pairs for split in sizes[:3]] == [160_239, 7283, 6750]
-    assert sizes.train.src_mean == pytest.approx(dataset.sizes.src_tokens + 1)
+    assert sizes.train.src_length == pytest.approx(dataset.sizes.src_tokens + 1)
     assert sizes.test.tgt == pytest.approx(6750 * (dataset.sizes.tgt_tokens + 1))
 
 
 def test_packed_documents_fill_what_their_packing_fills(paper, tmp_path):
     dataset = paper.dataset("europarl7")
     means = {
-        view: max(sizes.test.src_mean, sizes.test.tgt_mean)
+        view: max(sizes.test.src_length, sizes.test.tgt_length)
         for view in ("within-128", "within-2048", "across-128", "across-2048")
         for sizes in [read_sizes(f"europarl7@{view}", dataset, tmp_path)]
     }
@@ -137,8 +131,7 @@ def test_within_packing_is_the_mean_of_cut_exponential_documents(paper, tmp_path
     documents = np.random.default_rng(1).exponential(longer * config.sentences_per_document, 200_000)
     pieces = np.concatenate([np.full(int((documents // 256).sum()), 256.0), documents % 256])
     longest = "src" if config.src_tokens == longer else "tgt"
-    assert getattr(sizes.train, f"{longest}_mean") - 1 == pytest.approx(pieces.mean(), rel=0.02)
-    assert getattr(sizes.train, f"{longest}_length") - 1 == pytest.approx((pieces**2).sum() / pieces.sum(), rel=0.02)
+    assert getattr(sizes.train, f"{longest}_length") - 1 == pytest.approx(pieces.mean(), rel=0.02)
     assert math.isclose(sizes.train.pairs * pieces.mean(), config.train * longer, rel_tol=0.02)
 
 
@@ -149,7 +142,7 @@ def test_a_prepared_corpus_is_read(paper, tmp_path):
             writer.add(Sequences.of([[5, 6, 7], [5]]), Sequences.of([[5], [6, 7]]))
     (folder / "statistics.json").write_text(json.dumps({}))
     sizes = read_sizes("iwslt14", paper.dataset("iwslt14"), tmp_path)
-    assert sizes.prepared and sizes.vocabulary == 99 and sizes.train.src_mean == 3
+    assert sizes.prepared and sizes.vocabulary == 99 and sizes.train.src_length == 3
 
 
 def test_a_corpus_without_sizes_is_one_line(paper, tmp_path):
