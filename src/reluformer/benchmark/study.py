@@ -1,8 +1,8 @@
 """The measured study: speed and memory of its systems by length, round by round (`results/paper/measured.json`).
 
-A point runs in a process of its own, forked from one that has imported everything: its peak memory is its own, and a
-point that does not fit, or takes too long, ends alone. Within a round the systems follow each other at each length, and
-ratios are taken within a round, so that whatever else the machine does affects all of them.
+Training and decoding at a point each run in a process of their own, forked from one that has imported everything: peak
+memory is their own, and what does not fit, or takes too long, ends alone. Within a round the systems follow each other
+at each length, and ratios are taken within a round, so that whatever else the machine does affects all of them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from reluformer.ops.process import die_with_main_process
 from reluformer.training.summary import machine, versions, visible_devices
 
 OUT_OF_MEMORY, TOO_SLOW = "out of memory", "too slow"
-PARTS = {"training": ("training_speed", "training_memory", "flops_per_second"), "decoding": ("decoding_speed",)}
+PARTS = ("training", "decoding")
 RATIOS = {
     "training_ratio": "training_speed",
     "decoding_ratio": "decoding_speed",
@@ -62,19 +62,21 @@ def measuring_plan(experiment: Experiment) -> MeasuringPlan | None:
     return MeasuringPlan(study=name, measured=measured, runs=runs)
 
 
-def measure_study(plan: MeasuringPlan, threads: int, tell: Callable[[str], None]) -> dict[str, Any]:
+def measure_study(plan: MeasuringPlan, threads: int, log: Callable[[str], None]) -> dict[str, Any]:
     """Measures every point of a plan.
 
     Args:
         plan: the study, the systems' runs and the points.
         threads: of torch on a CPU.
-        tell: prints progress.
+        log: prints progress.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     settings = plan.measured
     failed: dict[tuple[str, str], tuple[int, str]] = {}  # (system, part) -> from which length on, and why
-    peak = _apart(context, _peak, plan.runs[0], threads) if visible_devices() else None
+    peak = None
+    if visible_devices():
+        peak = _run(context, "peak", plan.runs[0], 0, settings, threads)[1]["flops_per_second"]
     points: list[dict[str, Any]] = []
     for number in range(1, settings.rounds + 1):
         for length in settings.lengths:
@@ -82,7 +84,7 @@ def measure_study(plan: MeasuringPlan, threads: int, tell: Callable[[str], None]
             for point in row:
                 _compare(point, row[0], peak)
                 points.append({"round": number, **point})
-            tell(f"round {number} of {settings.rounds}, {length} tokens: " + "; ".join(map(_summary, row)))
+            log(f"round {number} of {settings.rounds}, {length} tokens: " + "; ".join(map(_summary, row)))
     return {
         "study": plan.study,
         "baseline": plan.runs[0].system,
@@ -96,11 +98,10 @@ def measure_study(plan: MeasuringPlan, threads: int, tell: Callable[[str], None]
 
 
 def _summary(point: dict[str, Any]) -> str:
-    parts = [
-        f"{point[name]:,.0f}" if name in point else point["problems"].get(part, "–")
-        for part, (name, *_) in PARTS.items()
+    speeds = [
+        f"{point[f'{part}_speed']:,.0f}" if f"{part}_speed" in point else point["problems"][part] for part in PARTS
     ]
-    return f"{point['system']} {', '.join(parts)} tokens/s"
+    return f"{point['system']} {', '.join(speeds)} tokens/s"
 
 
 def _compare(point: dict[str, Any], baseline: dict[str, Any], peak: float | None) -> None:
@@ -122,101 +123,68 @@ def _point(
 ) -> dict[str, Any]:
     """Measures one point; a part that failed at this length or a shorter one is not tried again."""
     point: dict[str, Any] = {"system": config.system, "length": length, "problems": {}}
-    wanted = []
     for part in PARTS:
-        bound, why = failed.get((config.system, part), (length + 1, ""))
-        if length >= bound:
-            point["problems"][part] = why
-        else:
-            wanted.append(part)
-    if not wanted:
-        return point
+        shortest, problem = failed.get((config.system, part), (length + 1, ""))
+        if length < shortest:
+            problem, values = _run(context, part, config, length, settings, threads)
+            point |= values
+        if problem:
+            point["problems"][part] = problem
+            failed.setdefault((config.system, part), (length, problem))
+    return point
+
+
+def _run(
+    context: Any, part: str, config: RunConfig, length: int, settings: MeasuringConfig, threads: int
+) -> tuple[str, dict[str, float]]:
+    """Runs a part in a process of its own; returns the problem and {}, or "" and values. Raises `PointError`."""
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(theirs, config, length, settings, threads, wanted), daemon=True)
+    process = context.Process(target=_work, args=(theirs, part, config, length, settings, threads), daemon=True)
     process.start()
     theirs.close()
     try:
-        _receive(ours, START, "start")
-        for part in wanted:
-            problem, values = _receive(ours, settings.limit, part)
+        for limit in (START, settings.limit):  # until the model is built, then until the part is measured
+            if not ours.poll(limit):
+                return TOO_SLOW, {}
+            problem, values = ours.recv()
+            if problem == OUT_OF_MEMORY:
+                return problem, {}
             if problem:
-                point["problems"][part] = problem
-                failed[config.system, part] = (length, problem)
-                if values is None:  # the process ended, or is too slow: the other parts are unknown
-                    for other in wanted[wanted.index(part) + 1 :]:
-                        point["problems"][other] = problem
-                        failed[config.system, other] = (length, problem)
-                    break
-            point |= values or {}
+                raise PointError(f"{part}: {problem}")
+        return "", values
+    except EOFError:  # killed by the system for taking too much
+        return OUT_OF_MEMORY, {}
     finally:
         process.kill()
         process.join()
         ours.close()
-    return point
-
-
-def _receive(connection: Connection, seconds: float, part: str) -> tuple[str, dict[str, float] | None]:
-    """The next message of a point's process: a problem and {}, or "" and values; None instead if there is none."""
-    if not connection.poll(seconds):
-        return TOO_SLOW, None
-    try:
-        problem, values = connection.recv()
-    except EOFError:  # killed by the system for taking too much
-        return OUT_OF_MEMORY, None
-    if problem and problem != OUT_OF_MEMORY:
-        raise PointError(f"{part}: {problem}")
-    return problem, values
 
 
 def _work(
-    connection: Connection, config: RunConfig, length: int, settings: MeasuringConfig, threads: int, wanted: list[str]
+    connection: Connection, part: str, config: RunConfig, length: int, settings: MeasuringConfig, threads: int
 ) -> None:
-    """In the point's process: sends that it is ready, then each part's values."""
+    """In the part's process: sends that the model is built, then the values."""
     import torch
 
+    from reluformer.benchmark.harness import matmul_peak
     from reluformer.benchmark.point import Point
 
     die_with_main_process()
-    device = _device(threads)
-    data = getattr(psutil.Process().memory_info(), "data", None)  # of Linux alone
-    if device.type == "cpu" and data is not None:  # an allocation that does not fit fails here and not elsewhere
-        resource.setrlimit(resource.RLIMIT_DATA, (data + psutil.virtual_memory().available * 9 // 10,) * 2)
+    torch.set_num_threads(threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu":  # an allocation that does not fit fails here and not elsewhere
+        available = psutil.virtual_memory().available
+        resource.setrlimit(resource.RLIMIT_DATA, (psutil.Process().memory_info().data + available * 9 // 10,) * 2)
     try:
+        if part == "peak":
+            connection.send(("", {}))
+            connection.send(("", {"flops_per_second": matmul_peak(config.training.precision, device)}))
+            return
         point = Point(config, length, settings, device)
         connection.send(("", {}))
-        for part in wanted:
-            try:
-                connection.send(("", point.train() if part == "training" else point.decode()))
-            except (MemoryError, torch.OutOfMemoryError):
-                connection.send((OUT_OF_MEMORY, {}))
-            except RuntimeError as error:
-                if "can't allocate memory" not in str(error) and "not enough memory" not in str(error):
-                    raise
-                connection.send((OUT_OF_MEMORY, {}))
+        connection.send(("", point.train() if part == "training" else point.decode()))
+    except (MemoryError, torch.OutOfMemoryError):
+        connection.send((OUT_OF_MEMORY, {}))
     except Exception as error:
-        connection.send((f"{type(error).__name__}: {error}", {}))
-
-
-def _device(threads: int) -> Any:
-    import torch
-
-    torch.set_num_threads(threads)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _peak(connection: Connection, config: RunConfig, threads: int) -> None:
-    from reluformer.benchmark.harness import matmul_peak
-
-    connection.send(matmul_peak(config.training.precision, _device(threads)))
-
-
-def _apart(context: Any, work: Callable[..., None], *arguments: Any) -> float:
-    """Returns what `work` sends, from a process of its own."""
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=work, args=(theirs, *arguments), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        return float(ours.recv())
-    finally:
-        process.join()
+        no_memory = "can't allocate memory" in str(error) or "not enough memory" in str(error)
+        connection.send((OUT_OF_MEMORY if no_memory else f"{type(error).__name__}: {error}", {}))

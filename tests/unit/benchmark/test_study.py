@@ -41,16 +41,14 @@ def test_every_point_of_every_round(small_run):
     assert found["baseline"] == "transformer" and found["machine"]["cores"] and len(told) == 4
 
 
-class FakePoint:
-    """Stands for a process: what its connection says, by (system, length)."""
+class FakeProcess:
+    """Stands for a part's process; `started` lists the parts."""
 
-    said: dict
-    started: list
+    started: list = []
 
     def __init__(self, target, args, daemon):
-        _, config, length, *_, wanted = args
-        self.place = (config.system, length)
-        FakePoint.started.append((*self.place, *wanted))
+        _, part, _, length, *_ = args
+        FakeProcess.started.append((part, length))
 
     def start(self):
         pass
@@ -59,7 +57,9 @@ class FakePoint:
 
 
 class FakeContext:
-    Process = FakePoint
+    """Whose processes send the messages in `answers`, by part."""
+
+    Process = FakeProcess
 
     def __init__(self, answers):
         self.answers = answers
@@ -70,44 +70,45 @@ class FakeContext:
                 pass
 
             def poll(self, seconds):
-                self.queue = getattr(self, "queue", None) or list(answers[FakePoint.started[-1][:2]])
+                self.queue = getattr(self, "queue", None) or list(answers[FakeProcess.started[-1][0]])
                 return self.queue[0] is not TOO_SLOW
 
             def recv(self):
-                said = self.queue.pop(0)
-                if said is EOFError:
+                message = self.queue.pop(0)
+                if message is EOFError:
                     raise EOFError
-                return said
+                return message
 
         answers = self.answers
         return End(), End()
 
 
-GOOD = [("", {}), ("", {"training_speed": 8.0}), ("", {"decoding_speed": 2.0})]
+READY = ("", {})
+GOOD = {
+    "training": [READY, ("", {"training_speed": 8.0})],
+    "decoding": [READY, ("", {"decoding_speed": 2.0})],
+}
 
 
 @pytest.mark.parametrize(
-    ("answers", "problems", "known"),
+    ("answers", "problems"),
     [
-        (GOOD, {}, {"training_speed", "decoding_speed"}),
-        ([GOOD[0], GOOD[1], TOO_SLOW], {"decoding": TOO_SLOW}, {"training_speed"}),
-        ([GOOD[0], (OUT_OF_MEMORY, {}), GOOD[2]], {"training": OUT_OF_MEMORY}, {"decoding_speed"}),
-        ([GOOD[0], EOFError], {"training": OUT_OF_MEMORY, "decoding": OUT_OF_MEMORY}, set()),
+        ({}, {}),
+        ({"decoding": [READY, TOO_SLOW]}, {"decoding": TOO_SLOW}),
+        ({"training": [READY, (OUT_OF_MEMORY, {})]}, {"training": OUT_OF_MEMORY}),
+        ({"training": [EOFError], "decoding": [TOO_SLOW]}, {"training": OUT_OF_MEMORY, "decoding": TOO_SLOW}),
     ],
 )
-def test_a_point_that_does_not_end_is_a_result_and_not_tried_again(answers, problems, known, small_run):
-    FakePoint.started, lost = [], {}
-    settings = MeasuringConfig(lengths=[4, 8])
-    context = FakeContext({("transformer", 4): answers, ("transformer", 8): GOOD})
-    point = study._point(context, small_run(), 4, settings, 1, lost)
-    assert point["problems"] == problems
-    assert {name for name in point if name.endswith("speed")} == known
-    longer = study._point(context, small_run(), 8, settings, 1, lost) if len(problems) < 2 else None
-    if problems and longer:
-        assert set(FakePoint.started[1][2:]) == {"training", "decoding"} - set(problems)
-    if len(problems) == 2:
-        assert study._point(context, small_run(), 8, settings, 1, lost)["problems"] == problems
-        assert len(FakePoint.started) == 1
+def test_a_part_that_does_not_end_is_a_result_and_not_tried_again(answers, problems, small_run, monkeypatch):
+    monkeypatch.setattr(FakeProcess, "started", [])
+    settings, context, failed = MeasuringConfig(lengths=[4, 8]), FakeContext({**GOOD, **answers}), {}
+    for length in (4, 8):
+        point = study._point(context, small_run(), length, settings, 1, failed)
+        assert point["problems"] == problems
+        good = {f"{part}_speed" for part in GOOD if part not in problems}
+        assert {name for name in point if name.endswith("speed")} == good
+    tried = [part for part, length in FakeProcess.started if length == 8]
+    assert tried == [part for part in ("training", "decoding") if part not in problems]
 
 
 def test_a_process_that_takes_too_long_is_ended(small_run):
