@@ -132,7 +132,7 @@ def list_jobs(experiment: Experiment, results: Path | None = None) -> list[Job]:
     def of_files(paths: Iterable[str]) -> list[str]:
         return list(dict.fromkeys(map(of_file, paths)))
 
-    paired_tests = {significance_file(study): study for study in experiment.studies}
+    paired_tests = {f"results/{significance_file(study)}": study for study in experiment.studies}
     pages = [add("study", study, after=of_files(study_inputs(experiment, study))) for study in experiment.studies]
     pages.append(add("claims", after=of_files(claims_inputs(experiment))))
     pages += [add("corpus_page", name, after=[add("prepare", name)]) for name in experiment.datasets]

@@ -45,12 +45,12 @@ def write_significance(experiment: Experiment, study: str, results: Path) -> Non
     config = experiment.config.significance
     rows = paired_tests_of_runs(results / "runs", pairs, config)
     content = {"study": study, "samples": config.model_dump(), "pairs": rows}
-    write_json(Path(significance_file(study, str(results))), content)
+    write_json(results / significance_file(study), content)
 
 
 def read_tests(study: str, results: Path) -> Tests:
     """Reads `results/paper/significance/STUDY.json`; without that file there are no tests."""
-    rows = (read_json(Path(significance_file(study, str(results)))) or {"pairs": []})["pairs"]
+    rows = (read_json(results / significance_file(study)) or {"pairs": []})["pairs"]
     return {(*pair, row["metric"]): row for row in rows for pair in permutations((row["run"], row["baseline"]))}
 
 

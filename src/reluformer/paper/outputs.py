@@ -17,7 +17,8 @@ TABLE_FORMATS = ("csv", "md", "tex", "html")
 FIGURE_FORMATS = ("svg", "pdf", "png")
 PAIRED = ("bleu", "tokenized_bleu", "d_bleu")
 """Metrics whose segments can be paired between systems; s-BLEU's sentences differ from system to system."""
-VARIANCE_LAW = "paper/variance_law.json"
+VARIANCE_LAW, MEASURED_FILE = "paper/variance_law.json", f"paper/{MEASURED}"
+"""Paths below results/ of what is measured without a training."""
 FIGURE_FILES = {
     "buckets": SCORES,
     "top-share": ANALYSIS,
@@ -29,12 +30,12 @@ FIGURE_FILES = {
 }
 
 
-def study_outputs(experiment: Experiment, study: str, results: str = "results") -> list[str]:
+def study_outputs(experiment: Experiment, study: str) -> list[str]:
     """Returns the files that `build_study` writes: tables, then figures."""
-    tables = [f"{results}/paper/tables/{study}.{form}" for form in TABLE_FORMATS]
-    tables.append(differences_file(study, results))
+    tables = [f"results/paper/tables/{study}.{form}" for form in TABLE_FORMATS]
+    tables.append(f"results/paper/tables/{study}-differences.csv")
     figures = [
-        f"{results}/paper/figures/{study}-{figure}.{form}"
+        f"results/paper/figures/{study}-{figure}.{form}"
         for figure in experiment.studies[study].figures
         for form in FIGURE_FORMATS
     ]
@@ -51,41 +52,36 @@ def refuse_shared_outputs(experiment: Experiment) -> None:
                 raise SettingsError(f"studies {other} and {study} both write {path}; rename a study or a figure")
 
 
-def study_inputs(experiment: Experiment, study: str, results: str = "results") -> list[str]:
+def study_inputs(experiment: Experiment, study: str) -> list[str]:
     """Returns the files that a study's table and figures are made from, and no others.
 
     A study without a translation score needs no translations, one without measures no analysis.
     """
     config, runs = experiment.studies[study], experiment.study_runs(study)
-    paths = _paths(experiment, runs, table_files(config, runs), results)
+    paths = _paths(experiment, runs, table_files(config, runs))
     for figure in config.figures.values():
-        paths += _paths(experiment, figure_runs(experiment, study, figure), figure_files(figure), results)
+        paths += _paths(experiment, figure_runs(experiment, study, figure), figure_files(figure))
         if figure.kind == "variance-law":
-            paths.append(f"{results}/{VARIANCE_LAW}")
+            paths.append(f"results/{VARIANCE_LAW}")
     if paired_kinds(experiment, study):
-        paths.append(significance_file(study, results))
+        paths.append(f"results/{significance_file(study)}")
     return list(dict.fromkeys(paths))
 
 
-def _paths(experiment: Experiment, runs: Iterable[Run], files: Iterable[str], results: str) -> list[str]:
+def _paths(experiment: Experiment, runs: Iterable[Run], files: Iterable[str]) -> list[str]:
     """The paths of these files of runs; speed and memory are of no run, and measured if a study needs it."""
-    paths = [f"{results}/runs/{run.path}/{file}" for run in runs for file in files if file != MEASURED]
-    return [*paths, *([f"{results}/paper/{MEASURED}"] if MEASURED in files and experiment.measured_study else [])]
+    paths = [f"results/runs/{run.path}/{file}" for run in runs for file in files if file != MEASURED]
+    return [*paths, *([f"results/{MEASURED_FILE}"] if MEASURED in files and experiment.measured_study else [])]
 
 
-def differences_file(study: str, results: str = "results") -> str:
-    """Returns the path of every row against the baseline, with intervals and p-values."""
-    return f"{results}/paper/tables/{study}-differences.csv"
+def significance_file(study: str) -> str:
+    """Returns the path below results/ of the paired tests between the runs of a study."""
+    return f"paper/significance/{study}.json"
 
 
-def significance_file(study: str, results: str = "results") -> str:
-    """Returns the path of the paired tests between the runs of a study."""
-    return f"{results}/paper/significance/{study}.json"
-
-
-def significance_inputs(experiment: Experiment, study: str, results: str = "results") -> list[str]:
+def significance_inputs(experiment: Experiment, study: str) -> list[str]:
     """Returns the files of runs that a study's paired tests are made from."""
-    return [f"{results}/runs/{run.path}/{COUNTS}" for run in experiment.study_runs(study)]
+    return [f"results/runs/{run.path}/{COUNTS}" for run in experiment.study_runs(study)]
 
 
 def paired_kinds(experiment: Experiment, study: str) -> list[str]:
@@ -93,20 +89,20 @@ def paired_kinds(experiment: Experiment, study: str) -> list[str]:
     return [name for name in experiment.studies[study].columns if name in PAIRED]
 
 
-def claims_outputs(results: str = "results") -> list[str]:
+def claims_outputs() -> list[str]:
     """Returns the files that `build_claims` writes."""
-    return [f"{results}/paper/claims.{form}" for form in ("json", "md", "html")]
+    return [f"results/paper/claims.{form}" for form in ("json", "md", "html")]
 
 
-def claims_inputs(experiment: Experiment, results: str = "results") -> list[str]:
+def claims_inputs(experiment: Experiment) -> list[str]:
     """Returns the files of runs that the verdicts rest on. Raises `SettingsError` for a mistake in claims.yaml."""
     paths: list[str] = []
     for claim in read_claims(experiment).values():
         if claim.study in experiment.studies:
             files = dict.fromkeys([SUMMARY, *(metric(rule.metric).file for rule in claim.rule)])
-            paths += _paths(experiment, experiment.study_runs(claim.study), files, results)
+            paths += _paths(experiment, experiment.study_runs(claim.study), files)
             if paired_kinds(experiment, claim.study):
-                paths.append(significance_file(claim.study, results))
+                paths.append(f"results/{significance_file(claim.study)}")
     return list(dict.fromkeys(paths))
 
 

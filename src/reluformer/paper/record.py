@@ -18,13 +18,13 @@ import numpy as np
 from reluformer.config.dataset import CorpusConfig
 from reluformer.config.evaluation import COUNTS
 from reluformer.config.experiment import Experiment
-from reluformer.config.metrics import ANALYSIS, ATTENTION, LOG, MEASURED, SCORES, SUMMARY, TRANSLATION
+from reluformer.config.metrics import ANALYSIS, ATTENTION, LOG, SCORES, SUMMARY, TRANSLATION
 from reluformer.config.run import Run, RunConfig, split_dataset
 from reluformer.config.search import Search
 from reluformer.config.settings import SettingsError, parse, read_json
 from reluformer.config.tuning import apply_choice, read_choice
 from reluformer.files import replace, sha256, write_text
-from reluformer.paper.outputs import VARIANCE_LAW, figure_runs
+from reluformer.paper.outputs import MEASURED_FILE, VARIANCE_LAW, figure_runs
 
 EXPERIMENT = "experiment.json"
 """The configuration of a record's tables, with the folder of the files that it names."""
@@ -155,7 +155,7 @@ def take(experiment: Experiment, results: Path, record: Path) -> Taken:
         if run in maps and experiment.dataset(run.dataset).redistribute:
             written.append(_copy_maps(source / ATTENTION, target / ATTENTION, maps[run]))
         (taken.new if any(written) else taken.unchanged).append(run.path)
-    files = [*(search.path for search in experiment.tuning.searches), f"paper/{MEASURED}", VARIANCE_LAW]
+    files = [*(search.path for search in experiment.tuning.searches), MEASURED_FILE, VARIANCE_LAW]
     for name in experiment.datasets:
         files += corpus_files(experiment, name) if held.texts[name] is None else []
     for file in files:

@@ -7,10 +7,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reluformer.config.experiment import Experiment
-from reluformer.config.metrics import ATTENTION, MEASURED
+from reluformer.config.metrics import ATTENTION
 from reluformer.config.run import Run, split_dataset
 from reluformer.config.settings import read_json
-from reluformer.paper.outputs import VARIANCE_LAW, claims_inputs, paired_kinds, significance_inputs, study_inputs
+from reluformer.paper.outputs import (
+    MEASURED_FILE,
+    VARIANCE_LAW,
+    claims_inputs,
+    paired_kinds,
+    significance_inputs,
+    study_inputs,
+)
 from reluformer.paper.record import STEPS, Record, corpus_files, ended_runs
 
 MODEL = "model.safetensors"
@@ -74,7 +81,7 @@ def read_recorded(experiment: Experiment, record: Path | None, results: Path) ->
     for name in experiment.datasets:
         if not _needs_text(held, name, runs):
             files += corpus_files(experiment, name)
-    files += [VARIANCE_LAW, *([f"paper/{MEASURED}"] if _same_measuring(experiment, record) else [])]
+    files += [VARIANCE_LAW, *([MEASURED_FILE] if _same_measuring(experiment, record) else [])]
     return Recorded(frozenset(file for file in files if (record / file).is_file()), runs, unusable)
 
 
@@ -115,7 +122,7 @@ def _needs_text(held: Record, name: str, runs: Container[str]) -> bool:
 
 def _same_measuring(experiment: Experiment, record: Path) -> bool:
     """Whether a record has the experiment's measuring: its systems, at its lengths."""
-    study, content = experiment.measured_study, read_json(record / "paper" / MEASURED)
+    study, content = experiment.measured_study, read_json(record / MEASURED_FILE)
     if study is None or content is None:
         return False
     config = experiment.studies[study]

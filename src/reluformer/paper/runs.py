@@ -16,7 +16,7 @@ from reluformer.config.metrics import MEASURED, MISSING, SUMMARY, Metric
 from reluformer.config.run import split_dataset
 from reluformer.config.settings import read_json
 from reluformer.config.studies import SENTENCE, StudyConfig
-from reluformer.paper.outputs import segment_length
+from reluformer.paper.outputs import MEASURED_FILE, segment_length
 
 NOT_RUN, DIVERGED = "not run", "diverged"
 
@@ -91,7 +91,7 @@ def _measured_rows(
 ) -> Iterator[dict[str, Any]]:
     config = experiment.studies[study]
     assert config.measured is not None
-    content = read_json(measured_file(results)) or {}
+    content = read_json(results / MEASURED_FILE) or {}
     points = {(point["system"], point["length"], point["round"]): point for point in content.get("points", [])}
     dataset, rounds = experiment.dataset_name(config), range(1, config.measured.rounds + 1)
     for length, system, number in product(config.measured.lengths, config.systems, rounds):
@@ -124,14 +124,9 @@ DECODING = ("decoding_speed", "decoding_ratio")
 """Measures of the beam search; the others are measures of training."""
 
 
-def measured_file(results: Path) -> Path:
-    """Returns the path of the measured speed and memory."""
-    return results / "paper" / MEASURED
-
-
 def shortest(results: Path, system: str) -> dict[str, float] | None:
     """Returns a system's measures at the shortest length, each the median over rounds; None if it was not measured."""
-    content = read_json(measured_file(results)) or {}
+    content = read_json(results / MEASURED_FILE) or {}
     points = [p for p in content.get("points", []) if p["system"] == system]
     if not points:
         return None
@@ -141,7 +136,7 @@ def shortest(results: Path, system: str) -> dict[str, float] | None:
 
 def measured_note(results: Path) -> list[str]:
     """Returns on what machine and how speed and memory were measured."""
-    content = read_json(measured_file(results))
+    content = read_json(results / MEASURED_FILE)
     if content is None:
         return ["Speed and memory are not measured yet."]
     machine, settings = content["machine"], content["settings"]

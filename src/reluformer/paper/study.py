@@ -10,7 +10,7 @@ from reluformer.config.metrics import metric
 from reluformer.files import write_text
 from reluformer.paper.differences import differences, differences_table, legend, marks
 from reluformer.paper.notes import answer, footer, is_tuned, reported_lines, toy_stamp
-from reluformer.paper.outputs import FIGURE_FORMATS, differences_file, read_claims
+from reluformer.paper.outputs import FIGURE_FORMATS, read_claims
 from reluformer.paper.pages import render_table
 from reluformer.paper.plots import attention_maps, buckets, memories, systems, training_curves, variance_law
 from reluformer.paper.plots.base import Drawing, Plot, finish, save, style
@@ -61,16 +61,15 @@ def write_tables(experiment: Experiment, study: str, results: Path) -> None:
     lines = [*([stamp] if stamp else []), *([reply] if reply else []), *notes]
     against = differences_table(experiment, study, tested, metrics)
     sections = [("", shown), *against.items()]
-    html = render_table(config.title, config.question, sections, notes, stamp=stamp, answer=reply)
     files = {
-        "csv": raw_table(table, metrics).to_csv(index=False, float_format=DIGITS),
-        "md": markdown(config.title, shown, lines, against),
-        "tex": latex(study, config.title, shown_table(table, config, metrics, "short"), lines),
-        "html": html,
+        ".csv": raw_table(table, metrics).to_csv(index=False, float_format=DIGITS),
+        "-differences.csv": tested.to_csv(index=False, float_format=DIGITS),
+        ".md": markdown(config.title, shown, lines, against),
+        ".tex": latex(study, config.title, shown_table(table, config, metrics, "short"), lines),
+        ".html": render_table(config.title, config.question, sections, notes, stamp=stamp, answer=reply),
     }
-    write_text(Path(differences_file(study, str(results))), tested.to_csv(index=False, float_format=DIGITS))
-    for form, text in files.items():
-        write_text(results / "paper" / "tables" / f"{study}.{form}", text)
+    for ending, text in files.items():
+        write_text(results / "paper" / "tables" / f"{study}{ending}", text)
 
 
 def draw_figures(experiment: Experiment, study: str, results: Path) -> None:

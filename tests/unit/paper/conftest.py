@@ -297,9 +297,10 @@ def scored(make) -> Callable[..., Example]:
             log = example.results.parent / "logs" / "train" / f"{run.path}.log"
             log.parent.mkdir(parents=True, exist_ok=True)
             log.write_text("trained\n", encoding="utf-8")
-        for file in study_outputs(example.experiment, "ffn-activation", str(example.results)):
-            Path(file).parent.mkdir(parents=True, exist_ok=True)
-            Path(file).write_bytes(f"what {Path(file).name} shows\n".encode())
+        for file in study_outputs(example.experiment, "ffn-activation"):
+            path = example.results.parent / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(f"what {path.name} shows\n".encode())
         put(example.results / "paper", "claims.json", {"claims": []})
         return example
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from pandas import read_csv
 
 from reluformer.config.metrics import metric
-from reluformer.paper.outputs import claims_inputs, study_inputs
-from reluformer.paper.runs import measured_file, measured_note, read_runs, shortest
+from reluformer.paper.outputs import MEASURED_FILE, claims_inputs, study_inputs
+from reluformer.paper.runs import measured_note, read_runs, shortest
 from reluformer.paper.study import build_study
 
 STUDY = "speed-by-length"
@@ -33,7 +32,7 @@ def measured(make):
                 else:
                     point["decoding_speed"] = 10.0 * length
                 points.append(point)
-    path = measured_file(example.results)
+    path = example.results / MEASURED_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"points": points, "machine": {"cpu": "a processor", "gpus": []}, "versions": {"torch": "2"}}
     path.write_text(json.dumps({**content, "threads": 2, "settings": config.measured.model_dump()}), encoding="utf-8")
@@ -57,7 +56,7 @@ def test_the_table_has_medians_and_says_what_did_not_end(measured):
 
 @pytest.mark.parametrize(("threads", "said"), [(1, True), (2, False)])
 def test_one_thread_counts_processor_time(measured, threads, said):
-    path = measured_file(measured.results)
+    path = measured.results / MEASURED_FILE
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "threads": threads}), encoding="utf-8")
     assert ("processor time" in measured_note(measured.results)[0]) == said
 
@@ -80,7 +79,7 @@ def test_beside_runs_stands_the_shortest_length(measured):
 
 
 def test_what_rests_on_it_asks_for_it(measured):
-    wanted = str(measured_file(Path("results")))
+    wanted = f"results/{MEASURED_FILE}"
     for study in (STUDY, "attention-activation"):
         assert wanted in study_inputs(measured.experiment, study)
     assert wanted in claims_inputs(measured.experiment)

@@ -1,7 +1,6 @@
 import csv
 import subprocess
 import sys
-from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -21,14 +20,14 @@ def test_a_study_makes_exactly_what_it_says(make):
     expected = set()
     for study in studies:
         build_study(example.experiment, study, example.results)
-        expected |= {Path(path) for path in study_outputs(example.experiment, study, str(example.results))}
+        expected |= {example.results.parent / path for path in study_outputs(example.experiment, study)}
     assert {path for path in (example.results / "paper").rglob("*") if path.is_file()} == expected
 
 
 def test_a_study_is_built_from_its_inputs_alone(make):
     example = make()
     example.fill("ablation")
-    needed = {Path(path) for path in study_inputs(example.experiment, "ablation", str(example.results))}
+    needed = {example.results.parent / path for path in study_inputs(example.experiment, "ablation")}
     build_study(example.experiment, "ablation", example.results)
     tables = example.results / "paper" / "tables"
     before = (tables / "ablation.csv").read_text(encoding="utf-8")
@@ -75,8 +74,8 @@ penalty-weight:
     example.experiment = Experiment(example.experiment.config.model_dump(), example.experiment.folder)
     example.fill("penalty-weight")
     build_study(example.experiment, "penalty-weight", example.results)
-    for file in study_outputs(example.experiment, "penalty-weight", str(example.results)):
-        assert Path(file).stat().st_size > 0
+    for file in study_outputs(example.experiment, "penalty-weight"):
+        assert (example.results.parent / file).stat().st_size > 0
     text = (example.results / "paper/tables/penalty-weight.md").read_text(encoding="utf-8")
     assert "0.0005" in text and "0.001" in text and "ReLUFormer" in text and "not run" not in text
 
