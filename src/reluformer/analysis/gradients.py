@@ -59,7 +59,7 @@ def gradient_top_shares(
     g_j: the norm of the training loss's gradient (without dropout) in the rows j of K and V, averaged over random
     batches of the split.
 
-    objective: in evaluation mode. batches, tokens: as in `AnalysisConfig`.
+    objective: in evaluation mode. batches: averaged, of about `tokens` target tokens each.
     """
     device = next(objective.parameters()).device
     total: dict[str, Tensor] = defaultdict(lambda: ZERO)

@@ -13,7 +13,6 @@ from reluformer.analysis.gradients import gradient_top_shares
 from reluformer.analysis.maps import choose_segment, maps_of
 from reluformer.analysis.sweep import mean_by_kind, on_device, sweep
 from reluformer.analysis.weights import is_punctuation
-from reluformer.config.evaluation import AnalysisConfig
 from reluformer.config.run import run_status, split_dataset
 from reluformer.config.settings import SettingsError
 from reluformer.corpus.batches import collate
@@ -23,10 +22,18 @@ from reluformer.files import replace, write_json
 from reluformer.model.files import load_model
 from reluformer.model.objective import Objective
 
+SPLIT = "test"
+PADDED_TOKENS = 2048
+"""Tokens of a batch on its longer side, padding included."""
+TOP_ROWS = 2048
+"""Rows of a place whose weights are sorted for top_share, evenly spread over the split."""
+GRADIENT_BATCHES, GRADIENT_TOKENS = 4, 512
+"""Batches whose gradients are averaged, and target tokens of each, about."""
+MAP_TOKENS = 512
+"""Tokens of each axis of the attention maps at most."""
 
-def analyse_run(
-    run_folder: Path, corpora: Path, threads: int | None = None, config: AnalysisConfig | None = None
-) -> None:
+
+def analyse_run(run_folder: Path, corpora: Path, threads: int | None = None) -> None:
     """Measures a run's memories over its test split and writes `analysis.json` and `attention.npz` into its folder.
 
     Uses a CUDA device if there is one. Of a diverged run both files say so, without measures and maps.
@@ -35,33 +42,31 @@ def analyse_run(
         run_folder: with config.yaml, summary.json and model.safetensors.
         corpora: the folder with the prepared corpora.
         threads: CPU threads; None: torch's default.
-        config: the settings of the analysis.
 
     Raises:
         SettingsError: if the run or the corpus is missing or empty.
     """
-    config = config or AnalysisConfig()
     if threads is not None:
         torch.set_num_threads(threads)
     status = run_status(run_folder)
-    report: dict[str, Any] = {"status": status, "split": config.split, "segments": 0, "tokens": 0}
+    report: dict[str, Any] = {"status": status, "split": SPLIT, "segments": 0, "tokens": 0}
     maps: dict[str, NDArray] = {"index": np.array(-1), **dict.fromkeys(("src_tokens", "tgt_tokens"), np.array([], str))}
     places: dict[str, dict[str, Any]] = {}
     if status != "diverged":
         model, run = load_model(run_folder, "cuda" if torch.cuda.is_available() else "cpu")
-        store = Store(view_folder(corpora, run.dataset) / "store" / config.split)
+        store = Store(view_folder(corpora, run.dataset) / "store" / SPLIT)
         if not len(store):
             raise SettingsError(f"{store.folder}: there is no segment to analyse")
         subword = load_subword(corpora, run.dataset)
         commas = np.array([is_punctuation(piece) for piece in subword.pieces(range(len(subword)))])
-        places = sweep(model, store, commas, config.padded_tokens, config.top_rows)
+        places = sweep(model, store, commas, PADDED_TOKENS, TOP_ROWS)
         objective = Objective(model, run.training.label_smoothing).eval()
-        shares = gradient_top_shares(objective, store, config.gradient_batches, config.gradient_tokens)
+        shares = gradient_top_shares(objective, store, GRADIENT_BATCHES, GRADIENT_TOKENS)
         for place, share in shares.items():
             places[place]["gradient_top_share"] = share
-        index = choose_segment(store, split_dataset(run.dataset)[1] is not None, config.map_tokens)
+        index = choose_segment(store, split_dataset(run.dataset)[1] is not None, MAP_TOKENS)
         pair = on_device(collate(store, [index]), next(model.parameters()).device)
-        maps = {"index": np.array(index), **maps_of(model, pair, subword.pieces, config.map_tokens)}
+        maps = {"index": np.array(index), **maps_of(model, pair, subword.pieces, MAP_TOKENS)}
         report["segments"] = len(store)
         report["tokens"] = int(store.src_lengths.sum() + store.tgt_lengths.sum()) + 2 * len(store)  # with EOS
     path = run_folder / "attention.npz"

@@ -50,8 +50,8 @@ def sweep(
 ) -> dict[str, dict[str, Any]]:
     """Measures every memory; returns its keys in analysis.json by place, in the order of the model.
 
-    model: in evaluation mode. punctuation: bool [V], the pieces that are commas and periods. padded_tokens, top_rows:
-    as in `AnalysisConfig`.
+    model: in evaluation mode. punctuation: bool [V], the pieces that are commas and periods. padded_tokens: of
+    a batch on its longer side. top_rows: whose weights are sorted, a place.
     """
     device = next(model.parameters()).device
     marks = torch.from_numpy(punctuation).to(device)

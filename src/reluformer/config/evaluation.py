@@ -46,18 +46,3 @@ class SignificanceConfig(Strict):
 
     bootstrap: int = Field(1000, ge=100, description="resamples of the paired bootstrap")
     randomisation: int = Field(10000, ge=100, description="trials of the paired approximate randomisation")
-
-
-class AnalysisConfig(Strict):
-    """The analysis of a run; the defaults suit a test split on one CPU core as well as on a GPU."""
-
-    split: Literal["train", "valid", "test"] = "test"
-    padded_tokens: int = Field(default=2048, ge=1, description="tokens of a batch on its longer side, padding included")
-    top_rows: int = Field(
-        default=2048,
-        ge=1,
-        description="rows a place whose weights are sorted for top_share, evenly spread over the split",
-    )
-    gradient_batches: int = Field(default=4, ge=1, description="batches whose gradients are averaged")
-    gradient_tokens: int = Field(default=512, ge=1, description="target tokens of each of them, about")
-    map_tokens: int = Field(default=512, ge=1, description="tokens of each axis of the attention maps at most")
