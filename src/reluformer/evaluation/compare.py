@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import json
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
@@ -12,18 +11,19 @@ from typing import Any, NamedTuple
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from reluformer.config.evaluation import PLAIN, Tokenizer
+from reluformer.config.evaluation import PLAIN
 from reluformer.config.run import RunConfig, side_names, split_dataset
-from reluformer.config.settings import SettingsError
-from reluformer.evaluation.bleu import count, detokenized, summarise
+from reluformer.config.settings import SettingsError, read_json
 from reluformer.evaluation.score import (
     SPLIT,
     TOKENS,
     WORDS,
     References,
+    count_run,
     read_hypotheses,
     read_lines,
     read_references,
+    score_run_counts,
     split_by_length,
 )
 from reluformer.evaluation.tokenisation import detokenise_all, unit
@@ -111,46 +111,35 @@ class RunComparison(NamedTuple):
 
 
 def compare_runs(run_a: Path, run_b: Path, corpora: Path) -> RunComparison:
-    """Compares two translated runs of one dataset. Raises `SettingsError` if they cannot be compared."""
+    """Compares two translated runs of one dataset, by the tokeniser that scored the first.
+
+    Raises `SettingsError` if they cannot be compared.
+    """
     config, other = RunConfig.load(run_a), RunConfig.load(run_b)
     dataset = config.dataset
     if dataset != other.dataset:
         raise SettingsError(f"{dataset} and {other.dataset}: two datasets have no segments in common")
-    references = read_references(corpora, config, scored_with(run_a))
+    scores = read_json(run_a / "scores.json")
+    references = read_references(corpora, config, scores.get("tokenizer", PLAIN) if scores else None)
     raw = corpora / split_dataset(dataset)[0] / "raw" / f"{SPLIT}.{side_names(config.src, config.tgt)[0]}"
     source, reference = map(references.translated, (read_lines(raw), references.raw))
     hypotheses = [read_hypotheses(run, references, dataset) for run in (run_a, run_b)]
+    counts = [count_run(entries, references, config.tgt) for entries in hypotheses]
+    a, b = (score_run_counts(each, dataset)["metrics"] for each in counts)
     texts = [
         [" ".join(detokenise_all(entry["sentences"], config.tgt, references.truecase)) for entry in entries]
         for entries in hypotheses
     ]
-    scorers: dict[str, BLEU | CHRF] = {
-        "bleu": detokenized(references.lowercase, references.tokenizer),
-        "chrf": CHRF(lowercase=references.lowercase),
-    }
-    metrics = {
-        name: tuple(summarise(scorer, count(scorer, lines, reference)) for lines in texts)
-        for name, scorer in scorers.items()
-    }
-    lengths = references.source_lengths(hypotheses[0])
     sides = [_sides(lines, reference, references) for lines in texts]
-    rows = enumerate(zip(lengths, source, reference, *sides, strict=True), start=1)
+    rows = enumerate(zip(references.source_lengths(hypotheses[0]), source, reference, *sides, strict=True), start=1)
     return RunComparison(
         names=(f"{config.system}/seed{config.seed}", f"{other.system}/seed{other.seed}"),
         dataset=dataset,
         unit=unit(references.source_tokenizer) if references.segments is None else "subword tokens",
-        metrics=metrics,  # type: ignore[arg-type]
+        metrics={name: (a[name], b[name]) for name in ("bleu", "chrf")},
         segments=[Segment(number, *row) for number, row in rows],
         bounds=WORDS if references.segments is None else TOKENS,
     )
-
-
-def scored_with(run_folder: Path) -> Tokenizer | None:
-    """Returns the tokeniser by which a run was scored; None if it was not."""
-    try:
-        return json.loads((run_folder / "scores.json").read_text(encoding="utf-8")).get("tokenizer", PLAIN)
-    except (OSError, ValueError):
-        return None
 
 
 def _sides(texts: list[str], reference: list[str], references: References) -> list[Side]:
