@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from reluformer.config.run import RunConfig
 from reluformer.config.settings import SettingsError, nearest
@@ -19,11 +20,17 @@ MODEL_FILE = "model.safetensors"
 def save_model(model: Transformer, path: str | Path, metadata: dict[str, str] | None = None) -> None:
     """Writes the parameters to `path` (a safetensors file) in their own dtype, whole or not at all.
 
-    metadata: entries of the file's header.
+    metadata: entries of the file's header. The same model and metadata give the same bytes.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    header = {"format": "pt", **(metadata or {})}
-    replace(Path(path), lambda temporary: save_file(tensors, temporary, metadata=header))
+    content = save(tensors, {"format": "pt", **(metadata or {})})
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))  # safetensors writes them in random order
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text = text.ljust(size)
+    write = [len(text).to_bytes(8, "little"), text, content[8 + size :]]
+    replace(Path(path), lambda temporary: temporary.write_bytes(b"".join(write)))
 
 
 def load_model(run_folder: str | Path, device: str | torch.device = "cpu") -> tuple[Transformer, RunConfig]:

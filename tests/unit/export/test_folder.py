@@ -72,10 +72,16 @@ def test_an_export_says_what_transformers_asks(trained, exported):
     assert ids == {"pad": subword.PAD, "bos": subword.BOS, "eos": subword.EOS, "decoder_start": subword.BOS}
 
 
+def weights_header(folder) -> bytes:
+    content = (folder / "model.safetensors").read_bytes()
+    return content[8 : 8 + int.from_bytes(content[:8], "little")]
+
+
 def test_the_weights_say_which_run_they_come_from(exported):
     with safe_open(exported / "model.safetensors", "pt") as file:
         metadata = file.metadata()
     assert (metadata["format"], metadata["run"]) == ("pt", "numbers/reluformer/seed1") and metadata["code_version"]
+    assert list(json.loads(weights_header(exported))["__metadata__"]) == ["code_version", "format", "paper", "run"]
 
 
 def test_what_is_in_the_way_is_left_alone_without_force(trained, exported, tmp_path):
