@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 
 from reluformer.config.run import RunConfig
 from reluformer.config.settings import SettingsError, nearest
@@ -23,14 +23,23 @@ def save_model(model: Transformer, path: str | Path, metadata: dict[str, str] | 
     metadata: entries of the file's header. The same model and metadata give the same bytes.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    content = save(tensors, {"format": "pt", **(metadata or {})})
-    size = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + size])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))  # safetensors writes them in random order
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text = text.ljust(size)
-    write = [len(text).to_bytes(8, "little"), text, content[8 + size :]]
-    replace(Path(path), lambda temporary: temporary.write_bytes(b"".join(write)))
+
+    def write(temporary: Path) -> None:
+        save_file(tensors, temporary, metadata={"format": "pt", **(metadata or {})})
+        _sort_metadata(temporary)
+
+    replace(Path(path), write)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Sorts the metadata in a header in place: safetensors writes them in random order."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        file.seek(8)
+        file.write(text.ljust(size))
 
 
 def load_model(run_folder: str | Path, device: str | torch.device = "cpu") -> tuple[Transformer, RunConfig]:
