@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, leave)
         if config.getoption("numprocesses", None) and "not slow" not in config.getoption("markexpr"):
-            warm_python()  # for all workers
+            start_warm_python()  # for all workers
 
 
 def leave(number: int, _: object) -> None:
@@ -54,11 +54,16 @@ WARM = "RELUFORMER_WARM_PYTHON"
 """The environment variable with the executable of tests/warm.py."""
 
 
-def warm_python() -> str:
-    """Starts the server of tests/warm.py unless there is one; returns its executable."""
+def start_warm_python() -> None:
+    """Starts the server of tests/warm.py unless there is one."""
     if WARM not in os.environ:
         os.environ[WARM] = warm.start(tempfile.mkdtemp(prefix="warm-"))
-    return os.environ[WARM]
+
+
+@pytest.fixture(scope="session")
+def warm_python() -> str:
+    """A Python that has imported the libraries, or without xdist one that has not."""
+    return os.environ.get(WARM, sys.executable)
 
 
 @dataclass
@@ -163,7 +168,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Smoke:
             return Smoke(folder, folder / "smoke" / "smoke.yaml", **told)
         folder.mkdir()
         if worker_id == "master":
-            warm_python()
+            start_warm_python()
         smoke = Smoke(copy_workflow(folder).folder, write_smoke(folder), returncode=-1, output="", seconds=0.0)
         started = time.monotonic()
         first = smoke.again(timeout=2000)

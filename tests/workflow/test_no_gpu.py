@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +14,7 @@ SIZES = {"train": 240, "valid": 30, "test": 30, "src_tokens": 12.0, "tgt_tokens"
 
 
 @pytest.fixture
-def machine(smoke_project, edit, tmp_path):
+def machine(smoke_project, edit, tmp_path, warm_python):
     """`machine(*arguments, ...)`: snakemake where the first step fails: its end, and the steps that began."""
     bin = tmp_path / "bin"
     bin.mkdir()
@@ -37,20 +35,10 @@ def machine(smoke_project, edit, tmp_path):
         if gpu:
             program("nvidia-smi", "#!/bin/sh\necho 0\n")
         environment = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
-        environment["PATH"] = f"{bin}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        environment["PATH"] = f"{bin}:{os.environ['PATH']}"
+        command = ["timeout", "-k", "5", "600", warm_python, "-P", "-m", "snakemake", "--retries", "0"]
         ended = subprocess.run(
-            [
-                "timeout",
-                "-k",
-                "5",
-                "600",
-                "snakemake",
-                "--retries",
-                "0",
-                "--configfile",
-                "smoke/smoke.yaml",
-                *arguments,
-            ],
+            [*command, "--configfile", "smoke/smoke.yaml", *arguments],
             cwd=project.folder,
             env=environment,
             text=True,

@@ -119,6 +119,7 @@ def compile_forward(model: Transformer, **options: Any) -> None:
     """
     for projection in (sparsemax, entmax15):
         torch.compiler.allow_in_graph(projection)  # autograd functions that the compiler cannot trace
+    torch._dynamo.config.specialize_float = True  # dropout rates are constants; as variables, all is traced twice
     eager, device = model.forward_with_penalty, next(model.parameters()).device.type
     compiled = torch.compile(eager, dynamic=True, **options)
 

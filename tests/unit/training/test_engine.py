@@ -29,11 +29,11 @@ from reluformer.training.engine import (
 
 ALONE = DistributedContext(0, 1, torch.device("cpu"))
 SYSTEMS = yaml.safe_load((Path(__file__).parents[3] / "config" / "systems.yaml").read_text(encoding="utf-8"))
-SMALL = {"encoder_layers": 2, "decoder_layers": 1, "width": 24, "heads": 3, "slots": 32, "vocabulary": 40}
+SMALL = {"encoder_layers": 1, "decoder_layers": 1, "width": 24, "heads": 3, "slots": 32, "vocabulary": 40}
 SHAPES = [((7, 3, 5, 2), (4, 6, 2, 9)), ((8, 3, 5, 4, 10), (4, 6, 2, 7, 12)), ((9, 8, 4), (3, 9, 9))]
 MIXED = {
     "encoder.0.attention": {"activation": "entmax15"},
-    "encoder.1.attention": {"activation": "sparsemax"},
+    "encoder.0.ffn": {"activation": "sparsemax"},
     "decoder.0.attention": {"options": {"gamma": "learned"}},
     "decoder.0.cross_attention": {"activation": "softmax"},
 }

@@ -29,7 +29,8 @@ from pathlib import Path
 from reluformer.config.run import RunConfig
 from reluformer.training.launch import launch
 run = RunConfig.model_validate_json(Path(sys.argv[1]).read_text())
-sys.exit(launch(run, *map(Path, sys.argv[2:]), 2))
+sys.executable, *folders = sys.argv[2:]
+sys.exit(launch(run, *map(Path, folders), 2))
 """
 
 
@@ -37,12 +38,12 @@ def changed(run, **training):
     return run.model_copy(update={"training": run.training.model_copy(update=training)})
 
 
-def start(run, corpora, folder, environment=None) -> subprocess.Popen:
-    """The launcher in a process of its own."""
+def start(run, corpora, folder, environment=None, python=sys.executable) -> subprocess.Popen:
+    """The launcher in a process of its own; python: what it starts."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.json").write_text(run.model_dump_json())
-    paths = [folder / "run.json", corpora, folder / "output", folder / "checkpoints"]
-    command = [sys.executable, "-c", LAUNCH, *map(str, paths)]
+    arguments = [folder / "run.json", python, corpora, folder / "output", folder / "checkpoints"]
+    command = [sys.executable, "-c", LAUNCH, *map(str, arguments)]
     return subprocess.Popen(
         command, stderr=(folder / "log").open("a"), env={**os.environ, **(environment or {})}, start_new_session=True
     )
@@ -157,14 +158,14 @@ def test_a_refusal_is_shown(scontrol, capsys):
 
 
 @pytest.mark.slow
-def test_two_processes_from_start_to_outputs_with_a_signal_between(tmp_path, corpora, toy_run):
+def test_two_processes_from_start_to_outputs_with_a_signal_between(tmp_path, corpora, toy_run, warm_python):
     run = changed(toy_run, processes=2, updates=300, checkpoint_every=20, log_every=100)
     job = start(run, corpora, tmp_path)
     wait_for("*/update-00000020", tmp_path)
     job.send_signal(signal.SIGTERM)
     assert job.wait(600) == INTERRUPTED, (tmp_path / "log").read_text()
     assert list((tmp_path / "output").iterdir()) == []
-    second = start(run, corpora, tmp_path)
+    second = start(run, corpora, tmp_path, python=warm_python)
     assert second.wait(600) == 0, (tmp_path / "log").read_text()
     assert "resuming from update" in (tmp_path / "log").read_text()
     summary = json.loads((tmp_path / "output" / "summary.json").read_text())
@@ -205,7 +206,7 @@ def test_a_rank_that_dies_ends_the_job(tmp_path, corpora, toy_run):
 
 
 @pytest.mark.slow
-def test_two_nodes(tmp_path, corpora, toy_run):
+def test_two_nodes(tmp_path, corpora, toy_run, warm_python):
     """Two launchers of one srun step, here on one machine."""
     run = changed(toy_run, nodes=2, updates=20)
     slurm = {
@@ -216,6 +217,7 @@ def test_two_nodes(tmp_path, corpora, toy_run):
         "CUDA_VISIBLE_DEVICES": "",
         "PATH": "",
     }
-    jobs = [start(run, corpora, tmp_path, {**slurm, "SLURM_NODEID": str(node)}) for node in range(2)]
+    nodes = [{**slurm, "SLURM_NODEID": str(node)} for node in range(2)]
+    jobs = [start(run, corpora, tmp_path, node, warm_python) for node in nodes]
     assert [job.wait(600) for job in jobs] == [0, 0], (tmp_path / "log").read_text()
     assert json.loads((tmp_path / "output" / "summary.json").read_text())["processes"] == 2

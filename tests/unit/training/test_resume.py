@@ -47,10 +47,10 @@ def kill_at_random(each, rng: random.Random, kills: int) -> None:
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_killed_at_random_moments(training, processes):
-    recipe = {"updates": 400, "processes": processes, "validate_every": 100, "validate_bleu": True}
+    recipe = {"updates": 200, "processes": processes, "validate_every": 50, "validate_bleu": True}
     straight = training("straight", **recipe).finish()
     killed = training("killed", **recipe)
-    kill_at_random(killed, random.Random(processes), kills=5)
+    kill_at_random(killed, random.Random(processes), kills=4)
     killed.finish()
     assert "resuming from update" in killed.messages()
     assert all("bleu" in line for line in straight.log("valid"))
