@@ -69,9 +69,9 @@ def score_counts(counts: Counts) -> float | None:
     return float(BLEU()._compute_score_from_stats(list(counts.sum(0))).score) if len(counts) else None
 
 
-def half_width(counts: Counts, samples: int = SAMPLES) -> float | None:
+def half_width(counts: Counts) -> float | None:
     """Returns half of BLEU's 95 % bootstrap interval over segments, as `sacrebleu --confidence` does; None of one."""
-    return float(estimate_ci(bootstrap_scores(counts, samples))[1]) if len(counts) > 1 else None
+    return float(estimate_ci(bootstrap_scores(counts, SAMPLES))[1]) if len(counts) > 1 else None
 
 
 def bootstrap_scores(counts: Counts, samples: int) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from reluformer.evaluation.significance import TESTS
 from reluformer.files import write_json, write_text
 from reluformer.paper.differences import read_tests, worst_p
 from reluformer.paper.inference import ALPHA, p_cell, show_p
-from reluformer.paper.notes import reported, source_note, toy_stamp
+from reluformer.paper.notes import SOURCE_NOTE, reported, toy_stamp
 from reluformer.paper.outputs import read_claims
 from reluformer.paper.pages import render_table
 from reluformer.paper.runs import NOT_RUN, read_runs, system_title
@@ -45,7 +45,7 @@ def build_claims(experiment: Experiment, results: Path) -> None:
     judged = [judge(experiment, name, claim, results) for name, claim in read_claims(experiment).items()]
     verdicts, grounds = _tables(judged, _markdown_link)
     stamp = toy_stamp(experiment)
-    notes = [STATED, P_VALUES, source_note()]
+    notes = [STATED, P_VALUES, SOURCE_NOTE]
     about = {"title": experiment.config.title, "toy": experiment.config.toy, "rule": STATED, "level": ALPHA}
     folder = results / "paper"
     write_json(folder / "claims.json", {**about, "claims": judged})

@@ -26,7 +26,7 @@ from reluformer.config.run import Run
 from reluformer.config.settings import read_json
 from reluformer.files import write_text
 from reluformer.paper.claims import label
-from reluformer.paper.notes import footer, reported, source_note, toy_stamp
+from reluformer.paper.notes import SOURCE_NOTE, footer, reported, toy_stamp
 from reluformer.paper.outputs import FIGURE_FORMATS, TABLE_FORMATS
 from reluformer.paper.pages import archive_cells, render
 from reluformer.paper.provenance import provenance
@@ -87,7 +87,7 @@ def build_index(experiment: Experiment, results: Path, logs: Path) -> None:
         summary=summary(claims, sum(run["status"] != NOT_RUN for run in runs), len(runs)),
         rule=judged["rule"],
         claims=claims,
-        sources=source_note(),
+        sources=SOURCE_NOTE,
         studies=studies,
         maps=[figure for study in studies for figure in study["figures"] if figure["kind"] == "attention-maps"],
         runs=runs,

@@ -17,6 +17,11 @@ from reluformer.config.settings import read_json
 from reluformer.config.studies import SENTENCE, AnswerConfig
 from reluformer.paper.runs import DIVERGED, NOT_RUN, measured_note
 
+SOURCE_NOTE = (
+    "Marks of what the paper reports: (A) the abstract; (S) third-party summaries that agree with each other, not the "
+    "paper's own text; (D) derived; (?) open."
+)
+
 
 def toy_stamp(experiment: Experiment) -> str | None:
     """Returns the line on every table and figure of a toy configuration; None of others."""
@@ -45,19 +50,6 @@ def footer(experiment: Experiment, study: str, frame: pd.DataFrame, results: Pat
     return lines
 
 
-SOURCES = {
-    "A": "the abstract",
-    "S": "third-party summaries that agree with each other, not the paper's own text",
-    "D": "derived",
-    "?": "open",
-}
-
-
-def source_note() -> str:
-    """Returns what the marks of reported figures mean."""
-    return "Marks of what the paper reports: " + "; ".join(f"({mark}) {what}" for mark, what in SOURCES.items()) + "."
-
-
 def reported(figures: Iterable[Mapping[str, Any]]) -> str:
     """Formats reported figures with their source marks: `ReLU 34.22 (S); Softmax 33.08 (S)`."""
     return "; ".join(f"{one['what']} {one['value']} ({one['source']})" for one in figures)
@@ -69,7 +61,7 @@ def reported_lines(claims: Mapping[str, ClaimConfig], study: str) -> list[str]:
     for claim in claims.values():
         if claim.study == study and claim.reported:
             lines.append(f"The paper reports: {reported(one.model_dump() for one in claim.reported)}.")
-    return [*lines, source_note()] if lines else []
+    return [*lines, SOURCE_NOTE] if lines else []
 
 
 def updates_line(experiment: Experiment, study: str) -> str:

@@ -15,7 +15,7 @@ from reluformer.config.run import Run
 from reluformer.config.settings import read_json
 from reluformer.paper.claims import label
 from reluformer.paper.index import ALT, summary
-from reluformer.paper.notes import reported, source_note, toy_stamp
+from reluformer.paper.notes import SOURCE_NOTE, reported, toy_stamp
 from reluformer.paper.provenance import provenance
 from reluformer.paper.record import ended_runs
 from reluformer.paper.tables import pipe_table
@@ -72,7 +72,7 @@ def _claims(judged: Sequence[dict[str, Any]], record: Path) -> list[str]:
     if not rows:
         return []
     frame = pd.DataFrame(rows, columns=["claim", "reported", "ours", "verdict"])
-    return ["## The claims", pipe_table(frame), source_note()]
+    return ["## The claims", pipe_table(frame), SOURCE_NOTE]
 
 
 def _study(experiment: Experiment, name: str, record: Path) -> list[str]:

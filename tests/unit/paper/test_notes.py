@@ -2,7 +2,7 @@ from reluformer.config.metrics import metric
 from reluformer.config.settings import read_json
 from reluformer.config.studies import AnswerConfig
 from reluformer.files import write_json
-from reluformer.paper.notes import answer, footer, reported, reported_lines, source_note, toy_stamp, updates_line
+from reluformer.paper.notes import SOURCE_NOTE, answer, footer, reported, reported_lines, toy_stamp, updates_line
 from reluformer.paper.outputs import read_claims
 from reluformer.paper.runs import read_runs
 from reluformer.paper.study import write_tables
@@ -133,6 +133,6 @@ def test_without_runs_there_is_no_answer(make):
 def test_every_reported_figure_carries_its_source(make):
     claims = read_claims(make().experiment)
     lines = reported_lines(claims, "ffn-activation")
-    assert "BLEU with ReLU 34.22 (S); with Softmax 33.08 (S)" in lines[0] and lines[-1] == source_note()
+    assert "BLEU with ReLU 34.22 (S); with Softmax 33.08 (S)" in lines[0] and lines[-1] == SOURCE_NOTE
     assert reported_lines(claims, "anisotropy") == []
     assert reported([{"what": "x", "value": "1", "source": "?"}]) == "x 1 (?)"
