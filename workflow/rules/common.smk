@@ -179,8 +179,8 @@ def start_of(wildcards):
 
 def choice_of(wildcards):
     """The file with a run's tuned values; [] for a run without."""
-    search = EXPERIMENT.tuning.search_for(Run(wildcards.dataset, wildcards.system, int(wildcards.seed)))
-    return f"results/{search.path}" if search else []
+    run = Run(wildcards.dataset, wildcards.system, int(wildcards.seed))
+    return EXPERIMENT.tuning.choice_file(run, Path("results")) or []
 
 
 def view(dataset):

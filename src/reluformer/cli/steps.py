@@ -119,8 +119,7 @@ def train(
     elif run is not None:
         experiment = experiment_of(config)
         resolved = experiment.resolve(Run.parse(run))
-        if choice is None and (search := experiment.tuning.search_for(Run.parse(run))):
-            choice = Path("results") / search.path
+        choice = choice or experiment.tuning.choice_file(Run.parse(run), Path("results"))
     else:
         raise SettingsError("name a run (DATASET/SYSTEM/seedN), or give --settings")
     if choice is not None:

@@ -45,6 +45,11 @@ class TuningConfig(Strict):
         "edge gets more values; or the name of a system, whose choice is taken; of patterns such as `*`, the longest "
         "that matches counts"
     )
+    choices: dict[str, str] = Field(
+        default_factory=dict,
+        description="system -> the file of a choice made before (`results/tuning/DATASET/SYSTEM.json`, or a record's), "
+        "which is taken without tuning runs",
+    )
 
     @field_validator("grid")
     @classmethod
@@ -128,6 +133,13 @@ class Tuning:
                 raise SettingsError(f"{where}.{pattern}: {entry!r}: unknown system{nearest(entry, self.systems)}")
             if isinstance(entry, str) and isinstance(self._entry(entry), str):
                 raise SettingsError(f"{where}.{pattern}: {entry!r} has no choice of its own")
+        self._pinned: dict[str, ChoiceConfig] = {}
+        for system, file in self.config.choices.items():
+            if system not in self.systems:
+                raise SettingsError(
+                    f"{experiment.name}: tuning.choices: {system!r}: unknown system{nearest(system, self.systems)}"
+                )
+            self._pinned[system] = read_choice(Path(file))
 
     def source(self, dataset: str) -> str | None:
         """Returns the dataset on which the systems of a run's dataset are tuned, if they are."""
@@ -153,11 +165,25 @@ class Tuning:
     def axes(self, dataset: str, system: str) -> Mapping[str, list[Any]]:
         """Returns the grid of a system (without changes) on a dataset's source; {} if there is no search."""
         entry = self._entry(self.owner(system))
-        return entry if isinstance(entry, dict) and self.source(dataset) is not None else {}
+        tuned = self.source(dataset) is not None and not self.pinned(dataset, system)
+        return entry if tuned and isinstance(entry, dict) else {}
+
+    def pinned(self, dataset: str, system: str) -> ChoiceConfig | None:
+        """Returns the choice made before that a system (without changes) takes on a dataset, if any."""
+        return self._pinned.get(self.owner(system)) if self.source(dataset) is not None else None
+
+    def choice_file(self, run: Run, results: Path) -> Path | None:
+        """Returns the file of the choice that a run takes when its training starts, if any."""
+        base = split_system(self.experiment.canonical(run.dataset, run.system)).base
+        if self.takes(run) and (pinned := self.pinned(run.dataset, base)):
+            return Path(pinned.source)
+        search = self.search_for(run)
+        return None if search is None else results / search.path
 
     def hide(self, parts: Parts, dataset: str, system: str) -> Parts:
         """Returns `parts` with `NOT_KNOWN` for what a search determines: a name that sets such a key keeps it."""
-        hidden = dict.fromkeys(self.axes(dataset, system), NOT_KNOWN)
+        pinned = self.pinned(dataset, system)
+        hidden = dict.fromkeys(pinned.changes if pinned else self.axes(dataset, system), NOT_KNOWN)
         return apply_changes(parts, hidden, f"{self.experiment.name}: tuning.grid.{system}")
 
     def search(self, dataset: str, system: str) -> Search | None:

@@ -15,6 +15,7 @@ from reluformer.config.metrics import SCORES, metric
 from reluformer.config.run import Run
 from reluformer.config.settings import read_json
 from reluformer.config.studies import SENTENCE, AnswerConfig
+from reluformer.config.tuning import read_choice
 from reluformer.paper.runs import DIVERGED, NOT_RUN, measured_note
 
 SOURCE_NOTE = (
@@ -73,7 +74,7 @@ def updates_line(experiment: Experiment, study: str) -> str:
 
 def is_tuned(experiment: Experiment, study: str) -> bool:
     """Whether a study has a run with tuned values."""
-    return any(experiment.tuning.search_for(run) for run in experiment.study_runs(study))
+    return any(experiment.tuning.choice_file(run, Path()) for run in experiment.study_runs(study))
 
 
 def tuning_lines(experiment: Experiment, study: str, results: Path) -> list[str]:
@@ -89,9 +90,12 @@ def tuning_lines(experiment: Experiment, study: str, results: Path) -> list[str]
 
 
 def _tuning(experiment: Experiment, run: Run, results: Path) -> str:
-    search = experiment.tuning.search_for(run)
-    if search is None:
+    search, file = experiment.tuning.search_for(run), experiment.tuning.choice_file(run, results)
+    if file is None:
         return "none, the recipe is as it is."
+    if search is None:
+        pinned = read_choice(file)
+        return f"chosen before, in {pinned.source}: {_values(pinned.changes)}."
     grid = "; ".join(f"{key} ∈ {{{', '.join(map(str, values))}}}" for key, values in search.grid.items())
     result = read_json(results / search.path)
     if result is None:

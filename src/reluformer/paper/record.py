@@ -79,11 +79,11 @@ class Record:
 
     def expected(self, run: Run) -> RunConfig | None:
         """Returns a run's settings with its tuned values; None if these have not been chosen yet."""
-        config, search = self.experiment.resolve(run), self.experiment.tuning.search_for(run)
-        if search is None:
+        config, tuning = self.experiment.resolve(run), self.experiment.tuning
+        choice, search = tuning.choice_file(run, self.results), tuning.search_for(run)
+        if choice is None:
             return config
-        choice = self.results / search.path
-        if not choice.is_file():
+        if search is not None and not choice.is_file():
             if not self.has_choice(search):
                 return None
             choice = self.folder / search.path

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from reluformer.config.experiment import Experiment
 from reluformer.config.run import Run
 from reluformer.config.settings import SettingsError
+from reluformer.config.tuning import apply_choice, read_choice
 
 
 def test_every_system_of_a_tuned_dataset_has_as_many_runs(made):
@@ -47,6 +51,33 @@ def test_without_the_part_nothing_is_tuned(made, off):
     assert experiment.tuning.runs() == {} and not any(experiment.tuning.search_for(run) for run in experiment.runs)
 
 
+def test_a_choice_made_before_is_taken_without_tuning_runs(made, tmp_path):
+    file = tmp_path / "choice.json"
+    content = {"next": [], "choice": {"changes": {"gamma": 4}, "validation_bleu": 30.5}}
+    file.write_text(json.dumps(content), encoding="utf-8")
+    experiment = made.experiment(tuning={"choices": {"reluformer": str(file)}})
+    tuning = experiment.tuning
+    assert [one.system for one in tuning.searches] == ["transformer"]
+    for dataset in ("pairs", "papers@within-64"):
+        run = Run(dataset, "reluformer", 1)
+        assert tuning.choice_file(run, Path("results")) == file and tuning.search_for(run) is None
+        trained = apply_choice(experiment.resolve(run), read_choice(tuning.choice_file(run, Path())))
+        assert trained.model.cross_attention.options == {"gamma": 4}
+        assert (trained.tuned.source, trained.tuned.validation_bleu) == (str(file), 30.5)
+    own = experiment.resolve(Run("pairs", "reluformer+gamma=2", 1))
+    assert own.system == "reluformer+gamma=2" and apply_choice(own, read_choice(file)).tuned.changes == {}
+    assert tuning.choice_file(Run("pairs", "transformer", 1), Path("r")) == Path("r/tuning/pairs/transformer.json")
+
+
+def test_a_choice_that_cannot_be_taken_is_one_line(made, tmp_path):
+    for choices, message in (
+        ({"reluforner": "x.json"}, r"tuning.choices: 'reluforner': unknown system; did you mean 'reluformer'"),
+        ({"reluformer": str(tmp_path / "x.json")}, r"x.json: there is no such file"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            made.experiment(tuning={"choices": choices})
+
+
 def test_a_role_that_is_left_out_is_not_tuned(made):
     config = made.experiment().config.model_dump()
     config["tuning"]["datasets"] = {"sentences": "sentences"}
@@ -78,7 +109,7 @@ def test_a_mistake_is_one_line(made, tuning, message):
 
 def test_a_pinned_choice_of_earlier_versions_names_its_new_place(made):
     made.pairs = {"choices": {"reluformer": {"changes": {}, "source": "x"}}}
-    with pytest.raises(SettingsError, match=r"pairs.yaml: choices: this key is now `overrides` in config.yaml"):
+    with pytest.raises(SettingsError, match=r"pairs.yaml: choices: this key is now `tuning.choices` in config.yaml"):
         made.experiment()
 
 
