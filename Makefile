@@ -35,13 +35,13 @@ lint: $(VENV)/.dev ## ruff, mypy, import-linter, snakefmt, snakemake --lint
 	@ruff format --check .
 	@mypy
 	@lint-imports
-	@snakefmt --check workflow
+	@snakefmt --check Snakefile workflow
 	@pytest -q tests/workflow/test_lint.py
 
 format: $(VENV)/.dev ## format Python and Snakemake files, write schemas and config/README.md anew
 	@ruff check --fix .
 	@ruff format .
-	@snakefmt workflow
+	@snakefmt Snakefile workflow
 	@reluformer schemas workflow/schemas --reference config/README.md
 
 bench: $(VENV)/.dev $(PEERS)/.made ## speed and memory against others', as ratios measured side by side

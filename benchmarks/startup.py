@@ -61,7 +61,7 @@ def plan() -> float:
     """Returns the seconds of `snakemake -n` for the whole paper, in a folder without results."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     with tempfile.TemporaryDirectory(prefix="startup-benchmark-") as folder:
-        for name in ("workflow", "config", "src"):
+        for name in ("Snakefile", "workflow", "config", "src"):
             (Path(folder) / name).symlink_to(ROOT / name)
         command = ["timeout", "-k", "5", "120", "snakemake", "-n", "--quiet", "all", "--cores", "1"]
         begin = time.perf_counter()

@@ -86,6 +86,8 @@ class Project:
 
 def copy_workflow(folder: Path) -> Project:
     """The files that a run of the DAG reads, copied into `folder`."""
+    shutil.copy(ROOT / "Snakefile", folder)
+    (folder / "profiles").symlink_to("workflow/profiles")
     for name in ("workflow", "config"):
         shutil.copytree(ROOT / name, folder / name)
     return Project(folder)
