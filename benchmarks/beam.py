@@ -146,7 +146,7 @@ def compare(name: str, rounds: int) -> list[Row]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         peer = stack.enter_context(Peer("ctranslate", cores))
         save_model(plain, folder / "model.safetensors")
-        shape = {"layers": size.layers, "heads": HEADS}
+        shape: dict[str, Any] = {"layers": size.layers, "heads": HEADS}
         whole = {"weights": str(folder / "model.safetensors"), **shape, "threads": cores, "device": device}
         whole["positions"] = sinusoids(256, size.width).tolist()
 
@@ -177,8 +177,9 @@ def compare(name: str, rounds: int) -> list[Row]:
             measures["eager"] = lambda batch_tokens: search(eager, sources, batch_tokens, device)[0]
             settings["eager"] = batches
         else:
-            marian = stack.enter_context(Peer("marian_generate", cores))
-            marian.call("build", vocabulary=VOCABULARY, width=size.width, slots=size.slots, **shape)
+            marian = stack.enter_context(Peer("train_marian", cores))
+            shape |= {"vocabulary": VOCABULARY, "width": size.width, "slots": size.slots, "dropout": 0.0}
+            marian.call("build", shape=shape, device=device, autocast=False)
             measures["marian"] = lambda batch_tokens: search_by_peer(marian, sources, batch_tokens)[0]
             settings["marian"] = batches[1:]
             settings["ctranslate"] = [{**batch, "at_once": n} for n in sorted({1, cores}) for batch in batches]

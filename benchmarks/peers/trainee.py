@@ -1,4 +1,4 @@
-"""The worker of a peer in the training benchmark: takes batches, returns the seconds of one optimizer update.
+"""The worker of a peer that trains: takes batches, returns the seconds of one optimizer update.
 
 A peer defines `build(shape) -> module` and `loss(module, batch) -> scalar`. Unless it has its own, the optimizer is
 torch's fused AdamW and special tokens have our ids.
@@ -43,7 +43,7 @@ class Batch:
 
 
 class Trainee:
-    """Serves `build`, `load` and `update`."""
+    """Serves `build`, `load`, `update`, and `translate(module, ...)` of a peer that has it."""
 
     def __init__(
         self,
@@ -52,10 +52,14 @@ class Trainee:
         optimizer: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
         prepare: Callable[[Batch], Any] = lambda batch: batch,
         special: Special = OURS,
+        translate: Callable[..., Any] | None = None,
     ) -> None:
         self._build, self._loss, self._optimizer = build, loss, optimizer or fused_adamw
         self._prepare, self._special = prepare, special
-        serve({"build": self.build, "load": self.load, "update": self.update})
+        functions = {"build": self.build, "load": self.load, "update": self.update}
+        if translate is not None:
+            functions["translate"] = lambda **arguments: translate(self.module, **arguments)
+        serve(functions)
 
     def build(self, shape: dict[str, Any], device: str, autocast: bool) -> int:
         """Makes the model; returns its number of parameters."""
