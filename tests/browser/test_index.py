@@ -95,6 +95,9 @@ def test_an_accessibility_checker_finds_nothing_serious(opened, smoke, scheme):
 def test_long_tables_are_folded(page):
     assert page.evaluate("document.documentElement.scrollHeight") < 60_000
     assert not page.locator("#runs table").is_visible()
+    long = "section:not(#claims) table"
+    visible = f"[...document.querySelectorAll('{long}')].filter(one => one.rows.length > 11 && one.checkVisibility())"
+    assert page.viewport_size["width"] == 1440 or page.evaluate(f"{visible}.length") == 0
 
 
 def test_files_of_runs_and_studies_open(page):

@@ -39,7 +39,15 @@ for (const table of document.querySelectorAll(".wide > table")) {
     count.value = shown + " of " + rows.length + " rows";
   };
   bar.addEventListener("input", apply);
-  table.closest(".wide").before(bar);
+  const wide = table.closest(".wide");
+  wide.before(bar);
+  if (matchMedia("(max-width: 48rem)").matches && !table.closest("details, #claims")) {
+    const fold = document.createElement("details");
+    const summary = document.createElement("summary");
+    summary.textContent = "Table of " + rows.length + " rows";
+    bar.before(fold);
+    fold.append(summary, bar, wide);
+  }
   apply();
   table.clear = () => { search.value = ""; selects.forEach(([, select]) => { select.value = ""; }); apply(); };
 }
