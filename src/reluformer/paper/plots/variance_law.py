@@ -27,12 +27,12 @@ def draw(plot: Plot) -> Drawing:
     left.set_title("Gaussian inputs")
     law = read_json(plot.results / VARIANCE_LAW)
     draw_law(left, plot, law)
-    place = place_of(plot)
-    right.set_title(f"trained models: {place or 'last layer'}")
+    places = {run: shown_place(plot.read(run, ANALYSIS), plot) for run in frame["run"]}
+    right.set_title(f"trained models: {next((place[0] for place in places.values() if place), 'last layer')}")
     handles: dict[str, Any] = {}
     for label, look in plot.looks(frame).items():
         runs = frame.loc[frame["series"] == label, "run"]
-        points = sorted(mean_of(variances(plot.read(run, ANALYSIS), plot) for run in runs).items())
+        points = sorted(mean_of(variances(place[1]) for run in runs if (place := places[run])).items())
         if points:
             (handles[label],) = right.plot(*zip(*points, strict=True), **look)
     if handles:
@@ -74,26 +74,15 @@ def scale(axes: Axes, title: str) -> None:
     axes.set_ylabel("variance of the output")
 
 
-def place_of(plot: Plot) -> str | None:
-    """Returns the place shown for trained models, e.g. `encoder.5.attention`; None if no run is analysed."""
-    for run in plot.runs:
-        analysis = plot.read(run.path, ANALYSIS)
-        if analysis and (names := matching(analysis, plot)):
-            return names[plot.config.layer]
-    return None
+def shown_place(analysis: dict[str, Any] | None, plot: Plot) -> tuple[str, dict[str, Any]] | None:
+    """Returns the place of one run that the figure shows, e.g. `encoder.5.attention`, and its measures, if any."""
+    kind, layer = f"{plot.config.attention}_attention", plot.config.layer
+    places = ((analysis or {}).get("places") or {}).items()
+    matching = [(name, place) for name, place in places if place["kind"] == kind]
+    return matching[layer] if -len(matching) <= layer < len(matching) else None
 
 
-def matching(analysis: dict[str, Any], plot: Plot) -> list[str]:
-    """Returns the places of the figure's kind of attention, by layer."""
-    kind = f"{plot.config.attention}_attention"
-    return [name for name, place in (analysis.get("places") or {}).items() if place["kind"] == kind]
-
-
-def variances(analysis: dict[str, Any] | None, plot: Plot) -> dict[float, float | None]:
-    """Returns the variance of one run's place by n."""
-    names = matching(analysis, plot) if analysis else []
-    if not names or not -len(names) <= plot.config.layer < len(names):
-        return {}
-    assert analysis is not None
-    curve = analysis["places"][names[plot.config.layer]].get("variance_by_length") or {"lengths": [], "variance": []}
+def variances(place: dict[str, Any]) -> dict[float, float | None]:
+    """Returns the variance of a place's output by n."""
+    curve = place.get("variance_by_length") or {"lengths": [], "variance": []}
     return dict(zip(curve["lengths"], curve["variance"], strict=True))
