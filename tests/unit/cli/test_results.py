@@ -17,6 +17,7 @@ def folder(scored, tmp_path, monkeypatch):  # noqa: F811
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_record_is_taken_and_checked(folder, capsys):
     assert run(["record"]) == 0
     assert "record/made-up: 3 runs taken, 0 there already" in capsys.readouterr().out

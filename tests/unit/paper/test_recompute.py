@@ -21,6 +21,7 @@ def record(scored, tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_everything_is_computed_anew_and_equals_what_is_committed(record, tmp_path):
     assert check_record(record, tmp_path / "again") == []
     paper = tmp_path / "again" / "paper"

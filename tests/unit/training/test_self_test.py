@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 POISONED = """
 import sys, torch
 from pathlib import Path
@@ -20,6 +22,7 @@ sys.exit(self_test.main(Path(sys.argv[1])))
 """
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_no_success(tmp_path):
     alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     environment = {**os.environ, **alone, "DS_ACCELERATOR": "cpu"}
