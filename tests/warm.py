@@ -135,6 +135,11 @@ def attend(connection: socket.socket) -> NoReturn:
     os._exit(0)
 
 
+def search_path() -> list[str]:
+    """Returns the folders of PYTHONPATH."""
+    return [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+
+
 def run(request: dict[str, Any]) -> NoReturn:
     """Is `python -m MODULE ...` from here on."""
     import atexit
@@ -146,8 +151,10 @@ def run(request: dict[str, Any]) -> NoReturn:
     with contextlib.suppress(OSError):
         os.setpgid(0, request["group"])
     os.chdir(request["folder"])
+    before = search_path()
     os.environ.clear()
     os.environ.update(request["environment"])
+    sys.path[:] = search_path() + [entry for entry in sys.path if entry not in before]
     for number in PASSED_ON:
         default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
         signal.signal(number, signal.SIG_IGN if number in request["ignored"] else default)
