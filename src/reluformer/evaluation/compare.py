@@ -26,7 +26,7 @@ from reluformer.evaluation.score import (
     score_run_counts,
     split_by_length,
 )
-from reluformer.evaluation.tokenisation import detokenise_all, unit
+from reluformer.evaluation.tokenisation import detokenise_all
 
 
 class Side(NamedTuple):
@@ -125,20 +125,20 @@ def compare_runs(run_a: Path, run_b: Path, corpora: Path) -> RunComparison:
     source, reference = map(references.translated, (read_lines(raw), references.raw))
     hypotheses = [read_hypotheses(run, references, dataset) for run in (run_a, run_b)]
     counts = [count_run(entries, references, config.tgt) for entries in hypotheses]
-    a, b = (score_run_counts(each, dataset)["metrics"] for each in counts)
+    a, b = (score_run_counts(each, dataset) for each in counts)
     texts = [
         [" ".join(detokenise_all(entry["sentences"], config.tgt, references.truecase)) for entry in entries]
         for entries in hypotheses
     ]
     sides = [_sides(lines, reference, references) for lines in texts]
-    rows = enumerate(zip(references.source_lengths(hypotheses[0]), source, reference, *sides, strict=True), start=1)
+    rows = enumerate(zip(counts[0]["lengths"].tolist(), source, reference, *sides, strict=True), start=1)
     return RunComparison(
         names=(f"{config.system}/seed{config.seed}", f"{other.system}/seed{other.seed}"),
         dataset=dataset,
-        unit=unit(references.source_tokenizer) if references.segments is None else "subword tokens",
-        metrics={name: (a[name], b[name]) for name in ("bleu", "chrf")},
+        unit=a["unit"],
+        metrics={name: (a["metrics"][name], b["metrics"][name]) for name in ("bleu", "chrf")},
         segments=[Segment(number, *row) for number, row in rows],
-        bounds=WORDS if references.segments is None else TOKENS,
+        bounds=TOKENS if references.view else WORDS,
     )
 
 

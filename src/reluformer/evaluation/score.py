@@ -40,10 +40,12 @@ class References(NamedTuple):
     tokenised: list[str]
     source: list[str]
     """The source, tokenised."""
-    segments: list[Segment] | None
-    """The segments of a document view; None: sentences are translated one by one."""
-    documents: list[Segment] | None
-    """The segments, or the sentences of a document corpus without a view; None: the corpus has no documents."""
+    segments: list[Segment]
+    """What is translated at once: the segments of a document view, or each sentence."""
+    view: bool
+    """Whether the segments are those of a document view."""
+    documents: bool
+    """Whether the corpus has documents."""
     lowercase: bool
     truecase: bool
     tokenizer: Tokenizer
@@ -53,15 +55,7 @@ class References(NamedTuple):
 
     def translated(self, sentences: list[str]) -> list[str]:
         """Joins the sentences of the split into the lines that are translated at once."""
-        if self.segments is None:
-            return sentences
         return [" ".join(sentences[segment.sentences]) for segment in self.segments]
-
-    def source_lengths(self, hypotheses: list[dict[str, Any]]) -> list[int]:
-        """Returns the length of each source: in words, or of segments in subword tokens."""
-        if self.segments is None:
-            return [count_words(unescape(line), self.source_tokenizer) for line in self.source]
-        return [entry["source_tokens"] for entry in hypotheses]
 
 
 def score_run(
@@ -113,7 +107,7 @@ def read_hypotheses(run_folder: Path, references: References, dataset: str) -> l
         hypotheses = sorted(entries, key=lambda entry: (entry["index"], entry["sentences"]))
     except (json.JSONDecodeError, KeyError, TypeError):
         raise SettingsError(f"{path}: not the hypotheses of a run; translate the run again") from None
-    expected = len(references.raw if references.segments is None else references.segments)
+    expected = len(references.segments)
     if [entry["index"] for entry in hypotheses] != list(range(expected)):
         raise SettingsError(
             f"{path}: {len(hypotheses)} lines do not fit the {expected} segments of the {SPLIT} split of {dataset}; "
@@ -136,18 +130,21 @@ def count_run(hypotheses: list[dict[str, Any]], references: References, tgt: str
     tokenised = references.translated(references.tokenised)
     if tokenizer in SPLITTING:  # by character it would split Moses' escapes
         split, tokenised = list(map(unescape, split)), list(map(unescape, tokenised))
+    lengths = [count_words(unescape(line), references.source_tokenizer) for line in references.source]
+    if references.view:
+        lengths = [entry["source_tokens"] for entry in hypotheses]
     counts: dict[str, NDArray[Any]] = {
         "bleu": count(detokenized(lowercase, tokenizer), lines, raw),
         "tokenized_bleu": count(tokenized(tokenizer), split, tokenised),
         "chrf": count(CHRF(lowercase=lowercase), lines, raw),
-        "lengths": np.array(references.source_lengths(hypotheses)),
+        "lengths": np.array(lengths),
         "lowercase": np.array([lowercase]),
     }
     if (tokenizer, lengths_in) != (PLAIN, "words"):
         text = "\n".join((tokenizer, signature(tokenizer), lengths_in))
         counts["tokenizer"] = np.frombuffer(text.encode(), np.uint8)
-    if references.documents is not None:
-        counts |= count_documents(references.documents, texts, references.raw, lowercase, tokenizer)
+    if references.documents:
+        counts |= count_documents(references.segments, texts, references.raw, lowercase, tokenizer)
     return counts
 
 
@@ -247,16 +244,19 @@ def read_references(
     src, tgt = side_names(run.src, run.tgt)
     folder = corpora / base
     prepared = read_yaml(folder / "provenance.json")["configuration"]
-    segments = documents = read_segments(folder / view / f"{SPLIT}.segments.tsv") if view else None
-    if documents is None and prepared.get("documents"):
-        names = read_lines(folder / f"{SPLIT}.documents.txt")
-        documents = [Segment(name, first, 1) for first, name in enumerate(names)]
+    raw = read_lines(folder / "raw" / f"{SPLIT}.{tgt}")
+    if view:
+        segments = read_segments(folder / view / f"{SPLIT}.segments.tsv")
+    else:
+        names = read_lines(folder / f"{SPLIT}.documents.txt") if prepared.get("documents") else [""] * len(raw)
+        segments = [Segment(name, first, 1) for first, name in enumerate(names)]
     references = References(
-        raw=read_lines(folder / "raw" / f"{SPLIT}.{tgt}"),
+        raw=raw,
         tokenised=read_lines(folder / f"{SPLIT}.tok.{tgt}"),
         source=read_lines(folder / f"{SPLIT}.tok.{src}"),
         segments=segments,
-        documents=documents,
+        view=view is not None,
+        documents=view is not None or bool(prepared.get("documents")),
         lowercase=prepared["lowercase"],
         truecase=prepared["truecase"],
         tokenizer=choose(run.tgt, tokenizer, warn),
