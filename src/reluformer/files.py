@@ -140,7 +140,7 @@ def exclusive(path: Path, wait: bool = False) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise BlockingIOError(errno.EAGAIN, "another process is writing this; wait for its end", str(path)) from None
+        raise BlockingIOError(errno.EAGAIN, "another process is writing this; wait until it ends", str(path)) from None
     except NotImplementedError:
         pass
     try:
@@ -152,7 +152,7 @@ def exclusive(path: Path, wait: bool = False) -> Iterator[None]:
 def require_own_folder(folder: Path) -> Path:
     """Returns `folder`, which will be filled. Raises `OSError` if it is the working folder or one above it."""
     if os.path.realpath(folder) in [str(place) for place in (Path.cwd(), *Path.cwd().parents)]:
-        raise OSError(errno.EISDIR, "this is the folder where you are, or one above; name one of its own", str(folder))
+        raise OSError(errno.EISDIR, "this is the current folder or one of its parents; name another", str(folder))
     return folder
 
 

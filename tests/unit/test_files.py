@@ -183,6 +183,6 @@ def test_one_process_at_a_time(tmp_path):
 def test_the_working_folder_is_nobodys_output(tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
     Path("here").symlink_to(".")
-    with pytest.raises(OSError, match="name one of its own"):
+    with pytest.raises(OSError, match="current folder or one of its parents"):
         require_own_folder(Path(path.format(name=tmp_path.name)))
     assert require_own_folder(Path("new")) == Path("new")

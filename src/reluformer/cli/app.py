@@ -100,7 +100,7 @@ def preparation_of(settings: str | None, dataset: str | None, config: list[str] 
     if settings is not None:
         return parse_settings(Preparation, settings)
     if dataset is None:
-        raise SettingsError("name a dataset, or give --settings")
+        raise SettingsError("name a dataset or pass --settings")
     return experiment_of(config).dataset(dataset).preparation()
 
 

@@ -121,7 +121,7 @@ def train(
         resolved = experiment.resolve(Run.parse(run))
         choice = choice or experiment.tuning.choice_file(Run.parse(run), Path("results"))
     else:
-        raise SettingsError("name a run (DATASET/SYSTEM/seedN), or give --settings")
+        raise SettingsError("name a run (DATASET/SYSTEM/seedN) or pass --settings")
     if choice is not None:
         resolved = apply_choice(resolved, read_choice(choice))
     path = Run(resolved.dataset, resolved.system, resolved.seed).path
@@ -156,7 +156,7 @@ def tune(
             raise SettingsError(f"{system}: it is not tuned: `tuning` does not name it")
         search = found
     else:
-        raise SettingsError("name a system (DATASET/SYSTEM), or give --settings")
+        raise SettingsError("name a system (DATASET/SYSTEM) or pass --settings")
     write_json(output or results / search.path, replay(search, results, rounds))
 
 

@@ -36,7 +36,7 @@ class RuleConfig(Strict):
     @model_validator(mode="after")
     def _complete(self) -> RuleConfig:
         if (self.than is None) != (self.relation in ("diverges", "trains")):
-            raise ValueError(f"relation {self.relation!r}: `than` is {'missing' if self.than is None else 'not used'}")
+            raise ValueError(f"relation {self.relation!r}: `than` is {'missing' if self.than is None else 'unused'}")
         return self
 
 

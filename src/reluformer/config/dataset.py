@@ -123,7 +123,7 @@ class CorpusConfig(Strict):
     def _consistent(self) -> CorpusConfig:
         names = [archive.name for archive in self.archives]
         if repeated := next((name for name in names if names.count(name) > 1), None):
-            raise ValueError(f"archives: {repeated!r} is there twice: one corpus has one file of a name")
+            raise ValueError(f"archives: {repeated!r} is repeated: an archive's name is unique in its corpus")
         refuse_clash(names, "archives")
         if self.reader == "lines" and "train" not in self.files:
             raise ValueError("reader lines needs files.train")
@@ -137,7 +137,7 @@ class CorpusConfig(Strict):
                 raise ValueError(f"{split} is both in files and in held_out")
             own = self.valid_every if split == "valid" else self.reader == "iwslt14"
             if not (split in self.files or cut or own):
-                raise ValueError(f"there is no {split} text: give files.{split} or held_out.{split}")
+                raise ValueError(f"no {split} text: set files.{split} or held_out.{split}")
         has_marks = self.document_mark is not None or self.reader == "homeassistant"
         unmarked = self.documents and not has_marks and not self.joined
         contradictions = {
@@ -166,7 +166,7 @@ class Preparation(Strict):
     @model_validator(mode="after")
     def _two_sides(self) -> Preparation:
         if self.src.casefold() == self.tgt.casefold() and self.corpus.reader != "lines":
-            raise ValueError(f"src and tgt are one language, and reader {self.corpus.reader} tells the sides by it")
+            raise ValueError(f"src and tgt are one language, but reader {self.corpus.reader} needs two")
         return self
 
 

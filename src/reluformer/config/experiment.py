@@ -201,7 +201,7 @@ class Experiment:
         canonical = self.canonical(run.dataset, run.system)
         if run.system != canonical:
             right = run._replace(system=canonical)
-            raise SettingsError(f"run {run.path}: this run is named {right.path}; ask for it by that name")
+            raise SettingsError(f"run {run.path}: this run is named {right.path}; use that name")
         dataset, name = self.dataset(run.dataset), split_system(run.system)
         parts = self._parsed(run.dataset, name.base, name.changes)
         config = RunConfig(**run._asdict(), src=dataset.src, tgt=dataset.tgt, **parts)
@@ -222,7 +222,7 @@ class Experiment:
             reason = error if isinstance(error, SettingsError) else "known are {dataset}, {system} and {seed}"
             raise SettingsError(f"{where}: {reason}") from None
         if split_dataset(start.dataset)[0] != corpus:
-            raise SettingsError(f"{where}: a run starts from one of its own corpus, {corpus}: others have other words")
+            raise SettingsError(f"{where}: a run starts from one of its own corpus, {corpus}, which has its vocabulary")
         start = start._replace(system=self.canonical(start.dataset, start.system))
         if start in before:
             raise SettingsError(f"{where}: {' starts from '.join(step.path for step in (*before, start))}")
@@ -250,7 +250,7 @@ class Experiment:
         plain = self.tuning.hide(_plain(self._parsed(dataset, name.base, name.recipe)), dataset, name.base)
         for key, value in name.changes.items():
             if "/" in str(value):
-                raise SettingsError(f"{where}: {key}: a run's name holds no '/': make it a recipe of the dataset")
+                raise SettingsError(f"{where}: {key}: a run's name cannot contain '/': use a recipe of the dataset")
         changes = canonical_changes(name.own, plain, changed, where)
         if name.recipe and _plain(self._parsed(dataset, name.base, changes)) != changed:
             return changes | name.recipe

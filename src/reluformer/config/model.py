@@ -93,7 +93,7 @@ class ModelConfig(Strict):
         places = places_of(info.data["encoder_layers"], info.data["decoder_layers"])
         for pattern in layers:
             if not any(fnmatchcase(place, pattern) for place in places):
-                raise ValueError(f"there is no place {pattern!r}{nearest(pattern, places)}")
+                raise ValueError(f"no place is called {pattern!r}{nearest(pattern, places)}")
         for place in places:
             changed(info.data[kind_of(place)], layers, place)
         return layers

@@ -62,7 +62,7 @@ Model = TypeVar("Model", bound=BaseModel)
 def _distinct(values: list[T]) -> list[T]:
     for number, value in enumerate(values):
         if value in values[:number]:
-            raise ValueError(f"{value!r} is there twice")
+            raise ValueError(f"{value!r} is repeated")
     return values
 
 
@@ -197,10 +197,10 @@ class _Loader(_Base):
         lines: dict[str, int] = {}
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a key is a word, not a list", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, "a key is text, not a list", key.start_mark)
             line = key.start_mark.line + 1
             if key.value in lines:
-                raise SettingsError(f"{key.value}: this key is there twice, in lines {lines[key.value]} and {line}")
+                raise SettingsError(f"{key.value}: this key is repeated, in lines {lines[key.value]} and {line}")
             lines[key.value] = line
         self.flatten_mapping(node)
         return {key.value: self.construct_object(value, deep=deep) for key, value in node.value}

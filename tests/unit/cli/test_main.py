@@ -18,13 +18,13 @@ from reluformer.config.settings import SettingsError
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("train",), "name a run (DATASET/SYSTEM/seedN), or give --settings"),
+        (("train",), "name a run (DATASET/SYSTEM/seedN) or pass --settings"),
         (("train", "--settings", "{broken"), "--settings: not valid JSON"),
         (("train", "--settings", "[1]"), "--settings: [1]: input should be a valid dictionary"),
         (("train", "--settings", '{"dataset": "d", "sistem": "s"}'), "--settings: "),
         (("train", "a/b", "--config", "none.yaml"), "config/config.yaml: there is no such file"),
         (("fetch", "--output", "x", "--settings", '{"nam": "x"}'), "--settings: "),
-        (("prepare", "a.gz", "--output", "x"), "name a dataset, or give --settings"),
+        (("prepare", "a.gz", "--output", "x"), "name a dataset or pass --settings"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(command, tmp_path, monkeypatch, arguments, message):

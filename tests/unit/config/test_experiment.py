@@ -278,7 +278,7 @@ def test_a_stage_counts_what_its_runs_start_from(folder, edit):
 
 def test_a_name_cannot_hold_the_name_of_a_run(folder, edit):
     edit(folder / "studies.yaml", "length", "vary", value={"start_from": ["papers/transformer/seed1"]})
-    with pytest.raises(SettingsError, match="start_from: a run's name holds no '/': make it a recipe of the dataset"):
+    with pytest.raises(SettingsError, match="start_from: a run's name cannot contain '/': use a recipe of the dataset"):
         Experiment(CONFIG, folder)
 
 

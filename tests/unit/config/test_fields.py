@@ -37,18 +37,18 @@ def experiment(folder: Path, config: Any = None, **files: Any) -> Experiment:
 
 
 REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
-    "a seed twice": ({"seeds": [1, 1]}, {}, r"c\.yaml: seeds: .*1 is there twice"),
-    "a study's seed twice": (None, {"studies": {"one": {**STUDY, "seeds": [2, 2]}}}, "seeds: .*2 is there twice"),
+    "a seed twice": ({"seeds": [1, 1]}, {}, r"c\.yaml: seeds: .*1 is repeated"),
+    "a study's seed twice": (None, {"studies": {"one": {**STUDY, "seeds": [2, 2]}}}, "seeds: .*2 is repeated"),
     "a system twice": (
         None,
         {"studies": {"one": {**STUDY, "systems": ["relu", "relu"]}}},
-        "systems: .*'relu' is there twice",
+        "systems: .*'relu' is repeated",
     ),
-    "a value twice": (None, {"studies": {"one": {**STUDY, "vary": {"gamma": [1, 1.0]}}}}, r"1\.0 is there twice"),
-    "a length twice": (None, {"studies": {"one": {**STUDY, "lengths": [64, 64]}}}, "64 is there twice"),
-    "a packing twice": (None, {"studies": {"one": {**STUDY, "packing": ["within"] * 2}}}, "'within' is there twice"),
-    "a chosen study twice": ({"only": ["one", "one"]}, {}, "only: .*'one' is there twice"),
-    "a study of a stage twice": ({"stages": {"s": ["one", "one"]}}, {}, r"stages\.s: .*'one' is there twice"),
+    "a value twice": (None, {"studies": {"one": {**STUDY, "vary": {"gamma": [1, 1.0]}}}}, r"1\.0 is repeated"),
+    "a length twice": (None, {"studies": {"one": {**STUDY, "lengths": [64, 64]}}}, "64 is repeated"),
+    "a packing twice": (None, {"studies": {"one": {**STUDY, "packing": ["within"] * 2}}}, "'within' is repeated"),
+    "a chosen study twice": ({"only": ["one", "one"]}, {}, "only: .*'one' is repeated"),
+    "a study of a stage twice": ({"stages": {"s": ["one", "one"]}}, {}, r"stages\.s: .*'one' is repeated"),
     "studies by case": (
         None,
         {"studies": {"one": STUDY, "One": STUDY}},
@@ -105,7 +105,7 @@ def test_figures_of_two_studies_in_one_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("archives", "message"),
     [
-        (["x", "x", "text.de", "text.en"], "'x' is there twice"),
+        (["x", "x", "text.de", "text.en"], "'x' is repeated"),
         (["Train", "train", "text.de", "text.en"], "'Train' and 'train' are one name on disks that ignore case"),
         (["text.de", "text.en", "text.de.sha256"], "does not end in .sha256"),
     ],

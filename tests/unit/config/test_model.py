@@ -12,8 +12,8 @@ from reluformer.model.transformer import Transformer
     [
         ({"width": 510}, "heads: 4: the width 510 is not a multiple of it"),
         ({"heads": 3}, "heads: 3: the width 512 is not a multiple of it"),
-        ({"layers": {"encoder.6.ffn": {}}}, "there is no place 'encoder.6.ffn'; did you mean 'encoder."),
-        ({"layers": {"decoder.*.cross": {}}}, "there is no place"),
+        ({"layers": {"encoder.6.ffn": {}}}, "no place is called 'encoder.6.ffn'; did you mean 'encoder."),
+        ({"layers": {"decoder.*.cross": {}}}, "no place is called"),
         (
             {"layers": {"encoder.*.ffn": {"activation": "relo"}}},
             "encoder.*.ffn: activation: 'relo': unknown activation",

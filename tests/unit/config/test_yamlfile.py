@@ -58,12 +58,12 @@ def test_what_is_plain_is_read(tmp_path: Path, content, expected):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("title: a\nnumber: 1\ntitle: b\n", "title: this key is there twice, in lines 1 and 3"),
-        ("a:\n  b: 1\n  c: 2\n  b: 3\n", "b: this key is there twice, in lines 2 and 4"),
-        ("a: {b: 1, 'b': 2}", "b: this key is there twice, in lines 1 and 1"),
-        ("- {x: 1,\n   x: 2}\n", "x: this key is there twice, in lines 1 and 2"),
-        ("x: &x {a: 1,\n a: 2}\ny: {<<: *x}", "a: this key is there twice, in lines 1 and 2"),
-        ("1: a\n'1': b", "1: this key is there twice, in lines 1 and 2"),
+        ("title: a\nnumber: 1\ntitle: b\n", "title: this key is repeated, in lines 1 and 3"),
+        ("a:\n  b: 1\n  c: 2\n  b: 3\n", "b: this key is repeated, in lines 2 and 4"),
+        ("a: {b: 1, 'b': 2}", "b: this key is repeated, in lines 1 and 1"),
+        ("- {x: 1,\n   x: 2}\n", "x: this key is repeated, in lines 1 and 2"),
+        ("x: &x {a: 1,\n a: 2}\ny: {<<: *x}", "a: this key is repeated, in lines 1 and 2"),
+        ("1: a\n'1': b", "1: this key is repeated, in lines 1 and 2"),
         ("a: 1\n---\nb: 2\n", "expected a single document"),
         ("a:\n\tb: 1\n", "tab|cannot start any token"),
         ("title: a\n".encode("utf-16"), "not UTF-8 text; save the file as UTF-8"),
