@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def home(trained, tmp_path):
+def home(trained, tmp_path, warm_python):
     """A clone after `make demo`, as far as these commands can tell; its models know other languages."""
     for run in (trained.run, trained.other):
         shutil.copytree(run, tmp_path / "results" / "runs" / "demo-sentences" / run.parent.name / "seed1")
@@ -25,7 +24,7 @@ def home(trained, tmp_path):
     programs = tmp_path / ".venv" / "bin"
     programs.mkdir(parents=True)
     (programs / "activate").write_text(f'PATH="{programs}:$PATH"\n')
-    (programs / "reluformer").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m reluformer.cli "$@"\n')
+    (programs / "reluformer").write_text(f'#!/bin/sh\nexec "{warm_python}" -P -m reluformer.cli "$@"\n')
     (programs / "reluformer").chmod(0o755)
     return tmp_path
 
