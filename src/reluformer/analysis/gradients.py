@@ -5,7 +5,6 @@ Shapes: K slots, E model width, B sequences.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -62,9 +61,6 @@ def gradient_top_shares(
     objective: in evaluation mode. batches: averaged, of about `tokens` target tokens each.
     """
     device = next(objective.parameters()).device
-    total: dict[str, Tensor] = defaultdict(lambda: ZERO)
-    for indices in random_batches(store.tgt_lengths, batches, tokens):
-        batch = on_device(collate(store, indices), device)
-        for place, norms in slot_gradients(objective, batch).items():
-            total[place] = total[place] + norms
-    return {place: top_share_of(norms) for place, norms in total.items()}
+    split = random_batches(store.tgt_lengths, batches, tokens)
+    every = [slot_gradients(objective, on_device(collate(store, indices), device)) for indices in split]
+    return {place: top_share_of(sum((one[place] for one in every), start=ZERO)) for place in every[0]}

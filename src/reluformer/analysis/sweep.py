@@ -84,12 +84,9 @@ def mean_by_kind(places: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str,
 
     Places without a number do not count; a number that no place has is None. Lists are left out.
     """
-    kinds: dict[str, dict[str, Any]] = {}
-    for name, members in [*((kind, (kind,)) for kind in KINDS), ("attention", ATTENTIONS)]:
-        chosen = [place for place in places.values() if place["kind"] in members]
-        if chosen:
-            kinds[name] = _mean(chosen)
-    return kinds
+    groups: dict[str, tuple[str, ...]] = {**{kind: (kind,) for kind in KINDS}, "attention": ATTENTIONS}
+    members = {name: [place for place in places.values() if place["kind"] in kinds] for name, kinds in groups.items()}
+    return {name: _mean(each) for name, each in members.items() if each}
 
 
 def _mean(places: list[Mapping[str, Any]]) -> dict[str, Any]:
