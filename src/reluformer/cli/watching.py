@@ -122,12 +122,10 @@ def read_training(folder: Path, run: Path, checkpoints: Path, now: float) -> Tra
         events = train_events(log)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    last: dict[str, Any] = events[-1] if events else {"update": 0, "seconds": 0.0}
-    before = events[-2] if len(events) > 1 else {"update": 0, "seconds": 0.0}
-    interval = last["seconds"] - before["seconds"]
-    left = None
-    if last["update"] > before["update"]:
-        left = interval / (last["update"] - before["update"]) * (updates - last["update"])
+    start: dict[str, Any] = {"update": 0, "seconds": 0.0}
+    before, last = [start, start, *events][-2:]
+    interval, progress = last["seconds"] - before["seconds"], last["update"] - before["update"]
+    left = interval / progress * (updates - last["update"]) if progress > 0 else None
     return Training(
         folder.relative_to(checkpoints).as_posix(),
         last["update"],
@@ -192,7 +190,7 @@ def explain_failures(failed: Sequence[tuple[str, Path | None]], folder: Path) ->
 
 def progress_table(steps: Sequence[Step]) -> Table:
     """A row for each step."""
-    table = _table("step", "", "done")
+    table = Table("step", "", "done", box=None, pad_edge=False)
     for step in [*steps, Step("all", sum(step.done for step in steps), sum(step.all for step in steps))]:
         table.add_row(step.name, ProgressBar(step.all, step.done, width=24), f"{step.done} of {step.all}")
     return table
@@ -200,7 +198,7 @@ def progress_table(steps: Sequence[Step]) -> Table:
 
 def training_table(trainings: Sequence[Training]) -> Table:
     """A row for each training, those that run first."""
-    table = _table("training", "", "update", "loss", "tokens/s", "left")
+    table = Table("training", "", "update", "loss", "tokens/s", "left", box=None, pad_edge=False)
     for one in sorted(trainings, key=lambda one: not one.running)[:SHOWN]:
         bar = ProgressBar(one.updates, one.update, width=24)
         loss = "" if one.loss is None else f"{one.loss:.3f}"
@@ -215,17 +213,9 @@ def training_table(trainings: Sequence[Training]) -> Table:
 
 def job_table(jobs: Sequence[StartedJob], folder: Path) -> Table:
     """A row for each job that is not done, with the last line of its log."""
-    table = _table("running or failed", "log", "changed", "last line")
+    table = Table("running or failed", "log", "changed", "last line", box=None, pad_edge=False)
     for job in jobs[-SHOWN:]:
         log = escape(str(job.log.relative_to(folder)))
         age = f"{duration(job.quiet)} ago"
         table.add_row(escape(job.name), log, age, escape(job.last_line), style="red" if job.failed else None)
-    return table
-
-
-def _table(*names: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in names:
-        right = name in ("done", "update", "loss", "tokens/s", "left")
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
     return table
