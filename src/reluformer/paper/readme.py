@@ -16,6 +16,7 @@ from reluformer.config.settings import read_json
 from reluformer.paper.claims import label
 from reluformer.paper.index import ALT, summary
 from reluformer.paper.notes import SOURCE_NOTE, reported, toy_stamp
+from reluformer.paper.plots.training_curves import tried
 from reluformer.paper.provenance import provenance
 from reluformer.paper.record import ended_runs
 from reluformer.paper.tables import pipe_table
@@ -62,6 +63,11 @@ def has_results(experiment: Experiment, study: str, record: Path) -> bool:
     return any((record / "runs" / run.path / SUMMARY).is_file() for run in experiment.study_runs(study))
 
 
+def tuning_runs(experiment: Experiment, runs: Sequence[Run]) -> list[Run]:
+    """Returns those of the runs that tune the experiment's systems."""
+    return [run for run in runs if run.seed == experiment.tuning.config.seed and run not in experiment.runs]
+
+
 def _claims(judged: Sequence[dict[str, Any]], record: Path) -> list[str]:
     rows = []
     for claim in judged:
@@ -95,20 +101,18 @@ def _unbuilt(names: Sequence[str]) -> list[str]:
 def _tuning(experiment: Experiment, runs: Sequence[Run], record: Path) -> list[str]:
     """The tuning runs: what each tried, and what it reached."""
     rows = []
-    for run in runs:
-        if run.seed == experiment.tuning.config.seed and run not in experiment.runs:
-            result = read_json(record / "runs" / run.path / SUMMARY) or {}
-            bleu, loss = (result.get(key) for key in ("best_valid_bleu", "best_valid_loss"))
-            system, *changes = run.system.split("+")
-            tried = ", ".join(change for change in changes if not change.startswith("recipe="))
-            numbers = ["–" if value is None else f"{value:.2f}" for value in (bleu, loss)]
-            rows.append((run.dataset, system, tried, *numbers, result.get("status", "unknown")))
+    for run in tuning_runs(experiment, runs):
+        result = read_json(record / "runs" / run.path / SUMMARY) or {}
+        numbers = [result.get(key) for key in ("best_valid_bleu", "best_valid_loss")]
+        shown = ["–" if value is None else f"{value:.2f}" for value in numbers]
+        rows.append((run.dataset, run.system.partition("+")[0], tried(run), *shown, result.get("status", "unknown")))
     if not rows:
         return []
     columns = ["dataset", "system", "tried", "validation BLEU", "validation loss", "status"]
     return [
         "## Tuning",
         f"{len(rows)} runs, whose scores choose each system's constants.",
+        "![Validation BLEU of the tuning runs: a panel for each system, a line for each run](paper/figures/tuning.svg)",
         pipe_table(pd.DataFrame(rows, columns=columns)),
     ]
 

@@ -21,9 +21,9 @@ from reluformer.files import replace, write_json, write_text
 from reluformer.paper.claims import build_claims
 from reluformer.paper.differences import write_significance
 from reluformer.paper.outputs import paired_kinds
-from reluformer.paper.readme import has_results, readme
-from reluformer.paper.record import EXPERIMENT, changes
-from reluformer.paper.study import draw_figures, write_tables
+from reluformer.paper.readme import has_results, readme, tuning_runs
+from reluformer.paper.record import EXPERIMENT, changes, ended_runs
+from reluformer.paper.study import draw_figures, draw_tuning, write_tables
 
 COMMITTED = ("tables/*.csv", "tables/*.md", "figures/*.svg", "claims.json")
 """The files of the paper that are committed with a record; figures of studies that have results."""
@@ -61,6 +61,8 @@ def build_paper(experiment: Experiment, record: Path, results: Path, figures: bo
         faults = [f"{run.relative_to(results)}/{SCORES}: {one}" for run, differing in rescored for one in differing]
         list(pool.map(partial(_build, experiment, results, figures), experiment.studies))
     build_claims(experiment, results)
+    if figures and (tuning := tuning_runs(experiment, ended_runs(results))):
+        draw_tuning(experiment, tuning, results)
     return faults
 
 

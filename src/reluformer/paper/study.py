@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import metric
+from reluformer.config.run import Run
 from reluformer.files import write_text
 from reluformer.paper.differences import differences, differences_table, legend, marks
 from reluformer.paper.notes import answer, footer, is_tuned, reported_lines, toy_stamp
@@ -77,9 +78,24 @@ def draw_figures(experiment: Experiment, study: str, results: Path) -> None:
     for name, config in experiment.studies[study].figures.items():
         with style():
             drawing = KINDS[config.kind](Plot(experiment, study, config, results))
-            figure = finish(drawing, config.title, toy_stamp(experiment))
-            for _ in range(2):  # the first layout of a map, whose aspect is fixed, leaves its labels too little space
-                figure.draw_without_rendering()
-            figure.set_layout_engine("none")  # laid out once for all formats
-            for form in FIGURE_FORMATS:
-                save(figure, results / "paper" / "figures" / f"{study}-{name}.{form}")
+            write_figure(
+                drawing, config.title, toy_stamp(experiment), results / "paper" / "figures" / f"{study}-{name}"
+            )
+
+
+def draw_tuning(experiment: Experiment, runs: Sequence[Run], results: Path) -> None:
+    """Writes the curves of tuning runs as `results/paper/figures/tuning.{svg,pdf,png}`."""
+    with style():
+        drawing = training_curves.draw_tuning(experiment, runs, results)
+        title = "Validation BLEU of the tuning runs, by update"
+        write_figure(drawing, title, toy_stamp(experiment), results / "paper" / "figures" / "tuning")
+
+
+def write_figure(drawing: Drawing, title: str, stamp: str | None, stem: Path) -> None:
+    """Writes a figure in every format, `stem` with their endings."""
+    figure = finish(drawing, title, stamp)
+    for _ in range(2):  # the first layout of a map, whose aspect is fixed, leaves its labels too little space
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once for all formats
+    for form in FIGURE_FORMATS:
+        save(figure, stem.with_name(f"{stem.name}.{form}"))

@@ -1,17 +1,22 @@
 """Losses and scores against updates, a line a run; a diverged run ends in a cross.
 
-`training-curves`: training loss and validation perplexity. `learning-curves`: validation loss and BLEU.
+`training-curves`: training loss and validation perplexity. `learning-curves`: validation loss and BLEU. Of tuning runs,
+`draw_tuning`: validation BLEU.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import LOG
-from reluformer.paper.plots.base import Drawing, Plot, empty, grid
+from reluformer.config.run import Run
+from reluformer.paper.plots.base import COLOURS, MARKERS, Drawing, Plot, empty, grid, name_panel
 from reluformer.paper.runs import DIVERGED, read_lines
 
 CURVES = {
@@ -53,6 +58,33 @@ def draw(plot: Plot) -> Drawing:
         else:
             empty(axes, "no run has it")
     return Drawing(figure, [*plot.notes(frame), "A line a run."], handles)
+
+
+def draw_tuning(experiment: Experiment, runs: Sequence[Run], results: Path) -> Drawing:
+    """Draws the validation BLEU of tuning runs, a panel a system and a line a run."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.system.partition("+")[0], []).append(run)
+    figure, panels = grid(len(groups), size=(4.2, 3.0), sharey=True)
+    for axes, (system, members) in zip(panels, groups.items(), strict=True):
+        name_panel(axes, experiment.systems[system].title)
+        for number, run in enumerate(members):
+            log = read_lines(results / "runs" / run.path / LOG)
+            points = [(line["update"], line["bleu"]) for line in log if line["event"] == "valid" and "bleu" in line]
+            if points:
+                x, y = zip(*points, strict=True)
+                colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+                axes.plot(x, y, color=colour, marker=marker, label=tried(run))
+        axes.set_xlabel("updates")
+        if axes.lines:
+            axes.legend(fontsize=7, handlelength=2)
+    return Drawing(figure, ["Greedy decoding of the validation set; each system's constants are chosen by these runs."])
+
+
+def tried(run: Run) -> str:
+    """Returns the changes of a tuning run, without its recipe."""
+    changes = run.system.split("+")[1:]
+    return ", ".join(change for change in changes if not change.startswith("recipe=")) or "as it is"
 
 
 def draw_run(axes: Axes, points: list[tuple[int, float]], diverged: bool, look: dict[str, Any]) -> Any:

@@ -1,3 +1,4 @@
+from reluformer.config.run import Run
 from reluformer.paper.plots import training_curves
 
 
@@ -50,3 +51,15 @@ def test_a_loss_that_is_no_number_is_left_out(make, plot_of):
     left, right = training_curves.draw(plot_of(example, "ffn-activation", "training")).figure.axes
     assert list(left.lines[0].get_ydata()) == [9.0]
     assert right.texts[0].get_text() == "no run has it"
+
+
+def test_tuning_has_a_panel_a_system_and_a_line_a_run(tmp_path, paper):
+    runs = [Run("iwslt14", f"{name}+recipe=tuning", 1000) for name in ("transformer", "rela", "rela+gamma=2")]
+    for run in runs:
+        folder = tmp_path / "runs" / run.path
+        folder.mkdir(parents=True)
+        log = "".join(f'{{"event": "valid", "update": {n}, "loss": 4, "bleu": {n / 100}}}\n' for n in (500, 1000))
+        (folder / "log.jsonl").write_text(log)
+    left, right = training_curves.draw_tuning(paper, runs, tmp_path).figure.axes
+    assert [len(left.lines), len(right.lines)] == [1, 2] and list(left.lines[0].get_ydata()) == [5.0, 10.0]
+    assert [text.get_text() for text in right.get_legend().get_texts()] == ["as it is", "gamma=2"]
