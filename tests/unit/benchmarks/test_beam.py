@@ -64,8 +64,10 @@ def test_a_size_has_a_row_for_each_peer_and_one_for_relu(monkeypatch):
     monkeypatch.setattr(beam, "SIZES", {"tiny": beam.Size(1, 16, 16, 3, 1.0)})
     monkeypatch.setattr(beam, "check", lambda *_: None)
     rows = beam.rows(["tiny"], rounds=1)
-    assert [row.peer for row in rows] == ["CTranslate2 float32", "MarianMT generate", "our transformer"]
-    assert [row.theirs for row in rows[:2]] == [LENGTH * 3 / 2.0] * 2 and rows[2].ours > 0
+    assert [row.peer for row in rows] == [
+        *("CTranslate2 float32", "CTranslate2, a step fewer", "MarianMT generate", "our transformer")
+    ]
+    assert [row.theirs for row in rows[:3]] == [LENGTH * 3 / 2.0] * 3 and rows[3].ours > 0
     with pytest.raises(SystemExit, match="another length than 25"):
         monkeypatch.setattr(Echo, "call", lambda self, function, **arguments: (1.0, [[5]]))
         beam.search_by_peer(Echo("marian", 1), beam.random_sources(1), 100)
