@@ -262,8 +262,8 @@ def corpus_checks(experiments: Sequence[Experiment], archives: Path | None) -> l
 
     archives: a folder searched before the network, beside that of each configuration and resources/.
     """
-    given = [archives, *(experiment.config.archives for experiment in experiments), "resources"]
-    folders = [Path(path) for path in given if path is not None and Path(path).is_dir()]
+    searched = [archives, *(experiment.config.archives for experiment in experiments), "resources"]
+    folders = [Path(path) for path in searched if path is not None and Path(path).is_dir()]
     corpora = {
         name: (dataset.corpus.archives, experiment.config.toy)
         for experiment in experiments

@@ -40,7 +40,9 @@ def make_plan(experiment: Experiment, sizes: Mapping[str, Sizes], speed: Speed, 
     """Returns the plan as plain data, in seconds and bytes: `runs`, `steps`, `totals`, `disk`, `time`, `basis`, ..."""
     jobs = list_jobs(experiment)
     seconds = {job.name: job_seconds(job, experiment, sizes, speed) for job in jobs}
-    held = sum(seconds[job.name] * min(devices_of(job, experiment, speed.on_gpus, devices), devices) for job in jobs)
+    device_seconds = sum(
+        seconds[job.name] * min(devices_of(job, experiment, speed.on_gpus, devices), devices) for job in jobs
+    )
     chain = critical_path(jobs, seconds)
     longest = sum(seconds[name] for name in chain)
     runs = _runs(experiment, sizes, seconds)
@@ -66,10 +68,10 @@ def make_plan(experiment: Experiment, sizes: Mapping[str, Sizes], speed: Speed, 
         "totals": {
             "runs": len(runs),
             **{key: sum(row[key] for row in runs) for key in ("updates", "target_tokens")},
-            "device_hours": held / 3600,
+            "device_hours": device_seconds / 3600,
         },
         "time": {
-            "seconds": max(held / devices, longest),
+            "seconds": max(device_seconds / devices, longest),
             "critical_path_seconds": longest,
             "critical_path": [{"job": name, "seconds": seconds[name]} for name in chain],
         },

@@ -151,10 +151,10 @@ def tune(
         dataset, slash, name = system.partition("/")
         if not slash or "/" in name:
             raise SettingsError(f"{system!r}: a tuned system is named DATASET/SYSTEM, e.g. iwslt14/reluformer")
-        found = experiment_of(config).tuning.search(dataset, name)
-        if found is None:
+        tuned = experiment_of(config).tuning.search(dataset, name)
+        if tuned is None:
             raise SettingsError(f"{system}: it is not tuned: `tuning` does not name it")
-        search = found
+        search = tuned
     else:
         raise SettingsError("name a system (DATASET/SYSTEM) or pass --settings")
     write_json(output or results / search.path, replay(search, results, rounds))

@@ -118,7 +118,7 @@ def models_of(part: dict[str, Any], path: str) -> list[tuple[str, str]]:
         inner.append((f"{path}[]", part["items"]))
     if isinstance(part.get("additionalProperties"), dict):
         inner.append((f"{path}.NAME", part["additionalProperties"]))
-    return [found for below, value in inner for found in models_of(value, below)]
+    return [model for below, value in inner for model in models_of(value, below)]
 
 
 def summary(model: dict[str, Any]) -> str:

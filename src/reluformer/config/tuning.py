@@ -99,8 +99,8 @@ def apply_choice(run: RunConfig, choice: ChoiceConfig) -> RunConfig:
             return all(read_path(parts, path) == value for path in paths_of(key, parts, where))
         return False
 
-    kept = {key: value for key, value in choice.changes.items() if in_effect(key, value)}
-    return tuned.model_copy(update={"tuned": choice.model_copy(update={"changes": kept})})
+    effective = {key: value for key, value in choice.changes.items() if in_effect(key, value)}
+    return tuned.model_copy(update={"tuned": choice.model_copy(update={"changes": effective})})
 
 
 class Tuning:
