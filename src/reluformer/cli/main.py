@@ -28,9 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prepare_process()
     try:
         if arguments is None:
-            from reluformer.ops.process import end_with_starter
+            from reluformer.ops.process import end_with_starter, limit_caches
 
             end_with_starter()
+            limit_caches()
         code = run(arguments)
     except KeyboardInterrupt:
         code = INTERRUPTED

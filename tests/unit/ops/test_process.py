@@ -12,6 +12,7 @@ import textwrap
 import psutil
 import pytest
 
+from reluformer.ops.linear import AVAILABLE
 from reluformer.ops.process import STARTER, end_with_starter, usable_cores
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
@@ -127,6 +128,30 @@ def test_freed_memory_stays_without_page_faults():
     given_back = faults(FAULTS.replace("\nkeep_freed_memory()", ""))
     assert given_back > 5 * 16_000
     assert faults(FAULTS) < given_back / 4
+
+
+SHAPES = """
+from reluformer.ops.process import limit_caches
+limit_caches()
+import psutil, torch
+x, weight = torch.randn(1000, 256), torch.randn(768, 256)
+def held():
+    return psutil.Process().memory_info().rss >> 20
+torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+before = held()
+for rows in range(700, 1000):
+    torch.ops.mkldnn._linear_pointwise(x[:rows], weight, None, "none", [], "")
+print(held() - before)
+"""
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="torch is built without oneDNN")
+def test_products_of_many_shapes_do_not_fill_the_memory(monkeypatch):
+    """300 products of 2 to 3 MB each; oneDNN keeps nearly all of it by default, 800 MiB."""
+    for variable in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+        monkeypatch.delenv(variable, raising=False)
+    ended = subprocess.run([sys.executable, "-c", SHAPES], capture_output=True, text=True, check=True)
+    assert int(ended.stdout) < 300
 
 
 def test_cores_are_counted_where_affinity_is_unknown(monkeypatch):
