@@ -63,6 +63,7 @@ def miscompile(tmp_path, monkeypatch):
 
 
 @needs_compiler
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("piece", "replacement", "reason"),
     [
@@ -221,6 +222,7 @@ def test_a_full_card_or_a_broken_model_is_not_the_graphs_fault(error, monkeypatc
     assert paths.trusted("graphs", "cuda")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["raises", "wrong", "right"])
 def test_a_compiler_that_fails_or_computes_something_else(fault, monkeypatch, caplog):
     def faulty(module, inputs):

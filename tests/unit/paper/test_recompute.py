@@ -9,6 +9,8 @@ from reluformer.paper.recompute import check_record, read_experiment, update_pap
 from reluformer.paper.record import take
 
 ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.slow
+
 RECORDS = sorted(path.parent for path in (ROOT / "record").glob("*/experiment.json"))
 
 
@@ -21,7 +23,6 @@ def record(scored, tmp_path):
     return folder
 
 
-@pytest.mark.slow
 def test_everything_is_computed_anew_and_equals_what_is_committed(record, tmp_path):
     assert check_record(record, tmp_path / "again") == []
     paper = tmp_path / "again" / "paper"
