@@ -150,7 +150,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     try:
         text = path.read_bytes().decode("utf-8-sig")
-        data = json.loads(text) if path.suffix == ".json" else parse_yaml(text)
+        data = json.loads(text, object_pairs_hook=_unique) if path.suffix == ".json" else parse_yaml(text)
     except FileNotFoundError:
         siblings = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         raise SettingsError(f"{path}: there is no such file{nearest(path.name, siblings)}") from None
@@ -167,6 +167,16 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise SettingsError(f"{path}: expected a mapping of keys to values, found {type(data).__name__}")
     return data
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns a JSON object as a mapping. Raises `SettingsError` for a repeated key."""
+    mapping: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in mapping:
+            raise SettingsError(f"{key}: this key is repeated")
+        mapping[key] = value
+    return mapping
 
 
 def parse_yaml(text: str) -> Any:

@@ -207,6 +207,8 @@ def _check_bytes(archive: zipfile.ZipFile, listed: dict[str, str]) -> list[str]:
     names = Counter(archive.namelist())
     faults = [f"{name}: in the archive twice" for name, number in names.items() if number > 1]
     faults += [f"{name}: not in the manifest" for name in sorted(names.keys() - {*listed, MANIFEST})]
+    leading_out = [name for name in listed if Path(name).is_absolute() or ".." in Path(name).parts]
+    faults += [f"{name}: leads out of the archive" for name in leading_out]
     for name, checksum in listed.items():
         wrong = _fault(archive, name, checksum) if name in names else "missing"
         faults += [f"{name}: {wrong}"] if wrong else []

@@ -102,3 +102,10 @@ def test_a_folder_is_no_file(tmp_path: Path):
 def test_nothing_is_executed():
     with pytest.raises(SettingsError, match="constructor"):
         parse_yaml("a: !!python/object/apply:os.getcwd []")
+
+
+def test_a_repeated_key_in_json_is_refused(tmp_path):
+    path = tmp_path / "c.json"
+    path.write_text('{"a": {"b": 1, "b": 2}}', encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"c.json: b: this key is repeated"):
+        read_yaml(path)

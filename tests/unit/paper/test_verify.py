@@ -98,6 +98,14 @@ def test_missing_and_extra_files_are_found(packed, tmp_path):
     assert "results/more.txt: not in the manifest" in verify_archive(path).faults
 
 
+def test_a_file_that_would_be_extracted_elsewhere_is_named(packed, tmp_path):
+    def change(name, content):
+        return content + b"0" * 64 + b"  ../elsewhere.csv\n" if name == MANIFEST else content
+
+    faults = verify_archive(rewrite(packed()[1], tmp_path / "x.zip", change)).faults
+    assert "../elsewhere.csv: leads out of the archive" in faults
+
+
 def test_scores_that_the_hypotheses_do_not_have_are_found_behind_an_honest_manifest(scored, tmp_path):
     example = scored()
     run = next(iter(example.experiment.runs))
