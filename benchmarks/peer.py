@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from benchmarks.rows import ROOT
+from reluformer.ops.process import limit_caches
 
 WORKERS = Path(__file__).parent / "peers"
 
@@ -43,6 +45,8 @@ class Peer:
         self.name = name
         environment = {key: value for key, value in os.environ.items() if python or key != "PYTHONPATH"}
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+        if python:  # ours, as the command line starts it
+            limit_caches(environment)
         replies, reply_end = os.pipe()
         self._replies = os.fdopen(replies)
         self._process = subprocess.Popen(
@@ -70,6 +74,11 @@ class Peer:
         if "error" in reply:
             raise PeerError(f"{self.name}: {function}: {reply['error']}")
         return reply["result"]
+
+    def peak_memory(self) -> float:
+        """Returns the largest resident memory of the worker so far, MB."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
+        return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
 
     def __enter__(self) -> Peer:
         return self

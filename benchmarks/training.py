@@ -64,6 +64,7 @@ class Shape(NamedTuple):
 SHAPES = {"iwslt": Shape(6, 512, 1024), "small": Shape(2, 128, 256, rounds=20, target=(2.0, 2.0))}
 IWSLT = SHAPES["iwslt"]._replace(rounds=10)
 LONG = Shape(6, 512, 1024, length=1024, rounds=6)
+GROWTH = Shape(2, 256, 512, tokens=2048)
 WHY = {
     "small": "in a profile (4,096 tokens, two threads) 75 % of our update is matrix products, the same that the peers "
     "compute, most of them of the vocabulary's projection (50 %), at 160 to 200 GFLOP/s; then attention (10 %), "
@@ -96,7 +97,23 @@ def rows(
         if len(systems) > 1:
             results += against_transformer("IWSLT lengths", Contest(IWSLT, folder, rounds), systems, 1.0)
             results += against_transformer("1,024 tokens", Contest(LONG, folder, rounds), systems, 1.1)
+        results += memory_growth(folder)
     return [*results, *padding()]
+
+
+def memory_growth(folder: Path, early: int = 50, late: int = 200) -> Iterator[Row]:
+    """Yields the row of a training's peak memory after `late` updates against that after `early`, on a CPU."""
+    with Contest(GROWTH, folder) as contest:
+        if contest.device != "cpu":
+            return
+        contest.add_ours("transformer")
+        contest.batches = contest.batches[:1] * early
+        contest.run()
+        first = contest.peak_memory()["transformer"]
+        contest.batches = contest.batches[:1] * (late - early)
+        contest.run()
+        name = f"training: peak memory after {late} updates"
+        yield Row(name, contest.peak_memory()["transformer"], f"after {early}", first, "MB", 1 / 1.1, less=True)
 
 
 def against_peers(name: str, contest: Contest, system: str, peers: list[str]) -> list[Row]:
@@ -105,11 +122,14 @@ def against_peers(name: str, contest: Contest, system: str, peers: list[str]) ->
         contest.add_ours(system)
         for peer in peers:
             contest.add_peer(peer)
-        speeds = contest.run()
+        speeds, held = contest.run(), contest.peak_memory()
     results = list(compiled_rows(f"training, {name}: ", speeds))
     ours, on_gpu = speeds[system], contest.device != "cpu"
     label, target = f"training, {name}: target tokens", contest.shape.target[on_gpu]
     results += [row(label, ours, PEERS[peer], speeds[peer], target, contest.why(name)) for peer in peers]
+    if not on_gpu:
+        memory = f"training, {name}: peak memory, libraries included"
+        results += [Row(memory, held[system], PEERS[peer], held[peer], "MB", 1.0, less=True) for peer in peers]
     rate = contest.flops_per_token() * median(ours) / 1e9
     peak = matmul_peak("bf16" if on_gpu else "fp32", contest.device) / 1e9
     label = f"training, {name}: arithmetic"
@@ -196,6 +216,7 @@ class Contest:
         self.batches = [next(sampler).micro[0] for _ in range((rounds or shape.rounds) + 1)]  # the first one warms up
         self._stack = ExitStack()
         self._updates: dict[str, Callable[[int], float]] = {}
+        self._workers: dict[str, Peer] = {}
 
     def __enter__(self) -> Contest:
         return self
@@ -225,7 +246,7 @@ class Contest:
         worker = self._stack.enter_context(Peer("train_ours", threads(), Path(sys.executable)))
         own = self.folder / f"{self.dataset}-{name}"
         worker.call("build", run=settings, corpora=str(self.folder), folder=str(own))
-        self._updates[name] = lambda index: worker.call("update")
+        self._updates[name], self._workers[name] = lambda index: worker.call("update"), worker
 
     def add_peer(self, name: str) -> None:
         """Adds one of the peers, which trains on our batches."""
@@ -238,7 +259,7 @@ class Contest:
             {side: [read(int(i)).tolist() for i in batch] for side, read in sides.items()} for batch in self.batches
         ]
         worker.call("load", batches=batches)
-        self._updates[name] = lambda index: worker.call("update", index=index)
+        self._updates[name], self._workers[name] = lambda index: worker.call("update", index=index), worker
 
     def run(self) -> dict[str, list[float]]:
         """Returns the target tokens a second of each worker, update by update."""
@@ -250,6 +271,10 @@ class Contest:
                 if index:
                     speeds[name].append(tokens / seconds)
         return speeds
+
+    def peak_memory(self) -> dict[str, float]:
+        """Returns the largest resident memory of each worker so far, MB."""
+        return {name: worker.peak_memory() for name, worker in self._workers.items()}
 
     def flops_per_token(self) -> float:
         """Returns the FLOPs for each target token, padding included."""

@@ -11,6 +11,7 @@ import select
 import signal
 import socket
 import threading
+from collections.abc import MutableMapping
 
 STARTER = "RELUFORMER_STARTER"
 """The environment variable in which Snakemake passes its PID@HOST to its steps."""
@@ -79,7 +80,7 @@ def die_with_parent() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def limit_caches() -> None:
+def limit_caches(environment: MutableMapping[str, str] = os.environ) -> None:
     """Limits what oneDNN keeps for each shape of a product; to be called before torch is imported, for children too.
 
     By default its two caches hold 1,024 programs each, with scratch memory of the size of a product. Batches have
@@ -87,7 +88,7 @@ def limit_caches() -> None:
     held 1.8 GB and grew, with these limits 0.8 GB and does not, at the same speed (AMD EPYC).
     """
     for variable in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
-        os.environ.setdefault(variable, CACHED_PROGRAMS)
+        environment.setdefault(variable, CACHED_PROGRAMS)
 
 
 def keep_freed_memory() -> None:

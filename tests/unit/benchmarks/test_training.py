@@ -68,3 +68,10 @@ def test_on_a_gpu_ours_is_measured_with_and_without_compile(tmp_path, monkeypatc
         for row in rows if there else []:
             assert "compiled" in row.name and row.ratio == pytest.approx(1.2) and row.target is None
             assert row.peer.startswith("our ") and "compiled" not in row.peer
+
+
+@pytest.mark.slow
+def test_memory_is_that_of_our_worker(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "GROWTH", training.Shape(1, 32, 32, tokens=64))
+    (row,) = training.memory_growth(tmp_path, early=2, late=4)
+    assert 100 < row.theirs <= row.ours and row.unit == "MB" and row.less
