@@ -52,11 +52,10 @@ def measuring_plan(experiment: Experiment) -> MeasuringPlan | None:
     name = experiment.measured_study
     if name is None:
         return None
-    runs = []
-    for config in experiment.measured_systems():
-        vocabulary = experiment.dataset(config.dataset).corpus.vocabulary
-        model = config.model.model_copy(update={"vocabulary": vocabulary})
-        runs.append(config.model_copy(update={"model": model}))
+    runs = [
+        config.with_vocabulary(experiment.dataset(config.dataset).corpus.vocabulary)
+        for config in experiment.measured_systems()
+    ]
     measured = experiment.studies[name].measured
     assert measured is not None
     return MeasuringPlan(study=name, measured=measured, runs=runs)

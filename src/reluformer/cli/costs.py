@@ -117,14 +117,9 @@ def estimate_split(sizes: SizesConfig, sentences: int, packing: str, limit: int)
     return Split(pairs, mean * sizes.src_tokens / longer + 1, mean * sizes.tgt_tokens / longer + 1)
 
 
-def with_vocabulary(config: RunConfig, size: int) -> RunConfig:
-    """Returns a run whose model has a vocabulary of `size`."""
-    return config.model_copy(update={"model": config.model.model_copy(update={"vocabulary": size})})
-
-
 def update_flops(config: RunConfig, sizes: Sizes) -> float:
     """FLOPs of one update: the batch's target tokens, and as many source tokens as come with them."""
-    train, model = sizes.train, with_vocabulary(config, sizes.vocabulary).model
+    train, model = sizes.train, config.with_vocabulary(sizes.vocabulary).model
     tgt = max(config.training.batch_tokens, train.tgt_length)
     return TRAINING * forward_flops(
         model, tgt * train.src_length / train.tgt_length, tgt, train.src_length, train.tgt_length
@@ -163,7 +158,7 @@ class Speed(NamedTuple):
 
         Each batch takes as many steps as its sequences are long.
         """
-        test, model = sizes.test, with_vocabulary(config, sizes.vocabulary).model
+        test, model = sizes.test, config.with_vocabulary(sizes.vocabulary).model
         flops = decoding_flops(model, test.src, test.tgt, test.src_length, test.tgt_length, config.translation.beam)
         steps = max(1.0, test.src / config.translation.batch_tokens) * test.tgt_length
         launches = steps * sum(place.startswith("decoder") for place in model.places()) * DECODING_KERNELS
@@ -217,7 +212,7 @@ def measured_speed(path: Path, experiment: Experiment, sizes: Mapping[str, Sizes
         if "decoding_speed" in point and (config := systems.get(system)):
             batch = min(settings["batch_tokens"], config.translation.batch_tokens)
             tokens = max(1, batch // length) * length
-            model = with_vocabulary(config, sizes[config.dataset].vocabulary).model
+            model = config.with_vocabulary(sizes[config.dataset].vocabulary).model
             flops = decoding_flops(model, tokens, tokens, length, length, config.translation.beam)
             decoding.setdefault(key, []).append(flops * point["decoding_speed"] / tokens)
     if not training or not decoding:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from reluformer.config.settings import SettingsError
+from reluformer.paper.runs import read_lines
 
 NOT_CURVES = ("event", "update", "epoch", "seconds")
 
@@ -45,7 +43,7 @@ def write_events(log: Path, folder: Path) -> None:
     """Writes one run's event file: `train/loss`, `valid/bleu` and so on, by update."""
     from tensorboard.summary import Writer
 
-    events = list(read_events(log))
+    events = [event for event in read_lines(log) if "event" in event and "update" in event]
     last = max((event.get("seconds", 0.0) for event in events), default=0.0)
     time = started = log.stat().st_mtime - last
     writer = Writer(str(folder))
@@ -55,14 +53,3 @@ def write_events(log: Path, folder: Path) -> None:
             if key not in NOT_CURVES and isinstance(value, int | float):
                 writer.add_scalar(f"{event['event']}/{key}", value, event["update"], wall_time=time)
     writer.close()
-
-
-def read_events(log: Path) -> Iterator[dict[str, Any]]:
-    """Yields the events of a log.jsonl; skips a line that is still being written."""
-    for line in log.read_text(encoding="utf-8").splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if "event" in event and "update" in event:
-            yield event

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from reluformer.cli.costs import Sizes, Speed, duration, job_seconds, read_sizes, with_vocabulary
+from reluformer.cli.costs import Sizes, Speed, duration, job_seconds, read_sizes
 from reluformer.cli.jobs import ON_GPU, Job, list_jobs
 from reluformer.config.changes import split_system
 from reluformer.config.experiment import Experiment
@@ -118,7 +118,7 @@ def _runs(experiment: Experiment, sizes: Mapping[str, Sizes], seconds: Mapping[s
             "seed": config.seed,
             "tuning": not experiment.tuning.takes(run),
             "stage": stages.get(run, "tuning"),
-            "parameters": parameters(with_vocabulary(config, sizes[config.dataset].vocabulary).model),
+            "parameters": parameters(config.with_vocabulary(sizes[config.dataset].vocabulary).model),
             "checkpoints": max(config.training.keep, config.training.average_last),
             "updates": config.training.updates,
             "target_tokens": config.training.updates * config.training.batch_tokens,

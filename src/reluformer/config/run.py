@@ -60,6 +60,10 @@ class RunConfig(Strict):
             update={part: parse(model, parts[part], f"{where}: {part}") for part, model in RECIPE_PARTS.items()}
         )
 
+    def with_vocabulary(self, size: int) -> RunConfig:
+        """Returns the run with a model of `size` subwords."""
+        return self.model_copy(update={"model": self.model.model_copy(update={"vocabulary": size})})
+
     def save(self, path: Path) -> None:
         """Writes the configuration as YAML."""
         write_text(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))

@@ -20,8 +20,9 @@ from reluformer.config.run import RunConfig, run_status, side_names, split_datas
 from reluformer.config.settings import SettingsError, read_yaml
 from reluformer.evaluation.bleu import Counts, count, detokenized, half_width, score_counts, summarise, tokenized
 from reluformer.evaluation.counts import read_counts, write_counts
+from reluformer.evaluation.detokenisation import detokenise_all
 from reluformer.evaluation.documents import Segment, count_documents, read_segments
-from reluformer.evaluation.tokenisation import SPLITTING, choose, count_words, detokenise_all, signature, unit
+from reluformer.evaluation.tokenisation import SPLITTING, choose, count_words, signature, unit
 from reluformer.files import write_json
 
 SPLIT = "test"

@@ -1,4 +1,4 @@
-"""From tokens to plain text, and sacreBLEU's tokeniser of a language.
+"""sacreBLEU's tokeniser of a language.
 
 13a counts words between spaces, which some languages do not write: their BLEU would be 0 or 100, a clause being a word.
 Chinese, Japanese and Korean have tokenisers of their own, the latter two if their dictionaries are installed
@@ -7,17 +7,14 @@ Chinese, Japanese and Korean have tokenisers of their own, the latter two if the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sacrebleu.metrics.bleu import BLEU
 
 from reluformer.config.evaluation import PLAIN, Tokenizer, tokenizer_of
 from reluformer.config.settings import SettingsError
-
-if TYPE_CHECKING:
-    from sacremoses import MosesDetokenizer
 
 SPLITTING = ("zh", "char", "ja-mecab", "ko-mecab")
 """Tokenisers that find words where there are no spaces."""
@@ -73,25 +70,3 @@ def count_words(text: str, name: Tokenizer) -> int:
 def unit(name: Tokenizer) -> str:
     """Returns what `count_words` counts."""
     return "characters" if name in ("zh", "char") else "words"
-
-
-@lru_cache
-def _detokenizer(language: str) -> MosesDetokenizer:
-    from sacremoses import MosesDetokenizer  # its import compiles expressions for 0.2 s; few steps detokenise
-
-    return MosesDetokenizer(lang=language)
-
-
-def detokenise(sentence: str, language: str, recase: bool = False) -> str:
-    """Detokenises and unescapes a Moses-tokenised sentence.
-
-    `recase` undoes truecasing as Moses' detruecase does: the first letter becomes a capital.
-    """
-    text: str = _detokenizer(language).detokenize(sentence.split())
-    first = next((i for i, character in enumerate(text) if character.isalnum()), len(text))
-    return text[:first] + text[first : first + 1].upper() + text[first + 1 :] if recase else text
-
-
-def detokenise_all(sentences: Iterable[str], language: str, recase: bool = False) -> list[str]:
-    """Detokenises each sentence."""
-    return [detokenise(sentence, language, recase) for sentence in sentences]

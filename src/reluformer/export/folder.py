@@ -8,14 +8,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from reluformer.config.run import EXPORT_FILE, RunConfig, read_export
+from reluformer.config.run import EXPORT_FILE, Run, RunConfig, read_export
 from reluformer.config.settings import SettingsError
 from reluformer.corpus import moses
+from reluformer.corpus.preprocessor import Preprocessor
 from reluformer.corpus.subword import BOS, EOS, PAD, UNK
 from reluformer.corpus.text import (
     SUBWORD_FILE,
     TRUECASER_FILES,
-    Preprocessor,
     TextFiles,
     find_text,
     require_trained_with,
@@ -83,7 +83,7 @@ def export_model(run_folder: Path, output: Path, corpora: Path | None = None, fo
 def header(run_folder: Path, config: RunConfig) -> dict[str, str]:
     """Returns the metadata of model.safetensors: which run the weights come from."""
     summary = json.loads((run_folder / "summary.json").read_text(encoding="utf-8"))
-    run = f"{config.dataset}/{config.system}/seed{config.seed}"
+    run = Run(config.dataset, config.system, config.seed).path
     return {"run": run, "code_version": summary.get("code_version") or "unknown", "paper": "arXiv:2302.06461"}
 
 

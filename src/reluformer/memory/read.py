@@ -94,11 +94,12 @@ def read(
     Faster backends stand behind this signature.
     """
     count = visible.count(query.size(-2), query)
-    c = activation.factor(count)
+    c, b = activation.factor(count), activation.shift(count)
     factor = c if isinstance(c, Tensor) else None
+    shifted = isinstance(b, Tensor) or b != 0
     if not isinstance(c, Tensor):
         scale *= c
-    if not observe and bias is None and isinstance(key, Tensor) and isinstance(value, Tensor):
+    if not (observe or shifted) and bias is None and isinstance(key, Tensor) and isinstance(value, Tensor):
         options = AttentionOptions(
             visible.keys, visible.causal, scale, dropout, statistics=penalty is not None, factor=factor
         )
@@ -110,10 +111,7 @@ def read(
     if factor is not None:
         query, scale = query * (factor * scale).to(query.dtype), 1.0
     scores = _scores(query, key, visible, scale, bias)
-    b = activation.shift(count)
-    if isinstance(b, Tensor) or b != 0:
-        scores = (scores + b).to(scores.dtype)
-    s = activation(scores)
+    s = activation((scores + b).to(scores.dtype) if shifted else scores)
     if activation.normalised and (some := visible.some()) is not None:
         s = s * some
     loss = None

@@ -13,7 +13,7 @@ import torch
 from entmax import entmax_bisect
 from torch import Tensor, nn
 
-from reluformer.memory.activations import Activation, Normalised, ReLU
+from reluformer.memory.activations import Activation, Normalised, ReLU, Softmax
 
 
 class LengthScaledReLU(ReLU):
@@ -46,13 +46,11 @@ class SquaredReLU(Activation):
         return scores.relu_().square()
 
 
-class ShiftedReLU(Activation):
+class ShiftedReLU(ReLU):
     """weights_ij = max(s_ij + bias, 0) / n_i.
 
     With a bias of 1 softmax to first order: exp(s) ≈ 1 + s, and Σ exp(s) ≈ n.
     """
-
-    static = True
 
     def __init__(self, heads: int = 1, bias: float = 1.0) -> None:
         super().__init__(heads)
@@ -63,9 +61,6 @@ class ShiftedReLU(Activation):
 
     def shift(self, count: Tensor | int) -> Tensor | float:
         return self.bias / count
-
-    def forward(self, scores: Tensor) -> Tensor:
-        return scores.relu_()
 
 
 class Sigmoid(Activation):
@@ -101,13 +96,11 @@ class Softpick(Activation):
         return weights.to(scores.dtype)
 
 
-class ScalableSoftmax(Normalised):
+class ScalableSoftmax(Softmax):
     """Softmax of s · log n_i · s_ij, s learned for each head (Nakanishi 2025, "Scalable-Softmax", SSMax).
 
     s starts at 0.43.
     """
-
-    static = True
 
     def __init__(self, heads: int = 1) -> None:
         super().__init__(heads)
@@ -115,9 +108,6 @@ class ScalableSoftmax(Normalised):
 
     def factor(self, count: Tensor | int) -> Tensor:  # type: ignore[override]
         return self.slope * (math.log(count) if isinstance(count, int) else count.log())
-
-    def forward(self, scores: Tensor) -> Tensor:
-        return torch.softmax(scores, -1)
 
 
 class Softplus(Activation):

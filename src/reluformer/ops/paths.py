@@ -112,9 +112,7 @@ def verdicts() -> dict[str, str]:
 def prove(path: str, device: str) -> str | None:
     """Proves a path again and caches the verdict; returns None, or why it is not to be trusted."""
     reason = _prove_apart(path, device)
-    file = _verdict_file(path, device)
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_json(file, {"path": path, "device": device, "reason": reason})
+    write_json(_verdict_file(path, device), {"path": path, "device": device, "reason": reason})
     return reason
 
 
@@ -133,7 +131,6 @@ def _cached_verdict(path: str, device: str) -> str | None:
     """Returns the cached verdict; processes that want the same wait for the one that proves the path."""
     try:
         file = _verdict_file(path, device)
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with FileLock(file.with_suffix(".lock")):
             if file.is_file():
                 reason: str | None = json.loads(file.read_text(encoding="utf-8"))["reason"]
@@ -177,7 +174,9 @@ def _prove_here(path: str, device: str) -> str | None:
 
 
 def _verdict_file(path: str, device: str) -> Path:
-    return cache_folder() / "proofs" / f"{path}-{digest(*_kind(device))}.json"
+    folder = cache_folder() / "proofs"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder / f"{path}-{digest(*_kind(device))}.json"
 
 
 def _kind(device: str) -> tuple[str, ...]:

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from reluformer.config.memory import MemoryConfig, PenaltyConfig
-from reluformer.config.model import ModelConfig
 from reluformer.config.training import TrainingConfig
+from reluformer.model.example import ragged_batch, small_reluformer
 from reluformer.model.transformer import Transformer
 from reluformer.ops.paths import distrust, require_close, trusted
 from reluformer.training.distributed import DistributedContext
@@ -138,13 +137,8 @@ def compile_forward(model: Transformer, **options: Any) -> None:
 
 def prove_compiled(device: str, **options: Any) -> None:
     """Compares a small model's loss and gradients with those before compilation; a proof of `ops.paths`."""
-    torch.manual_seed(1)
-    relu = MemoryConfig(activation="relu-scaled", penalty=PenaltyConfig())
-    names = ("encoder_attention", "decoder_attention", "cross_attention")
-    shape = {"encoder_layers": 1, "decoder_layers": 1, "width": 64, "heads": 2, "slots": 64, "vocabulary": 50}
-    model = Transformer(ModelConfig(**shape, dropout=0.0, **dict.fromkeys(names, relu))).to(device)
-    tokens = torch.randint(5, 50, (6, 9), device=device)
-    mask = torch.arange(9, device=device) < torch.tensor([[9], [7], [7], [5], [3], [2]], device=device)
+    model = small_reluformer(device)
+    tokens, mask = ragged_batch(device)
 
     def results() -> list[Tensor]:
         hidden, penalty = model.forward_with_penalty(tokens, mask, tokens, mask)
@@ -153,8 +147,8 @@ def prove_compiled(device: str, **options: Any) -> None:
 
     expected = results()
     compile_forward(model, **options)
-    names_of = ("the loss", *(name for name, _ in model.named_parameters()))
-    for name, one, other in zip(names_of, results(), expected, strict=True):
+    names = ("the loss", *(name for name, _ in model.named_parameters()))
+    for name, one, other in zip(names, results(), expected, strict=True):
         require_close(name, one, other, 1e-3)
 
 

@@ -17,31 +17,15 @@ import deepspeed
 import torch
 from torch.nn.utils import parameters_to_vector
 
-from reluformer.config.memory import MemoryConfig
-from reluformer.config.model import ModelConfig
 from reluformer.config.training import TrainingConfig
 from reluformer.files import write_json
+from reluformer.model.example import SMALL
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
 from reluformer.training.distributed import join_world
 from reluformer.training.engine import build_engine
 
-VOCABULARY, PAIRS, LENGTH = 50, 8, 12
-RELU = MemoryConfig.model_validate(
-    {"activation": "relu-scaled", "options": {"gamma": 2.0}, "penalty": {"weight": 0.1, "margin": 0.7}}
-)
-MODEL = ModelConfig(
-    encoder_layers=1,
-    decoder_layers=1,
-    width=32,
-    heads=2,
-    slots=64,
-    vocabulary=VOCABULARY,
-    dropout=0.0,
-    encoder_attention=RELU,
-    decoder_attention=RELU,
-    cross_attention=RELU,
-)
+PAIRS, LENGTH = 8, 12
 
 
 def main(output: Path) -> int:
@@ -49,11 +33,11 @@ def main(output: Path) -> int:
     started = time.monotonic()
     world = join_world()
     torch.manual_seed(1)
-    objective = Objective(Transformer(MODEL), 0.1)
+    objective = Objective(Transformer(SMALL), 0.1)
     engine = build_engine(objective, TrainingConfig(updates=2, warmup=0), world)
     before = parameters_to_vector(engine.module.parameters()).detach().clone()
     torch.manual_seed(2 + world.rank)
-    ids = torch.randint(5, VOCABULARY, (PAIRS, LENGTH), device=world.device)
+    ids = torch.randint(5, SMALL.vocabulary, (PAIRS, LENGTH), device=world.device)
     mask = torch.ones_like(ids, dtype=torch.bool)
     loss = 0.0
     for _ in range(2):

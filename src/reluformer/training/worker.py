@@ -113,7 +113,7 @@ def with_vocabulary(run: RunConfig, size: int) -> RunConfig:
     """Returns `run` with the corpus's vocabulary. Raises `SettingsError` if it has another one."""
     if run.model.vocabulary not in (0, size):
         raise SettingsError(f"model.vocabulary: {run.model.vocabulary}: the corpus has {size} subwords")
-    return run.model_copy(update={"model": run.model.model_copy(update={"vocabulary": size})})
+    return run.with_vocabulary(size)
 
 
 def own_folder(run: RunConfig, data: TrainingData, checkpoints: Path, world: DistributedContext) -> Path:

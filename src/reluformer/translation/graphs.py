@@ -17,10 +17,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from reluformer.config.memory import MemoryConfig
-from reluformer.config.model import ModelConfig
 from reluformer.config.translation import TranslationConfig
 from reluformer.model.caches import StaticCache
+from reluformer.model.example import ragged_batch, small_reluformer
 from reluformer.model.transformer import Transformer
 from reluformer.ops.paths import require_close
 from reluformer.translation.search import BrokenModelError, Hypothesis, few_moves, length_limits, n_best_search
@@ -201,14 +200,8 @@ def graph_search(
 
 def prove(device: str) -> None:
     """Compares a small model's translations by graphs with those without; a proof of `ops.paths`."""
-    torch.manual_seed(1)
-    relu = MemoryConfig(activation="relu-scaled")
-    names = ("encoder_attention", "decoder_attention", "cross_attention")
-    shape = {"encoder_layers": 1, "decoder_layers": 1, "width": 64, "heads": 2, "slots": 64, "vocabulary": 50}
-    model = Transformer(ModelConfig(**shape, **dict.fromkeys(names, relu))).eval().to(device)
-    src = torch.randint(5, 50, (6, 9), device=device)
-    src_mask = torch.arange(9, device=device) < torch.tensor([[9], [7], [7], [5], [3], [2]], device=device)
-    config = TranslationConfig(beam=3)
+    model, config = small_reluformer(device).eval(), TranslationConfig(beam=3)
+    src, src_mask = ragged_batch(device)
     with torch.inference_mode():
         expected = n_best_search(model, src, src_mask, config, 2)
     for _ in range(3):  # a step's first call, its capture and its replay

@@ -14,8 +14,9 @@ from reluformer.config.training import TrainingConfig
 from reluformer.config.translation import TranslationConfig
 from reluformer.evaluation import tokenisation
 from reluformer.evaluation.compare import compare_runs
+from reluformer.evaluation.detokenisation import detokenise, detokenise_all
 from reluformer.evaluation.score import rescore_run, score_run
-from reluformer.evaluation.tokenisation import choose, count_words, detokenise, detokenise_all, missing
+from reluformer.evaluation.tokenisation import choose, count_words, missing
 
 
 @pytest.fixture

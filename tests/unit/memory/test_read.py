@@ -277,3 +277,11 @@ def test_variance_law(n):
         built = build_activation(MemoryConfig(activation=name, options=options))
         out = read(query, key, value, built, AttentionMask(n), scale=d**-0.5).output
         assert out.var().item() == pytest.approx(expected, rel=0.1)
+
+
+def test_a_shift_is_not_lost_in_a_kernel():
+    """The kernels know c_i and no b_i: a ReLU with a shift is read without them."""
+    built = build_activation(MemoryConfig(activation="relu-shifted"), H).float()
+    query, key, value = tensors(4, 6, torch.float32)
+    weights = (query @ key.mT / 6 + 1 / 6).relu()
+    torch.testing.assert_close(read(query, key, value, built, AttentionMask(6)).output, weights @ value)

@@ -42,8 +42,9 @@ class Activation(nn.Module):
             weights = SIMPLEX[self.name](hidden) if self.logit is None else entmax(hidden, self.logit)
             return weights if mask is None else weights * mask.any(-1, keepdim=True)
         if self.name == "softpick":
-            powers = scores.expm1() * visible
-            return powers.relu() / (powers.abs().sum(-1, keepdim=True) + 1e-8)
+            scale = -scores.masked_fill(~visible, 0).amax(-1, keepdim=True).clamp(min=0)
+            powers = ((scores + scale).exp() - scale.exp()).masked_fill(~visible, 0)
+            return powers.relu() / (powers.abs().sum(-1, keepdim=True) + 1e-8 * scale.exp())
         if self.name == "sigmoid":
             return scores.sigmoid() * visible
         return (scores.relu() * visible).square() if self.name == "relu-squared" else scores.relu() * visible

@@ -63,3 +63,9 @@ def test_a_row_without_a_real_slot_reads_nothing(name):
     mask = torch.tensor([[True, False, True], [False, False, False]])
     weights = activation(torch.ones(1, 1, 2, 3), mask)
     assert weights[..., 0, 1] == 0 and weights[..., 0, 0] > 0 and not weights[..., 1, :].any()
+
+
+def test_softpick_of_large_scores_is_that_of_their_differences():
+    softpick = exported.Activation({"activation": "softpick", "options": {}}, heads=1)
+    weights = softpick(torch.tensor([[[[200.0, 200.0, -300.0], [3e4, 0.0, 1.0]]]]), None)
+    torch.testing.assert_close(weights, torch.tensor([[[[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]]]))
