@@ -119,7 +119,8 @@ def _seen(one: Comparison, paired: Mapping[str, float | None]) -> str:
         parts.append(f"{show_p(one.p_against if against else one.p_for)}{' against it' if against else ''}")
     if p_values := [f"{test} {show_p(p)}" for test, p in paired.items() if p is not None]:
         parts.append(f"on the test set {' and '.join(p_values)}")
-    return ", ".join([*parts, *([one.why] if one.why else [])])
+    parts += [one.why] if one.why else []
+    return ", ".join([*parts, *([f"about {one.seeds:,} seeds would decide"] if one.seeds else [])])
 
 
 def _ours(one: Comparison, titles: Mapping[str, str]) -> str:
@@ -156,6 +157,7 @@ def _point(one: Comparison, paired: Mapping[str, float | None]) -> dict[str, Any
         "test_set": paired,
         "outcome": one.outcome,
         "why": one.why,
+        "seeds_to_decide": one.seeds,
     }
 
 

@@ -12,12 +12,14 @@ from math import inf, pi, sqrt
 from statistics import mean, median, stdev
 from typing import NamedTuple
 
-from scipy.special import stdtr, stdtrit
+from scipy.special import nctdtr, stdtr, stdtrit
 
 from reluformer.config.metrics import Metric
 
 ALPHA = 0.05
 """The level of every test; intervals cover 1 − ALPHA."""
+POWER = 0.8
+MOST_SEEDS = 1000
 
 
 class Effect(NamedTuple):
@@ -105,6 +107,31 @@ def difference(ours: Sample, other: Sample, factor: float = 1.0) -> Effect | Non
     variance = sum(part for part, _ in parts)
     spread = sum(part**2 / df for part, df in parts)
     return Effect(ours.centre - factor * other.centre, sqrt(variance), variance**2 / spread if spread else inf)
+
+
+def seeds_to_reject(distances: Sequence[float], sides: Sequence[tuple[float, float]], level: float) -> int | None:
+    """Returns the seeds a side with which one-sided t tests all reject, with a probability of `POWER` at least.
+
+    By the noncentral t distribution (Cohen, Statistical Power Analysis, 1988, section 2.5), as if estimate and spreads
+    were the true ones.
+
+    Args:
+        distances: from the estimate to each test's bound, away from which the effect lies.
+        sides: standard deviation and factor of each sample that has a spread, one or two.
+        level: of each test.
+
+    Returns None if `MOST_SEEDS` seeds are too few, or if an estimate is not beyond its bound.
+    """
+    spread = sqrt(sum((factor * sd) ** 2 for sd, factor in sides))
+    if min(distances) <= 0:
+        return None
+    for n in range(2, MOST_SEEDS + 1):
+        df = len(sides) * (n - 1)
+        critical = float(stdtrit(df, 1 - level))
+        missed = [float(nctdtr(df, one * sqrt(n) / spread, critical)) if spread else 0.0 for one in distances]
+        if 1 - sum(missed) >= POWER:
+            return n
+    return None
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:

@@ -24,7 +24,7 @@ import pandas as pd
 
 from reluformer.config.claims import RuleConfig
 from reluformer.config.metrics import metric
-from reluformer.paper.inference import ALPHA, Effect, Sample, difference, holm, sample
+from reluformer.paper.inference import ALPHA, Effect, Sample, difference, holm, sample, seeds_to_reject
 from reluformer.paper.runs import DIVERGED, NOT_RUN
 
 Outcome = Literal["holds", "fails", "open", "missing"]
@@ -65,6 +65,8 @@ class Comparison(NamedTuple):
     outcome: Outcome = "open"
     why: str = ""
     """Why it is open or missing, in words."""
+    seeds: int | None = None
+    """Seeds a side that would probably decide it if it is open, see `seeds_to_decide`."""
     pairs: tuple[tuple[str, str], ...] = ()
     """The runs of both sides with the same seed."""
 
@@ -114,7 +116,8 @@ def decide(comparisons: Sequence[Comparison]) -> list[Comparison]:
     tested = [evidence(one.rule, one.ours, one.other) or (None, None, None) for one in comparisons]
     p_for, p_against = (holm([each[side] for each in tested]) for side in (1, 2))  # type: ignore[misc]
     corrected = zip(comparisons, tested, p_for, p_against, strict=True)
-    return [_decide(one._replace(effect=each[0], p_for=p, p_against=q)) for one, each, p, q in corrected]
+    level = ALPHA / max(1, sum(effect is not None for effect, _, _ in tested))
+    return [_decide(one._replace(effect=each[0], p_for=p, p_against=q), level) for one, each, p, q in corrected]
 
 
 def evidence(rule: RuleConfig, ours: Sample, other: Sample | None) -> tuple[Effect, float, float] | None:
@@ -137,8 +140,37 @@ def evidence(rule: RuleConfig, ours: Sample, other: Sample | None) -> tuple[Effe
     return effect, effect.p_above(0), effect.p_below(margin)
 
 
-def _decide(one: Comparison) -> Comparison:
-    """The outcome of a comparison whose p-values are known."""
+def seeds_to_decide(one: Comparison, level: float) -> int | None:
+    """Returns the seeds a side that would decide a comparison, one way or the other, with a power of 80 %.
+
+    If the estimate and the spreads are the true ones, with as many seeds on both sides. `level` is 5 % by the number of
+    comparisons, Holm's correction at its strictest. None without an estimate, of what is measured over rounds, and if
+    1,000 seeds are too few.
+    """
+    effect, margin, other = one.effect, one.rule.margin, one.other
+    if effect is None or other is None or one.ours.by_median:
+        return None
+    estimate, factor = effect.estimate, margin if one.rule.relation == "times" else 1.0
+    if one.rule.relation == "close to":
+        inside = margin - abs(estimate)
+        distances = [inside, margin + abs(estimate)] if inside > 0 else [-inside]
+        level = level if inside > 0 else level / 2  # either end of the margin may be the one
+    elif one.rule.relation == "at least":
+        distances = [abs(estimate + margin)]
+    elif one.rule.relation == "above":
+        distances = [estimate] if estimate >= margin else [margin - estimate]
+    elif estimate < 0:
+        distances = [-estimate]
+    else:
+        assert one.ours.centre is not None and other.centre is not None
+        factor = min(1.0, margin)
+        distances = [one.ours.centre - factor * other.centre]
+    sides = [(side.sd, weight) for side, weight in ((one.ours, 1.0), (other, factor)) if side.sd is not None]
+    return seeds_to_reject(distances, sides, level)
+
+
+def _decide(one: Comparison, level: float) -> Comparison:
+    """The outcome of a comparison whose p-values are known; `level` is that of the smallest of them."""
     ours, other, relation = one.ours, one.other, one.rule.relation
     if other is None:
         return one  # counted
@@ -159,7 +191,7 @@ def _decide(one: Comparison) -> Comparison:
         if ours.diverged or (relation == "close to" and other.diverged):
             return one._replace(outcome="open", why="the mean leaves diverged runs out")
         return one._replace(outcome="holds")
-    return one._replace(outcome="open", why="the interval holds both")
+    return one._replace(outcome="open", why="the interval holds both", seeds=seeds_to_decide(one, level))
 
 
 def _count(runs: pd.DataFrame, relation: str) -> tuple[Outcome, str]:

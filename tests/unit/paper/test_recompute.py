@@ -4,6 +4,7 @@ import pytest
 
 from reluformer.config.settings import SettingsError
 from reluformer.evaluation.counts import read_counts, write_counts
+from reluformer.paper.quotes import fill
 from reluformer.paper.readme import readme
 from reluformer.paper.recompute import check_record, read_experiment, update_paper
 from reluformer.paper.record import take
@@ -47,6 +48,35 @@ def test_an_edited_readme_or_a_missing_figure_is_named(record, tmp_path):
         "paper/figures/ffn-activation-bleu.svg: not in the record",
         "README.md: not what `reluformer record` writes",
     ]
+
+
+def test_a_page_quotes_the_record_and_an_edited_quotation_is_named(record, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()
+    record = record.rename(tmp_path / "made-up")
+    (tmp_path / "record").mkdir()
+    record = record.rename(tmp_path / "record" / "made-up")
+    page = tmp_path / "docs" / "results.md"
+    names = ("runs", "claims", "claim ffn-activation", "table ffn-activation", "figure ffn-activation-bleu", "tuning")
+    quotations = [f"of <!-- record/made-up: {name} -->stale<!-- end -->\n" for name in (*names, "text", "compute")]
+    page.write_text("".join([*quotations, "<!-- record/other: runs -->1<!-- end -->\n"]), "utf-8")
+    experiment = read_experiment(record)
+    update_paper(experiment, record, [page])
+    text = page.read_text("utf-8")
+    assert "stale" not in text and "<!-- record/other: runs -->1<!-- end -->" in text
+    assert "<!-- record/made-up: runs -->0 of 0 tuning runs and 3 of 3 runs<!-- end -->" in text
+    assert "](../record/made-up/paper/tables/ffn-activation.md)" in text
+    assert "](../record/made-up/paper/figures/ffn-activation-bleu.svg)" in text
+    table = (record / "paper" / "tables" / "ffn-activation.md").read_text("utf-8")
+    assert table.splitlines()[4] in text  # a row
+    assert "3 trainings" in text
+    assert check_record(Path("record/made-up"), tmp_path / "again", pages=[Path("docs/results.md")]) == []
+    page.write_text(text.replace("3 of 3 runs", "30 of 30 runs"), "utf-8")
+    (fault,) = check_record(record, tmp_path / "once more", pages=[page])
+    assert "results.md does not quote it as it is" in fault
+    page.write_text("<!-- record/made-up: tabel x --><!-- end -->", "utf-8")
+    with pytest.raises(SettingsError, match="'tabel x': the record has nothing of this name"):
+        update_paper(experiment, record, [page])
 
 
 def test_one_segments_counts_change_scores_and_tables(record, tmp_path):
@@ -93,4 +123,6 @@ def test_the_tables_of_the_repositorys_records_are_those_committed(folder, tmp_p
     monkeypatch.chdir(ROOT)
     assert check_record(folder, tmp_path, figures=False) == []
     assert (folder / "README.md").read_text("utf-8") == readme(read_experiment(folder), folder)
+    page = ROOT / "docs" / "results.md"
+    assert page.read_text("utf-8") == fill(page, read_experiment(folder), folder)
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 40e6

@@ -1,5 +1,8 @@
+from collections import Counter
+
 import pandas as pd
 import pytest
+from numpy.random import default_rng
 from scipy import stats
 
 from reluformer.config.claims import RuleConfig
@@ -101,6 +104,38 @@ def test_p_values_are_corrected_within_a_claim():
 def test_an_open_rule_says_why():
     assert decided(rule("above", 0.3), v(12), v(10)).why == "one seed: nothing is known of another training"
     assert decided(rule("above", 0.3), v(11, 1.0, 3), v(10, 1.0, 3)).why == "the interval holds both"
+
+
+@pytest.mark.parametrize(
+    ("a_rule", "mean", "sides", "outcome"),
+    [
+        (rule("above", 0.3), 11.0, 2, "holds"),
+        (rule("above", 0.9), 10.2, 2, "fails"),
+        (rule("at least", 0.5), 10.1, 2, "holds"),
+        (rule("close to", 1.0), 10.2, 2, "holds"),
+        (rule("close to", 0.5), 11.3, 2, "fails"),
+        (rule("times", 1.3), 11.0, 2, "fails"),
+        (rule("above", 0.3, than=10.0), 10.9, 1, "holds"),
+    ],
+)
+def test_an_open_rule_says_how_many_seeds_would_probably_decide_it(a_rule, mean, sides, outcome):
+    def draws(seeds, number=1000):
+        for _ in range(number):
+            a, b = rng.normal(mean, 1, seeds), rng.normal(10, 1, seeds)
+            other = v(b.mean(), b.std(ddof=1), seeds) if sides == 2 else v(10.0, None, 0)
+            yield decided(a_rule, v(a.mean(), a.std(ddof=1), seeds), other).outcome
+
+    rng = default_rng(1)
+    seeds = decided(a_rule, v(mean, 1.0, 3), v(10.0, 1.0, 3) if sides == 2 else v(10.0, None, 0)).seeds
+    share = Counter(draws(seeds))[outcome] / 1000
+    assert 0.74 <= share <= 0.92
+    assert Counter(draws(max(2, seeds // 2)))[outcome] / 1000 < 0.7
+
+
+def test_seeds_that_would_decide_are_not_stated_where_none_would():
+    assert decided(rule("above", 0.0), v(10.001, 1.0, 3), v(10, 1.0, 3)).seeds is None  # more than a thousand
+    assert decided(rule("above", 0.3), v(12), v(10)).seeds is None  # no spread
+    assert decided(rule("above", 0.3), v(11, 0.1, 3), v(10, 0.1, 3)).seeds is None  # decided
 
 
 def frame(*rows):

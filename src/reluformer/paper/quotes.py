@@ -1,0 +1,189 @@
+"""Pages that quote a record: what its files say stands between `<!-- record/NAME: WHAT -->` and `<!-- end -->`.
+
+WHAT is one of
+
+    runs             the number of runs, of those planned
+    claims           the table of claims: reported, ours, verdict
+    claim ID         the verdict on one claim, with its figures
+    table STUDY      a study's table
+    figure FILE      a figure, by its name below paper/figures, without the ending
+    tuning           the best of each system's tuning runs
+    text             the pairs of each corpus and split
+    compute          what the runs took
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+
+from reluformer.config.experiment import Experiment
+from reluformer.config.metrics import SUMMARY
+from reluformer.config.run import Run
+from reluformer.config.search import Search
+from reluformer.config.settings import SettingsError, read_json
+from reluformer.paper.claims import label
+from reluformer.paper.inference import show_p
+from reluformer.paper.notes import reported
+from reluformer.paper.plots.training_curves import tried
+from reluformer.paper.record import ended_runs
+from reluformer.paper.tables import pipe_table
+
+QUOTE = re.compile(r"(<!-- (record/[\w.-]+): ([^>]+?) -->)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+class Quotes:
+    """What a record says, as Markdown.
+
+    Args:
+        experiment: the record's.
+        record: its folder, or one with the same files, whose paper is built.
+        base: the path of the record from the page that quotes it, for links.
+    """
+
+    def __init__(self, experiment: Experiment, record: Path, base: str) -> None:
+        self.experiment, self.record, self.base = experiment, record, base
+        self.judged: list[dict[str, Any]] = (read_json(record / "paper" / "claims.json") or {"claims": []})["claims"]
+        ended = set(ended_runs(record))
+        self.done = [run for run in experiment.runs if run in ended]
+        self.tuning = tuning_runs(experiment, sorted(ended))
+
+    def quote(self, what: str) -> str:
+        """Returns one quotation. Raises `KeyError` for one of something unknown."""
+        name, _, of = what.partition(" ")
+        quotations: dict[str, Callable[[], str]] = {
+            "runs": self.runs,
+            "claims": self.claims,
+            "tuning": self.tuned,
+            "text": self.text,
+            "compute": self.compute,
+        }
+        about: dict[str, Callable[[str], str]] = {"claim": self.claim, "table": self.table, "figure": self.figure}
+        return about[name](of) if of else quotations[name]()
+
+    def runs(self) -> str:
+        """The progress: `24 of 54 tuning runs and 0 of 124 runs`."""
+        planned = sum(max(search.budget, len(self._tried(search))) for search in self.experiment.tuning.searches)
+        return f"{len(self.tuning)} of {planned} tuning runs and {len(self.done)} of {len(self.experiment.runs)} runs"
+
+    def claims(self) -> str:
+        """The claims, each with reported figures, ours and the verdict, which links to the study's table."""
+        rows = []
+        for claim in self.judged:
+            ours = "; ".join(dict.fromkeys(rule["ours"] for rule in claim["rules"])) or claim["rests_on"]
+            table = f"paper/tables/{claim['study']}.md"
+            exists = (self.record / table).is_file()
+            rests = f"[{label(claim)}]({self._link(table)})" if exists else label(claim)
+            rows.append((f"{claim['sentence']} ({claim['source']})", reported(claim["reported"]) or "–", ours, rests))
+        return pipe_table(pd.DataFrame(rows, columns=["claim", "reported", "ours", "verdict"])) if rows else ""
+
+    def claim(self, name: str) -> str:
+        """The verdict on a claim, its p-value and what each rule compares."""
+        claim = {one["id"]: one for one in self.judged}[name]
+        p = f" ({show_p(claim['p'])})" if claim["p"] is not None else ""
+        seen = [f"{rule['rule']}: {rule['seen']}" for rule in claim["rules"]] or [claim["rests_on"]]
+        return "\n".join([f"**{label(claim)}**{p}", "", *(f"- {one}." for one in seen)])
+
+    def table(self, study: str) -> str:
+        """A study's table, without its notes."""
+        text = (self.record / "paper" / "tables" / f"{study}.md").read_text(encoding="utf-8")
+        return "\n".join(line for line in text.splitlines() if line.startswith("|"))
+
+    def figure(self, name: str) -> str:
+        """A figure, or that it does not exist yet."""
+        path = f"paper/figures/{name}.svg"
+        return f"![{name}]({self._link(path)})" if (self.record / path).is_file() else "(no run yet)"
+
+    def tuned(self) -> str:
+        """Each system's tuning: its runs, the best values, their validation BLEU and their lead over the next."""
+        rows = []
+        for search in self.experiment.tuning.searches:
+            tried = sorted(self._tried(search), key=lambda one: one[0] or 0.0, reverse=True)
+            chosen = (read_json(self.record / search.path) or {}).get("choice")
+            bleu = [score for score, _ in tried if score is not None]
+            values = ", ".join(f"{key}={value}" for key, value in chosen["changes"].items()) if chosen else ""
+            rows.append(
+                (
+                    self.experiment.systems[search.system].title,
+                    f"{len(tried)} of {max(search.budget, len(tried))}",
+                    values or (f"{tried[0][1]} (so far)" if tried else "–"),
+                    f"{bleu[0]:.2f}" if bleu else "–",
+                    f"{bleu[0] - bleu[1]:.2f}" if len(bleu) > 1 else "–",
+                )
+            )
+        columns = ["system", "runs", "best values", "validation BLEU", "lead over the next"]
+        return pipe_table(pd.DataFrame(rows, columns=columns))
+
+    def text(self) -> str:
+        """The pairs of each corpus and split."""
+        statistics = {
+            name: read_json(self.record / "corpora" / name / "statistics.json") or {}
+            for name in self.experiment.datasets
+        }
+        rows = [
+            (name, split, f"{counts['pairs']:,}")
+            for name, content in statistics.items()
+            for split, counts in content.get("splits", {}).items()
+        ]
+        return pipe_table(pd.DataFrame(rows, columns=["corpus", "split", "pairs kept"]))
+
+    def compute(self) -> str:
+        """The number of trainings, their target tokens and hours, and the machines."""
+        summaries = [self.summary(run) for run in [*self.done, *self.tuning]]
+        tokens = sum(one.get("target_tokens") or 0 for one in summaries)
+        hours = sum(one.get("seconds") or 0.0 for one in summaries) / 3600
+        machines = sorted({one["machine"]["cpu"] for one in summaries if "machine" in one})
+        return (
+            f"{len(summaries)} trainings, {tokens / 1e6:,.0f} million target tokens, {hours:.1f} hours of trainings "
+            f"(one thread each, waiting included) on {', '.join(machines) or 'no machine'}"
+        )
+
+    def _link(self, path: str) -> str:
+        return (PurePosixPath(self.base) / path).as_posix()
+
+    def summary(self, run: Run) -> dict[str, Any]:
+        """The summary of a run; empty if it has none."""
+        return read_json(self.record / "runs" / run.path / SUMMARY) or {}
+
+    def _tried(self, search: Search) -> list[tuple[float | None, str]]:
+        """The validation BLEU and the values of each recorded run of a search."""
+        mine = (search.run.dataset, search.system)
+        runs = [run for run in self.tuning if (run.dataset, run.system.partition("+")[0]) == mine]
+        return [(self.summary(run).get("best_valid_bleu"), tried(run)) for run in runs]
+
+
+def tuning_runs(experiment: Experiment, runs: Sequence[Run]) -> list[Run]:
+    """Returns those of the runs that tune the experiment's systems."""
+    return [run for run in runs if run.seed == experiment.tuning.config.seed and run not in experiment.runs]
+
+
+def fill(page: Path, experiment: Experiment, record: Path, built: Path | None = None) -> str:
+    """Returns a page with every quotation of a record renewed; those of other records stay.
+
+    Args:
+        page: the file.
+        experiment: the record's.
+        record: its folder.
+        built: the folder whose files are quoted; by default the record's.
+
+    Raises `SettingsError` for a quotation of something that the record does not have.
+    """
+    quotes = Quotes(experiment, built or record, os.path.relpath(record, page.parent))
+
+    def renew(match: re.Match[str]) -> str:
+        begin, named, what, _, end = match.groups()
+        if Path(named).resolve() != record.resolve():
+            return match[0]
+        try:
+            content = quotes.quote(what)
+        except (KeyError, FileNotFoundError):
+            raise SettingsError(f"{page}: {named}: {what!r}: the record has nothing of this name") from None
+        gap = "\n\n" if "\n" in content or content.startswith("![") else ""
+        return f"{begin}{gap}{content}{gap}{end}"
+
+    return QUOTE.sub(renew, page.read_text(encoding="utf-8"))
