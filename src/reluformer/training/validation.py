@@ -23,6 +23,8 @@ from reluformer.training.distributed import DistributedContext
 
 MAX_RATIO, MAX_EXTRA = 1.5, 10
 """A greedy hypothesis ends after MAX_RATIO · source + MAX_EXTRA tokens."""
+DECODED_TOKENS = 4096
+"""Source positions that are decoded at once, at least: a step of few rows costs nearly as much as one of many."""
 
 
 class Scores(NamedTuple):
@@ -41,10 +43,13 @@ class Validation:
 
     def __init__(self, data: TrainingData, world: DistributedContext, padded_tokens: int, with_bleu: bool) -> None:
         self.store, self.world = data.valid, world
-        tgt_lengths = data.valid.tgt_lengths + 1
-        order = np.lexsort((data.valid.src_lengths, tgt_lengths))
-        batches = list(length_batches(order, tgt_lengths, padded_tokens // world.size))
-        self.batches = batches[world.rank :: world.size]
+        src_lengths, tgt_lengths = data.valid.src_lengths + 1, data.valid.tgt_lengths + 1
+
+        def batches(order: NDArray[np.int64], lengths: NDArray[np.int64], tokens: int) -> list[NDArray[np.int64]]:
+            return list(length_batches(order, lengths, tokens // world.size))[world.rank :: world.size]
+
+        self.batches = batches(np.lexsort((src_lengths, tgt_lengths)), tgt_lengths, padded_tokens)
+        self.decoded = batches(np.argsort(src_lengths), src_lengths, max(padded_tokens, DECODED_TOKENS * world.size))
         self.subword = Subword(data.subword) if with_bleu else None
         self.tgt = data.tgt
 
@@ -69,7 +74,7 @@ class Validation:
         """Returns the BLEU of greedy decoding against the tokenised references."""
         assert self.subword is not None
         pairs: list[tuple[str, str]] = []
-        for indices in self.batches:
+        for indices in self.decoded:
             batch = self._batch(indices)
             for index, hypothesis in zip(indices, greedy(model, batch.src, batch.src_mask), strict=True):
                 reference = self.subword.decode(self.store.tgt(int(index)).tolist())
@@ -85,22 +90,24 @@ class Validation:
 
 
 def greedy(model: Transformer, src: Tensor, src_mask: Tensor) -> list[list[int]]:
-    """Returns the most likely tokens of each sentence without BOS and EOS, at most MAX_RATIO · S + MAX_EXTRA.
+    """Returns the most likely tokens of each sentence without BOS and EOS, at most MAX_RATIO · source + MAX_EXTRA.
 
     src: int [B, S]. src_mask: bool [B, S], true on real tokens.
     """
-    state = model.start(src, src_mask)
+    lengths = src_mask.sum(1)
+    limits = torch.where(lengths > 1, (MAX_RATIO * lengths).long() + MAX_EXTRA, 0)  # of EOS alone: nothing
+    cache = model.start(src, src_mask)
     tokens = src.new_full((src.size(0),), BOS)
-    ended = torch.zeros_like(tokens, dtype=torch.bool)
-    steps = []
-    for _ in range(int(MAX_RATIO * src.size(1)) + MAX_EXTRA):
-        tokens = model.step(tokens, state).argmax(-1)
-        steps.append(tokens)
-        ended |= tokens == EOS
-        if bool(ended.all()):
+    rows = torch.arange(src.size(0), device=src.device)  # those still decoded
+    hypotheses = src.new_full((src.size(0), int(limits.max())), EOS)
+    for t in range(hypotheses.size(1)):
+        tokens = model.step(tokens, cache).argmax(-1)
+        hypotheses[rows, t] = tokens
+        going = ((tokens != EOS) & (t + 1 < limits[rows])).nonzero().flatten()
+        if not len(going):
             break
-    rows = torch.stack(steps, dim=1).tolist()
-    blank = (src_mask.sum(1) <= 1).tolist()  # nothing but EOS
-    return [
-        [] if empty else row[: row.index(EOS)] if EOS in row else row for row, empty in zip(rows, blank, strict=True)
-    ]
+        if len(going) <= len(rows) * 3 // 4:
+            cache.select(going)
+            rows, tokens = rows[going], tokens[going]
+    cut = [row[:limit] for row, limit in zip(hypotheses.tolist(), limits.tolist(), strict=True)]
+    return [row[: row.index(EOS)] if EOS in row else row for row in cut]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import torch
 
 from reluformer.corpus.subword import EOS
+from reluformer.model.example import small_reluformer
 from reluformer.training.validation import MAX_EXTRA, MAX_RATIO, greedy
 
 
@@ -11,11 +12,14 @@ class Counter:
 
     def start(self, src, src_mask):
         self.said = torch.zeros(src.size(0), dtype=torch.long)
+        self.rows, self.last = torch.arange(src.size(0)), src.size(0) - 1
         return self
 
+    def select(self, rows):
+        self.said, self.rows = self.said[rows], self.rows[rows]
+
     def step(self, tokens, state):
-        rows = torch.arange(len(tokens))
-        best = torch.where((self.said == rows) & (rows < len(rows) - 1), EOS, 10 + self.said)
+        best = torch.where((self.said == self.rows) & (self.rows < self.last), EOS, 10 + self.said)
         self.said += 1
         return torch.nn.functional.one_hot(best, 100).float()
 
@@ -31,3 +35,17 @@ def test_greedy_stops_each_sentence_at_its_end():
     first, second, endless = greedy(Counter(), src, src.bool())
     assert first == [] and second == [10]
     assert len(endless) == int(MAX_RATIO * 4) + MAX_EXTRA
+
+
+def test_a_sentence_is_decoded_alike_alone_and_beside_others():
+    torch.manual_seed(0)
+    model = small_reluformer("cpu")
+    src = torch.randint(3, 20, (9, 24))
+    mask = torch.arange(24) < torch.tensor([24, 3, 2, 9, 1, 24, 5, 2, 12])[:, None]
+    with torch.no_grad():
+        together = greedy(model, src, mask)
+        for row, hypothesis in enumerate(together):
+            length = int(mask[row].sum())
+            assert greedy(model, src[row : row + 1, :length], mask[row : row + 1, :length]) == [hypothesis]
+    lengths = [len(hypothesis) for hypothesis in together]
+    assert lengths[4] == 0 and max(lengths) == int(MAX_RATIO * 24) + MAX_EXTRA and len(set(lengths)) > 3
