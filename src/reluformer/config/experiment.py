@@ -319,9 +319,15 @@ class Experiment:
         return added
 
     def _check_study(self, study: StudyConfig, where: str) -> None:
+        titles: dict[str, str] = {}
         for system in study.systems:
-            if split_system(system)[0] not in self.systems:
+            base, changes = split_system(system)
+            if base not in self.systems:
                 raise SettingsError(f"{where}: systems: {system!r}: unknown system{nearest(system, self.systems)}")
+            title = study.titles.get(system, f"{self.systems[base].title}{changes or ''}")
+            if other := titles.get(title):
+                raise SettingsError(f"{where}: titles: {other} and {system} have the same title, {title!r}")
+            titles[title] = system
         roles = [*self.config.datasets, *self.datasets]
         if study.dataset not in roles:
             raise SettingsError(f"{where}: dataset: {study.dataset!r}: unknown dataset{nearest(study.dataset, roles)}")

@@ -87,6 +87,8 @@ def judge(experiment: Experiment, name: str, claim: ClaimConfig, results: Path) 
         entry["rules"].append(
             {
                 "rule": state(rule, titles),
+                "measure": metric(rule.metric).title.partition(" (")[0],
+                "than": titles.get(rule.than, rule.than) if isinstance(rule.than, str) else None,
                 "outcome": total(one.outcome for one in points),
                 "points": [_point(one, p_values) for one, p_values in zip(points, paired, strict=True)],
                 "seen": "; ".join(seen) or "no such runs in this configuration",

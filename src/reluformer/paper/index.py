@@ -124,10 +124,9 @@ def headline(claim: Mapping[str, Any]) -> str:
     numbers = " against ".join(
         f"{side['centre']:.1f}" + (f" ± {side['sd']:.1f}" if side["sd"] is not None else "") for side in sides
     )
-    other = re.search(r"\d (\(.*\))$", rule["ours"].rpartition("; ")[2])
+    other = f" ({rule['than']})" if len(sides) > 1 and rule["than"] else ""
     where = f" at length {point['at']['length']}" if "length" in point["at"] else ""
-    measure = re.split(r" \(|:", rule["rule"])[0]
-    return f"{says}: {measure} {numbers}{f' {other[1]}' if other else ''}{where}."
+    return f"{says}: {rule['measure']} {numbers}{other}{where}."
 
 
 def _claim(claim: Mapping[str, Any], studies: set[str], anchors: set[str], measured: str) -> dict[str, Any]:

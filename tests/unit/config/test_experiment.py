@@ -185,6 +185,12 @@ def test_a_mistake_in_the_config_is_one_line(folder, change, message):
             {"ffn-sofmax": "S"},
             "ffn: titles: 'ffn-sofmax': not a system of the study; did",
         ),
+        (
+            "studies.yaml",
+            ("ffn", "titles"),
+            {"transformer": "S", "ffn-softmax": "S"},
+            "ffn: titles: transformer and ffn-softmax have the same title, 'S'",
+        ),
         ("studies.yaml", ("ffn", "dataset"), "sentnces", "ffn: dataset: 'sentnces': unknown dataset; did you mean"),
         ("studies.yaml", ("ffn", "sytems"), [], "ffn: sytems: unknown key; did you mean 'systems'?"),
         ("studies.yaml", ("length", "lengths"), [65], "length: lengths: 65: the dataset has [64, 128]"),
