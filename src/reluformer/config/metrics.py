@@ -129,6 +129,7 @@ METRICS: dict[str, Metric] = {
         _summary("final_loss", "last training loss", better="lower"),
         _summary("best_valid_loss", "best validation loss", better="lower"),
         _summary("best_valid_bleu", "best validation BLEU (greedy)", better="higher"),
+        _summary("source_gain", "what the source explains (nats/token)", better="higher"),
         _summary(
             "tuned.validation_bleu", "validation BLEU of its tuning", better="higher", survives=True, tested=False
         ),

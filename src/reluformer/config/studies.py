@@ -21,6 +21,7 @@ FigureKind = Literal[
     "top-share",
     "training-curves",
     "learning-curves",
+    "alignment-curves",
     "variance-law",
     "attention-maps",
 ]

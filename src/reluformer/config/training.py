@@ -47,6 +47,9 @@ class TrainingConfig(Strict):
     log_every: int = Field(100, ge=1, description="updates between log lines")
     validate_every: int = Field(1000, ge=1, description="updates between validations")
     validate_bleu: bool = Field(False, description="also measure BLEU of greedy decoding at each validation")
+    validate_source: bool = Field(
+        False, description="also measure what the source explains: the loss with another sentence's source less its own"
+    )
     patience: int = Field(0, ge=0, description="validations without a lower loss before stopping; 0 is never")
     checkpoint_every: int = Field(1000, ge=1, description="updates between checkpoints")
     checkpoint_minutes: float = Field(0, ge=0, description="also after so many minutes; 0 is off")

@@ -56,6 +56,7 @@ ALT = {
     "top-share": "a line for each system, by share of the slots",
     "training-curves": "a line for each run, by update",
     "learning-curves": "a line for each run, by update",
+    "alignment-curves": "a line for each run, by update",
     "heat-map": "a cell for each pair of values",
     "variance-law": "the variance of the output by number of tokens, a line for each activation",
     "attention-maps": "a map for each system, darker where the weight is larger",

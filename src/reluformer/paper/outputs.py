@@ -25,6 +25,7 @@ FIGURE_FILES = {
     "layers": ANALYSIS,
     "training-curves": LOG,
     "learning-curves": LOG,
+    "alignment-curves": LOG,
     "attention-maps": ATTENTION,
     "variance-law": ANALYSIS,
 }

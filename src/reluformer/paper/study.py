@@ -26,6 +26,7 @@ KINDS: dict[str, Callable[[Plot], Drawing]] = {
     "top-share": memories.draw_top_shares,
     "training-curves": training_curves.draw,
     "learning-curves": training_curves.draw,
+    "alignment-curves": training_curves.draw,
     "heat-map": systems.draw_heat_map,
     "variance-law": variance_law.draw,
     "attention-maps": attention_maps.draw,

@@ -77,12 +77,15 @@ class Trainer:
         self.reduce_every = 1 if world.size == 1 and world.device.type == "cpu" else REDUCE_EVERY
         self.divergence = Divergence()
         self.stopping = EarlyStopping(config.patience)
-        self.validation = Validation(data, world, config.batch_tokens, with_bleu=config.validate_bleu)
+        self.validation = Validation(
+            data, world, config.batch_tokens, with_bleu=config.validate_bleu, with_source=config.validate_source
+        )
         self.update = 0
         self.epoch = 0
         self.window: dict[str, float] = defaultdict(float)  # sums since the last log line
         self.totals: Counter[str] = Counter()
-        self.results: dict[str, Any] = dict.fromkeys(("first_loss", "final_loss", "best_valid_loss", "best_valid_bleu"))
+        measured = ("first_loss", "final_loss", "best_valid_loss", "best_valid_bleu", "source_gain")
+        self.results: dict[str, Any] = dict.fromkeys(measured)
         self.seconds = 0.0
         self.startup_seconds: float | None = None
         self._clock = self._window_clock = self._saved = time.monotonic()
@@ -244,11 +247,12 @@ class Trainer:
         """Validates and logs; returns whether to stop."""
         scores = self.validation.measure(self.engine)
         loss, nll = scores.loss, scores.nll
-        bleu = {} if scores.bleu is None else {"bleu": scores.bleu}
-        self.log.event(event="valid", update=self.update, loss=loss, nll=nll, ppl=math.exp(min(nll, 700.0)), **bleu)
-        self._monitor({f"valid/{key}": value for key, value in {"loss": loss, "nll": nll, **bleu}.items()})
+        more = {key: value for key in ("bleu", "source_gain") if (value := getattr(scores, key)) is not None}
+        self.log.event(event="valid", update=self.update, loss=loss, nll=nll, ppl=math.exp(min(nll, 700.0)), **more)
+        self._monitor({f"valid/{key}": value for key, value in {"loss": loss, "nll": nll, **more}.items()})
         best = self.results["best_valid_loss"]
         self.results["best_valid_loss"] = finite(loss) if best is None else min(best, loss)
+        self.results["source_gain"] = scores.source_gain
         if scores.bleu is not None:
             self.results["best_valid_bleu"] = max(scores.bleu, self.results["best_valid_bleu"] or 0.0)
         return self.stopping.judge(loss)

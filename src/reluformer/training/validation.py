@@ -28,20 +28,28 @@ DECODED_TOKENS = 4096
 
 
 class Scores(NamedTuple):
-    """Label-smoothed loss and nll in nats a token; tokenised BLEU of greedy decoding, or None."""
+    """Label-smoothed loss and nll in nats a token; tokenised BLEU of greedy decoding, and `source_gain`, or None.
+
+    source_gain: nll with the source of another sentence of about the same length, less nll, in nats a token: what the
+    model learns of a target from its source. It is about 0 as long as no attention aligns, whatever the loss.
+    """
 
     loss: float
     nll: float
     bleu: float | None
+    source_gain: float | None
 
 
 class Validation:
     """The validation split in batches.
 
     padded_tokens: target positions of a batch over all processes, padding included. with_bleu: whether to decode, too.
+    with_source: whether to measure `source_gain`.
     """
 
-    def __init__(self, data: TrainingData, world: DistributedContext, padded_tokens: int, with_bleu: bool) -> None:
+    def __init__(
+        self, data: TrainingData, world: DistributedContext, padded_tokens: int, with_bleu: bool, with_source: bool
+    ) -> None:
         self.store, self.world = data.valid, world
         src_lengths, tgt_lengths = data.valid.src_lengths + 1, data.valid.tgt_lengths + 1
 
@@ -51,21 +59,25 @@ class Validation:
         self.batches = batches(np.lexsort((src_lengths, tgt_lengths)), tgt_lengths, padded_tokens)
         self.decoded = batches(np.argsort(src_lengths), src_lengths, max(padded_tokens, DECODED_TOKENS * world.size))
         self.subword = Subword(data.subword) if with_bleu else None
-        self.tgt = data.tgt
+        self.tgt, self.with_source = data.tgt, with_source
 
     @torch.no_grad()
     def measure(self, engine: DeepSpeedEngine) -> Scores:
         """Validates the model in `engine`, an `Objective`, without dropout."""
         device = self.world.device
         engine.eval()
-        sums = torch.zeros(3, dtype=torch.float64, device=device)
+        sums = torch.zeros(5, dtype=torch.float64, device=device)
         for indices in self.batches:
-            losses = engine(*self._batch(indices))
-            sums += torch.stack((losses.loss_sum.double(), losses.nll_sum.double(), losses.tokens.double()))
+            batch = self._batch(indices)
+            losses = engine(*batch)
+            sums[:3] += torch.stack((losses.loss_sum.double(), losses.nll_sum.double(), losses.tokens.double()))
+            if self.with_source and len(indices) > 1:
+                others = engine(*batch._replace(src=batch.src.roll(1, 0), src_mask=batch.src_mask.roll(1, 0)))
+                sums[3:] += torch.stack((others.nll_sum.double() - losses.nll_sum.double(), losses.tokens.double()))
         bleu = self._bleu(engine.module.model) if self.subword else None
         engine.train()
-        loss, nll, tokens = self.world.sum(sums).tolist()
-        return Scores(loss / tokens, nll / tokens, bleu)
+        loss, nll, tokens, gain, compared = self.world.sum(sums).tolist()
+        return Scores(loss / tokens, nll / tokens, bleu, gain / compared if compared else None)
 
     def _batch(self, indices: NDArray[np.int64]) -> Batch[Tensor]:
         return collate(self.store, indices).map(lambda array: torch.from_numpy(array).to(self.world.device))

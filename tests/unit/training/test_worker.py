@@ -110,9 +110,13 @@ def test_early_stopping(training):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-def test_validation_bleu(training, processes):
-    done = training("a", updates=10, validate_every=5, patience=1, processes=processes, validate_bleu=True).finish()
-    assert all(0 <= line["bleu"] <= 100 for line in done.log("valid"))
+def test_validation_measures_bleu_and_what_the_source_explains(training, processes):
+    recipe = {"updates": 60, "validate_every": 30, "validate_bleu": True, "validate_source": True}
+    done = training("a", processes=processes, **recipe).finish()
+    first, last = done.log("valid")
+    assert all(0 <= line["bleu"] <= 100 for line in (first, last))
+    assert abs(first["source_gain"]) < 0.1 and last["source_gain"] > first["source_gain"]  # nothing is aligned at first
+    assert done.summary()["source_gain"] == last["source_gain"]
 
 
 def test_mistakes_are_one_line(training, toy_run, tmp_path):

@@ -1,7 +1,7 @@
 """Losses and scores against updates, a line a run; a diverged run ends in a cross.
 
-`training-curves`: training loss and validation perplexity. `learning-curves`: validation loss and BLEU. Of tuning runs,
-`draw_tuning`: validation BLEU.
+`training-curves`: training loss and validation perplexity. `learning-curves`: validation loss and BLEU.
+`alignment-curves`: validation loss and what of it the source explains. Of tuning runs, `draw_tuning`: validation BLEU.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ CURVES = {
     "learning-curves": (
         ("valid", "loss", "validation loss (nats/token)"),
         ("valid", "bleu", "validation BLEU (greedy)"),
+    ),
+    "alignment-curves": (
+        ("valid", "loss", "validation loss (nats/token)"),
+        ("valid", "source_gain", "explained by the source (nats/token)"),
     ),
 }
 """For each kind of figure: event and key of log.jsonl, and the panel's title."""

@@ -32,6 +32,18 @@ def test_learning_curves_are_of_the_validation_split(make, plot_of):
     assert bleu.get_yscale() == "linear"
 
 
+def test_alignment_curves_are_of_what_the_source_explains(make, plot_of):
+    curves = {"kind": "alignment-curves", "title": "Alignment"}
+    example = make(studies={"learning-curves": {"figures": {"curves": curves}}})
+    for run in example.experiment.study_runs("learning-curves"):
+        example.write(run)
+        lines = [f'{{"event": "valid", "update": {n}, "loss": 4.0, "source_gain": {n / 100}}}\n' for n in (10, 20)]
+        (example.folder(run) / "log.jsonl").write_text("".join(lines))
+    _, gain = training_curves.draw(plot_of(example, "learning-curves", "curves")).figure.axes
+    assert gain.get_title() == "explained by the source (nats/token)" and len(gain.lines) == 6
+    assert list(gain.lines[0].get_ydata()) == [0.1, 0.2]
+
+
 def test_without_bleu_in_the_logs_the_panel_says_so(make, plot_of):
     example = make()
     example.fill("learning-curves")
