@@ -224,6 +224,9 @@ def compared_settings(study):
     """The part of the configuration that decides a study's paired tests."""
     chosen = {"title": study, "only": [study], "studies": {study: EXPERIMENT.config.studies.get(study, {})}}
     shared = {key: getattr(EXPERIMENT.config, key) for key in ("datasets", "seeds")}
+    claims = {name: claim.model_dump() for name, claim in EXPERIMENT.config.claims.items() if claim.study == study}
+    if claims:
+        chosen["claims"] = claims
     return {**chosen, **shared, "significance": EXPERIMENT.config.significance.model_dump()}
 
 

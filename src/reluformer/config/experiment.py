@@ -29,6 +29,7 @@ from reluformer.config.changes import (
     parts_of,
     split_system,
 )
+from reluformer.config.claims import ClaimConfig
 from reluformer.config.dataset import DatasetConfig, RecipeConfig, read_datasets
 from reluformer.config.evaluation import SignificanceConfig
 from reluformer.config.run import Run, RunConfig, split_dataset
@@ -62,7 +63,8 @@ class ExperimentConfig(Strict):
     title: str = Field(description="of every page")
     toy: bool = Field(False, description="stamp every page as the toy configuration")
     datasets: dict[str, str] = Field(
-        description="role in studies.yaml -> a name in config/datasets/, or the path of a .yaml file"
+        default_factory=dict,
+        description="role in studies.yaml -> a name in config/datasets/, or the path of a .yaml file",
     )
     seeds: Distinct[Seed] = Field([1, 2, 3], min_length=1, description="a run of each system for each")
     only: Distinct[str] = Field(default=[], description="studies to build; empty is all of studies.yaml")
@@ -72,6 +74,9 @@ class ExperimentConfig(Strict):
     stage: str | None = Field(None, description="build the studies up to and including this stage")
     studies: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="changes to studies of studies.yaml, or additional studies"
+    )
+    claims: dict[str, ClaimConfig] = Field(
+        default_factory=dict, description="claims beside those of claims.yaml, e.g. of additional studies"
     )
     model: dict[str, Any] = Field(default_factory=dict, description="changes to every run's model")
     training: dict[str, Any] = Field(default_factory=dict, description="changes to every run's training")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from reluformer.config.changes import split_system
 from reluformer.config.claims import ClaimConfig
 from reluformer.config.evaluation import COUNTS
 from reluformer.config.experiment import Experiment, Point
@@ -108,29 +109,38 @@ def claims_inputs(experiment: Experiment) -> list[str]:
 
 
 def read_claims(experiment: Experiment) -> dict[str, ClaimConfig]:
-    """Reads claims.yaml: the claims by id, checked against the studies. Raises `SettingsError`."""
-    path = experiment.folder / "claims.yaml"
-    studies = read_yaml(experiment.folder / "studies.yaml")
-    claims = {}
-    for name, data in read_yaml(path).items():
-        where = f"{path}: {name}"
-        claim = parse(ClaimConfig, data, where)
+    """Returns the claims of claims.yaml and of the configuration by id, checked against the studies.
+
+    Raises `SettingsError`.
+    """
+    path, own = experiment.folder / "claims.yaml", experiment.config.claims
+    claims = {name: parse(ClaimConfig, data, f"{path}: {name}") for name, data in read_yaml(path).items()} | own
+    written = read_yaml(experiment.folder / "studies.yaml")
+    studies = experiment.config.studies | written
+    for name, claim in claims.items():
+        where = f"{experiment.name}: claims.{name}" if name in own else f"{path}: {name}"
         if claim.study is not None and claim.study not in studies:
             raise SettingsError(f"{where}: study: {claim.study!r}: unknown study{nearest(claim.study, studies)}")
         if claim.study in experiment.studies:
             # Against the study as written: a configuration that drops a system leaves its claims "not run".
-            _check_rules(claim, parse(StudyConfig, studies[claim.study], f"{path}: {claim.study}"), where)
-        claims[name] = claim
+            study = parse(StudyConfig, studies[claim.study], f"{path}: {claim.study}")
+            _check_rules(claim, study, where, None if claim.study in written else experiment.systems)
     return claims
 
 
-def _check_rules(claim: ClaimConfig, study: StudyConfig, where: str) -> None:
+def _check_rules(claim: ClaimConfig, study: StudyConfig, where: str, systems: Iterable[str] | None) -> None:
+    """Raises `SettingsError` for a rule's unknown system or key.
+
+    systems: the systems by name, without changes; None: those of the study.
+    """
     keys = ["length", "packing", *study.vary]
     for rule in claim.rule:
         for system in [rule.system, *([rule.than] if isinstance(rule.than, str) else [])]:
-            if system not in study.systems:
+            if systems is None and system not in study.systems:
                 known = nearest(system, study.systems)
                 raise SettingsError(f"{where}: rule: {system!r}: not a system of study {claim.study}{known}")
+            if systems is not None and (base := split_system(system).base) not in systems:
+                raise SettingsError(f"{where}: rule: {system!r}: unknown system{nearest(base, systems)}")
         for key in (*rule.where, *rule.unless):
             if key not in keys:
                 raise SettingsError(f"{where}: rule: {key!r}: not a key of study {claim.study}{nearest(key, keys)}")
