@@ -25,11 +25,11 @@ from typing import Any
 import pytest
 import yaml
 from filelock import FileLock, Timeout
-from tests import leftovers
+from tests import leftovers, warm
 
 MARK = "# Written by tests/slurm, and removed by it."
 FOLDER = Path("/etc/slurm")  # SLURM_CONF does not reach the srun inside a job
-SNAKEMAKE = Path(__file__).with_name("attentive_snakemake.py")
+SNAKEMAKE = "attentive_snakemake"  # the module beside this file
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
 LOCK = Path(tempfile.gettempdir()) / "reluformer-slurm-test.lock"
 
@@ -177,8 +177,9 @@ def _start_munge(state: Path, daemons: list[subprocess.Popen[bytes]]) -> None:
 class Workflow:
     """A project whose jobs go to the cluster by the profile."""
 
-    def __init__(self, project: Any, profile: str = "slurm") -> None:
-        self.profile = profile
+    def __init__(self, project: Any, python: str = sys.executable) -> None:
+        self.profile = "slurm"
+        self.python = python
         self.project, self.folder = project, project.folder
         self.process: subprocess.Popen[bytes] | None = None
         self.says = self.folder / "snakemake.out"
@@ -196,10 +197,14 @@ class Workflow:
 
     def start(self, *targets: str, options: tuple[str, ...] = (), timeout: float = 2000) -> None:
         """Starts snakemake with the profile; what it says goes to a file."""
-        python = Path(sys.executable).parent
-        environment = {**os.environ, "PATH": f"{python}:{os.environ['PATH']}", "GLOO_SOCKET_IFNAME": "lo"}
+        environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *warm.search_path()]),
+            "GLOO_SOCKET_IFNAME": "lo",
+        }
         command = [
-            *("timeout", "-k", "5", str(timeout), sys.executable, str(SNAKEMAKE)),
+            *("timeout", "-k", "5", str(timeout), self.python, "-P", "-m", SNAKEMAKE),
             *("--profile", f"workflow/profiles/{self.profile}"),
             *("--configfile", "smoke/smoke.yaml", "--config", f"archives={self.folder / 'archives'}"),
             *(("--slurm-init-seconds-before-status-checks", "1") if self.profile == "slurm" else ()),
@@ -280,18 +285,22 @@ def cluster() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def new_workflow(cluster: Path, smoke_project: Callable[[], Any]) -> Iterator[Callable[[], Workflow]]:
+def new_workflow(
+    cluster: Path, smoke_project: Callable[[], Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Workflow]]:
     """Makes workflows of the smoke configuration, to be submitted to the cluster; the session's end stops them.
 
-    In each the corpus of single sentences is prepared, unless it is a `bare` one.
+    In each the corpus of single sentences is prepared, unless it is a `bare` one. A `quick` one starts its processes by
+    tests/warm.py; SLURM does not know those as a job's own and cannot signal them.
     """
     made: list[Workflow] = []
+    python = warm.start(str(tmp_path_factory.mktemp("warm")))  # sees this process's /etc/slurm
     template = Workflow(smoke_project())
     done = template.here("results/corpora/numbers/statistics.json")
     assert done.returncode == 0, done.stdout
 
-    def make(bare: bool = False) -> Workflow:
-        made.append(Workflow(smoke_project()))
+    def make(bare: bool = False, quick: bool = False) -> Workflow:
+        made.append(Workflow(smoke_project(), python if quick else sys.executable))
         for name in () if bare else (".snakemake", "resources", "results"):
             shutil.copytree(template.folder / name, made[-1].folder / name, symlinks=True)
         return made[-1]
@@ -302,9 +311,17 @@ def new_workflow(cluster: Path, smoke_project: Callable[[], Any]) -> Iterator[Ca
 
 
 @pytest.fixture
-def workflow(new_workflow: Callable[[], Workflow]) -> Iterator[Workflow]:
+def workflow(new_workflow: Callable[..., Workflow]) -> Iterator[Workflow]:
     """One of them, stopped at the test's end."""
     workflow = new_workflow()
+    yield workflow
+    workflow.stop()
+
+
+@pytest.fixture
+def quick_workflow(new_workflow: Callable[..., Workflow]) -> Iterator[Workflow]:
+    """One that starts its processes quickly, stopped at the test's end."""
+    workflow = new_workflow(quick=True)
     yield workflow
     workflow.stop()
 

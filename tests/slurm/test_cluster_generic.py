@@ -29,12 +29,12 @@ def test_each_schedulers_command_asks_for_threads_memory_and_time():
 
 @pytest.mark.slurm
 @pytest.mark.slow
-def test_a_run_is_trained_and_scored_by_jobs(workflow):
+def test_a_run_is_trained_and_scored_by_jobs(quick_workflow):
     pytest.importorskip("snakemake_executor_plugin_cluster_generic")
-    workflow.profile = "cluster-generic"
+    quick_workflow.profile = "cluster-generic"
     submit = ("--cluster-generic-submit-cmd", f"{SBATCH} --gres=gpu:{{resources.gpu}}")
-    workflow.start(f"{RUN}/scores.json", options=(*submit, "--cluster-generic-cancel-cmd", "scancel"))
-    assert workflow.wait() == 0, workflow.said()[-6000:]
-    assert (workflow.folder / RUN / "scores.json").is_file()
-    submitted = re.findall(r"Submitted job \d+ with external jobid '\d+'", workflow.said())
+    quick_workflow.start(f"{RUN}/scores.json", options=(*submit, "--cluster-generic-cancel-cmd", "scancel"))
+    assert quick_workflow.wait() == 0, quick_workflow.said()[-6000:]
+    assert (quick_workflow.folder / RUN / "scores.json").is_file()
+    submitted = re.findall(r"Submitted job \d+ with external jobid '\d+'", quick_workflow.said())
     assert len(submitted) == 2  # train, translate; the score is made beside Snakemake

@@ -75,7 +75,7 @@ def limited(new_workflow):
 @pytest.fixture(scope="module")
 def failing(new_workflow):
     """A training that cannot begin; it runs beside the other tests, too."""
-    workflow = new_workflow()
+    workflow = new_workflow(quick=True)
     workflow.configure(model={"vocabulary": 7})
     workflow.start(f"{RUN}/summary.json", options=("--retries", "0"))
     return workflow
@@ -84,7 +84,7 @@ def failing(new_workflow):
 @pytest.mark.usefixtures("limited")
 def test_the_dag_ends_in_the_report(new_workflow, state_of):
     """Every rule that submits jobs, once or twice, by three studies; all studies are built without a cluster."""
-    workflow = new_workflow(bare=True)
+    workflow = new_workflow(bare=True, quick=True)
     segments = {"packing": ["within"], "lengths": [32], "systems": ["transformer", "reluformer"]}
     few = {
         "document-length": {**segments, "vary": {"recipe": ["scratch"]}},
@@ -132,13 +132,13 @@ def test_a_cancelled_training_goes_on_when_it_is_run_again(workflow, scancel):
 
 
 @pytest.mark.usefixtures("failing")
-def test_one_training_on_two_nodes(workflow, state_of):
-    workflow.configure(training={"nodes": 2, "updates": 20, "checkpoint_every": 10})
-    workflow.start(f"{RUN}/summary.json")
-    assert workflow.wait() == 0, workflow.said()[-6000:]
-    [job] = workflow.submitted("train")
+def test_one_training_on_two_nodes(quick_workflow, state_of):
+    quick_workflow.configure(training={"nodes": 2, "updates": 20, "checkpoint_every": 10})
+    quick_workflow.start(f"{RUN}/summary.json")
+    assert quick_workflow.wait() == 0, quick_workflow.said()[-6000:]
+    [job] = quick_workflow.submitted("train")
     assert state_of(job)["NumNodes"] == "2" and state_of(job)["TresPerJob"] == "gres:gpu:2"
-    assert summary(workflow)["processes"] == 2
+    assert summary(quick_workflow)["processes"] == 2
 
 
 def test_a_warned_training_on_two_nodes_saves_and_is_queued_again(workflow, state_of, warn_of_time_limit):

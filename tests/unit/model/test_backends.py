@@ -21,7 +21,7 @@ from reluformer.translation.decode import translate
 SYSTEMS = yaml.safe_load((Path(__file__).parents[3] / "config" / "systems.yaml").read_text(encoding="utf-8"))
 WITHOUT_KERNEL = {"relu-squared", "relu-shifted", "sigmoid", "softpick", "softplus", "softmax-scalable", "entmax"}
 BACKENDS = ["tiled", *(["cpu"] if library(SOURCE) else [])]
-SHAPE = {"encoder_layers": 2, "decoder_layers": 2, "width": 32, "heads": 2, "slots": 64, "vocabulary": 50, "dropout": 0}
+SHAPE = {"encoder_layers": 1, "decoder_layers": 1, "width": 32, "heads": 2, "slots": 64, "vocabulary": 50, "dropout": 0}
 
 
 def learnt(name):

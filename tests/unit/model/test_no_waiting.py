@@ -93,15 +93,24 @@ def test_it_is_seen_when_something_waits(on_meta):
             each()
 
 
-@pytest.mark.parametrize(("backend", "norm"), [("reference", "post"), ("tiled", "pre"), ("triton", "post")])
-def test_every_system(on_meta, system, backend, norm, monkeypatch):
-    if backend == "triton":
-        pytest.importorskip("triton", reason="needs triton")
-    monkeypatch.setattr(attention, "backend", lambda query: backend)
-    objective, batch = on_meta(system, norm=norm)
+def assert_never_waits(objective, batch):
     with no_waiting():
         update(objective, batch)
     assert all(parameter.grad is not None for parameter in objective.parameters())
+
+
+def test_every_system(on_meta, system, monkeypatch):
+    monkeypatch.setattr(attention, "backend", lambda query: "reference")
+    assert_never_waits(*on_meta(system))
+
+
+@pytest.mark.parametrize("name", ["transformer", "attention-relu", "rela", "reluformer", "reluformer-cross"])
+@pytest.mark.parametrize(("backend", "norm"), [("tiled", "pre"), ("triton", "post")])
+def test_every_kernel(on_meta, name, backend, norm, monkeypatch):
+    if backend == "triton":
+        pytest.importorskip("triton", reason="needs triton")
+    monkeypatch.setattr(attention, "backend", lambda query: backend)
+    assert_never_waits(*on_meta(name, norm=norm))
 
 
 @pytest.mark.parametrize(

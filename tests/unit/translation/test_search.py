@@ -61,7 +61,7 @@ def greedy(model, source: list[int], limit: int) -> list[int]:
 
 
 @pytest.mark.parametrize("penalty", [0.0, 0.6, 1.0, 2.0])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_beam_as_large_as_the_space_is_exact(toy_model, seed, penalty, beam_search):
     model = toy_model(vocabulary=7, seed=seed)
     config = TranslationConfig(beam=4**3, length_penalty=penalty, max_ratio=0.01, max_extra=3)
@@ -119,7 +119,7 @@ def reference(model, source: list[int], config: TranslationConfig) -> list[tuple
 def test_the_search_is_fairseqs(toy_model, beam, penalty, beam_search):
     model = toy_model(vocabulary=20, seed=beam)
     config = TranslationConfig(beam=beam, length_penalty=penalty, max_ratio=1.0, max_extra=4)
-    sources = [[5 + i % 15] * (1 + i % 5) for i in range(25)]
+    sources = [[5 + i % 15] * (1 + i % 5) for i in range(12)]
     for source, found in zip(sources, beam_search(model, *batch(*sources), config), strict=True):
         tokens, score = reference(model, source, config)[0]
         assert (list(found.tokens), found.score) == (tokens, pytest.approx(score, abs=1e-5))
@@ -131,7 +131,7 @@ def test_the_n_best_are_the_best_of_all_that_finish(toy_model, n_best, penalty, 
     model = toy_model(vocabulary=20, seed=7)
     model.table[:, EOS] += 2
     config = TranslationConfig(beam=5, length_penalty=penalty, max_ratio=1.0, max_extra=4)
-    sources = [[5 + i % 15] * (1 + i % 5) for i in range(25)]
+    sources = [[5 + i % 15] * (1 + i % 5) for i in range(12)]
     best = beam_search(model, *batch(*sources), config)
     for source, one, found in zip(sources, best, n_best_search(model, *batch(*sources), config, n_best), strict=True):
         expected = reference(model, source, config)[:n_best]
@@ -224,7 +224,7 @@ def every_system(test):
 @pytest.fixture
 def sources():
     random = np.random.default_rng(2)
-    return [random.integers(5, 40, length).tolist() for length in (6, 1, 9, 3, 4)]
+    return [random.integers(5, 40, length).tolist() for length in (4, 1, 6, 3)]
 
 
 @every_system
