@@ -33,14 +33,14 @@ def places_of(encoder_layers: int, decoder_layers: int) -> list[str]:
 
 def changed(base: MemoryConfig, layers: Mapping[str, Mapping[str, Any]], place: str) -> MemoryConfig:
     """Returns `base` with the changes whose pattern matches `place`, in order. Raises `SettingsError`."""
-    memory = base.model_dump()
     for pattern, change in layers.items():
         if not fnmatchcase(place, pattern):
             continue
+        memory = base.model_dump()
         if change.get("activation", memory["activation"]) != memory["activation"]:
             memory["options"] = {}
-        memory = parse(MemoryConfig, merge(memory, change), pattern).model_dump()
-    return MemoryConfig.model_validate(memory)
+        base = parse(MemoryConfig, merge(memory, change), pattern)
+    return base
 
 
 class ModelConfig(Strict):
