@@ -75,6 +75,13 @@ class MemoryConfig(Strict):
     )
     output_gate: bool = Field(default=False, description="multiply each head's output by a sigmoid of its token")
     query_key_norm: bool = Field(default=False, description="of an attention: RMSNorm of each head's queries and keys")
+    anneal_from_softmax: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="of an attention trained from random weights: the share of updates in which softmax's weights turn "
+        "linearly into the activation's",
+    )
     penalty: PenaltyConfig | None = Field(default=None, description="Eq. 7, or none")
 
     @field_validator("activation")

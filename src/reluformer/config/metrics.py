@@ -130,6 +130,8 @@ METRICS: dict[str, Metric] = {
         _summary("best_valid_loss", "best validation loss", better="lower"),
         _summary("best_valid_bleu", "best validation BLEU (greedy)", better="higher"),
         _summary("source_gain", "what the source explains (nats/token)", better="higher"),
+        _summary("mean_source_gain", "what the source explains, mean over validations", better="higher"),
+        _summary("dead_keys", "keys without weight in any row", ".1%", better="lower"),
         _summary(
             "tuned.validation_bleu", "validation BLEU of its tuning", better="higher", survives=True, tested=False
         ),

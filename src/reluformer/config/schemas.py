@@ -40,7 +40,7 @@ def write_schemas(folder: Path) -> None:
 
 FILES = {
     "config": (
-        "config.yaml, demo.yaml, small.yaml, rectified.yaml",
+        "config.yaml, demo.yaml, small.yaml, rectified.yaml, alignment.yaml",
         "An experiment. `--configfile FILE` lays FILE over `config.yaml`.",
     ),
     "dataset": ("datasets/*.yaml", "A corpus and its recipe; the file's name is the dataset's."),

@@ -48,7 +48,9 @@ class TrainingConfig(Strict):
     validate_every: int = Field(1000, ge=1, description="updates between validations")
     validate_bleu: bool = Field(False, description="also measure BLEU of greedy decoding at each validation")
     validate_source: bool = Field(
-        False, description="also measure what the source explains: the loss with another sentence's source less its own"
+        False,
+        description="also measure what the source explains, the loss with another sentence's source less its own, and "
+        "the share of keys to which no row gives weight",
     )
     patience: int = Field(0, ge=0, description="validations without a lower loss before stopping; 0 is never")
     checkpoint_every: int = Field(1000, ge=1, description="updates between checkpoints")

@@ -105,7 +105,7 @@ def model_json(config: RunConfig, files: TextFiles) -> dict[str, Any]:
         **SPECIAL_TOKENS,
         "run": config.model_dump(mode="json"),
         "memories": {
-            place: config.model.memory(place).model_dump(mode="json", exclude={"penalty"})
+            place: config.model.memory(place).model_dump(mode="json", exclude={"penalty", "anneal_from_softmax"})
             for place in config.model.places()
         },
         "text": files.config.model_dump(mode="json"),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from reluformer.config.memory import MemoryConfig
-from reluformer.memory.activations import build_activation
+from reluformer.memory.activations import Softmax, build_activation
 from reluformer.memory.mask import AttentionMask
 from reluformer.memory.penalty import Penalty
 from reluformer.memory.read import MemoryOutput, Slots, read
@@ -118,7 +118,8 @@ class SequenceMemory(Memory):
 
     The gate (Qiu et al. 2025, "Gated Attention for Large Language Models": head-wise) and RMSNorms stand between the
     heads and the output projection, a LayerNorm after the projection. `query_key_norm` (Dehghani et al. 2023) takes the
-    RMSNorm of each head's queries and keys, with a gain for each of their D numbers.
+    RMSNorm of each head's queries and keys, with a gain for each of their D numbers. While it anneals, the weights are
+    (1 − share) · f(scores) + share · softmax(scores); dropout is drawn for each, and the penalty is f's.
     """
 
     def __init__(self, config: MemoryConfig, width: int, heads: int, bias: bool = True, dropout: float = 0.0) -> None:
@@ -127,6 +128,11 @@ class SequenceMemory(Memory):
         self.scale = 1 / math.sqrt(width // heads)
         self.query_norm = nn.RMSNorm(width // heads, 1e-6) if config.query_key_norm else None
         self.key_norm = nn.RMSNorm(width // heads, 1e-6) if config.query_key_norm else None
+        self.anneal_from_softmax = config.anneal_from_softmax
+        self.softmax = Softmax(heads)
+        self.annealing = False
+        self.softmax_share: Tensor
+        self.register_buffer("softmax_share", torch.zeros(()), persistent=False)
         self.output = Linear(width, width, bias=bias)
         nn.init.xavier_uniform_(self.output.weight)
         if bias:
@@ -135,6 +141,13 @@ class SequenceMemory(Memory):
     def project(self, x: Tensor, *slots: Any, **named: Any) -> tuple[Tensor, Tensor | Slots, Tensor | Slots]:
         """Returns query [B, H, Q, D], key and value [B, H, K, D] or a search's."""
         raise NotImplementedError
+
+    def anneal(self, done: float) -> None:
+        """Sets the share of softmax in the next update; done: the share of the training's updates made so far."""
+        share = max(0.0, 1 - done / self.anneal_from_softmax) if self.anneal_from_softmax else 0.0
+        if share or self.annealing:
+            self.annealing = share > 0
+            self.softmax_share.fill_(share)
 
     def forward(
         self,
@@ -147,6 +160,7 @@ class SequenceMemory(Memory):
     ) -> MemoryOutput:
         """x [B, Q, E]; rows: bool [B, Q], false on padding; slots: see `project`."""
         query, key, value = self.project(x, **slots)
+        dropout = self.weight_dropout if self.training else 0.0
         result = read(
             query,
             key,
@@ -154,12 +168,16 @@ class SequenceMemory(Memory):
             self.activation,
             visible,
             scale=self.scale,
-            dropout=self.weight_dropout if self.training else 0.0,
+            dropout=dropout,
             penalty=self.penalty if penalise else None,
             rows=rows,
             observe=observe,
         )
-        output = result.output.transpose(1, 2)  # [B, H, Q, D] -> [B, Q, H, D]
+        output = result.output
+        if self.annealing:
+            other = read(query, key, value, self.softmax, visible, scale=self.scale, dropout=dropout).output
+            output = output + self.softmax_share * (other - output)
+        output = output.transpose(1, 2)  # [B, H, Q, D] -> [B, Q, H, D]
         if self.gate is not None:
             output = output * self.gate(x).sigmoid()[..., None]
         output = output.flatten(2)

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from reluformer.config.training import TrainingConfig
 from reluformer.corpus.batches import Batch, BatchSampler
+from reluformer.memory.modules import SequenceMemory
 from reluformer.training.checkpoints import Checkpoints, write_error
 from reluformer.training.data import LoadedUpdate, PrefetchLoader, TrainingData
 from reluformer.training.distributed import DistributedContext, LossReducer, Totals
@@ -80,12 +81,15 @@ class Trainer:
         self.validation = Validation(
             data, world, config.batch_tokens, with_bleu=config.validate_bleu, with_source=config.validate_source
         )
+        places = () if config.start_from else engine.module.model.places()
+        attentions = [place.memory for place in places if isinstance(place.memory, SequenceMemory)]
+        self.annealed = [memory for memory in attentions if memory.anneal_from_softmax]
         self.update = 0
         self.epoch = 0
         self.window: dict[str, float] = defaultdict(float)  # sums since the last log line
         self.totals: Counter[str] = Counter()
-        measured = ("first_loss", "final_loss", "best_valid_loss", "best_valid_bleu", "source_gain")
-        self.results: dict[str, Any] = dict.fromkeys(measured)
+        measured = ("first_loss", "final_loss", "best_valid_loss", "best_valid_bleu")
+        self.results: dict[str, Any] = dict.fromkeys((*measured, "source_gain", "mean_source_gain", "dead_keys"))
         self.seconds = 0.0
         self.startup_seconds: float | None = None
         self._clock = self._window_clock = self._saved = time.monotonic()
@@ -174,6 +178,8 @@ class Trainer:
         Does not wait for the device unless the norm is logged; ZeRO 1 and 2 wait to look for an overflow.
         """
         engine, world = self.engine, self.world
+        for memory in self.annealed:
+            memory.anneal(self.update / self.config.updates)
         self.update += 1
         self.epoch = update.epoch
         rate, norm = engine.get_lr()[0], math.nan
@@ -247,12 +253,16 @@ class Trainer:
         """Validates and logs; returns whether to stop."""
         scores = self.validation.measure(self.engine)
         loss, nll = scores.loss, scores.nll
-        more = {key: value for key in ("bleu", "source_gain") if (value := getattr(scores, key)) is not None}
+        optional = {"bleu": scores.bleu, "source_gain": scores.source_gain, "dead_keys": scores.dead_keys}
+        more = {key: value for key, value in optional.items() if value is not None}
         self.log.event(event="valid", update=self.update, loss=loss, nll=nll, ppl=math.exp(min(nll, 700.0)), **more)
         self._monitor({f"valid/{key}": value for key, value in {"loss": loss, "nll": nll, **more}.items()})
         best = self.results["best_valid_loss"]
         self.results["best_valid_loss"] = finite(loss) if best is None else min(best, loss)
-        self.results["source_gain"] = scores.source_gain
+        self.results |= {"source_gain": scores.source_gain, "dead_keys": scores.dead_keys}
+        if scores.source_gain is not None:
+            mean, number = self.results.get("mean_source_gain") or 0.0, self.update / self.config.validate_every
+            self.results["mean_source_gain"] = mean + (scores.source_gain - mean) / math.ceil(number)
         if scores.bleu is not None:
             self.results["best_valid_bleu"] = max(scores.bleu, self.results["best_valid_bleu"] or 0.0)
         return self.stopping.judge(loss)

@@ -17,6 +17,8 @@ from torch import Tensor
 from reluformer.corpus.batches import Batch, collate, length_batches
 from reluformer.corpus.subword import BOS, EOS, Subword
 from reluformer.evaluation.tokenisation import SPLITTING, choose
+from reluformer.memory.read import Observation
+from reluformer.model.layers import observe
 from reluformer.model.transformer import Transformer
 from reluformer.training.data import TrainingData
 from reluformer.training.distributed import DistributedContext
@@ -28,23 +30,25 @@ DECODED_TOKENS = 4096
 
 
 class Scores(NamedTuple):
-    """Label-smoothed loss and nll in nats a token; tokenised BLEU of greedy decoding, and `source_gain`, or None.
+    """Label-smoothed loss and nll in nats a token; tokenised BLEU of greedy decoding and what follows, or None.
 
     source_gain: nll with the source of another sentence of about the same length, less nll, in nats a token: what the
     model learns of a target from its source. It is about 0 as long as no attention aligns, whatever the loss.
+    dead_keys: in a batch, the share of keys of all attentions to which no row gives weight; they have no gradient.
     """
 
     loss: float
     nll: float
     bleu: float | None
     source_gain: float | None
+    dead_keys: float | None
 
 
 class Validation:
     """The validation split in batches.
 
     padded_tokens: target positions of a batch over all processes, padding included. with_bleu: whether to decode, too.
-    with_source: whether to measure `source_gain`.
+    with_source: whether to measure `source_gain` and `dead_keys`.
     """
 
     def __init__(
@@ -66,18 +70,24 @@ class Validation:
         """Validates the model in `engine`, an `Objective`, without dropout."""
         device = self.world.device
         engine.eval()
-        sums = torch.zeros(5, dtype=torch.float64, device=device)
+        sums = torch.zeros(7, dtype=torch.float64, device=device)
         for indices in self.batches:
             batch = self._batch(indices)
             losses = engine(*batch)
             sums[:3] += torch.stack((losses.loss_sum.double(), losses.nll_sum.double(), losses.tokens.double()))
             if self.with_source and len(indices) > 1:
                 others = engine(*batch._replace(src=batch.src.roll(1, 0), src_mask=batch.src_mask.roll(1, 0)))
-                sums[3:] += torch.stack((others.nll_sum.double() - losses.nll_sum.double(), losses.tokens.double()))
+                sums[3:5] += torch.stack((others.nll_sum.double() - losses.nll_sum.double(), losses.tokens.double()))
+        if self.with_source and self.batches:
+            counts: list[Tensor] = []
+            with observe(engine.module.model, lambda _, read: counts.append(dead_keys(read))):
+                engine(*self._batch(self.batches[0]))
+            sums[5:] += torch.stack(counts).sum(0)
         bleu = self._bleu(engine.module.model) if self.subword else None
         engine.train()
-        loss, nll, tokens, gain, compared = self.world.sum(sums).tolist()
-        return Scores(loss / tokens, nll / tokens, bleu, gain / compared if compared else None)
+        loss, nll, tokens, gain, compared, dead, keys = self.world.sum(sums).tolist()
+        more = gain / compared if compared else None, dead / keys if keys else None
+        return Scores(loss / tokens, nll / tokens, bleu, *more)
 
     def _batch(self, indices: NDArray[np.int64]) -> Batch[Tensor]:
         return collate(self.store, indices).map(lambda array: torch.from_numpy(array).to(self.world.device))
@@ -99,6 +109,15 @@ class Validation:
         hypotheses, references = ([pair[side] for pair in pairs] for side in (0, 1))
         metric = BLEU(tokenize=name if name in SPLITTING else "none", force=True)
         return metric.corpus_score(hypotheses, [references]).score
+
+
+def dead_keys(read: Observation) -> Tensor:
+    """Returns two counts: keys of an attention that rows see and none gives weight, and keys that rows see."""
+    if read.weights.dim() == 3:  # an FFN
+        return torch.zeros(2, device=read.weights.device)
+    seen = read.mask.expand_as(read.weights)
+    keys, alive = seen.any(-2), (seen & (read.weights != 0)).any(-2)
+    return torch.stack(((keys & ~alive).sum(), keys.sum()))
 
 
 def greedy(model: Transformer, src: Tensor, src_mask: Tensor) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""config/rectified.yaml over the other configurations: its studies, its claims, and a system that someone adds."""
+"""config/rectified.yaml and alignment.yaml over the others: studies, claims, a system that someone adds."""
 
 import shutil
 from pathlib import Path
@@ -94,3 +94,16 @@ def test_a_system_that_someone_adds_can_stand_in_every_study_of_the_paper(folder
     for name in changes.keys() - {"speed-by-length"}:
         systems = {point.system for point in grown.study_points(name).values()}
         assert systems == {*plain.studies[name].systems, "relu-cubed"}
+
+
+@pytest.mark.parametrize("base", ["config.yaml", "small.yaml"])
+def test_the_study_of_alignment_lies_over_every_configuration(folder, base):
+    experiment = Experiment.from_files(folder / "config.yaml", folder / base, folder / "alignment.yaml")
+    assert list(experiment.studies) == ["alignment"]
+    annealed = [run for run in experiment.runs if "anneal_from_softmax" in run.system]
+    memories = experiment.resolve(annealed[0]).model
+    assert memories.cross_attention.anneal_from_softmax == 0.1 and len(annealed) == 1
+    own = [claim for claim in read_claims(experiment).values() if claim.study == "alignment"]
+    assert len(own) == 7 and {run.system for run in experiment.runs} >= {
+        rule.system for one in own for rule in one.rule
+    }

@@ -179,3 +179,33 @@ def test_statistics_are_in_single_precision():
     norm = GatedRMSNorm(8).half()
     torch.nn.init.zeros_(norm.gate)
     torch.testing.assert_close(norm(x), torch.full((1, 8), 0.5, dtype=torch.float16))
+
+
+@pytest.mark.parametrize(("done", "share"), [(0, 1.0), (0.05, 0.5), (0.1, 0.0), (0.5, 0.0)])
+def test_annealed_weights_turn_from_softmaxs_into_the_activations(done, share):
+    """Of one tenth of the updates; seen by the gradients, too."""
+    annealed, relu, softmax = (
+        SelfAttention(MemoryConfig(activation=name, anneal_from_softmax=part), E, H)
+        for name, part in (("relu-scaled", 0.1), ("relu-scaled", 0.0), ("softmax", 0.0))
+    )
+    for other in (relu, softmax):
+        other.load_state_dict(annealed.state_dict())
+    x, visible = torch.randn(3, 6, E), AttentionMask(6, torch.arange(6)[None] < torch.tensor([[6], [2], [4]]), True)
+    annealed.anneal(0)
+    annealed.anneal(done)
+    expected = share * softmax(x, visible).output + (1 - share) * relu(x, visible).output
+    torch.testing.assert_close(annealed(x, visible).output, expected)
+    expected.square().sum().backward()
+    annealed(x, visible).output.square().sum().backward()
+    ours, theirs = annealed.query_key_value.weight.grad, relu.query_key_value.weight.grad
+    theirs = torch.zeros_like(ours) if theirs is None else theirs
+    theirs = theirs + (0 if softmax.query_key_value.weight.grad is None else softmax.query_key_value.weight.grad)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_a_module_that_is_not_trained_is_not_annealed():
+    configs = (MemoryConfig(activation="relu", anneal_from_softmax=part) for part in (1, 0))
+    annealed, plain = (SelfAttention(config, E, H) for config in configs)
+    plain.load_state_dict(annealed.state_dict())
+    x = torch.randn(2, 5, E)
+    torch.testing.assert_close(annealed(x, AttentionMask(5)).output, plain(x, AttentionMask(5)).output)

@@ -68,6 +68,18 @@ def test_resume_of_other_states(training, split):
     same(straight, killed)
 
 
+def test_resume_within_the_annealing_from_softmax(training):
+    annealed = {"activation": "relu-scaled", "anneal_from_softmax": 0.9}
+    recipe = {"memory": {"cross_attention": annealed}, "updates": 30, "validate_source": True, "validate_every": 10}
+    straight = training("straight", **recipe).finish()
+    killed = training("killed", **recipe).start()
+    wait_for(killed, "update-00000016")
+    killed.kill()
+    killed.finish()
+    assert "resuming from update" in killed.messages()
+    same(straight, killed)
+
+
 def test_a_training_that_goes_on_does_not_start_from_the_other_again(training, corpora):
     first = training("first", updates=10, average_last=1).finish()
     shutil.copytree(first.output, corpora.parent / "runs" / "toy" / "resumed" / "seed1")

@@ -3,8 +3,9 @@ from __future__ import annotations
 import torch
 
 from reluformer.corpus.subword import EOS
+from reluformer.memory.read import Observation
 from reluformer.model.example import small_reluformer
-from reluformer.training.validation import MAX_EXTRA, MAX_RATIO, greedy
+from reluformer.training.validation import MAX_EXTRA, MAX_RATIO, dead_keys, greedy
 
 
 class Counter:
@@ -49,3 +50,18 @@ def test_a_sentence_is_decoded_alike_alone_and_beside_others():
             assert greedy(model, src[row : row + 1, :length], mask[row : row + 1, :length]) == [hypothesis]
     lengths = [len(hypothesis) for hypothesis in together]
     assert lengths[4] == 0 and max(lengths) == int(MAX_RATIO * 24) + MAX_EXTRA and len(set(lengths)) > 3
+
+
+def test_dead_keys_are_those_that_no_row_gives_weight():
+    """Of two sequences of 3 keys, the second with a padded key and a padded row, and two heads."""
+    weights = torch.tensor(
+        [
+            [[[1.0, 0, 0], [0, 0, 0]], [[0, 0, 0], [0, 0, 0]]],  # dead: two of three, three of three
+            [[[0, 1, 9], [9, 9, 9]], [[1, 1, 9], [9, 9, 9]]],  # dead: one of two, none of two
+        ]
+    )
+    mask = torch.ones(2, 1, 2, 3, dtype=torch.bool)
+    mask[1, :, :, 2] = mask[1, :, 1] = False
+    read = Observation(*(None,) * 3, weights, mask, None, None)
+    assert dead_keys(read).tolist() == [6, 10]
+    assert dead_keys(read._replace(weights=weights[0])).tolist() == [0, 0]  # an FFN

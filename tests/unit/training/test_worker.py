@@ -116,7 +116,10 @@ def test_validation_measures_bleu_and_what_the_source_explains(training, process
     first, last = done.log("valid")
     assert all(0 <= line["bleu"] <= 100 for line in (first, last))
     assert abs(first["source_gain"]) < 0.1 and last["source_gain"] > first["source_gain"]  # nothing is aligned at first
-    assert done.summary()["source_gain"] == last["source_gain"]
+    summary = done.summary()
+    assert summary["source_gain"] == last["source_gain"]
+    assert summary["mean_source_gain"] == pytest.approx((first["source_gain"] + last["source_gain"]) / 2)
+    assert summary["dead_keys"] == last["dead_keys"] == 0  # softmax gives every key some weight
 
 
 def test_mistakes_are_one_line(training, toy_run, tmp_path):

@@ -1,7 +1,8 @@
 """Losses and scores against updates, a line a run; a diverged run ends in a cross.
 
 `training-curves`: training loss and validation perplexity. `learning-curves`: validation loss and BLEU.
-`alignment-curves`: validation loss and what of it the source explains. Of tuning runs, `draw_tuning`: validation BLEU.
+`alignment-curves`: validation loss, what of it the source explains, and dead keys. Of tuning runs, `draw_tuning`:
+validation BLEU.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ CURVES = {
     "alignment-curves": (
         ("valid", "loss", "validation loss (nats/token)"),
         ("valid", "source_gain", "explained by the source (nats/token)"),
+        ("valid", "dead_keys", "share of keys without weight in any row"),
     ),
 }
 """For each kind of figure: event and key of log.jsonl, and the panel's title."""
@@ -38,11 +40,12 @@ MARKS = 8
 def draw(plot: Plot) -> Drawing:
     """Draws the figure with its notes and legend."""
     frame = plot.frame()
-    curves = CURVES[plot.config.kind]
-    figure, panels = grid(len(curves), size=(5.0, 3.3))
     handles: dict[str, Any] = {}
     looks = plot.looks(frame)
     logs = {run: read_lines(plot.results / "runs" / run / LOG) for run in frame["run"]}
+    logged = {key for log in logs.values() for line in log for key in line}
+    curves = [curve for curve in CURVES[plot.config.kind] if curve[1] != "dead_keys" or "dead_keys" in logged]
+    figure, panels = grid(len(curves), size=(5.0, 3.3))
     for axes, (event, key, title) in zip(panels, curves, strict=True):
         axes.set_title(title)
         for number, row in enumerate(frame.to_dict("records")):

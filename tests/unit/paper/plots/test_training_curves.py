@@ -42,6 +42,12 @@ def test_alignment_curves_are_of_what_the_source_explains(make, plot_of):
     _, gain = training_curves.draw(plot_of(example, "learning-curves", "curves")).figure.axes
     assert gain.get_title() == "explained by the source (nats/token)" and len(gain.lines) == 6
     assert list(gain.lines[0].get_ydata()) == [0.1, 0.2]
+    for run in example.experiment.study_runs("learning-curves"):
+        (example.folder(run) / "log.jsonl").write_text(
+            '{"event": "valid", "update": 9, "loss": 4.0, "dead_keys": 0.5}\n'
+        )
+    *_, dead = training_curves.draw(plot_of(example, "learning-curves", "curves")).figure.axes
+    assert dead.get_title() == "share of keys without weight in any row" and list(dead.lines[0].get_ydata()) == [0.5]
 
 
 def test_without_bleu_in_the_logs_the_panel_says_so(make, plot_of):
