@@ -2,8 +2,9 @@
 
     python -m benchmarks.attention --lengths 512 --lengths 1024 --width 64 --heads 8 --tokens 2048
 
-In fp32 on a CPU, in bf16 on CUDA. Peers: `SDPA` on the same tensors and masks; `eager`, the read that stores its
-weights (RELUFORMER_KERNEL=reference); ours without the penalty; a large matrix product.
+In fp32 on a CPU, in bf16 on CUDA. Peers: `SDPA` on the same tensors and masks (FlashAttention on CUDA); on CUDA
+`FlexAttention` carrying ReLU; `eager`, the read that stores its weights (RELUFORMER_KERNEL=reference); ours without the
+penalty; a large matrix product. Sparse activations use adasplash on CUDA if it is installed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from concurrent.futures import ProcessPoolExecutor
 from unittest import mock
 
 import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import AuxRequest, flex_attention
 
 from benchmarks.rows import Row, interleaved, run, threads
 from reluformer.benchmark.harness import matmul_speed, peak_memory, timed
@@ -45,6 +48,20 @@ def forced(backend: str) -> mock._patch_dict:
     return mock.patch.dict(os.environ, {"RELUFORMER_KERNEL": backend} if backend else {})
 
 
+def flex_relu(query: Tensor, key: Tensor, value: Tensor, scale: float, attend: Callable = flex_attention) -> Tensor:
+    """Returns ReLU(q·k · scale)·v [B, H, N, D] by FlexAttention, which knows softmax alone.
+
+    The score's logarithm undoes softmax's exponential, and the row's log-sum its normalisation. A row without positive
+    scores is 0.
+    """
+
+    def positive(score: Tensor, *_: Tensor) -> Tensor:
+        return torch.where(score > 0, score.clamp_min(1e-30).log(), -torch.inf)
+
+    output, aux = attend(query, key, value, score_mod=positive, scale=scale, return_aux=AuxRequest(lse=True))
+    return torch.nan_to_num(output) * aux.lse.exp()[..., None].to(output.dtype)
+
+
 class Problem:
     """The tensors of one read as a model would make them, heads strided, and its mask; ragged: half to full."""
 
@@ -72,6 +89,17 @@ class Problem:
         if result.penalty is not None:
             outputs[result.penalty] = torch.ones_like(result.penalty)
         torch.autograd.grad(list(outputs), tensors, list(outputs.values()))
+
+    def timed_flex(self) -> Callable[[], float]:
+        """Returns a function that returns the milliseconds of one run of ReLU by compiled FlexAttention."""
+        compiled = torch.compile(flex_attention)
+        tensors = [x.detach().contiguous().requires_grad_() for x in (self.query, self.key, self.value)]
+
+        def step() -> None:
+            output = flex_relu(*tensors, scale=self.query.size(-1) ** -0.5, attend=compiled)
+            torch.autograd.grad(output, tensors, self.grad)
+
+        return lambda: 1e3 * timed(step, device())
 
     def timed(self, name: str, penalty: Penalty | None = None, backend: str = "") -> Callable[[], float]:
         """Returns a function that returns the milliseconds of one run."""
@@ -117,6 +145,8 @@ def speed_rows(length: int, heads: int, width: int, tokens: int, rounds: int) ->
         }
         if mask == "all":
             measures["eager"] = problem.timed("relu-scaled", backend="reference")
+            if device() == "cuda":
+                measures["FlexAttention"] = problem.timed_flex()
         medians = interleaved(measures, rounds)
         (ours, spread), (peak, _), (slow, slow_spread) = (medians[name] for name in ("ours", "matmul", "penalty"))
         # Seven products of rows with slots: two forward, five backward, one of these the scores again.
@@ -127,7 +157,9 @@ def speed_rows(length: int, heads: int, width: int, tokens: int, rounds: int) ->
         with_it = f"with the penalty, {length} tokens, {mask}"
         results.append(Row(with_it, slow, "without it", ours, "ms", 1 / 1.25, True, slow_spread, WHY_PENALTY))
         if mask == "all":
-            results.append(Row(what, ours, "eager", medians["eager"][0], "ms", None, True, spread))
+            for peer in ("eager", "FlexAttention"):
+                if peer in medians:
+                    results.append(Row(what, ours, peer, medians[peer][0], "ms", None, True, spread))
             share = f"share of a large matrix product's speed, {length} tokens"
             results.append(Row(share, rate / 1e9, "matmul", peak / 1e9, "GFLOP/s"))
             sparse = {"SDPA": measures["SDPA"]} | {name: problem.timed(name) for name in ("sparsemax", "entmax15")}

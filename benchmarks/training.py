@@ -127,9 +127,8 @@ def against_peers(name: str, contest: Contest, system: str, peers: list[str]) ->
     ours, on_gpu = speeds[system], contest.device != "cpu"
     label, target = f"training, {name}: target tokens", contest.shape.target[on_gpu]
     results += [row(label, ours, PEERS[peer], speeds[peer], target, contest.why(name)) for peer in peers]
-    if not on_gpu:
-        memory = f"training, {name}: peak memory, libraries included"
-        results += [Row(memory, held[system], PEERS[peer], held[peer], "MB", 1.0, less=True) for peer in peers]
+    memory = f"training, {name}: peak memory{' of the GPU' if on_gpu else ', libraries included'}"
+    results += [Row(memory, held[system], PEERS[peer], held[peer], "MB", 1.0, less=True) for peer in peers]
     rate = contest.flops_per_token() * median(ours) / 1e9
     peak = matmul_peak("bf16" if on_gpu else "fp32", contest.device) / 1e9
     label = f"training, {name}: arithmetic"
@@ -273,7 +272,9 @@ class Contest:
         return speeds
 
     def peak_memory(self) -> dict[str, float]:
-        """Returns the largest resident memory of each worker so far, MB."""
+        """Returns the largest memory of each worker so far, MB: resident, or on a GPU allocated there."""
+        if self.device != "cpu":
+            return {name: worker.call("gpu_memory") for name, worker in self._workers.items()}
         return {name: worker.peak_memory() for name, worker in self._workers.items()}
 
     def flops_per_token(self) -> float:

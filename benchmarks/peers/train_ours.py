@@ -28,7 +28,7 @@ from reluformer.training.stopping import Signals
 
 
 class Ours:
-    """Serves `build` and `update`."""
+    """Serves `build`, `update` and `gpu_memory`."""
 
     def build(self, run: dict[str, Any], corpora: str, folder: str) -> int:
         """Makes the trainer of a run; returns the number of parameters."""
@@ -62,6 +62,10 @@ class Ours:
             torch.cuda.synchronize()
         return time.perf_counter() - begin
 
+    def gpu_memory(self) -> float:
+        """Returns the largest memory that torch had allocated on the GPU, MB."""
+        return torch.cuda.max_memory_allocated() / 2**20
+
 
 with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
@@ -69,4 +73,4 @@ with socket.socket() as free:
 os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
 keep_freed_memory()  # as reluformer.training.worker
 ours = Ours()
-serve({"build": ours.build, "update": ours.update})
+serve({"build": ours.build, "update": ours.update, "gpu_memory": ours.gpu_memory})

@@ -56,7 +56,7 @@ class Trainee:
     ) -> None:
         self._build, self._loss, self._optimizer = build, loss, optimizer or fused_adamw
         self._prepare, self._special = prepare, special
-        functions = {"build": self.build, "load": self.load, "update": self.update}
+        functions = {"build": self.build, "load": self.load, "update": self.update, "gpu_memory": gpu_memory}
         if translate is not None:
             functions["translate"] = lambda **arguments: translate(self.module, **arguments)
         serve(functions)
@@ -85,6 +85,11 @@ class Trainee:
         if self.device != "cpu":
             torch.cuda.synchronize()
         return time.perf_counter() - begin
+
+
+def gpu_memory() -> float:
+    """Returns the largest memory that torch had allocated on the GPU, MB."""
+    return torch.cuda.max_memory_allocated() / 2**20
 
 
 def fused_adamw(module: nn.Module) -> torch.optim.Optimizer:

@@ -47,3 +47,13 @@ def test_a_backend_is_forced_for_a_while(before, monkeypatch):
 def test_memory_is_that_of_the_read():
     """The weights of 1,024 tokens are 4 MiB, of which the read that stores them needs several; a tile is 0.5."""
     assert memory("relu-scaled", "tiled", 1024) + 4 < memory("relu-scaled", "reference", 1024) < 100
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_flex_attention_carries_relu():
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 3, 16, 8) for _ in range(3))
+    query[0, 0, 0] = 0  # a row without positive scores
+    expected = torch.relu(query @ key.transpose(-1, -2) * 8**-0.5) @ value
+    with torch.no_grad():
+        assert torch.allclose(attention.flex_relu(query, key, value, 8**-0.5), expected, atol=1e-5)
