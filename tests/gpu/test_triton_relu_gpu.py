@@ -43,8 +43,7 @@ SHAPES = [
 GRID = [(*shape, kind) for shape in SHAPES for kind in KINDS]
 if INTERPRETED:  # which is slow: large shapes once each
     GRID = GRID[: 4 * len(KINDS)]
-    GRID += [(64, 64, 128, "both"), (130, 140, 80, "both"), (257, 65, 16, "causal"), (65, 257, 48, "ragged")]
-    GRID += [(1, 513, 16, "ragged")]
+    GRID += [(64, 64, 128, "both"), (130, 140, 80, "both"), (257, 65, 16, "causal"), (1, 257, 48, "ragged")]
 
 
 @pytest.fixture(autouse=True)
@@ -137,7 +136,7 @@ def dropped(query, key, keys, causal, scale, dropout, seed, width):
 
 @pytest.mark.parametrize(
     ("rows", "slots", "width", "kind"),
-    [(7, 3, 32, "both"), (40, 70, 64, "ragged"), (70, 75, 128, "causal") if INTERPRETED else (140, 150, 128, "causal")],
+    [(7, 3, 32, "both"), (40, 70, 64, "both"), *([] if INTERPRETED else [(140, 150, 128, "causal")])],
 )
 def test_dropout_is_seeded_and_the_same_in_backward(rows, slots, width, kind):
     ours, exact = made(rows, slots, width)

@@ -262,46 +262,46 @@ def make(tmp_path: Path) -> Callable[..., Example]:
     return partial(make_up, tmp_path)
 
 
-@pytest.fixture
-def scored(make) -> Callable[..., Example]:
-    """`scored(redistribute=True)`: the runs of one study translated and scored on a made-up corpus."""
+def score(root: Path, redistribute: bool = True, toy: bool = True) -> Example:
+    """Returns `make_up` with the runs of one study, translated and scored on a made-up corpus."""
     from reluformer.evaluation.score import score_run
 
-    def build(redistribute: bool = True, toy: bool = True) -> Example:
-        example: Example = make(toy=toy, only=["ffn-activation"])
-        path = example.experiment.folder / "datasets" / "some-sentences.yaml"
-        data = {**yaml.safe_load(path.read_text(encoding="utf-8")), "redistribute": redistribute}
-        data["corpus"]["lowercase"] = True
-        path.write_text(yaml.safe_dump(data), encoding="utf-8")
-        example = Example(
-            Experiment(example.experiment.config.model_dump(), example.experiment.folder), example.results
-        )
-        corpus = example.results / "corpora" / "some-sentences"
-        (corpus / "raw").mkdir(parents=True)
-        text = "".join(f"the device number {n} is not there at all .\n" for n in range(30))
-        for name in ("raw/test.de", "raw/test.en", "test.tok.de", "test.tok.en"):
-            (corpus / name).write_text(text, encoding="utf-8")
-        configuration = example.experiment.datasets["some-sentences"].corpus.model_dump(mode="json")
-        put(corpus, "provenance.json", {"configuration": configuration, "archives": []})
-        put(corpus, "statistics.json", {})
-        for number, run in enumerate(example.experiment.runs):
-            example.write(run)
-            folder = example.folder(run)
-            example.experiment.resolve(run).save(folder / "config.yaml")
-            lines = text.splitlines()
-            lines[: 3 + number] = ["the device is away ."] * (3 + number)
-            entries = [{"index": n, "sentences": [line], "source_tokens": 8} for n, line in enumerate(lines)]
-            hypotheses = "".join(json.dumps(entry) + "\n" for entry in entries)
-            (folder / "hypotheses.jsonl").write_text(hypotheses, encoding="utf-8")
-            score_run(folder, example.results / "corpora")
-            log = example.results.parent / "logs" / "train" / f"{run.path}.log"
-            log.parent.mkdir(parents=True, exist_ok=True)
-            log.write_text("trained\n", encoding="utf-8")
-        for file in study_outputs(example.experiment, "ffn-activation"):
-            path = example.results.parent / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(f"what {path.name} shows\n".encode())
-        put(example.results / "paper", "claims.json", {"claims": []})
-        return example
+    example = make_up(root, toy=toy, only=["ffn-activation"])
+    path = example.experiment.folder / "datasets" / "some-sentences.yaml"
+    data = {**yaml.safe_load(path.read_text(encoding="utf-8")), "redistribute": redistribute}
+    data["corpus"]["lowercase"] = True
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    example = Example(Experiment(example.experiment.config.model_dump(), example.experiment.folder), example.results)
+    corpus = example.results / "corpora" / "some-sentences"
+    (corpus / "raw").mkdir(parents=True)
+    text = "".join(f"the device number {n} is not there at all .\n" for n in range(30))
+    for name in ("raw/test.de", "raw/test.en", "test.tok.de", "test.tok.en"):
+        (corpus / name).write_text(text, encoding="utf-8")
+    configuration = example.experiment.datasets["some-sentences"].corpus.model_dump(mode="json")
+    put(corpus, "provenance.json", {"configuration": configuration, "archives": []})
+    put(corpus, "statistics.json", {})
+    for number, run in enumerate(example.experiment.runs):
+        example.write(run)
+        folder = example.folder(run)
+        example.experiment.resolve(run).save(folder / "config.yaml")
+        lines = text.splitlines()
+        lines[: 3 + number] = ["the device is away ."] * (3 + number)
+        entries = [{"index": n, "sentences": [line], "source_tokens": 8} for n, line in enumerate(lines)]
+        hypotheses = "".join(json.dumps(entry) + "\n" for entry in entries)
+        (folder / "hypotheses.jsonl").write_text(hypotheses, encoding="utf-8")
+        score_run(folder, example.results / "corpora")
+        log = example.results.parent / "logs" / "train" / f"{run.path}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("trained\n", encoding="utf-8")
+    for file in study_outputs(example.experiment, "ffn-activation"):
+        path = example.results.parent / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"what {path.name} shows\n".encode())
+    put(example.results / "paper", "claims.json", {"claims": []})
+    return example
 
-    return build
+
+@pytest.fixture
+def scored(tmp_path: Path) -> Callable[..., Example]:
+    """`scored(redistribute=True)`: `score` in the test's folder."""
+    return partial(score, tmp_path)

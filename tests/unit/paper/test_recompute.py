@@ -1,6 +1,8 @@
+import shutil
 from pathlib import Path
 
 import pytest
+from tests.unit.paper.conftest import score
 
 from reluformer.config.settings import SettingsError
 from reluformer.evaluation.counts import read_counts, write_counts
@@ -15,13 +17,20 @@ pytestmark = pytest.mark.slow
 RECORDS = sorted(path.parent for path in (ROOT / "record").glob("*/experiment.json"))
 
 
-@pytest.fixture
-def record(scored, tmp_path):
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
     """A record of three runs, and its tables."""
-    example, folder = scored(), tmp_path / "record"
-    take(example.experiment, example.results, folder)
-    update_paper(example.experiment, folder)
-    return folder
+    root = tmp_path_factory.mktemp("scored")
+    example = score(root)
+    take(example.experiment, example.results, root / "record")
+    update_paper(example.experiment, root / "record")
+    return root / "record"
+
+
+@pytest.fixture
+def record(original, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(original, tmp_path / "record")
 
 
 def test_everything_is_computed_anew_and_equals_what_is_committed(record, tmp_path):

@@ -80,7 +80,8 @@ class Training:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # of the server, at its first start
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["reluformer.training.worker", "deepspeed.runtime.zero.muon.original_muon"])
+        libraries = ["reluformer.training.worker", "deepspeed.runtime.zero.muon.original_muon"]
+        self.context.set_forkserver_preload([*libraries, "tests.unit.training.frozen"])
         self.processes: list[Any] = []
 
     def start(self) -> Training:

@@ -97,7 +97,7 @@ def test_killed_while_writing_a_checkpoint(training):
     killed = training("killed")
     for name in (".update-00000016.partial", ".update-00000024.partial"):
         killed.start()
-        wait_for(killed, name)
+        wait_for(killed, name, pause=0.001)  # before it gets its name
         killed.kill()
     killed.finish()
     same(straight, killed)
@@ -180,13 +180,13 @@ def test_full_disk(training, tmp_path):
         subprocess.run(["umount", str(each.checkpoints)], check=True)
 
 
-def wait_for(each, name: str, seconds: float = 600) -> Path:
+def wait_for(each, name: str, seconds: float = 600, pause: float = 0.01) -> Path:
     """The folder `name` among the checkpoints, as soon as it is there."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := list(each.checkpoints.glob(f"*/{name}")):
             return found[0]
-        time.sleep(0.001)
+        time.sleep(pause)
     raise AssertionError(f"{name} did not appear:\n{each.messages()}")
 
 
