@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 RUN = "numbers/transformer/seed1"
 TARGET = f"results/runs/{RUN}/summary.json"
-UPDATES, EVERY = 2000, 50
+UPDATES, EVERY = 1000, 50
 
 
 @pytest.fixture

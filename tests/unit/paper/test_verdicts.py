@@ -119,7 +119,7 @@ def test_an_open_rule_says_why():
     ],
 )
 def test_an_open_rule_says_how_many_seeds_would_probably_decide_it(a_rule, mean, sides, outcome):
-    def draws(seeds, number=1000):
+    def draws(seeds, number=300):
         for _ in range(number):
             a, b = rng.normal(mean, 1, seeds), rng.normal(10, 1, seeds)
             other = v(b.mean(), b.std(ddof=1), seeds) if sides == 2 else v(10.0, None, 0)
@@ -127,9 +127,9 @@ def test_an_open_rule_says_how_many_seeds_would_probably_decide_it(a_rule, mean,
 
     rng = default_rng(1)
     seeds = decided(a_rule, v(mean, 1.0, 3), v(10.0, 1.0, 3) if sides == 2 else v(10.0, None, 0)).seeds
-    share = Counter(draws(seeds))[outcome] / 1000
+    share = Counter(draws(seeds))[outcome] / 300
     assert 0.74 <= share <= 0.92
-    assert Counter(draws(max(2, seeds // 2)))[outcome] / 1000 < 0.7
+    assert Counter(draws(max(2, seeds // 2)))[outcome] / 300 < 0.7
 
 
 def test_seeds_that_would_decide_are_not_stated_where_none_would():

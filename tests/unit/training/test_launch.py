@@ -173,8 +173,7 @@ def test_two_processes_from_start_to_outputs_with_a_signal_between(tmp_path, cor
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(("number", "processes"), [(signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGTERM, 2)])
 def test_a_signal_to_the_whole_group(tmp_path, corpora, toy_run, number, processes):
     """Ctrl-C in a terminal, scancel: torchrun gets the signal, too, and has to leave the saving in peace."""
     job = start(changed(toy_run, updates=100_000, processes=processes), corpora, tmp_path)

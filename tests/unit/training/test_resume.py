@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.unit.training.conftest import Training, make_run
 
 pytestmark = pytest.mark.slow
 
@@ -92,8 +93,13 @@ def test_a_training_that_goes_on_does_not_start_from_the_other_again(training, c
     same(straight, killed)
 
 
-def test_killed_while_writing_a_checkpoint(training):
-    straight = training("straight").finish()
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory, corpora):
+    """`make_run()`, trained without a stop."""
+    return Training(tmp_path_factory.mktemp("straight"), corpora, make_run()).finish()
+
+
+def test_killed_while_writing_a_checkpoint(training, straight):
     killed = training("killed")
     for name in (".update-00000016.partial", ".update-00000024.partial"):
         killed.start()
@@ -118,8 +124,7 @@ def test_signal_saves_and_leaves(training, number, processes):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "missing"])
-def test_damaged_checkpoint_is_passed_over(training, damage):
-    straight = training("straight").finish()
+def test_damaged_checkpoint_is_passed_over(training, straight, damage):
     killed = training("killed").start()
     newest = wait_for(killed, "update-00000024")
     killed.kill()
