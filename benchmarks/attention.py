@@ -31,6 +31,9 @@ from reluformer.ops.process import keep_freed_memory
 LONG = 8192
 """Tokens at which memory is compared."""
 LENGTHS = (25, 512, 1024, 2048)
+FUSED = ("relu-length", "relu-squared", "relu-shifted", "sigmoid")
+"""Activations after the paper that the kernels read by a functor; as fast as SDPA from FUSED_FROM tokens on."""
+FUSED_FROM = 512
 WHY_PENALTY = (
     "beside the seven products a logarithm and two sums a weight in the forward pass, a logarithm in the backward "
     "pass (5 % of a profile at 25 tokens), and torch's operations on the rows' sums, by one thread"
@@ -132,7 +135,7 @@ def memory(name: str, backend: str, length: int = LONG) -> float:
 
 
 def speed_rows(length: int, heads: int, width: int, tokens: int, rounds: int) -> list[Row]:
-    """Returns the rows of one length: each mask against SDPA, the penalty, eager, and the sparse activations."""
+    """Returns the rows of one length: each mask against SDPA, the penalty, eager, and other activations."""
     target = 1.0 if device() == "cpu" else 1.15
     results = []
     for mask in ("all", "causal", "ragged"):
@@ -162,11 +165,15 @@ def speed_rows(length: int, heads: int, width: int, tokens: int, rounds: int) ->
                     results.append(Row(what, ours, peer, medians[peer][0], "ms", None, True, spread))
             share = f"share of a large matrix product's speed, {length} tokens"
             results.append(Row(share, rate / 1e9, "matmul", peak / 1e9, "GFLOP/s"))
-            sparse = {"SDPA": measures["SDPA"]} | {name: problem.timed(name) for name in ("sparsemax", "entmax15")}
-            medians = interleaved(sparse, max(1, rounds // 2))
+            others = {name: problem.timed(name) for name in (*FUSED, "sparsemax", "entmax15")}
+            medians = interleaved({"SDPA": measures["SDPA"]} | others, max(1, rounds // 2))
             softmax = medians.pop("SDPA")[0]
             for name, (middle, spread) in medians.items():
-                results.append(Row(f"{name}, {length} tokens", middle, "SDPA", softmax, "ms", None, True, spread))
+                wanted = target if name in FUSED and length >= FUSED_FROM else None
+                why = f"{7 * problem.products / middle / 1e6:.0f} GFLOP/s"
+                results.append(
+                    Row(f"{name}, {length} tokens", middle, "SDPA", softmax, "ms", wanted, True, spread, why)
+                )
     return results
 
 

@@ -25,7 +25,7 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
 pytestmark = pytest.mark.gpu
 
-from reluformer.memory.backends import AttentionOptions  # noqa: E402
+from reluformer.memory.backends import FUNCTORS, AttentionOptions  # noqa: E402
 from reluformer.memory.backends.triton_relu import _attend, triton_relu_attention  # noqa: E402
 
 ALLOWED = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}
@@ -115,6 +115,28 @@ def test_without_statistics(rows, slots, width, kind):
     expected = dense(*exact, keys, causal, 0.25)[0]
     assert_near(
         [output, *torch.autograd.grad(probe([output]), ours)],
+        [expected, *torch.autograd.grad(probe([expected]), exact)],
+    )
+
+
+@pytest.mark.parametrize("function", FUNCTORS)
+@pytest.mark.parametrize(
+    ("rows", "slots", "width", "kind"), [(1, 40, 24, "ragged"), (33, 65, 64, "both"), (64, 64, 32, "all")]
+)
+def test_other_functions_with_a_shift(function, rows, slots, width, kind):
+    """The output and its gradients; a hidden slot gets no weight, whatever f(shift) is."""
+    ours, exact = made(rows, slots, width)
+    keys, causal = visible_keys(kind, slots), kind in ("causal", "both")
+    shift = torch.linspace(-1, 0.5, rows, device=DEVICE).view(1, 1, rows, 1)
+    options = AttentionOptions(keys, causal, 0.25, shift=shift, function=function)
+    read = triton_relu_attention(*ours, options).output
+    query, key, value = exact
+    s = 0.25 * query @ key.mT + shift
+    s = s.sigmoid() if function == "sigmoid" else s.relu() ** (2 if function == "relu-squared" else 1)
+    mask = AttentionMask(slots, keys, causal).mask(rows, query.device)
+    expected = (s if mask is None else s * mask) @ value
+    assert_near(
+        [read, *torch.autograd.grad(probe([read]), ours)],
         [expected, *torch.autograd.grad(probe([expected]), exact)],
     )
 
@@ -309,7 +331,7 @@ def test_memory_is_linear():
 def test_the_operator_is_well_formed(causal):
     """Schema, shapes without data, autograd and, with them, torch.compile."""
     ours, _ = made(5, 9, 16)
-    arguments = (*ours, visible_keys("ragged", 9), causal, 0.25, 0.1, 3, True)
+    arguments = (*ours, visible_keys("ragged", 9), None, causal, 0.25, 0.1, 3, True, "relu")
     torch.library.opcheck(
         _attend, arguments, test_utils=("test_schema", "test_autograd_registration", "test_faketensor")
     )

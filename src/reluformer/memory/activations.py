@@ -23,7 +23,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from reluformer.config.memory import ACTIVATIONS, MemoryConfig
 from reluformer.memory.backends import AttentionOptions, FusedKernel, FusedRead
-from reluformer.memory.backends.dispatch import relu_kernel
+from reluformer.memory.backends.dispatch import fused_kernel
 from reluformer.memory.mask import AttentionMask, RowMask
 
 NARROW_HEAD, SHORT = 32, 48
@@ -44,6 +44,9 @@ class Activation(nn.Module):
     static = False
     """Whether a CUDA graph can hold `forward`: the host looks at no value and no shape depends on one. If not, the
     search does without graphs."""
+    functor: str | None = None
+    """A name of `backends.FUNCTORS`, if `forward` is it: fused kernels then read without storing weights. A class that
+    overrides `forward` has its own."""
 
     def __init__(self, heads: int = 1) -> None:
         super().__init__()
@@ -70,7 +73,19 @@ class Activation(nn.Module):
         query: [B, H, Q, D], or [B, Q, D] of a learned memory. options: `keys` and `causal` are those of `visible`,
         unless it is a `RowMask`, which only its `bias` describes.
         """
-        return None
+        owner = next(vars(one) for one in type(self).__mro__ if "forward" in vars(one))
+        if (name := owner.get("functor")) is None or query.dim() != 4 or isinstance(visible, RowMask):
+            return None  # the kernels know slots hidden from all rows of a batch entry, and those hidden causally
+        if options.statistics and (name != "relu" or options.shift is not None):
+            return None
+        kernel = fused_kernel(query)
+        return None if kernel is None else partial(_fused_read, kernel, name)
+
+
+def _fused_read(
+    kernel: FusedKernel, function: str, query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions
+) -> FusedRead:
+    return kernel(query, key, value, options._replace(function=function))
 
 
 class Normalised(Activation):
@@ -95,7 +110,7 @@ class Softmax(Normalised):
         return torch.softmax(scores, -1)
 
     def fused(self, query: Tensor, visible: AttentionMask, options: AttentionOptions) -> FusedKernel | None:
-        if options.statistics or options.factor is not None or query.dim() != 4:
+        if options.statistics or options.factor is not None or options.shift is not None or query.dim() != 4:
             return None
         if query.device.type == "cpu" and (options.dropout > 0 or query.dtype.itemsize < 4 or _small(query, visible)):
             return None  # torch's CPU kernel drops no weights and is 2 to 7 times slower than ours in half precision
@@ -126,16 +141,10 @@ class ReLU(Activation):
     """weights_ij = max(s_ij, 0): the FFN's; in attention the paper's "direct ReLU" and, with its norm, ReLA's."""
 
     static = True
+    functor = "relu"
 
     def forward(self, scores: Tensor) -> Tensor:
         return scores.relu_()
-
-    def fused(self, query: Tensor, visible: AttentionMask, options: AttentionOptions) -> FusedKernel | None:
-        if query.dim() != 4 or type(self).forward is not ReLU.forward:
-            return None
-        if isinstance(visible, RowMask):
-            return None  # the kernels know slots hidden from all rows of a batch entry, and those hidden causally
-        return relu_kernel(query)
 
 
 class ScaledReLU(ReLU):

@@ -99,9 +99,10 @@ def read(
     shifted = isinstance(b, Tensor) or b != 0
     if not isinstance(c, Tensor):
         scale *= c
-    if not (observe or shifted) and bias is None and isinstance(key, Tensor) and isinstance(value, Tensor):
+    if not observe and bias is None and isinstance(key, Tensor) and isinstance(value, Tensor):
+        shift = b if isinstance(b, Tensor) else query.new_full((), b, dtype=torch.float32) if shifted else None
         options = AttentionOptions(
-            visible.keys, visible.causal, scale, dropout, statistics=penalty is not None, factor=factor
+            visible.keys, visible.causal, scale, dropout, statistics=penalty is not None, factor=factor, shift=shift
         )
         if (kernel := activation.fused(query, visible, options)) is not None:
             fused = kernel(query, key, value, options)

@@ -34,6 +34,7 @@ class SquaredReLU(Activation):
     """weights_ij = max(s_ij, 0)² / n_i^alpha (So et al. 2021, "Primer"; in attention Wortsman et al. 2023)."""
 
     static = True
+    functor = "relu-squared"
 
     def __init__(self, heads: int = 1, alpha: float = 1.0) -> None:
         super().__init__(heads)
@@ -70,6 +71,7 @@ class Sigmoid(Activation):
     """
 
     static = True
+    functor = "sigmoid"
 
     def shift(self, count: Tensor | int) -> Tensor | float:
         return -math.log(count) if isinstance(count, int) else -count.log()

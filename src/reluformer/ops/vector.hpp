@@ -56,6 +56,22 @@ inline float exponential(float x) {
   return x < -87.0f ? 0.0f : y * power;
 }
 
+// The same of a vector, and its square root.
+inline Vector exponential(Vector x) {
+  const Vector bounded = x < -87.0f ? fill(-87.0f) : x;
+  const Vector n = (bounded * 1.44269504f + 12582912.0f) - 12582912.0f;  // 1.5 * 2^23: rounds to whole numbers
+  const Vector r = (bounded - n * 0.693359375f) + n * 2.12194440e-4f;
+  Vector y = fill(1.9875691500e-4f);
+  for (float c : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f}) y = y * r + c;
+  y = y * r * r + r + 1.0f;
+  const Ints bits = (__builtin_convertvector(n, Ints) + 127) << 23;
+  return x < -87.0f ? Vector{} : y * (Vector)bits;
+}
+inline Vector root(Vector x) {
+  for (int l = 0; l < LANES; l++) x[l] = __builtin_sqrtf(x[l]);
+  return x;
+}
+
 // The largest of n numbers; -infinity of none. NaN is ignored.
 inline float largest(const float* x, int64_t n) {
   float most = -INFINITY;

@@ -19,7 +19,7 @@ def test_every_length_has_its_rows(monkeypatch):
     targets = [(row.name, row.target) for row in found if row.target is not None]
     assert sum("forward + backward" in name and target == 1.0 for name, target in targets) == 2 * 3
     assert sum("with the penalty" in name and target == 0.8 for name, target in targets) == 2 * 3
-    assert {row.name for row in found} >= {"sparsemax, 8 tokens", "entmax15, 16 tokens"}
+    assert {row.name for row in found} >= {"sparsemax, 8 tokens", "entmax15, 16 tokens", "sigmoid, 16 tokens"}
     assert all(row.why for row in found if row.target)
     (space,) = [row for row in found if row.target == 10.0]
     assert space.ratio == 30.0 and space.met

@@ -1,4 +1,4 @@
-"""ReLU attention without its n × n weights: C++ for CPUs, Triton for GPUs, tiles in plain torch.
+"""Attention without its n × n weights where a weight is f(score) alone: C++ for CPUs, Triton for GPUs, tiles in torch.
 
 Shapes: B batch, H heads, Q rows (queries), K slots (keys), D head width.
 """
@@ -16,6 +16,26 @@ TRITON_WIDEST = 128
 """Head width up to which the Triton kernel is used."""
 
 
+class Functor(NamedTuple):
+    """f of a fused read. In place of the scores a kernel has the weights, so a slope is a function of the weight alone.
+
+    Attributes:
+        weight: f of scores; may overwrite them.
+        slope: f' where f is a weight.
+    """
+
+    weight: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor], Tensor]
+
+
+FUNCTORS = {
+    "relu": Functor(Tensor.relu_, lambda s: (s > 0).to(s.dtype)),
+    "relu-squared": Functor(lambda x: x.relu_().square_(), lambda s: 2 * s.sqrt()),
+    "sigmoid": Functor(Tensor.sigmoid_, lambda s: s * (1 - s)),
+}
+"""By name, in the order of cpu.cpp; `functors.hpp` and `triton_kernels.py` have the same."""
+
+
 class AttentionOptions(NamedTuple):
     """What a fused read takes beside query, key and value.
 
@@ -27,6 +47,9 @@ class AttentionOptions(NamedTuple):
         seed: decides what is dropped; None draws one.
         statistics: whether to return the sums that the penalty needs.
         factor: c_i > 0, [B|1, H|1, Q|1, 1], multiplies the scores of row i; None for 1.
+        shift: b_i, [B|1, 1, Q|1, 1] or a scalar, added to the scores of row i after that, without a gradient; None
+            for 0.
+        function: f, a name of FUNCTORS.
     """
 
     keys: Tensor | None = None
@@ -36,6 +59,8 @@ class AttentionOptions(NamedTuple):
     seed: int | None = None
     statistics: bool = False
     factor: Tensor | None = None
+    shift: Tensor | None = None
+    function: str = "relu"
 
 
 class FusedRead(NamedTuple):
@@ -57,7 +82,7 @@ FusedKernel = Callable[[Tensor, Tensor, Tensor, AttentionOptions], FusedRead]
 
 
 def prepare(query: Tensor, options: AttentionOptions, factor: bool = False) -> tuple[Tensor, AttentionOptions]:
-    """Draws the seed of dropout if there is none, and multiplies c_i into the query: ReLU(c·x) = c·ReLU(x) for c > 0.
+    """Draws the seed of dropout if there is none, and multiplies c_i into the query.
 
     factor: whether the kernel multiplies by c_i itself.
     """

@@ -1,4 +1,5 @@
-// ReLU attention on a CPU in fp32, forward and backward, without the Q x K scores: see cpu.py for what it computes.
+// Attention with weights f(score), f of functors.hpp, on a CPU in fp32, forward and backward, without the Q x K scores:
+// see cpu.py for what it computes.
 //
 // A unit of work is a part of one head. Its keys are read in blocks of BLOCK visible slots, packed and transposed, and
 // its rows in blocks of BLOCK; the weights of one pair of blocks are a tile that stays in cache. Every product of two
@@ -8,6 +9,7 @@
 // Compiled by build.py with -O3 -march=native -fopenmp.
 
 #include "cpu.hpp"
+#include "functors.hpp"
 
 namespace {
 
@@ -16,7 +18,7 @@ struct Problem {
   Strided query, key, value, output;   // output: of the forward pass, or its gradient
   const uint8_t* visible;              // [B, K], or none
   float *total, *logs;                 // [B, H, Q], or none: the row statistics, or their gradients
-  Strided factor;                      // of each row, [B, H, Q, 1], or none
+  Strided factor, shift;               // of each row, [B, H, Q, 1], or none
   Strided query_grad, key_grad, value_grad;
   int64_t query_grad_part;             // floats between the parts' shares of query_grad
   float scale;
@@ -46,6 +48,8 @@ struct Head {
   }
   // What multiplies the scores of row i.
   float factor(int64_t i) const { return p.scale * (p.factor.data ? p.factor.at(b, h)[i * p.factor.row] : 1.0f); }
+  // What is added to the scores of row i.
+  float shift(int64_t i) const { return p.shift.at(b, h)[i * p.shift.row]; }
   // The queries of n rows, dense and multiplied.
   void queries(int64_t first, int64_t n, float* to) const {
     pack(p.query.at(b, h) + first * p.query.row, p.query.row, nullptr, n, p.depth, width, to,
@@ -78,8 +82,8 @@ struct Head {
   float* row(float* statistics) const { return statistics ? statistics + id() * p.rows : nullptr; }
 };
 
-// The weights of a tile from its scores: ReLU, slots beyond a row's limit hidden; sums on the way.
-template <bool STATISTICS>
+// The weights of a tile from its scores, slots beyond a row's limit hidden; sums on the way.
+template <class F, bool STATISTICS>
 struct Weights {
   const Head& head;
   int64_t i0, j0;
@@ -102,9 +106,10 @@ struct Weights {
       const int64_t i = i0 + m0 + m;
       const int32_t limit = (int32_t)(head.limits[i] - j0 - n0);
       const uint64_t draws = drop ? head.p.dropout.row(head.id(), i) : 0;
+      const Vector shift = F::SHIFTED ? fill(head.shift(i)) : Vector{};
       Vector s{}, l{};
       for (int n = 0; n < N; n++) {
-        Vector x = c[m][n] < 0.0f ? Vector{} : c[m][n];  // NaN stays
+        Vector x = F::weight(F::SHIFTED ? c[m][n] + shift : c[m][n]);
         if (diagonal) x = iota() + n * LANES < limit ? x : Vector{};
         positive |= x != 0.0f;
         if (STATISTICS) s += x, l += x * logarithm(x);
@@ -122,7 +127,7 @@ struct Weights {
 };
 
 // The gradient of a tile's scores from that of its weights; dropped weights become what the output was made of.
-template <bool STATISTICS>
+template <class F, bool STATISTICS>
 struct Slopes {
   const Head& head;
   int64_t i0, j0;
@@ -152,7 +157,7 @@ struct Slopes {
           store(tile + at, x * factors);
         }
         if (STATISTICS) g += logs[i] == 0 ? fill(total[i]) : total[i] + logs[i] * (logarithm(x) + 1.0f);
-        store(slopes + at, x > 0.0f ? g : Vector{});
+        store(slopes + at, F::slope(x, g));
       }
     }
   }
@@ -162,7 +167,7 @@ struct Slopes {
 // read once, as it lies, and the values of those with a positive weight only.
 constexpr int FEW = 3;
 
-template <bool STATISTICS>
+template <class F, bool STATISTICS>
 void forward_few(const Problem& p, int64_t unit) {
   Head head(p, unit);
   const int64_t width = p.depth, rows = p.rows;
@@ -177,8 +182,8 @@ void forward_few(const Problem& p, int64_t unit) {
     for (int64_t i = p.causal ? (j - p.slots + rows > 0 ? j - p.slots + rows : 0) : 0; i < rows; i++) {
       Vector product{};
       for (int64_t d = 0; d < width; d += LANES) product += load(query + i * width + d) * load(key + d);
-      const float s = sum(product);
-      if (s <= 0) continue;  // NaN goes on
+      const float s = F::weight(fill(F::SHIFTED ? sum(product) + head.shift(i) : sum(product)))[0];
+      if (s == 0) continue;
       if (STATISTICS) total[i] += s, logs[i] += s * logarithm(fill(s))[0];
       float* out = output + i * width;
       for (int64_t d = 0; d < width; d += LANES) store(out + d, load(out + d) + s * load(value + d));
@@ -190,7 +195,11 @@ void forward_few(const Problem& p, int64_t unit) {
   }
 }
 
-template <bool STATISTICS>
+// Whether a tile of n slots has some that a row must not see. Beyond the last slot, scores are 0 but shifted.
+template <class F>
+bool partly_hidden(int64_t limit, int64_t j0, int64_t n) { return limit < j0 + (F::SHIFTED ? whole(n) : n); }
+
+template <class F, bool STATISTICS>
 void forward(const Problem& p, int64_t unit) {
   Head head(p, unit / p.parts);
   const int64_t part = unit % p.parts, width = head.width;
@@ -213,7 +222,8 @@ void forward(const Problem& p, int64_t unit) {
     for (int64_t i0 = first; i0 < last; i0 += BLOCK) {
       const int64_t m = last - i0 < BLOCK ? last - i0 : BLOCK;
       if (head.limits[i0 + m - 1] <= j0) continue;
-      Weights<STATISTICS> weights{head, i0, j0, tile, head.limits[i0] < j0 + n, p.dropout.threshold != 0, total, logs};
+      const bool diagonal = partly_hidden<F>(head.limits[i0], j0, n);
+      Weights<F, STATISTICS> weights{head, i0, j0, tile, diagonal, p.dropout.threshold != 0, total, logs};
       scores(m, whole(n), p.depth, query + (i0 - first) * width, width, turned, weights);
       if (!weights.found) continue;
       accumulate<false>(m, tile, value, output + (i0 - first) * width, width, head.seen_by(weights, m, n));
@@ -223,7 +233,7 @@ void forward(const Problem& p, int64_t unit) {
     copy(output + i * width, p.depth, 1.0f, p.output.at(head.b, head.h) + (first + i) * p.output.row);
 }
 
-template <bool STATISTICS>
+template <class F, bool STATISTICS>
 void backward(const Problem& p, int64_t unit) {
   Head head(p, unit / p.parts);
   const int64_t part = unit % p.parts, width = head.width, rows = p.rows;
@@ -260,11 +270,12 @@ void backward(const Problem& p, int64_t unit) {
       const int64_t m = rows - i0 < BLOCK ? rows - i0 : BLOCK;
       if (head.limits[i0 + m - 1] <= j0) continue;
       const float *queries = query + i0 * width, *outputs = output + i0 * width;
-      Weights<false> weights{head, i0, j0, tile, head.limits[i0] < j0 + n, false, nullptr, nullptr};
+      const bool diagonal = partly_hidden<F>(head.limits[i0], j0, n);
+      Weights<F, false> weights{head, i0, j0, tile, diagonal, false, nullptr, nullptr};
       scores(m, whole(n), p.depth, queries, width, key_turned, weights);
       if (!weights.found) continue;
       scores(m, whole(n), p.depth, outputs, width, value_turned,
-             Slopes<STATISTICS>{head, i0, j0, tile, slopes, weights.filled, total, logs, drop});
+             Slopes<F, STATISTICS>{head, i0, j0, tile, slopes, weights.filled, total, logs, drop});
       const Terms seeing = head.seeing(weights, m, n);
       accumulate<true>(n, tile, outputs, value_grad, width, seeing);
       accumulate<true>(n, slopes, queries, key_grad, width, seeing);
@@ -281,9 +292,15 @@ void backward(const Problem& p, int64_t unit) {
 
 Strided strided(const int64_t* v) { return {(float*)v[0], v[1], v[2], v[3]}; }
 
+using Run = void (*)(const Problem&, int64_t);
+template <class F, bool STATISTICS>
+Run choose(bool back, bool few) {
+  return back ? backward<F, STATISTICS> : few ? forward_few<F, STATISTICS> : forward<F, STATISTICS>;
+}
+
 }  // namespace
 
-// numbers: see cpu.py, which packs them in this order.
+// numbers: see cpu.py, which packs them in this order. function: FUNCTORS of __init__.py; statistics are of ReLU alone.
 extern "C" void relu_attention(const int64_t* v, float scale, uint32_t threshold, float dropout_scale) {
   Problem p{};
   const bool back = v[0];
@@ -292,18 +309,20 @@ extern "C" void relu_attention(const int64_t* v, float scale, uint32_t threshold
   p.dropout = {threshold, dropout_scale, (uint64_t)v[9]};
   p.visible = (const uint8_t*)v[10], p.total = (float*)v[11], p.logs = (float*)v[12];
   p.factor = strided(v + 13);
-  p.query = strided(v + 17), p.key = strided(v + 21), p.value = strided(v + 25), p.output = strided(v + 29);
+  p.shift = strided(v + 17);
+  const int64_t function = v[21];
+  p.query = strided(v + 22), p.key = strided(v + 26), p.value = strided(v + 30), p.output = strided(v + 34);
   if (back) {
-    p.query_grad = strided(v + 33), p.key_grad = strided(v + 37), p.value_grad = strided(v + 41);
-    p.query_grad_part = v[45];
+    p.query_grad = strided(v + 38), p.key_grad = strided(v + 42), p.value_grad = strided(v + 46);
+    p.query_grad_part = v[50];
   }
   p.scale = scale;
   const bool few = p.rows <= FEW && p.depth % LANES == 0 && !threshold && p.parts == 1;
-  void (*run)(const Problem&, int64_t) = p.total ? forward<true> : forward<false>;
-  if (back)
-    run = p.total ? backward<true> : backward<false>;
-  else if (few)
-    run = p.total ? forward_few<true> : forward_few<false>;
+  const Run run = function == 2   ? choose<Sigmoid, false>(back, few)
+                  : function == 1 ? choose<SquaredReLU, false>(back, few)
+                  : p.shift.data  ? choose<ShiftedReLU, false>(back, few)
+                  : p.total       ? choose<ReLU, true>(back, few)
+                                  : choose<ReLU, false>(back, few);
   const int64_t units = p.batch * p.heads * p.parts;
 #pragma omp parallel for schedule(dynamic) num_threads((int)p.threads) if (p.threads > 1 && units > 1)
   for (int64_t unit = 0; unit < units; unit++) run(p, unit);

@@ -1,4 +1,4 @@
-"""The C++ kernel as a differentiable function: ReLU attention on a CPU, computed in fp32.
+"""The C++ kernel as a differentiable function: attention with weights f(score) on a CPU, computed in fp32.
 
 Results in bf16 and fp16 are rounded from fp32. They depend neither on the number of threads nor on their timing, except
 for the query's gradient if the batch has fewer heads than there are threads: the slots are then split into as many
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from reluformer.memory.backends import AttentionOptions, FusedRead, prepare
+from reluformer.memory.backends import FUNCTORS, AttentionOptions, FusedRead, prepare
 from reluformer.ops.dropout import constants
 from reluformer.ops.heads import empty_like_heads
 from reluformer.ops.paths import call
@@ -88,8 +88,10 @@ def _arguments(
     sizes = (*query.shape[:3], key.size(2), query.size(3))
     pointers = [0 if x is None else x.data_ptr() for x in (options.keys, *sums)]
     numbers = [backward, *sizes, options.causal, torch.get_num_threads(), parts, options.seed or 0, *pointers]
-    factor = None if options.factor is None else options.factor.expand(*query.shape[:3], 1)
-    numbers += (0, 0, 0, 0) if factor is None else (factor.data_ptr(), *factor.stride()[:3])
+    for row in (options.factor, options.shift):
+        row = None if row is None else row.expand(*query.shape[:3], 1)
+        numbers += (0, 0, 0, 0) if row is None else (row.data_ptr(), *row.stride()[:3])
+    numbers.append(list(FUNCTORS).index(options.function))
     for tensor in tensors:
         numbers += (tensor.data_ptr(), *tensor.stride()[:3])
     numbers.append(share)
@@ -103,9 +105,13 @@ def cpu_relu_attention(query: Tensor, key: Tensor, value: Tensor, options: Atten
     query, key, value = (
         x if x.stride(-1) == 1 else x.contiguous() for x in (query.float(), key.float(), value.float())
     )
-    keys, factor = options.keys, options.factor
+    keys, factor, shift = options.keys, options.factor, options.shift
+    if shift is None and options.function != "relu":  # of others, the kernel always adds b_i
+        shift = query.new_zeros(())
     options = options._replace(
-        keys=None if keys is None else keys.contiguous(), factor=None if factor is None else factor.detach().float()
+        keys=None if keys is None else keys.contiguous(),
+        factor=None if factor is None else factor.detach().float(),
+        shift=None if shift is None else shift.detach().float(),
     )
     output, total, logs = CpuReLU.apply(query, key, value, options)
     return FusedRead(output.to(dtype), total, logs)

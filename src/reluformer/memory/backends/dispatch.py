@@ -1,7 +1,7 @@
-"""Chooses the kernel of fused ReLU attention, `out_i = Σ_j ReLU(c_i · scale · q_i·k_j) v_j` without n × n weights.
+"""Chooses the kernel of a fused read, `out_i = Σ_j f(c_i · scale · q_i·k_j + b_i) v_j` without n × n weights.
 
-ReLU needs no maximum, sum or rescaling of a row: a tile of weights is final once computed, and a tile without a
-positive score contributes nothing. A device proves a kernel before it is used (`ops.paths`), unless
+f is one of FUNCTORS, which need no maximum, sum or rescaling of a row: a tile of weights is final once computed, and a
+tile without a positive weight contributes nothing. A device proves a kernel before it is used (`ops.paths`), unless
 `RELUFORMER_KERNEL` forces a backend: `cpu` (C++), `tiled` (plain torch), `triton` (CUDA), or `reference`, the read that
 stores its weights.
 """
@@ -48,7 +48,7 @@ def backend(query: Tensor) -> str:
     return "tiled" if trusted("tiled", device) else "reference"
 
 
-def relu_kernel(query: Tensor) -> FusedKernel | None:
+def fused_kernel(query: Tensor) -> FusedKernel | None:
     """Returns the kernel for queries like `query`; None for the read that stores its weights."""
     return {"cpu": cpu_relu_attention, "tiled": tiled_relu_attention, "triton": _triton}.get(backend(query))
 

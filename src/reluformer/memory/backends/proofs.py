@@ -1,4 +1,4 @@
-"""Proofs of the kernels of ReLU attention for `ops.paths`: a small read and its gradients, beside the same in fp64."""
+"""Proofs of the kernels of fused reads for `ops.paths`: a small read and its gradients, beside the same in fp64."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib
 import torch
 from torch import Tensor
 
-from reluformer.memory.backends import AttentionOptions, FusedKernel, FusedRead
+from reluformer.memory.backends import FUNCTORS, AttentionOptions, FusedKernel, FusedRead
 from reluformer.memory.backends.cpu import cpu_relu_attention
 from reluformer.memory.backends.tiled import tiled_relu_attention
 from reluformer.ops.paths import require_close
@@ -41,23 +41,26 @@ def prove(kernel: FusedKernel, device: str, rows: int = ROWS) -> None:
     inputs = [torch.randn(BATCH, HEADS, *shape, generator=generator) for shape in shapes]
     keys = torch.arange(SLOTS) < torch.tensor([[SLOTS], [SLOTS - 9]])
     factor = torch.linspace(0.5, 2, rows).view(1, 1, rows, 1)
-    options = AttentionOptions(keys, causal=True, scale=0.125, statistics=True, factor=factor)
-    for dtype, tolerance in TOLERANCES.items():
+    plain = AttentionOptions(keys, causal=True, scale=0.125, factor=factor)
+    forms = [(plain._replace(statistics=True), dtype) for dtype in TOLERANCES]
+    forms += [(plain._replace(function=name, shift=factor - 1), torch.float32) for name in FUNCTORS]
+    for options, dtype in forms:
         rounded = [x.to(dtype) for x in inputs]
-        moved = options._replace(keys=keys.to(device), factor=factor.to(device))
+        shift = None if options.shift is None else options.shift.to(device)
+        moved = options._replace(keys=keys.to(device), factor=factor.to(device), shift=shift)
         ours = _results(kernel, [x.to(device) for x in rounded], moved)
         expected = _results(_reference, [x.double() for x in rounded], options)
-        for name, one, other in zip(NAMES, ours, expected, strict=True):
-            require_close(f"{name} in {dtype}", one, other, tolerance)
+        of = "" if options.shift is None else f" of a shifted {options.function}"
+        names = NAMES if options.statistics else [name for name in NAMES if not name.startswith("Σ")]
+        for name, one, other in zip(names, ours, expected, strict=True):
+            require_close(f"{name} in {dtype}{of}", one, other, TOLERANCES[dtype])
 
 
 def _results(kernel: FusedKernel, inputs: list[Tensor], options: AttentionOptions) -> list[Tensor]:
     """Returns output and row statistics, and the gradients of their products with the last three of `inputs`."""
     query, key, value = (x.clone().requires_grad_() for x in inputs[:3])
-    output, total, logs = kernel(query, key, value, options)
-    assert total is not None and logs is not None
-    results = [output, total, logs]
-    loss = torch.stack([(x * weight).sum() for x, weight in zip(results, inputs[3:], strict=True)]).sum()
+    results = [x for x in kernel(query, key, value, options) if x is not None]
+    loss = torch.stack([(x * weight).sum() for x, weight in zip(results, inputs[3:], strict=False)]).sum()
     return [*(x.detach() for x in results), *torch.autograd.grad(loss, (query, key, value))]
 
 
@@ -65,5 +68,11 @@ def _reference(query: Tensor, key: Tensor, value: Tensor, options: AttentionOpti
     rows, slots = query.size(2), key.size(2)
     assert options.keys is not None and options.factor is not None
     seen = options.keys[:, None, None] & (torch.arange(slots) <= slots - rows + torch.arange(rows)[:, None])
-    weights = ((query * options.factor.double() * options.scale) @ key.mT).relu() * seen
+    scores = (query * options.factor.double() * options.scale) @ key.mT
+    if options.shift is not None:
+        scores = scores + options.shift.double()
+    weights = scores.sigmoid() if options.function == "sigmoid" else scores.relu()
+    weights = (weights.square() if options.function == "relu-squared" else weights) * seen
+    if not options.statistics:
+        return FusedRead(weights @ value)
     return FusedRead(weights @ value, weights.sum(-1), (weights * weights.clamp(min=1e-30).log()).sum(-1))

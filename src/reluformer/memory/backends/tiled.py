@@ -1,4 +1,4 @@
-"""ReLU attention in plain torch, a tile of weights at a time, in any floating dtype and on any device.
+"""Attention with weights f(score) in plain torch, a tile of weights at a time, in any floating dtype and on any device.
 
 A tile has some rows and as many heads as fit in a CPU's cache; the backward pass recomputes its weights. Slots that no
 row of a tile sees causally are left out.
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from reluformer.memory.backends import AttentionOptions, FusedRead, prepare
+from reluformer.memory.backends import FUNCTORS, AttentionOptions, FusedRead, prepare
 from reluformer.ops.dropout import dropout_factors
 
 ROWS = 256
@@ -75,7 +75,7 @@ class TiledReLU(torch.autograd.Function):
             if grad_total is not None and grad_logs is not None:
                 log = s.to(wide).clamp(min=torch.finfo(wide).tiny).log_().add_(1)
                 slope = log.mul_(grad_logs[at][..., None]).add_(grad_total[at][..., None]).add_(slope).to(s.dtype)
-            slope.masked_fill_(s <= 0, 0)
+            slope.mul_(FUNCTORS[ctx.options.function].slope(s))
             query_grad[at] = (slope @ key[tile.heads, tile.slots]).mul_(ctx.options.scale)
             key_grad[tile.heads, tile.slots] += slope.mT @ (query[at] * ctx.options.scale)
         return query_grad, key_grad.to(key.dtype), value_grad.to(value.dtype), None
@@ -92,7 +92,10 @@ def _tiles(query: Tensor, key: Tensor, options: AttentionOptions) -> Iterator[Ti
         for i in range(0, rows, step):
             these = slice(i, min(i + step, rows))
             seen = slice(0, min(max(slots - rows + these.stop, 0), slots) if options.causal else slots)
-            weights = ((query[some, these] * options.scale) @ key[some, seen].mT).relu_()
+            scores = (query[some, these] * options.scale) @ key[some, seen].mT
+            if options.shift is not None:
+                scores += options.shift[some, these]
+            weights = FUNCTORS[options.function].weight(scores)
             if mask is not None:
                 weights.masked_fill_(~mask[..., seen], 0)
             if options.causal:
@@ -112,6 +115,9 @@ def tiled_relu_attention(query: Tensor, key: Tensor, value: Tensor, options: Att
     batch, heads = query.shape[:2]
     if options.keys is not None:
         options = options._replace(keys=options.keys.repeat_interleave(heads, 0))
+    if options.shift is not None:
+        shift = options.shift.to(query.dtype).expand(*query.shape[:3], 1)
+        options = options._replace(shift=shift.flatten(0, 1))
     output, total, logs = TiledReLU.apply(*(x.flatten(0, 1) for x in (query, key, value)), options)
     if total is None:
         return FusedRead(output.view(query.shape))

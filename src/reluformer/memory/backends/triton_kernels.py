@@ -1,7 +1,8 @@
-"""The three Triton kernels of fused ReLU attention: forward over rows, backward over rows and over slots.
+"""The three Triton kernels of a fused read: forward over rows, backward over rows and over slots.
 
-ReLU needs no row maximum and no row sum: a tile of scores is used as soon as it is computed, a hidden slot is one whose
-key reads as zero, and a tile without a positive score is skipped exactly. Scores are recomputed in each pass.
+The weights f(score) need no row maximum and no row sum: a tile of scores is used as soon as it is computed, and a tile
+without a positive weight is skipped exactly. A hidden slot is one whose key reads as zero, and whose weight is set to 0
+where f(0 + shift) is not. Scores are recomputed in each pass.
 
 Shapes: B batch, H heads, Q rows, K slots, D head width; W, D padded to a power of two. A program's index says its batch
 entry and head, `group` = b·H + h, and its tile of BM rows or BN slots. Strides come in the order of the dimensions.
@@ -37,16 +38,39 @@ def store_tile(base, index, stride, width_stride, shown, tile, D: tl.constexpr, 
 
 
 @triton.jit
-def weigh(one, other, rows, slots, scale, offset, DIAGONAL: tl.constexpr, PRECISION: tl.constexpr):
-    """Weights s = ReLU(scale · one·otherᵀ) in fp32, NaN included; if DIAGONAL, zero where slot > row + offset.
+def weigh(
+    one, other, rows, slots, scale, added, shown, offset,
+    FUNCTION: tl.constexpr, SHIFT: tl.constexpr, DIAGONAL: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Weights s = f(scale · one·otherᵀ + added) in fp32, NaN included; if DIAGONAL, zero where slot > row + offset.
 
     rows and slots: their numbers, [BM, 1] and [1, BN] where `one` holds queries, [1, BM] and [BN, 1] where keys.
+    added, of rows, and shown, of slots: likewise; read if SHIFT.
     """
     s = tl.dot(one, tl.trans(other), input_precision=PRECISION) * scale
-    s = tl.maximum(s, 0.0, propagate_nan=tl.PropagateNan.ALL)
+    if SHIFT:
+        s += added
+    if FUNCTION == "sigmoid":
+        s = tl.sigmoid(s)
+    else:
+        s = tl.maximum(s, 0.0, propagate_nan=tl.PropagateNan.ALL)
+        if FUNCTION == "relu-squared":
+            s *= s
+    if SHIFT:
+        s = tl.where(shown, s, 0.0)
     if DIAGONAL:
         s = tl.where(slots <= rows + offset, s, 0.0)
     return s
+
+
+@triton.jit
+def descend(s, slope, FUNCTION: tl.constexpr):
+    """The gradient of scores from that of their weights s."""
+    if FUNCTION == "sigmoid":
+        return slope * s * (1 - s)
+    if FUNCTION == "relu-squared":
+        return slope * 2 * tl.sqrt(s)
+    return tl.where(s > 0, slope, 0.0)
 
 
 @triton.jit
@@ -89,13 +113,14 @@ def tile_bounds(first, rows, slots, solid, end, CAUSAL: tl.constexpr, BM: tl.con
 
 @triton.jit(do_not_specialize=VARYING)
 def forward_kernel(
-    query, key, value, keys, output, total, logs,
+    query, key, value, keys, shift, output, total, logs,
     query_b, query_h, query_q, query_d,
     key_b, key_h, key_k, key_d,
     value_b, value_h, value_k, value_d,
     keys_b, keys_k,
     output_b, output_h, output_q, output_d,
     heads, rows, slots, length, scale, dropout, seed,
+    FUNCTION: tl.constexpr, SHIFT: tl.constexpr,
     KEYS: tl.constexpr, CAUSAL: tl.constexpr, DROPOUT: tl.constexpr, STATISTICS: tl.constexpr,
     PRECISION: tl.constexpr, D: tl.constexpr, W: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, SKIP: tl.constexpr,
 ):  # fmt: skip
@@ -111,6 +136,7 @@ def forward_kernel(
     keys += b * keys_b
     solid, end = visible_bounds(keys, keys_k, slots, KEYS)
     free, end = tile_bounds(first, rows, slots, solid, end, CAUSAL, BM, BN)
+    added = tl.load(shift + b * rows + i, mask=i < rows, other=0.0)[:, None] if SHIFT else 0.0
 
     accumulated = tl.zeros((BM, W), tl.float32)
     sums = tl.zeros((BM,), tl.float32)
@@ -122,7 +148,10 @@ def forward_kernel(
             if KEYS and MASKED:
                 shown = tl.load(keys + j * keys_k, mask=shown, other=0) != 0
             k = load_tile(key, j, key_k, key_d, shown, not MASKED, D, W)
-            s = weigh(q, k, i[:, None], j[None, :], scale, slots - rows, CAUSAL and MASKED, PRECISION)
+            s = weigh(
+                q, k, i[:, None], j[None, :], scale, added, shown[None, :], slots - rows,
+                FUNCTION, SHIFT, CAUSAL and MASKED, PRECISION,
+            )  # fmt: skip
             row = tl.sum(s, 1)
             used = tl.sum(row, 0) != 0 if SKIP else tl.full((), 1, tl.int1)
             if used:
@@ -144,7 +173,7 @@ def forward_kernel(
 
 @triton.jit(do_not_specialize=VARYING)
 def query_kernel(
-    query, key, value, keys, grad, grad_total, grad_logs, query_grad,
+    query, key, value, keys, shift, grad, grad_total, grad_logs, query_grad,
     query_b, query_h, query_q, query_d,
     key_b, key_h, key_k, key_d,
     value_b, value_h, value_k, value_d,
@@ -152,6 +181,7 @@ def query_kernel(
     grad_b, grad_h, grad_q, grad_d,
     query_grad_b, query_grad_h, query_grad_q, query_grad_d,
     heads, rows, slots, length, scale, dropout, seed,
+    FUNCTION: tl.constexpr, SHIFT: tl.constexpr,
     KEYS: tl.constexpr, CAUSAL: tl.constexpr, DROPOUT: tl.constexpr, STATISTICS: tl.constexpr,
     PRECISION: tl.constexpr, D: tl.constexpr, W: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, SKIP: tl.constexpr,
 ):  # fmt: skip
@@ -169,6 +199,7 @@ def query_kernel(
     keys += b * keys_b
     solid, end = visible_bounds(keys, keys_k, slots, KEYS)
     free, end = tile_bounds(first, rows, slots, solid, end, CAUSAL, BM, BN)
+    added = tl.load(shift + b * rows + i, mask=i < rows, other=0.0)[:, None] if SHIFT else 0.0
 
     accumulated = tl.zeros((BM, W), tl.float32)
     for MASKED in tl.static_range(2):
@@ -178,7 +209,10 @@ def query_kernel(
             if KEYS and MASKED:
                 shown = tl.load(keys + j * keys_k, mask=shown, other=0) != 0
             k = load_tile(key, j, key_k, key_d, shown, not MASKED, D, W)
-            s = weigh(q, k, i[:, None], j[None, :], scale, slots - rows, CAUSAL and MASKED, PRECISION)
+            s = weigh(
+                q, k, i[:, None], j[None, :], scale, added, shown[None, :], slots - rows,
+                FUNCTION, SHIFT, CAUSAL and MASKED, PRECISION,
+            )  # fmt: skip
             used = tl.sum(s) != 0 if SKIP else tl.full((), 1, tl.int1)
             if used:
                 v = load_tile(value, j, value_k, value_d, shown, not MASKED, D, W)
@@ -189,7 +223,7 @@ def query_kernel(
                     of_sum = tl.load(grad_total + place, mask=i < rows, other=0.0)
                     of_log = tl.load(grad_logs + place, mask=i < rows, other=0.0)
                     slope += row_slope(s, of_sum[:, None], of_log[:, None])
-                slope = tl.where(s > 0, slope, 0.0)
+                slope = descend(s, slope, FUNCTION)
                 accumulated = tl.dot(slope.to(k.dtype), k, accumulated, input_precision=PRECISION)
     store_tile(
         query_grad + b * query_grad_b + h * query_grad_h,
@@ -199,7 +233,7 @@ def query_kernel(
 
 @triton.jit(do_not_specialize=VARYING)
 def slot_kernel(
-    query, key, value, keys, grad, grad_total, grad_logs, key_grad, value_grad,
+    query, key, value, keys, shift, grad, grad_total, grad_logs, key_grad, value_grad,
     query_b, query_h, query_q, query_d,
     key_b, key_h, key_k, key_d,
     value_b, value_h, value_k, value_d,
@@ -208,6 +242,7 @@ def slot_kernel(
     key_grad_b, key_grad_h, key_grad_k, key_grad_d,
     value_grad_b, value_grad_h, value_grad_k, value_grad_d,
     heads, rows, slots, length, scale, dropout, seed,
+    FUNCTION: tl.constexpr, SHIFT: tl.constexpr,
     KEYS: tl.constexpr, CAUSAL: tl.constexpr, DROPOUT: tl.constexpr, STATISTICS: tl.constexpr,
     PRECISION: tl.constexpr, D: tl.constexpr, W: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, SKIP: tl.constexpr,
 ):  # fmt: skip
@@ -239,7 +274,11 @@ def slot_kernel(
         for start in range(free if FREE else begin, stop if FREE else free, BM):
             i = start + tl.arange(0, BM)
             q = load_tile(query, i, query_q, query_d, i < rows, False, D, W)
-            s = weigh(k, q, i[None, :], j[:, None], scale, slots - rows, not FREE, PRECISION)
+            added = tl.load(shift + b * rows + i, mask=i < rows, other=0.0)[None, :] if SHIFT else 0.0
+            s = weigh(
+                k, q, i[None, :], j[:, None], scale, added, shown[:, None], slots - rows,
+                FUNCTION, SHIFT, not FREE, PRECISION,
+            )  # fmt: skip
             used = tl.sum(s) != 0 if SKIP else tl.full((), 1, tl.int1)
             if used:
                 g = load_tile(grad, i, grad_q, grad_d, i < rows, False, D, W)
@@ -253,7 +292,7 @@ def slot_kernel(
                     of_sum = tl.load(grad_total + i, mask=i < rows, other=0.0)
                     of_log = tl.load(grad_logs + i, mask=i < rows, other=0.0)
                     slope += row_slope(s, of_sum[None, :], of_log[None, :])
-                slope = tl.where(s > 0, slope, 0.0)
+                slope = descend(s, slope, FUNCTION)
                 for_value = tl.dot(dropped.to(g.dtype), g, for_value, input_precision=PRECISION)
                 for_key = tl.dot(slope.to(q.dtype), q, for_key, input_precision=PRECISION)
     if DROPOUT:

@@ -1,4 +1,4 @@
-"""Fused ReLU attention in Triton: forward and backward in memory linear in the length, whatever the weights.
+"""Fused attention with weights f(score) in Triton: forward and backward in memory linear in the length.
 
 Backward needs only q, k and v: it recomputes the scores tile by tile and draws dropout again from its seed. Both passes
 are custom operators, which torch.compile and CUDA graphs take as they are.
@@ -25,7 +25,7 @@ from reluformer.memory.backends import TRITON_WIDEST, AttentionOptions, FusedRea
 
 BUCKETS = (32, 128, 512, 2048)
 """Lengths up to each of these are tuned together, those above as one more."""
-KINDS = ("KEYS", "CAUSAL", "DROPOUT", "STATISTICS", "PRECISION", "W", "length")
+KINDS = ("FUNCTION", "SHIFT", "KEYS", "CAUSAL", "DROPOUT", "STATISTICS", "PRECISION", "W", "length")
 """What a choice depends on beside the tensors' dtypes."""
 
 
@@ -118,10 +118,14 @@ def triton_relu_attention(query: Tensor, key: Tensor, value: Tensor, options: At
     Raises `ValueError` if shapes, dtypes or devices do not fit together.
     """
     query, options = prepare(query, options)
-    keys, causal, scale, dropout, seed, statistics, _ = options
+    keys, causal, scale, dropout, seed, statistics, _, shift, function = options
     assert seed is not None
     _check(query, key, value, keys, dropout)
-    output, total, logs = _attend(query, key, value, keys, causal, scale, dropout, seed, statistics)
+    if shift is not None:
+        shift = shift.float().expand(*query.shape[:3], 1)[:, 0, :, 0].contiguous()
+    elif function == "sigmoid":  # a hidden slot's weight is set to 0 where a shift is added
+        shift = query.new_zeros(query.size(0), query.size(2), dtype=torch.float32)
+    output, total, logs = _attend(query, key, value, keys, shift, causal, scale, dropout, seed, statistics, function)
     return FusedRead(output, total, logs) if statistics else FusedRead(output)
 
 
@@ -141,10 +145,14 @@ def _check(query: Tensor, key: Tensor, value: Tensor, keys: Tensor | None, dropo
         raise ValueError(f"dropout {dropout} is not a probability below 1")
 
 
-def _constants(query: Tensor, keys: Tensor | None, causal: bool, dropout: float, statistics: bool) -> dict[str, Any]:
+def _constants(
+    query: Tensor, keys: Tensor | None, shift: Tensor | None, causal: bool, dropout: float, statistics: bool, name: str
+) -> dict[str, Any]:
     """Returns the constants that a kernel is compiled for."""
     exact = query.dtype == torch.float32 and not torch.backends.cuda.matmul.allow_tf32
     return {
+        "FUNCTION": name,
+        "SHIFT": shift is not None,
         "KEYS": keys is not None,
         "CAUSAL": causal,
         "DROPOUT": dropout > 0,
@@ -171,23 +179,25 @@ def _attend(
     key: Tensor,
     value: Tensor,
     keys: Tensor | None,
+    shift: Tensor | None,
     causal: bool,
     scale: float,
     dropout: float,
     seed: int,
     statistics: bool,
+    function: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    output, total, logs = _like(query, key, value, keys, causal, scale, dropout, seed, statistics)
+    output, total, logs = _like(query, key, value, keys, shift, causal, scale, dropout, seed, statistics, function)
     batch, heads, rows, _ = query.shape
     if query.numel() == 0 or key.numel() == 0:
         return output.zero_(), total.zero_(), logs.zero_()
     shown, shown_strides = _keys(query, keys)
     with torch.cuda.device_of(query):
         _forward[lambda meta: (batch * heads * triton.cdiv(rows, meta["BM"]),)](
-            *(query, key, value, shown, output, total, logs),
+            *(query, key, value, shown, query if shift is None else shift, output, total, logs),
             *(*query.stride(), *key.stride(), *value.stride(), *shown_strides, *output.stride()),
             *_sizes(query, key, scale, dropout, seed),
-            **_constants(query, keys, causal, dropout, statistics),
+            **_constants(query, keys, shift, causal, dropout, statistics, function),
         )
     return output, total, logs
 
@@ -198,11 +208,13 @@ def _like(
     key: Tensor,
     value: Tensor,
     keys: Tensor | None,
+    shift: Tensor | None,
     causal: bool,
     scale: float,
     dropout: float,
     seed: int,
     statistics: bool,
+    function: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Allocates the results; the output is laid out in memory like the query."""
     rows = query.shape[:3] if statistics else (0,)
@@ -219,11 +231,13 @@ def _attend_backward(
     key: Tensor,
     value: Tensor,
     keys: Tensor | None,
+    shift: Tensor | None,
     causal: bool,
     scale: float,
     dropout: float,
     seed: int,
     statistics: bool,
+    function: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     grads = tuple(torch.empty_like(t) for t in (query, key, value))
     query_grad, key_grad, value_grad = grads
@@ -232,10 +246,11 @@ def _attend_backward(
     batch, heads, rows, _ = query.shape
     slots = key.size(2)
     shown, shown_strides = _keys(query, keys)
-    inputs = (query, key, value, shown, grad, grad_total.contiguous(), grad_logs.contiguous())
+    added = query if shift is None else shift
+    inputs = (query, key, value, shown, added, grad, grad_total.contiguous(), grad_logs.contiguous())
     strides = (*query.stride(), *key.stride(), *value.stride(), *shown_strides, *grad.stride())
     sizes = _sizes(query, key, scale, dropout, seed)
-    constants = _constants(query, keys, causal, dropout, statistics)
+    constants = _constants(query, keys, shift, causal, dropout, statistics, function)
     with torch.cuda.device_of(query):
         _backward_query[lambda meta: (batch * heads * triton.cdiv(rows, meta["BM"]),)](
             *inputs, query_grad, *strides, *query_grad.stride(), *sizes, **constants
@@ -254,14 +269,17 @@ def _like_backward(
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    query, key, value, keys, *ctx.options = inputs
-    ctx.save_for_backward(query, key, value, *([] if keys is None else [keys]))
+    *tensors, ctx.causal, ctx.scale, ctx.dropout, ctx.seed, ctx.statistics, ctx.function = inputs
+    ctx.present = [tensor is not None for tensor in tensors]
+    ctx.save_for_backward(*(tensor for tensor in tensors if tensor is not None))
 
 
 def _differentiate(ctx: Any, grad: Tensor, grad_total: Tensor, grad_logs: Tensor) -> tuple[Tensor | None, ...]:
-    query, key, value, *keys = ctx.saved_tensors
-    grads = _attend_backward(grad, grad_total, grad_logs, query, key, value, keys[0] if keys else None, *ctx.options)
-    return (*grads, *(None for _ in range(6)))
+    saved = iter(ctx.saved_tensors)
+    tensors = [next(saved) if present else None for present in ctx.present]
+    options = ctx.causal, ctx.scale, ctx.dropout, ctx.seed, ctx.statistics, ctx.function
+    grads = _attend_backward(grad, grad_total, grad_logs, *tensors, *options)
+    return (*grads, *(None for _ in range(8)))
 
 
 _attend.register_autograd(_differentiate, setup_context=_save)

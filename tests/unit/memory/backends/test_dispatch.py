@@ -11,7 +11,7 @@ from reluformer.memory.activations import ReLU, ScaledReLU
 from reluformer.memory.backends import AttentionOptions
 from reluformer.memory.backends import dispatch as attention
 from reluformer.memory.backends.cpu import SOURCE
-from reluformer.memory.backends.dispatch import backend, relu_kernel
+from reluformer.memory.backends.dispatch import backend, fused_kernel
 from reluformer.memory.mask import AttentionMask
 from reluformer.memory.penalty import Penalty
 from reluformer.memory.read import read
@@ -61,7 +61,7 @@ def test_a_backend_can_be_forced(monkeypatch):
 def test_the_kernel_is_the_backends(name, monkeypatch):
     monkeypatch.setenv("RELUFORMER_KERNEL", name)
     options = {"keys": None, "causal": False, "scale": 0.5, "dropout": 0.0, "seed": 0, "statistics": True}
-    output, total, _ = relu_kernel(QUERY)(QUERY, QUERY, QUERY, AttentionOptions(**options))
+    output, total, _ = fused_kernel(QUERY)(QUERY, QUERY, QUERY, AttentionOptions(**options))
     weights = (QUERY @ QUERY.mT * 0.5).relu()
     torch.testing.assert_close(output, weights @ QUERY)
     torch.testing.assert_close(total, weights.sum(-1))
