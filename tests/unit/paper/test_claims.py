@@ -7,7 +7,7 @@ import pytest
 from reluformer.paper.claims import build_claims, label
 from reluformer.paper.differences import write_significance
 from reluformer.paper.index import build_index
-from reluformer.paper.outputs import claims_outputs, read_claims
+from reluformer.paper.outputs import claims_outputs, compared_runs, read_claims
 
 SEEDS = [1, 2, 3]
 
@@ -52,6 +52,16 @@ def test_verdicts_follow_from_the_figures(judged, scores, verdict):
     assert means == pytest.approx(scores[:2]) and point["ours"]["n"] == 3
     low, high = point["interval"]
     assert low < point["difference"] < high and point["difference"] == pytest.approx(scores[0] - scores[1])
+
+
+def test_a_configuration_judges_claims_of_its_own_beside_the_papers(judged):
+    rule = {"metric": "bleu", "system": "ffn-softmax-layernorm", "relation": "above", "than": "ffn-softmax"}
+    own = {"sentence": "LayerNorm helps.", "source": "D", "study": "ffn-activation", "rule": [rule]}
+    example, content, claims = judged(ffn(34.2, 33.1, 34.2), seeds=SEEDS, claims={"layernorm-helps": own})
+    assert content["claims"][-1]["id"] == "layernorm-helps" and claims["ffn-activation"]["verdict"] == "reproduced"
+    assert claims["layernorm-helps"]["verdict"] == "reproduced"
+    pairs = [(one.system, other.system) for one, other in compared_runs(example.experiment, "ffn-activation")]
+    assert ("ffn-softmax-layernorm", "ffn-softmax") in pairs  # tested on the test set, too
 
 
 def test_a_claims_p_value_is_that_of_its_weakest_comparison_or_of_the_claim_itself(judged):
