@@ -10,7 +10,7 @@ choose it then; the peers generate one more token instead, which is not counted.
 step fewer.) Each gets the best of several batch sizes, CTranslate2 on a CPU also of how many threads translate batches
 of their own.
 
-In float32 on a CPU; in float16 on a GPU, with 16 times as many sentences.
+In float32 on a CPU, then both in int8; in float16 on a GPU, with 16 times as many sentences.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +38,7 @@ from reluformer.model.caches import DynamicCache, StaticCache
 from reluformer.model.embedding import sinusoids
 from reluformer.model.files import save_model
 from reluformer.model.transformer import Transformer
+from reluformer.ops.int8 import Int8
 from reluformer.ops.linear import pack
 from reluformer.translation.decode import translate
 
@@ -139,8 +141,9 @@ def compare(name: str, rounds: int) -> list[Row]:
     torch.set_num_threads(cores)
     torch.manual_seed(0)
     plain, relu = (Fixed(config_of(size, system)).eval() for system in ("transformer", "reluformer"))
-    eager = Eager(plain.config).eval()
-    eager.load_state_dict(plain.state_dict())
+    eager, quantised = (kind(plain.config).eval() for kind in (Eager, Fixed))
+    for copy in (eager, quantised):
+        copy.load_state_dict(plain.state_dict())
     sources = random_sources(size.sentences * (CUDA_SENTENCES if cuda else 1))
     batches: list[Setting] = [{"batch_tokens": tokens} for tokens in (CUDA_BATCHES if cuda else CPU_BATCHES)]
     with ExitStack() as stack:
@@ -160,13 +163,15 @@ def compare(name: str, rounds: int) -> list[Row]:
             if not cuda:
                 pack(model)
 
-        built = 0
+        built: tuple[int, str] | None = None
 
-        def ctranslate(batch_tokens: int, at_once: int = 1, length: int = LENGTH + 1) -> float:
+        def ctranslate(
+            batch_tokens: int, at_once: int = 1, length: int = LENGTH + 1, compute_type: str = precision
+        ) -> float:
             nonlocal built
-            if built != at_once:
-                peer.call("build", **whole, at_once=at_once, compute_type=precision)
-                built = at_once
+            if built != (at_once, compute_type):
+                peer.call("build", **whole, at_once=at_once, compute_type=compute_type)
+                built = at_once, compute_type
             return search_by_peer(peer, sources, batch_tokens, length)[0]
 
         measures: dict[str, Callable[..., float]] = {
@@ -189,6 +194,11 @@ def compare(name: str, rounds: int) -> list[Row]:
         measures["relu"] = lambda batch_tokens: search(relu, sources, batch_tokens, device)[0]
         measures["fewer"] = ctranslate
         chosen |= {"relu": chosen["ours"], "fewer": {**chosen["ctranslate"], "length": LENGTH}}
+        if not cuda:
+            pack(quantised, Int8)
+            measures["int8"] = lambda batch_tokens: search(quantised, sources, batch_tokens, device)[0]
+            measures["ctranslate int8"] = partial(ctranslate, compute_type="int8")
+            chosen |= {"int8": chosen["ours"], "ctranslate int8": chosen["ctranslate"]}
         bound: dict[str, Any] = {key: (lambda key=key: measures[key](**chosen[key])) for key in measures}
         medians = interleaved(bound, rounds)
     (speed, spread), (relu_speed, relu_spread) = medians["ours"], medians["relu"]
@@ -202,7 +212,12 @@ def compare(name: str, rounds: int) -> list[Row]:
         Row(title, speed, peer_name, medians[key][0], "tokens/s", target, spread=spread, why="" if cuda else WHY)
         for key, (peer_name, target) in peers.items()
     ]
-    return [*rows, Row(f"{title}, reluformer", relu_speed, "our transformer", speed, "tokens/s", spread=relu_spread)]
+    rows.append(Row(f"{title}, reluformer", relu_speed, "our transformer", speed, "tokens/s", spread=relu_spread))
+    if not cuda:
+        int8_speed, int8_spread = medians["int8"]
+        for peer_name, peer_speed in (("ours in float32", speed), ("CTranslate2 int8", medians["ctranslate int8"][0])):
+            rows.append(Row(f"{title}, int8", int8_speed, peer_name, peer_speed, "tokens/s", spread=int8_spread))
+    return rows
 
 
 def rows(sizes: list[str] = list(SIZES), rounds: int = 5) -> list[Row]:  # noqa: B006

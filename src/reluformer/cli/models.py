@@ -31,6 +31,7 @@ MAP_TOKENS = 512
 
 
 Attention = Literal["encoder", "decoder", "cross"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Score = Literal["bleu", "chrf"]
 
 
@@ -52,6 +53,9 @@ def translate(
     batch_tokens: Annotated[
         int | None, typer.Option(min=1, help="Source tokens of a batch, padding included; the run's own.")
     ] = None,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Of the weights: int8 on a CPU, fp16 or bf16 on a GPU; the run's own.")
+    ] = None,
     n_best: Annotated[int, typer.Option(min=1, help="Translations of each line, its number before each.")] = 1,
     scores: Annotated[bool, typer.Option("--scores", help="The log-probability a token before each.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line, scores included.")] = False,
@@ -72,7 +76,7 @@ def translate(
     with ExitStack() as stack:
         typed = input is None or str(input) == "-"
         source: IO[bytes] = sys.stdin.buffer if typed else stack.enter_context(input.open("rb"))  # type: ignore[union-attr]
-        changes = {"beam": beam, "length_penalty": length_penalty, "batch_tokens": batch_tokens}
+        changes = {"beam": beam, "length_penalty": length_penalty, "batch_tokens": batch_tokens, "precision": precision}
         changes = {key: value for key, value in changes.items() if value is not None}
         translator = Translator(model, corpora, chosen_device(device, threads), **changes)
         form = json_form if json else text_form(n_best, scores)
@@ -113,6 +117,7 @@ def export(
     output: Annotated[Path, typer.Argument(help="The folder to write, atomically.")],
     corpora: OwnCorpora = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Translate in int8 by default, on a CPU.")] = False,
 ) -> None:
     """Write a trained model as a self-contained folder, for `reluformer translate` and Hugging Face's transformers.
 
@@ -121,7 +126,7 @@ def export(
     """
     from reluformer.export.folder import export_model
 
-    export_model(run, output, corpora, force)
+    export_model(run, output, corpora, force, int8)
     print(output)
 
 

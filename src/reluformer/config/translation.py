@@ -19,7 +19,9 @@ class TranslationConfig(Strict):
     batch_tokens: int = Field(
         4096, ge=1, description="source tokens of a batch, padding included; on a CPU at most 1,200"
     )
-    precision: Literal["fp32", "fp16", "bf16"] = Field(
-        "fp32", description="of the weights and the caches on CUDA; on a CPU always fp32"
+    precision: Literal["fp32", "fp16", "bf16", "int8"] = Field(
+        "fp32",
+        description="of the weights and the caches on CUDA: fp32, fp16 or bf16, all fp32 on a CPU; "
+        "int8: of the weights on a CPU, quantised per row",
     )
     graphs: bool = Field(True, description="search with CUDA graphs on CUDA if the system allows it")

@@ -30,15 +30,21 @@ CODE = [*sorted((Path(__file__).parent / "huggingface").glob("*_reluformer.py"))
 """The Python files that transformers loads from an exported folder."""
 
 
-def export_model(run_folder: Path, output: Path, corpora: Path | None = None, force: bool = False) -> None:
+def export_model(
+    run_folder: Path, output: Path, corpora: Path | None = None, force: bool = False, int8: bool = False
+) -> None:
     """Writes all that translating with a run takes into the folder `output`.
 
     corpora: the folder of the prepared corpora; None for the one beside the run. force: replaces an earlier export.
+    int8: translates in int8 by default; the weights are quantised when they are loaded.
 
     Raises:
         SettingsError: the run, its model or its corpus is missing or damaged, or `output` is in the way.
     """
     config = RunConfig.load(run_folder)
+    if int8:
+        translation = config.translation.model_copy(update={"precision": "int8"})
+        config = config.model_copy(update={"translation": translation})
     if read_export(run_folder) is not None:
         raise SettingsError(f"{run_folder}: this is an exported model already: copy the folder")
     used = {config.model.memory(place).activation for place in config.model.places()}
@@ -101,6 +107,7 @@ def model_json(config: RunConfig, files: TextFiles) -> dict[str, Any]:
         "tie_word_embeddings": False,
         "use_cache": False,
         "dtype": "float32",
+        "precision": "int8" if config.translation.precision == "int8" else "fp32",
         "vocab_size": config.model.vocabulary,
         **SPECIAL_TOKENS,
         "run": config.model_dump(mode="json"),

@@ -18,7 +18,7 @@ from reluformer.memory.mask import AttentionMask
 from reluformer.memory.penalty import Penalty
 from reluformer.memory.read import MemoryOutput, Slots, read
 from reluformer.ops.heads import split_heads
-from reluformer.ops.linear import LearnedSlots, Linear, Packed, worthwhile
+from reluformer.ops.linear import ConstantProduct, LearnedSlots, Linear, worthwhile
 
 Cache = Callable[[Tensor, Tensor], tuple[Tensor | Slots, Tensor | Slots]]
 """Stores the keys and values [B, H, Q, D] of the newest token of Q hypotheses; returns all that the rows see."""
@@ -75,11 +75,11 @@ class LearnedMemory(Memory):
         nn.init.xavier_uniform_(self.key)
         nn.init.xavier_uniform_(self.value)
         self.visible = AttentionMask(slots)
-        self.packed: tuple[Packed, Packed] | None = None
+        self.packed: tuple[Slots, Slots] | None = None
 
-    def pack(self) -> None:
+    def pack(self, product: ConstantProduct) -> None:
         """Packs copies of keys and values, and reads those from now on; for inference."""
-        self.packed = Packed(self.key, self.key_bias), Packed(self.value.T)
+        self.packed = product(self.key, self.key_bias), product(self.value.T)
 
     def forward(
         self, x: Tensor, rows: Tensor | None = None, penalise: bool = False, observe: bool = False

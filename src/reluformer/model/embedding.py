@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, linear
 
-from reluformer.ops.linear import Packed
+from reluformer.ops.linear import ConstantProduct
 
 
 def sinusoids(length: int, width: int) -> Tensor:
@@ -37,7 +37,7 @@ class Embeddings(nn.Module):
         self.target = nn.Parameter(self._start(vocabulary))
         self.source = None if share == "all" else nn.Parameter(self._start(vocabulary))
         self.output = nn.Parameter(self._start(vocabulary)) if share == "none" else None
-        self.packed: Packed | None = None
+        self.packed: nn.Module | None = None
         self._exact = torch.empty(0, width)
         self._positions = self._exact
 
@@ -57,9 +57,9 @@ class Embeddings(nn.Module):
         """hidden [..., E] -> logits [..., V]."""
         return linear(hidden, self.output_weight) if self.packed is None else self.packed(hidden)
 
-    def pack(self) -> None:
+    def pack(self, product: ConstantProduct) -> None:
         """Projects with a packed copy of the output matrix from now on; for inference."""
-        self.packed = Packed(self.output_weight)
+        self.packed = product(self.output_weight)
 
     @property
     def output_weight(self) -> Tensor:

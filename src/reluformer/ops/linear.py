@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from reluformer.ops.int8 import Int8
+
 LEAST = 1 << 28
 """Multiplications from which a product is worth a oneDNN program of its own."""
 
@@ -124,22 +126,28 @@ class Packed(nn.Module):
         return self(weights)
 
 
+ConstantProduct = type[Packed] | type[Int8]
+"""Takes a weight [O, I] and a bias [O] or None, and multiplies without gradients."""
+
+
 def packable(weight: Tensor) -> bool:
     """Whether oneDNN can pack such a weight: fp32 on a CPU."""
     available = AVAILABLE and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
     return available and weight.device.type == "cpu" and weight.dtype == torch.float32
 
 
-def pack(model: nn.Module) -> None:
+def pack(model: nn.Module, product: ConstantProduct = Packed) -> None:
     """Packs every weight of a model that only infers from now on, if all are packable.
 
     Linear modules are replaced and lose their parameters; modules with a method `pack` pack their own.
+
+    product: `Packed`, or `int8.Int8`.
     """
     if not all(packable(weight) for weight in model.parameters()):
         return
     for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.Linear):
-                setattr(module, name, Packed(child.weight, child.bias))
+                setattr(module, name, product(child.weight, child.bias))
         if callable(own := getattr(module, "pack", None)):
-            own()
+            own(product)

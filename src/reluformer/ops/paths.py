@@ -71,6 +71,9 @@ PATHS = {
     ),
     "dropout": FastPath("dropout in C++", "reluformer.ops.dropout:prove", ("cpu",), "torch's own operators"),
     "beam": FastPath("steps of a search in C++", "reluformer.ops.beam:prove", ("cpu",), "torch's own operators"),
+    "int8": FastPath(
+        "products in int8 beside oneDNN in C++", "reluformer.ops.int8:prove", ("cpu",), "torch's own operators"
+    ),
     "graphs": FastPath(
         "search by CUDA graphs", "reluformer.translation.graphs:prove", ("cuda",), "a search without graphs"
     ),

@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from reluformer.config.settings import SettingsError
 from reluformer.config.translation import TranslationConfig
 from reluformer.corpus.batches import length_batches
 from reluformer.corpus.subword import EOS, PAD, SENT
 from reluformer.model.transformer import Transformer
-from reluformer.ops.linear import pack
+from reluformer.ops import int8
+from reluformer.ops.linear import Packed, pack
 from reluformer.ops.paths import distrust, trusted
 from reluformer.translation.graphs import buckets_of, graph_search
 from reluformer.translation.search import BrokenModelError, Decoder, Hypothesis, n_best_search
@@ -32,10 +34,16 @@ def ready(model: nn.Module, config: TranslationConfig, device: torch.device | st
     """Prepares a model for inference alone: casts its weights to the search's precision on CUDA, packs them on a CPU.
 
     Log-probabilities are summed in fp32 whatever the precision.
+
+    Raises `SettingsError` for int8 on CUDA, or if this torch cannot multiply in int8.
     """
-    if torch.device(device).type == "cuda" and config.precision in HALF:
+    kind = torch.device(device).type
+    if config.precision == "int8" and (kind != "cpu" or not int8.AVAILABLE):
+        why = "this torch has no oneDNN" if kind == "cpu" else f"int8 is for a CPU, not for {kind}"
+        raise SettingsError(f"translation: precision: int8: {why}")
+    if kind == "cuda" and config.precision in HALF:
         model.to(HALF[config.precision])
-    pack(model)
+    pack(model, int8.Int8 if config.precision == "int8" else Packed)
 
 
 def translate(

@@ -69,6 +69,7 @@ def translate_run(run_folder: Path, corpora: Path, threads: int | None = None) -
         "tokens_per_second": round(tokens / seconds, 1) if seconds else None,
         "beam": config.translation.beam,
         "length_penalty": config.translation.length_penalty,
+        "precision": config.translation.precision,
         "paths": verdicts(),
     }
     write_json(run_folder / "translation.json", translation)

@@ -126,7 +126,7 @@ def a_proof(device):
 
 
 def test_every_proof_passes_where_its_path_works():
-    for path in ("tiled", *(["cpu", "cross_entropy", "dropout", "beam"] if shutil.which("g++") else [])):
+    for path in ("tiled", *(["cpu", "cross_entropy", "dropout", "beam", "int8"] if shutil.which("g++") else [])):
         assert paths._prove_here(path, "cpu") is None, path
     graphs.prove("cpu")
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from reluformer.config.settings import SettingsError
 from reluformer.config.translation import TranslationConfig
 from reluformer.corpus.subword import SENT
+from reluformer.ops import int8
 from reluformer.translation import decode, graphs
 from reluformer.translation.decode import each, ready, search_on, translate
 from reluformer.translation.search import n_best_search
@@ -68,6 +70,32 @@ def test_the_precision_is_that_of_the_weights_on_cuda_alone(make_model, precisio
     ready(on_cpu, config, "cpu")
     assert {weight.dtype for weight in on_cuda.parameters()} == {dtype}
     assert {weight.dtype for weight in on_cpu.parameters()} == {torch.float32}
+
+
+@pytest.mark.skipif(not int8.AVAILABLE, reason="this torch has no oneDNN")
+def test_int8_translates_nearly_the_same_in_batches_of_any_size(make_model):
+    model, exact = make_model("reluformer"), make_model("reluformer")
+    random = np.random.default_rng(1)
+    sources = [random.integers(5, 40, random.integers(1, 12)).astype(np.uint16) for _ in range(30)]
+    config = TranslationConfig(beam=3, precision="int8")
+    ready(model, config, "cpu")
+    together, alone = (
+        [hypothesis.tokens.tolist() for hypothesis in translate(model, sources, batched)]
+        for batched in (config, config.model_copy(update={"batch_tokens": 1}))
+    )
+    assert together == alone
+    fp32 = translate(exact, sources, TranslationConfig(beam=3))
+    int8_scores = [hypothesis.score for hypothesis in translate(model, sources, config)]
+    assert int8_scores == pytest.approx([hypothesis.score for hypothesis in fp32], abs=0.05)
+
+
+def test_int8_is_for_a_cpu_with_onednn(make_model, monkeypatch):
+    config = TranslationConfig(precision="int8")
+    with pytest.raises(SettingsError, match=r"^translation: precision: int8: int8 is for a CPU, not for cuda$"):
+        ready(make_model("reluformer"), config, "cuda")
+    monkeypatch.setattr(int8, "AVAILABLE", False)
+    with pytest.raises(SettingsError, match=r"^translation: precision: int8: this torch has no oneDNN$"):
+        ready(make_model("reluformer"), config, "cpu")
 
 
 def test_several_threads_translate_batches_of_their_own_and_find_the_same(make_model):

@@ -43,7 +43,7 @@ def test_hypotheses_are_the_searchs_in_the_order_of_the_corpus(experiment, make_
     assert translation["segments"] == len(store)
     assert translation["output_tokens"] == sum(len(hypothesis.tokens) for hypothesis in found)
     assert translation["tokens_per_second"] > 0
-    assert (translation["beam"], translation["length_penalty"]) == (3, 1.0)
+    assert (translation["beam"], translation["length_penalty"], translation["precision"]) == (3, 1.0, "fp32")
 
 
 def test_translating_twice_writes_the_same(experiment):

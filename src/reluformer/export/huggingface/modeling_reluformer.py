@@ -21,7 +21,7 @@ class ReLUFormerConfig(PretrainedConfig):
 
     run: the configuration of the training run; `run["model"]` is the model's shape. text: how text is prepared.
     memories: for each memory by its place (`encoder.0.attention`), its activation, the activation's options, and what
-    follows the read.
+    follows the read. precision: `fp32`, or `int8` for products with quantised weights, on a CPU.
     """
 
     model_type = "reluformer"
@@ -31,11 +31,15 @@ class ReLUFormerConfig(PretrainedConfig):
         run: dict[str, Any] | None = None,
         text: dict[str, Any] | None = None,
         memories: dict[str, dict[str, Any]] | None = None,
+        precision: str = "fp32",
         **kwargs: Any,
     ) -> None:
         self.run = run or {}
         self.text = text or {}
         self.memories = memories or {}
+        if precision not in ("fp32", "int8"):
+            raise ValueError(f"precision: {precision!r}: choose fp32 or int8")
+        self.precision = precision
         super().__init__(**kwargs)
 
 
@@ -88,6 +92,21 @@ class ReLUFormerForTranslation(PreTrainedModel, GenerationMixin):
         super().__init__(config)
         self.transformer = Transformer(config.run["model"], config.memories)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """Does the same as in transformers, then quantises if the precision is int8."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        if model.config.precision == "int8":
+            model.transformer.quantise()
+        return loaded
+
+    def train(self, mode: bool = True) -> ReLUFormerForTranslation:
+        """Does the same as in torch; raises `ValueError` if the model is quantised."""
+        if mode and self.transformer.int8 is not None:
+            raise ValueError("a model in int8 only translates: load it with precision='fp32' to train it")
+        return super().train(mode)
 
     def get_encoder(self, *_: Any, **__: Any) -> SourceEncoder:
         """See `SourceEncoder`."""

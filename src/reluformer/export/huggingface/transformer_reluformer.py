@@ -19,6 +19,31 @@ from torch.nn.functional import dropout, embedding, linear
 HIDDEN = -1e9
 
 
+class Int8:
+    """x · Wᵀ + b in int8 by oneDNN, on a CPU, without gradients; a scale for each row of W [O, I] and each row of x."""
+
+    levels = 127 if torch.cpu._is_vnni_supported() else 63  # without VNNI, pairs of products are added in 16 bits
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        weight, self.bias = weight.detach().float(), bias
+        self.scale = weight.abs().amax(1).clamp_min(1e-38) / 127
+        rows = (weight / self.scale[:, None]).round().to(torch.int8)
+        self.weight = torch.ops.onednn.qlinear_prepack(rows.contiguous(), None)
+        self.zero = torch.zeros(len(weight), dtype=torch.long)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x [..., I] -> [..., O]."""
+        if x.device.type != "cpu":
+            raise ValueError(f"precision int8 is for a CPU, not for {x.device.type}")
+        rows = x.detach().flatten(0, -2)
+        scale = rows.abs().amax(1, keepdim=True).clamp_min(1e-38) / self.levels
+        quantised = (rows / scale).round_().add_(self.levels).to(torch.uint8)
+        weight = quantised, 1.0, self.levels, self.weight, self.scale, self.zero
+        product = torch.ops.onednn.qlinear_pointwise(*weight, None, 1.0, 0, torch.float32, "none", [], "").mul_(scale)
+        product = product if self.bias is None else product.add_(self.bias.detach())
+        return product.unflatten(0, x.shape[:-1])
+
+
 class Activation(nn.Module):
     """f: scores of a row -> weights, f(c_i · s + b_i) of equations; `config` names f and its options."""
 
@@ -168,10 +193,19 @@ class FeedForward(Memory):
         self.key, self.value = nn.Parameter(torch.zeros(shape)), nn.Parameter(torch.zeros(shape))
         self.key_bias = nn.Parameter(torch.zeros(shape[0])) if model["ffn_bias"] else None
         self.value_bias = nn.Parameter(torch.zeros(shape[1])) if model["ffn_bias"] else None
+        self.int8: tuple[Int8, Int8] | None = None
+
+    def quantise(self) -> None:
+        """Reads keys and values in int8 from now on."""
+        self.int8 = Int8(self.key, self.key_bias), Int8(self.value.T, self.value_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, L, E], the same shape out."""
-        output = linear(self.weights(linear(x, self.key, self.key_bias)), self.value.T, self.value_bias)
+        if self.int8 is None:
+            output = linear(self.weights(linear(x, self.key, self.key_bias)), self.value.T, self.value_bias)
+        else:
+            scores, mix = self.int8
+            output = mix(self.weights(scores(x)))
         output = output if self.gate is None else output * self.gate(x).sigmoid()
         output = output if self.head_norm is None else self.head_norm(output)
         return output if self.layernorm is None else self.layernorm(output)
@@ -275,6 +309,16 @@ class Transformer(nn.Module):
         pre = model["norm"] == "pre"
         self.encoder_norm = nn.LayerNorm(model["width"]) if pre else None
         self.decoder_norm = nn.LayerNorm(model["width"]) if pre else None
+        self.int8: Int8 | None = None
+
+    def quantise(self) -> None:
+        """Computes all products with weights in int8 from now on; for inference on a CPU. Parameters stay."""
+        self.int8 = Int8(self._output_weight)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                module.forward = Int8(module.weight, module.bias)  # type: ignore[assignment]
+            elif isinstance(module, FeedForward):
+                module.quantise()
 
     def encode(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """tokens int [B, S], mask bool [B, S] -> [B, S, E]."""
@@ -290,4 +334,8 @@ class Transformer(nn.Module):
         for layer in self.decoder:
             x = layer(x, causal[None, None], mask[:, None, None, :], source)
         x = x if self.decoder_norm is None else self.decoder_norm(x)
-        return linear(x, self.embeddings.target if self.embeddings.output is None else self.embeddings.output)
+        return linear(x, self._output_weight) if self.int8 is None else self.int8(x)
+
+    @property
+    def _output_weight(self) -> Tensor:
+        return self.embeddings.target if self.embeddings.output is None else self.embeddings.output

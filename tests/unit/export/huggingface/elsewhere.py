@@ -14,9 +14,9 @@ from huggingface_hub import ModelCard
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer
 
 
-def load(folder):
+def load(folder, **options):
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
-    return tokenizer, AutoModelForSeq2SeqLM.from_pretrained(folder, trust_remote_code=True).eval()
+    return tokenizer, AutoModelForSeq2SeqLM.from_pretrained(folder, trust_remote_code=True, **options).eval()
 
 
 def translate(tokenizer, model, lines, **options):
@@ -25,6 +25,14 @@ def translate(tokenizer, model, lines, **options):
 
 
 lines = Path("text").read_text(encoding="utf-8").splitlines()
+tokenizer, int8 = load("exported", precision="int8")
+in_int8 = translate(tokenizer, int8, lines[:20])
+int8.save_pretrained("int8")
+try:
+    int8.train()
+    refusal = None
+except ValueError as error:
+    refusal = str(error)
 odd = json.loads(Path("odd.json").read_text(encoding="utf-8"))
 tokenizer, model = load("exported")
 tokenizer.save_pretrained("again")
@@ -53,6 +61,9 @@ told = {
     "blank": translate(tokenizer, model, [lines[0], "", "  ", lines[1]]),
     "greedy": translate(tokenizer, model, lines[:20], num_beams=1),
     "again": translate(*load("again"), lines[:20]),
+    "int8": in_int8,
+    "int8_again": translate(*load("int8"), lines[:20]),
+    "int8_refusal": refusal,
     "odd_ids": tokenizer(odd).input_ids,
     "decoded": [tokenizer.decode(ids) for ids in tokenizer(odd[:1]).input_ids],
     "n_best": tokenizer.batch_decode(n_best.sequences, skip_special_tokens=True),

@@ -43,6 +43,13 @@ def test_a_model_saved_by_transformers_is_the_same(elsewhere):
     assert elsewhere["again"] == elsewhere["translations"][:20]
 
 
+def test_in_int8_it_translates_nearly_the_same_also_once_saved(elsewhere):
+    same = sum(a == b for a, b in zip(elsewhere["int8"], elsewhere["translations"], strict=False))
+    assert same >= 16
+    assert elsewhere["int8_again"] == elsewhere["int8"]
+    assert elsewhere["int8_refusal"] == "a model in int8 only translates: load it with precision='fp32' to train it"
+
+
 def test_sampling_gives_other_sentences(elsewhere):
     assert len(elsewhere["sampled"]) == 3 and all(elsewhere["sampled"])
 

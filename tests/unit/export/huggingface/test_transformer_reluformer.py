@@ -12,6 +12,8 @@ from reluformer.config.model import ModelConfig
 from reluformer.config.systems import SystemConfig
 from reluformer.export.huggingface import transformer_reluformer as exported
 from reluformer.model.transformer import Transformer
+from reluformer.ops.int8 import Int8
+from reluformer.ops.linear import pack
 
 ROOT = Path(__file__).parents[4]
 SYSTEMS = yaml.safe_load((ROOT / "config" / "systems.yaml").read_text(encoding="utf-8"))
@@ -69,3 +71,22 @@ def test_softpick_of_large_scores_is_that_of_their_differences():
     softpick = exported.Activation({"activation": "softpick", "options": {}}, heads=1)
     weights = softpick(torch.tensor([[[[200.0, 200.0, -300.0], [3e4, 0.0, 1.0]]]]), None)
     torch.testing.assert_close(weights, torch.tensor([[[[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]]]))
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form["share_embeddings"])
+@torch.no_grad()
+def test_quantised_it_gives_nearly_the_same_and_keeps_its_parameters(form):
+    memories = SystemConfig(**SYSTEMS["reluformer"]).memories()
+    ours, theirs = both(ModelConfig.model_validate({**SMALL, **memories, **form}))
+    ours, theirs = ours.float(), theirs.float()
+    src, mask = torch.randint(5, 40, (3, 9)), torch.arange(9) < torch.tensor([[9], [5], [1]])
+    tgt = torch.randint(5, 40, (3, 7))
+    exact = theirs.decode(theirs.encode(src, mask), mask, tgt)
+    theirs.quantise()
+    logits = theirs.decode(theirs.encode(src, mask), mask, tgt)
+    assert not torch.equal(logits, exact)
+    torch.testing.assert_close(logits, exact, rtol=0, atol=0.1 * float(exact.abs().max()))
+    assert theirs.state_dict().keys() == ours.state_dict().keys()
+    pack(ours, Int8)
+    own = ours.project(ours.decode(ours.encode(src, mask), mask, tgt, torch.ones_like(tgt, dtype=torch.bool)))
+    torch.testing.assert_close(logits, own, rtol=0, atol=0.05 * float(exact.abs().max()))
