@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 SNAKEMAKE := snakemake --cores $(CORES)
 PIP := pip install --quiet --disable-pip-version-check --no-compile
 # pip compiles on a single core.
-COMPILE := python -m compileall -qq -j 0 -x '/tests?/|/testing/_internal/'
+COMPILE := python -m compileall -qq -j 0 -x '/tests?/|/testing/_internal/|/(sqlalchemy|playwright|docutils|pip|setuptools)/'
 
 .DEFAULT_GOAL := help
 .PHONY: help demo small test lint format bench report clean

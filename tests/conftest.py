@@ -314,11 +314,16 @@ APART = re.compile(r"tests/(workflow/test_(?!smoke)|unit/training/test_(launch|r
 
 
 class LongestFirst(LoadScopeScheduling):  # type: ignore[misc]
-    """Hands the tests to the workers in their order, by file; those of `APART` one by one, of SLURM all at once."""
+    """Hands the tests to the workers in their order, by file; those of `APART` one by one, of SLURM all at once.
+
+    Without slow tests the trainings, too, go to one worker: one server to fork from takes less than they do.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         if nodeid.startswith("tests/slurm/"):
             return "tests/slurm"
+        if nodeid.startswith("tests/unit/training/") and "not slow" in self.config.option.markexpr:
+            return "tests/unit/training"
         return nodeid if APART.match(nodeid) else nodeid.partition("::")[0]
 
 
@@ -330,7 +335,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LongestFirst
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The DAG and the cluster start first, then what takes long, then what reads the DAG's results, which are there.
 
-    Of the others the files that draw come first, then those of many tests, so that no worker ends long after another.
+    Of the others the files that train or draw come first, then those of many tests, so that no worker ends long after
+    another.
     """
     tests = Counter(item.path for item in items)
 
@@ -343,6 +349,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             return 3, 0
         if item.get_closest_marker("slow"):
             return 2, 0
-        return 4, -1000 if item.path.parent.name == "paper" else -tests[item.path]
+        return 4, {"training": -2000, "paper": -1000}.get(item.path.parent.name, -tests[item.path])
 
     items.sort(key=lambda item: (*place(item), str(item.path)))
