@@ -50,7 +50,7 @@ def start():
 
 
 def gone(folder: Path) -> bool:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     while folder.exists() and time.monotonic() < end:
         time.sleep(0.02)
     return not folder.exists()
@@ -82,7 +82,7 @@ def test_the_processes_of_a_worker_end_with_the_run(start):
 
 def started_by(process: psutil.Process, name: str) -> list[psutil.Process]:
     """The children of a process that have this name, once there are any."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     while not (found := [child for child in process.children() if child.name() == name]) and time.monotonic() < end:
         time.sleep(0.02)
     return found

@@ -25,7 +25,7 @@ def test_a_command_that_hangs_is_killed_with_its_children():
 
 
 def test_what_a_command_says():
-    ended = run([sys.executable, "-c", "import sys; print(1); sys.exit('first\\nlast\\n')"], 10)
+    ended = run([sys.executable, "-c", "import sys; print(1); sys.exit('first\\nlast\\n')"], 600)
     assert ended.code == 1 and ended.output == "1\n" and ended.last_line == "last"
 
 
