@@ -27,6 +27,7 @@ def translate(tokenizer, model, lines, **options):
 lines = Path("text").read_text(encoding="utf-8").splitlines()
 tokenizer, int8 = load("exported", precision="int8")
 in_int8 = translate(tokenizer, int8, lines[:20])
+tokenizer.save_pretrained("int8")
 int8.save_pretrained("int8")
 try:
     int8.train()
