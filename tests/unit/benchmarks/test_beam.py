@@ -65,7 +65,8 @@ def test_a_size_has_a_row_for_each_peer_and_one_for_relu(monkeypatch):
     monkeypatch.setattr(beam, "check", lambda *_: None)
     rows = beam.rows(["tiny"], rounds=1)
     assert [row.peer for row in rows] == [
-        *("CTranslate2 float32", "CTranslate2, a step fewer", "MarianMT generate", "our transformer")
+        *("CTranslate2 float32", "CTranslate2, a step fewer", "MarianMT generate", "our transformer"),
+        *("ours in float32", "CTranslate2 int8"),
     ]
     assert [row.theirs for row in rows[:3]] == [LENGTH * 3 / 2.0] * 3 and rows[3].ours > 0
     with pytest.raises(SystemExit, match="another length than 25"):

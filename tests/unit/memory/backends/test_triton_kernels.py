@@ -20,16 +20,20 @@ from reluformer.memory.backends import triton_kernels, triton_relu  # noqa: E402
 
 CASES = list(itertools.product((16, 32, 64, 128), range(5), (2, 4)))
 KERNELS = {"forward": False, "query": False, "slot": True}
-FLOATS = {"scale": "fp32", "dropout": "fp32"} | dict.fromkeys(("total", "logs", "grad_total", "grad_logs"), "*fp32")
+FLOATS = {"scale": "fp32", "dropout": "fp32"} | dict.fromkeys(
+    ("shift", "total", "logs", "grad_total", "grad_logs"), "*fp32"
+)
 TENSORS = {"query", "key", "value", "output", "grad", "query_grad", "key_grad", "value_grad"}
 
 
-def compiled(name, capability, form, monkeypatch, tmp_path, width=64):
-    """The kernel as compiled for bf16 with everything switched on but dropout."""
+def compiled(name, capability, form, monkeypatch, tmp_path, width=64, function="relu"):
+    """The kernel as compiled for bf16 without dropout and with all else: ReLU with statistics, others with a shift."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     kernel = getattr(triton_kernels, f"{name}_kernel")
     names = kernel.arg_names
-    constants = {"KEYS": True, "CAUSAL": True, "DROPOUT": False, "STATISTICS": True, "PRECISION": "tf32"}
+    relu = function == "relu"
+    constants = {"KEYS": True, "CAUSAL": True, "DROPOUT": False, "STATISTICS": relu, "PRECISION": "tf32"}
+    constants |= {"FUNCTION": function, "SHIFT": not relu}
     constants |= {"D": width, "W": width, **form.config().kwargs, "keys_k": 1}
     constants |= {n: 1 for n in names if n.endswith("_d")}
     signature = {n: FLOATS.get(n, "*bf16" if n in TENSORS else "*u8" if n == "keys" else "i32") for n in names}
@@ -70,6 +74,14 @@ def test_compiles_to_tensor_cores_without_spilling(name, capability, multiply, m
         assert "cp.async" in binary.asm["ptx"]
     assert binary.metadata.shared <= 163 * 1024
     assert spilled(binary, capability, tmp_path) <= 512
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "function"), [("forward", "sigmoid"), ("query", "relu-squared"), ("slot", "sigmoid")])
+def test_other_functions_compile_without_spilling(name, function, monkeypatch, tmp_path):
+    form = next(f for f in triton_relu.forms(64, 3, 2, KERNELS[name]) if not f.skip and f.rows + f.slots < 200)
+    binary = compiled(name, 90, form, monkeypatch, tmp_path, function=function)
+    assert "wgmma.mma_async" in binary.asm["ptx"] and spilled(binary, 90, tmp_path) <= 512
 
 
 @pytest.mark.slow
