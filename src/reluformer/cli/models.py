@@ -23,6 +23,7 @@ from reluformer.cli.app import (
     typed_text,
 )
 from reluformer.config.settings import SettingsError
+from reluformer.config.translation import Precision
 
 CHUNK = 400
 """Lines translated at once: enough for full batches of similar lengths, and a few seconds on a CPU."""
@@ -31,7 +32,6 @@ MAP_TOKENS = 512
 
 
 Attention = Literal["encoder", "decoder", "cross"]
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Score = Literal["bleu", "chrf"]
 
 

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from reluformer.config.settings import Strict
 
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+
 
 class TranslationConfig(Strict):
     """Beam search: hypotheses are ranked by log-probability / length ** length_penalty, as in fairseq."""
@@ -19,7 +21,7 @@ class TranslationConfig(Strict):
     batch_tokens: int = Field(
         4096, ge=1, description="source tokens of a batch, padding included; on a CPU at most 1,200"
     )
-    precision: Literal["fp32", "fp16", "bf16", "int8"] = Field(
+    precision: Precision = Field(
         "fp32",
         description="of the weights and the caches on CUDA: fp32, fp16 or bf16, all fp32 on a CPU; "
         "int8: of the weights on a CPU, quantised per row",

@@ -22,6 +22,7 @@ from typing import Any
 
 import pandas as pd
 
+from reluformer.config.changes import split_system
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import SUMMARY
 from reluformer.config.run import Run
@@ -103,15 +104,15 @@ class Quotes:
         """Each system's tuning: its runs, the best values, their validation BLEU and their lead over the next."""
         rows = []
         for search in self.experiment.tuning.searches:
-            tried = sorted(self._tried(search), key=lambda one: one[0] or 0.0, reverse=True)
+            ranked = sorted(self._tried(search), key=lambda one: one[0] or 0.0, reverse=True)
             chosen = (read_json(self.record / search.path) or {}).get("choice")
-            bleu = [score for score, _ in tried if score is not None]
+            bleu = [score for score, _ in ranked if score is not None]
             values = ", ".join(f"{key}={value}" for key, value in chosen["changes"].items()) if chosen else ""
             rows.append(
                 (
                     self.experiment.systems[search.system].title,
-                    f"{len(tried)} of {max(search.budget, len(tried))}",
-                    values or (f"{tried[0][1]} (so far)" if tried else "–"),
+                    f"{len(ranked)} of {max(search.budget, len(ranked))}",
+                    values or (f"{ranked[0][1]} (so far)" if ranked else "–"),
                     f"{bleu[0]:.2f}" if bleu else "–",
                     f"{bleu[0] - bleu[1]:.2f}" if len(bleu) > 1 else "–",
                 )
@@ -153,7 +154,7 @@ class Quotes:
     def _tried(self, search: Search) -> list[tuple[float | None, str]]:
         """The validation BLEU and the values of each recorded run of a search."""
         mine = (search.run.dataset, search.system)
-        runs = [run for run in self.tuning if (run.dataset, run.system.partition("+")[0]) == mine]
+        runs = [run for run in self.tuning if (run.dataset, split_system(run.system).base) == mine]
         return [(self.summary(run).get("best_valid_bleu"), tried(run)) for run in runs]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from reluformer.config.changes import split_system
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import SCORES, SUMMARY
 from reluformer.config.run import Run
@@ -85,7 +86,7 @@ def _tuning(quotes: Quotes) -> list[str]:
         result = quotes.summary(run)
         numbers = [result.get(key) for key in ("best_valid_bleu", "best_valid_loss")]
         shown = ["–" if value is None else f"{value:.2f}" for value in numbers]
-        rows.append((run.dataset, run.system.partition("+")[0], tried(run), *shown, result.get("status", "unknown")))
+        rows.append((run.dataset, split_system(run.system).base, tried(run), *shown, result.get("status", "unknown")))
     if not rows:
         return []
     columns = ["dataset", "system", "tried", "validation BLEU", "validation loss", "status"]

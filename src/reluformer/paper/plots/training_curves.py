@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from reluformer.config.changes import split_system
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import LOG
 from reluformer.config.run import Run
@@ -71,7 +72,7 @@ def draw_tuning(experiment: Experiment, runs: Sequence[Run], results: Path) -> D
     """Draws the validation BLEU of tuning runs, a panel a system and a line a run."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault(run.system.partition("+")[0], []).append(run)
+        groups.setdefault(split_system(run.system).base, []).append(run)
     figure, panels = grid(len(groups), size=(4.2, 3.0), sharey=True)
     for axes, (system, members) in zip(panels, groups.items(), strict=True):
         name_panel(axes, experiment.systems[system].title)
