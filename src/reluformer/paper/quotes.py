@@ -6,6 +6,8 @@ WHAT is one of
     claims           the table of claims: reported, ours, verdict
     claim ID         the verdict on one claim, with its figures
     table STUDY      a study's table
+    systems STUDY[+STUDY...] METRIC...
+                     a row for each system of these studies, with these metrics of its runs
     figure FILE      a figure, by its name below paper/figures, without the ending
     tuning           the best of each system's tuning runs
     text             the pairs of each corpus and split
@@ -24,7 +26,7 @@ import pandas as pd
 
 from reluformer.config.changes import split_system
 from reluformer.config.experiment import Experiment
-from reluformer.config.metrics import SUMMARY
+from reluformer.config.metrics import SUMMARY, metric
 from reluformer.config.run import Run
 from reluformer.config.search import Search
 from reluformer.config.settings import SettingsError, read_json
@@ -64,7 +66,12 @@ class Quotes:
             "text": self.text,
             "compute": self.compute,
         }
-        about: dict[str, Callable[[str], str]] = {"claim": self.claim, "table": self.table, "figure": self.figure}
+        about: dict[str, Callable[[str], str]] = {
+            "claim": self.claim,
+            "table": self.table,
+            "systems": self.systems,
+            "figure": self.figure,
+        }
         return about[name](of) if of else quotations[name]()
 
     def runs(self) -> str:
@@ -91,9 +98,29 @@ class Quotes:
         return "\n".join([f"**{label(claim)}**{p}", "", *(f"- {one}." for one in seen)])
 
     def table(self, study: str) -> str:
-        """A study's table, without its notes."""
+        """A study's table and that of its differences, without their notes."""
         text = (self.record / "paper" / "tables" / f"{study}.md").read_text(encoding="utf-8")
-        return "\n".join(line for line in text.splitlines() if line.startswith("|"))
+        return "\n\n".join(block for block in text.rstrip().split("\n\n") if block.startswith("|"))
+
+    def systems(self, of: str) -> str:
+        """The systems of one or several studies: the runs that ended, and metrics as mean ± sd over them."""
+        studies, *names = of.split()
+        metrics = [metric(name) for name in names]
+        runs = dict.fromkeys(run for study in studies.split("+") for run in self.experiment.study_runs(study))
+        rows = []
+        for system in dict.fromkeys(run.system for run in runs):
+            planned = [run for run in runs if run.system == system]
+            ended = [run for run in planned if run in self.done]
+            cells = []
+            for one in metrics:
+                files = [{one.file: read_json(self.record / "runs" / run.path / one.file)} for run in ended]
+                known = pd.Series([one.read(content) for content in files], dtype=float).dropna()
+                cells.append(
+                    one.show(one.centre(known), known.std() if len(known) > 1 else None) if len(known) else "–"
+                )
+            title = self.experiment.systems[split_system(system).base].title
+            rows.append((title, f"{len(ended)} of {len(planned)}", *cells))
+        return pipe_table(pd.DataFrame(rows, columns=["system", "runs", *(one.title for one in metrics)]))
 
     def figure(self, name: str) -> str:
         """A figure, or that it does not exist yet."""

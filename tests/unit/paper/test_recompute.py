@@ -1,10 +1,11 @@
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 from tests.unit.paper.conftest import score
 
-from reluformer.config.settings import SettingsError
+from reluformer.config.settings import SettingsError, read_json
 from reluformer.evaluation.counts import read_counts, write_counts
 from reluformer.paper.quotes import fill
 from reluformer.paper.readme import readme
@@ -67,6 +68,7 @@ def test_a_page_quotes_the_record_and_an_edited_quotation_is_named(record, tmp_p
     record = record.rename(tmp_path / "record" / "made-up")
     page = tmp_path / "docs" / "results.md"
     names = ("runs", "claims", "claim ffn-activation", "table ffn-activation", "figure ffn-activation-bleu", "tuning")
+    names += ("systems ffn-activation+ffn-activation tokenized_bleu best_valid_loss",)
     quotations = [f"of <!-- record/made-up: {name} -->stale<!-- end -->\n" for name in (*names, "text", "compute")]
     page.write_text("".join([*quotations, "<!-- record/other: runs -->1<!-- end -->\n"]), "utf-8")
     experiment = read_experiment(record)
@@ -78,6 +80,10 @@ def test_a_page_quotes_the_record_and_an_edited_quotation_is_named(record, tmp_p
     assert "](../record/made-up/paper/figures/ffn-activation-bleu.svg)" in text
     table = (record / "paper" / "tables" / "ffn-activation.md").read_text("utf-8")
     assert table.splitlines()[4] in text  # a row
+    assert "|\n\n| system " in text  # the differences are a table of their own
+    scores = read_json(next(record.glob("runs/*/ffn-softmax/seed1")) / "scores.json")
+    row = rf"\| Softmax in the FFN +\| 1 of 1 +\| {scores['metrics']['tokenized_bleu']['score']:.2f} +\| \d\.\d\d +\|"
+    assert len(re.findall(row, text)) == 1
     assert "3 trainings" in text
     assert check_record(Path("record/made-up"), tmp_path / "again", pages=[Path("docs/results.md")]) == []
     page.write_text(text.replace("3 of 3 runs", "30 of 30 runs"), "utf-8")
@@ -132,6 +138,6 @@ def test_the_tables_of_the_repositorys_records_are_those_committed(folder, tmp_p
     monkeypatch.chdir(ROOT)
     assert check_record(folder, tmp_path, figures=False) == []
     assert (folder / "README.md").read_text("utf-8") == readme(read_experiment(folder), folder)
-    page = ROOT / "docs" / "results.md"
-    assert page.read_text("utf-8") == fill(page, read_experiment(folder), folder)
+    for page in (ROOT / "README.md", ROOT / "record" / "README.md", *(ROOT / "docs").glob("*.md")):
+        assert page.read_text("utf-8") == fill(page, read_experiment(folder), folder), page
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 40e6
