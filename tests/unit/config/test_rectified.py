@@ -99,7 +99,7 @@ def test_a_system_that_someone_adds_can_stand_in_every_study_of_the_paper(folder
 @pytest.mark.parametrize("base", ["config.yaml", "small.yaml"])
 def test_the_study_of_alignment_lies_over_every_configuration(folder, base):
     experiment = Experiment.from_files(folder / "config.yaml", folder / base, folder / "alignment.yaml")
-    assert list(experiment.studies) == ["alignment"]
+    assert list(experiment.studies) == ["alignment", "alignment-heads"]
     annealed = [run for run in experiment.runs if "anneal_from_softmax" in run.system]
     memories = experiment.resolve(annealed[0]).model
     assert memories.cross_attention.anneal_from_softmax == 0.1 and len(annealed) == 1
