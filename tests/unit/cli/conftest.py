@@ -11,11 +11,11 @@ import pytest
 
 
 @pytest.fixture
-def run():
+def run(warm_python):
     """Runs `reluformer ARGUMENTS` in a process of its own; keyword arguments go to `subprocess.run`."""
 
     def run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "reluformer.cli", *arguments]
+        command = [warm_python, "-m", "reluformer.cli", *arguments]
         return subprocess.run(command, capture_output=True, text=True, **options)
 
     return run

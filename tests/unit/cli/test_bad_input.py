@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -204,13 +203,17 @@ def test_there_are_fifty_and_more():
     assert len(CASES) >= 50 and len({case[0] for case in CASES}) == len(CASES)
 
 
-def start(*arguments: object, **streams) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "reluformer.cli", *map(str, arguments)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, **streams)
+@pytest.fixture
+def start(warm_python):
+    def start(*arguments: object, **streams) -> subprocess.Popen[bytes]:
+        command = [warm_python, "-m", "reluformer.cli", *map(str, arguments)]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, **streams)
+
+    return start
 
 
 @pytest.mark.slow
-def test_a_closed_pipe_ends_quietly(places):
+def test_a_closed_pipe_ends_quietly(places, start):
     process = start("translate", places["runs"] / "seed1", "--chunk", 1, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     process.stdin.write(TEXT)
     process.stdin.flush()
@@ -227,7 +230,7 @@ def test_a_closed_pipe_ends_quietly(places):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("interrupted", ["while it waits for text", "while it translates"])
-def test_ctrl_c_ends_with_130_and_no_file(places, tmp_path, interrupted):
+def test_ctrl_c_ends_with_130_and_no_file(places, start, tmp_path, interrupted):
     output = tmp_path / "new" / "text"
     process = start("translate", places["runs"] / "seed1", "-o", output, "--chunk", 1, stdin=subprocess.PIPE)
     try:

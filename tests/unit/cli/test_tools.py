@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
-def bare(tmp_path_factory):
+def bare(tmp_path_factory, warm_python):
     """What `reluformer doctor --json` says on a machine that has Python and nothing else."""
     closed = "http://127.0.0.1:9"
     environment = {
@@ -27,7 +26,7 @@ def bare(tmp_path_factory):
         "CUDA_VISIBLE_DEVICES": "",
     }
     environment.pop("RELUFORMER_ARCHIVES", None)
-    command = [sys.executable, "-m", "reluformer.cli", "doctor", "--json", "--config", "config/config.yaml"]
+    command = [warm_python, "-m", "reluformer.cli", "doctor", "--json", "--config", "config/config.yaml"]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 

@@ -11,7 +11,6 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,7 @@ WINDOW = 1 << 18
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="needs an x86 processor")
-def test_the_kernels_are_right_without_avx512(tmp_path):
+def test_the_kernels_are_right_without_avx512(tmp_path, warm_python):
     compiler = "g++ -mno-avx512f"
     macros = subprocess.run(
         [*compiler.split(), "-march=native", "-dM", "-E", "-xc++", os.devnull],
@@ -41,7 +40,7 @@ def test_the_kernels_are_right_without_avx512(tmp_path):
     assert "__AVX512F__" not in macros.stdout
     environment = {**os.environ, "CXX": compiler, "RELUFORMER_CACHE": str(tmp_path)}
     for path in PROOFS:
-        command = [sys.executable, "-m", "reluformer.ops.paths", path, "cpu"]
+        command = [warm_python, "-m", "reluformer.ops.paths", path, "cpu"]
         ended = subprocess.run(command, env={**environment, paths.PROVING: path}, capture_output=True, text=True)
         assert (ended.returncode, ended.stderr) == (0, ""), path
         assert list(tmp_path.glob(f"{path}-*.so"))

@@ -39,7 +39,7 @@ def changed(run, **training):
 
 
 def start(run, corpora, folder, environment=None, python=sys.executable) -> subprocess.Popen:
-    """The launcher in a process of its own; python: what it starts."""
+    """The launcher in a process of its own; python: what it starts, unless PYTHON_EXEC names torchrun's workers'."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.json").write_text(run.model_dump_json())
     arguments = [folder / "run.json", python, corpora, folder / "output", folder / "checkpoints"]
@@ -160,7 +160,7 @@ def test_a_refusal_is_shown(scontrol, capsys):
 @pytest.mark.slow
 def test_two_processes_from_start_to_outputs_with_a_signal_between(tmp_path, corpora, toy_run, warm_python):
     run = changed(toy_run, processes=2, updates=300, checkpoint_every=20, log_every=100)
-    job = start(run, corpora, tmp_path)
+    job = start(run, corpora, tmp_path, {"PYTHON_EXEC": warm_python})
     wait_for("*/update-00000020", tmp_path)
     job.send_signal(signal.SIGTERM)
     assert job.wait(600) == INTERRUPTED, (tmp_path / "log").read_text()
@@ -174,9 +174,11 @@ def test_two_processes_from_start_to_outputs_with_a_signal_between(tmp_path, cor
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "processes"), [(signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGTERM, 2)])
-def test_a_signal_to_the_whole_group(tmp_path, corpora, toy_run, number, processes):
+def test_a_signal_to_the_whole_group(tmp_path, corpora, toy_run, warm_python, number, processes):
     """Ctrl-C in a terminal, scancel: torchrun gets the signal, too, and has to leave the saving in peace."""
-    job = start(changed(toy_run, updates=100_000, processes=processes), corpora, tmp_path)
+    run = changed(toy_run, updates=100_000, processes=processes)
+    python = warm_python if processes == 1 else sys.executable  # the launcher signals the children of its torchrun
+    job = start(run, corpora, tmp_path, {"PYTHON_EXEC": warm_python}, python)
     wait_for("*/update-*", tmp_path)
     os.killpg(job.pid, number)
     assert job.wait(600) == INTERRUPTED, (tmp_path / "log").read_text()
@@ -196,8 +198,9 @@ def test_nothing_outlives_a_killed_launcher(tmp_path, corpora, toy_run, processe
 
 
 @pytest.mark.slow
-def test_a_rank_that_dies_ends_the_job(tmp_path, corpora, toy_run):
-    job = start(changed(toy_run, updates=100_000, processes=2), corpora, tmp_path)
+def test_a_rank_that_dies_ends_the_job(tmp_path, corpora, toy_run, warm_python):
+    run = changed(toy_run, updates=100_000, processes=2)
+    job = start(run, corpora, tmp_path, {"PYTHON_EXEC": warm_python})
     wait_for("*/update-*", tmp_path)
     torchrun = psutil.Process(job.pid).children()[0]
     torchrun.children()[1].kill()
