@@ -31,8 +31,9 @@ def unproved(monkeypatch):
 
 
 @pytest.fixture
-def new_machine(tmp_path, monkeypatch):
+def new_machine(tmp_path, monkeypatch, warm_python):
     """A machine on which nothing has been compiled or proved."""
+    monkeypatch.setattr(paths.sys, "executable", warm_python)
     monkeypatch.setenv("RELUFORMER_CACHE", str(tmp_path / "cache"))
     paths.library.cache_clear()
     yield

@@ -48,7 +48,7 @@ def kill_at_random(each, rng: random.Random, kills: int) -> None:
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_killed_at_random_moments(training, processes):
-    recipe = {"updates": 200, "processes": processes, "validate_every": 50, "validate_bleu": True}
+    recipe = {"updates": 120, "processes": processes, "validate_every": 60, "validate_bleu": True}
     straight = training("straight", **recipe).finish()
     killed = training("killed", **recipe)
     kill_at_random(killed, random.Random(processes), kills=4)

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -133,16 +134,16 @@ ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture
-def interpret() -> Callable[[str], int]:
-    """Runs tests/gpu/NAME in Triton's interpreter, fails with its output, returns how many tests passed.
+def interpret() -> Callable[..., Counter[str]]:
+    """Runs files of tests/gpu in Triton's interpreter, fails with its output, returns how many tests of each passed.
 
     In a process of its own: Triton decides when it is imported whether it compiles or interprets.
     """
 
-    def run(name: str) -> int:
+    def run(*names: str) -> Counter[str]:
         pytest.importorskip("triton", reason="needs triton")
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(ROOT / "tests" / "gpu" / name)],
+            [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *(f"tests/gpu/{name}" for name in names)],
             cwd=ROOT,
             env={**os.environ, "TRITON_INTERPRET": "1", "PYTEST_ADDOPTS": "", "OMP_NUM_THREADS": "1"},
             text=True,
@@ -150,8 +151,6 @@ def interpret() -> Callable[[str], int]:
             stderr=subprocess.STDOUT,
         )
         assert done.returncode == 0, done.stdout
-        passed = re.search(r"(\d+) passed", done.stdout)
-        assert passed, done.stdout
-        return int(passed[1])
+        return Counter(re.findall(r"^tests/gpu/(\w+\.py)::.* PASSED", done.stdout, flags=re.MULTILINE))
 
     return run
