@@ -159,7 +159,7 @@ def test_a_refusal_is_shown(scontrol, capsys):
 
 @pytest.mark.slow
 def test_two_processes_from_start_to_outputs_with_a_signal_between(tmp_path, corpora, toy_run, warm_python):
-    run = changed(toy_run, processes=2, updates=300, checkpoint_every=20, log_every=100)
+    run = changed(toy_run, processes=2, updates=300, checkpoint_every=20, log_every=100, validate_every=300)
     job = start(run, corpora, tmp_path, {"PYTHON_EXEC": warm_python})
     wait_for("*/update-00000020", tmp_path)
     job.send_signal(signal.SIGTERM)
