@@ -3,7 +3,7 @@
 WHAT is one of
 
     runs             the number of runs, of those planned
-    claims           the table of claims: reported, ours, verdict
+    claims [STUDY]   the table of claims, or of those on one study: reported, ours, verdict
     claim ID         the verdict on one claim, with its figures
     table STUDY      a study's table
     systems STUDY[+STUDY...] METRIC...
@@ -35,6 +35,7 @@ from reluformer.paper.inference import show_p
 from reluformer.paper.notes import reported
 from reluformer.paper.plots.training_curves import tried
 from reluformer.paper.record import ended_runs
+from reluformer.paper.runs import NOT_RUN, read_runs
 from reluformer.paper.tables import pipe_table
 
 QUOTE = re.compile(r"(<!-- (record/[\w.-]+): ([^>]+?) -->)(.*?)(<!-- end -->)", re.DOTALL)
@@ -68,6 +69,7 @@ class Quotes:
         }
         about: dict[str, Callable[[str], str]] = {
             "claim": self.claim,
+            "claims": self.claims,
             "table": self.table,
             "systems": self.systems,
             "figure": self.figure,
@@ -79,15 +81,19 @@ class Quotes:
         planned = sum(max(search.budget, len(self._tried(search))) for search in self.experiment.tuning.searches)
         return f"{len(self.tuning)} of {planned} tuning runs and {len(self.done)} of {len(self.experiment.runs)} runs"
 
-    def claims(self) -> str:
+    def claims(self, study: str | None = None) -> str:
         """The claims, each with reported figures, ours and the verdict, which links to the study's table."""
         rows = []
         for claim in self.judged:
+            if study not in (None, claim["study"]):
+                continue
             ours = "; ".join(dict.fromkeys(rule["ours"] for rule in claim["rules"])) or claim["rests_on"]
             table = f"paper/tables/{claim['study']}.md"
             exists = (self.record / table).is_file()
             rests = f"[{label(claim)}]({self._link(table)})" if exists else label(claim)
             rows.append((f"{claim['sentence']} ({claim['source']})", reported(claim["reported"]) or "–", ours, rests))
+        if study is not None and not rows:
+            raise KeyError(study)
         return pipe_table(pd.DataFrame(rows, columns=["claim", "reported", "ours", "verdict"])) if rows else ""
 
     def claim(self, name: str) -> str:
@@ -106,20 +112,17 @@ class Quotes:
         """The systems of one or several studies: the runs that ended, and metrics as mean ± sd over them."""
         studies, *names = of.split()
         metrics = [metric(name) for name in names]
-        runs = dict.fromkeys(run for study in studies.split("+") for run in self.experiment.study_runs(study))
+        frames = [read_runs(self.experiment, study, metrics, self.record) for study in studies.split("+")]
+        frame = pd.concat(frames).drop_duplicates("run")
         rows = []
-        for system in dict.fromkeys(run.system for run in runs):
-            planned = [run for run in runs if run.system == system]
-            ended = [run for run in planned if run in self.done]
+        for title, runs in frame.groupby("title", sort=False):
+            ended = runs[runs["status"] != NOT_RUN]
             cells = []
             for one in metrics:
-                files = [{one.file: read_json(self.record / "runs" / run.path / one.file)} for run in ended]
-                known = pd.Series([one.read(content) for content in files], dtype=float).dropna()
-                cells.append(
-                    one.show(one.centre(known), known.std() if len(known) > 1 else None) if len(known) else "–"
-                )
-            title = self.experiment.systems[split_system(system).base].title
-            rows.append((title, f"{len(ended)} of {len(planned)}", *cells))
+                known = ended[one.name].dropna()
+                spread = known.std() if len(known) > 1 else None
+                cells.append("–" if known.empty else one.show(one.centre(known), spread))
+            rows.append((title, f"{len(ended)} of {len(runs)}", *cells))
         return pipe_table(pd.DataFrame(rows, columns=["system", "runs", *(one.title for one in metrics)]))
 
     def figure(self, name: str) -> str:

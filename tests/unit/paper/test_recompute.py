@@ -70,7 +70,10 @@ def test_a_page_quotes_the_record_and_an_edited_quotation_is_named(record, tmp_p
     record = record.rename(tmp_path / "record" / "made-up")
     page = tmp_path / "docs" / "results.md"
     names = ("runs", "claims", "claim ffn-activation", "table ffn-activation", "figure ffn-activation-bleu", "tuning")
-    names += ("systems ffn-activation+ffn-activation tokenized_bleu best_valid_loss",)
+    names += (
+        "claims ffn-activation",
+        "systems ffn-activation+ffn-activation tokenized_bleu best_valid_loss",
+    )
     quotations = [f"of <!-- record/made-up: {name} -->stale<!-- end -->\n" for name in (*names, "text", "compute")]
     page.write_text("".join([*quotations, "<!-- record/other: runs -->1<!-- end -->\n"]), "utf-8")
     experiment = read_experiment(record)
@@ -92,9 +95,10 @@ def test_a_page_quotes_the_record_and_an_edited_quotation_is_named(record, tmp_p
     pages = [Path("docs/results.md"), edited]
     (fault,) = check_record(Path("record/made-up"), tmp_path / "again", pages=pages)
     assert "edited.md does not quote it as it is" in fault
-    page.write_text("<!-- record/made-up: tabel x --><!-- end -->", "utf-8")
-    with pytest.raises(SettingsError, match="'tabel x': the record has nothing of this name"):
-        fill(page, experiment, record)
+    for unknown in ("tabel x", "claims no-such-study", "systems no-such-study bleu"):
+        page.write_text(f"<!-- record/made-up: {unknown} --><!-- end -->", "utf-8")
+        with pytest.raises(SettingsError, match=f"'{unknown}': the record has nothing of this name"):
+            fill(page, experiment, record)
 
 
 def test_one_segments_counts_change_scores_and_tables(record, tmp_path):
