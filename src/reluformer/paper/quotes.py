@@ -36,7 +36,7 @@ from reluformer.paper.notes import reported
 from reluformer.paper.plots.training_curves import tried
 from reluformer.paper.record import ended_runs
 from reluformer.paper.runs import NOT_RUN, read_runs
-from reluformer.paper.tables import pipe_table
+from reluformer.paper.tables import cell_text, pipe_table
 
 QUOTE = re.compile(r"(<!-- (record/[\w.-]+): ([^>]+?) -->)(.*?)(<!-- end -->)", re.DOTALL)
 
@@ -117,11 +117,7 @@ class Quotes:
         rows = []
         for title, runs in frame.groupby("title", sort=False):
             ended = runs[runs["status"] != NOT_RUN]
-            cells = []
-            for one in metrics:
-                known = ended[one.name].dropna()
-                spread = known.std() if len(known) > 1 else None
-                cells.append("–" if known.empty else one.show(one.centre(known), spread))
+            cells = [cell_text(ended, one) for one in metrics]
             rows.append((title, f"{len(ended)} of {len(runs)}", *cells))
         return pipe_table(pd.DataFrame(rows, columns=["system", "runs", *(one.title for one in metrics)]))
 

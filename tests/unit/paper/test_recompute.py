@@ -69,12 +69,15 @@ def test_a_page_quotes_the_record_and_an_edited_quotation_is_named(record, tmp_p
     (tmp_path / "record").mkdir()
     record = record.rename(tmp_path / "record" / "made-up")
     page = tmp_path / "docs" / "results.md"
-    names = ("runs", "claims", "claim ffn-activation", "table ffn-activation", "figure ffn-activation-bleu", "tuning")
-    names += (
-        "claims ffn-activation",
-        "systems ffn-activation+ffn-activation tokenized_bleu best_valid_loss",
+    names = (
+        *("runs", "claims", "claims ffn-activation", "claim ffn-activation", "table ffn-activation", "tuning", "text"),
+        *(
+            "figure ffn-activation-bleu",
+            "systems ffn-activation+ffn-activation tokenized_bleu best_valid_loss",
+            "compute",
+        ),
     )
-    quotations = [f"of <!-- record/made-up: {name} -->stale<!-- end -->\n" for name in (*names, "text", "compute")]
+    quotations = [f"of <!-- record/made-up: {name} -->stale<!-- end -->\n" for name in names]
     page.write_text("".join([*quotations, "<!-- record/other: runs -->1<!-- end -->\n"]), "utf-8")
     experiment = read_experiment(record)
     update_paper(experiment, record, [page])
