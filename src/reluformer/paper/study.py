@@ -95,8 +95,10 @@ def draw_tuning(experiment: Experiment, runs: Sequence[Run], results: Path) -> N
 def write_figure(drawing: Drawing, title: str, stamp: str | None, stem: Path) -> None:
     """Writes a figure in every format, `stem` with their endings."""
     figure = finish(drawing, title, stamp)
+    engine = figure.get_layout_engine()
+    assert engine is not None
     for _ in range(2):  # the first layout of a map, whose aspect is fixed, leaves its labels too little space
-        figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out once for all formats
+        engine.execute(figure)
+    figure.set_layout_engine(None)  # laid out once for all formats
     for form in FIGURE_FORMATS:
         save(figure, stem.with_name(f"{stem.name}.{form}"))
