@@ -1,28 +1,35 @@
-"""A Python that has imported the libraries: tests start `python -m MODULE` by a fork of it, not by seconds of imports.
+"""A Python that has imported the libraries and this package: tests start `python -m MODULE` by a fork of it.
 
     the executable (`start` writes it; it stands in for sys.executable) ─ arguments, environment, streams ─▶ server
                                                                                                     └─ fork: the module
 
-Libraries only: this package is imported by each start. Linux only; not beside a GPU, which no fork may use.
+A fork takes a tenth of a second less than the imports of a command, and three less than those of a training. A copy of
+the package that the environment names is imported by the fork. Linux only; not beside a GPU, which no fork may use.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
+import marshal
 import os
 import signal
-import socket
 import sys
 import time
+from _socket import AF_UNIX, SCM_RIGHTS, SOL_SOCKET, socket  # `socket` takes as long to import as Python to start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-LIBRARIES = (
-    *("deepspeed", "matplotlib.axes", "numpy", "pandas", "pydantic", "rich.console", "sacrebleu", "sacremoses"),
-    *("safetensors", "scipy.special", "sentencepiece", "snakemake.cli", "torch", "typer", "yaml"),
+MODULES = (
+    *("deepspeed", "fontTools.subset", "jinja2", "matplotlib.axes", "matplotlib.backends.backend_agg"),
+    *("matplotlib.backends.backend_pdf", "matplotlib.backends.backend_svg", "numpy", "pandas", "pydantic"),
+    *("rich.console", "sacrebleu", "sacremoses", "safetensors", "scipy.special", "sentencepiece", "snakemake.cli"),
+    *("snakemake.profiles", "snakemake.report.html_reporter", "snakemake.storage", "torch.distributed.run", "typer"),
+    *("reluformer.analysis.step", "reluformer.benchmark.study", "reluformer.cli.main", "reluformer.cli.models"),
+    *("reluformer.cli.preflight", "reluformer.cli.results", "reluformer.cli.steps", "reluformer.cli.tools"),
+    *("reluformer.cli.watching", "reluformer.corpus.fetch", "reluformer.corpus.prepare", "reluformer.paper.claims"),
+    *("reluformer.paper.index", "reluformer.paper.recorded", "reluformer.paper.study", "reluformer.training.launch"),
+    *("reluformer.training.loop", "reluformer.translation.step"),
 )
 PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 SECONDS = 120
@@ -54,24 +61,27 @@ def client(python: str, address: str) -> None:
     if not {"-P", "-u"}.issuperset(options):
         os.execv(python, [python, *sys.argv[1:]])
     signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
-    with socket.socket(socket.AF_UNIX) as server:
-        end = time.monotonic() + SECONDS
-        while server.connect_ex(address):
-            if time.monotonic() > end:
-                os.execv(python, [python, *sys.argv[1:]])
-            time.sleep(0.02)
-        request = {
-            "arguments": sys.argv[len(options) + 2 :],
-            "folder": os.getcwd(),  # noqa: PTH109  this file imports little: each start does it
-            "environment": dict(os.environ),
-            "group": os.getpgrp(),
-            "safe": "-P" in options or "PYTHONSAFEPATH" in os.environ,
-            "ignored": [number for number in PASSED_ON if signal.getsignal(number) is signal.SIG_IGN],
-        }
-        socket.send_fds(server, [b"\n"], [0, 1, 2])
-        answers = server.makefile("rw", encoding="utf-8")
-        answers.write(json.dumps(request) + "\n")
-        answers.flush()
+    server = socket(AF_UNIX)
+    end = time.monotonic() + SECONDS
+    while server.connect_ex(address):
+        if time.monotonic() > end:
+            os.execv(python, [python, *sys.argv[1:]])
+        time.sleep(0.02)
+    request = {
+        "arguments": sys.argv[len(options) + 2 :],
+        "folder": os.getcwd(),  # noqa: PTH109  this file imports little: each start does it
+        "environment": dict(os.environ),
+        "group": os.getpgrp(),
+        "pid": os.getpid(),
+        "safe": "-P" in options or "PYTHONSAFEPATH" in os.environ,
+        "ignored": [int(number) for number in PASSED_ON if signal.getsignal(number) is signal.SIG_IGN],
+    }
+    streams = b"".join(number.to_bytes(4, sys.byteorder) for number in range(3))
+    server.sendmsg([b"\n"], [(SOL_SOCKET, SCM_RIGHTS, streams)])
+    with os.fdopen(server.detach(), "r+b", buffering=0) as answers:
+        message = marshal.dumps(request)
+        while message:
+            message = message[answers.write(message) :]
         pid = int(answers.readline())
         for number in PASSED_ON:
             signal.signal(number, lambda number, _: os.kill(pid, number))
@@ -84,55 +94,76 @@ def client(python: str, address: str) -> None:
 
 
 def serve(executable: str, address: str) -> NoReturn:
-    """Imports the libraries and forks for every connection."""
+    """Imports the modules and forks for every connection: answers with the fork's number, then with its exit code.
+
+    A fork whose client is gone first is killed.
+    """
     import gc
     import importlib
+    import selectors
+    from contextlib import suppress
+    from socket import AF_UNIX, socket
 
-    for name in LIBRARIES:
-        with contextlib.suppress(ImportError):
+    for name in MODULES:
+        with suppress(ImportError):
             importlib.import_module(name)
     gc.freeze()
     sys.executable = executable
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(address)
-        listener.listen(64)
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        while True:
-            connection, _ = listener.accept()
-            if os.fork() == 0:
-                listener.close()
-                attend(connection)
-            connection.close()
+    listener, events = socket(AF_UNIX), selectors.DefaultSelector()
+    listener.bind(address)
+    listener.listen(64)
+    events.register(listener, selectors.EVENT_READ)
+    while True:
+        for key, _ in events.select():
+            if key.fileobj is listener:
+                connection = listener.accept()[0]
+                pid = fork(connection)
+                ended = os.pidfd_open(pid)
+                for each in (connection, ended):
+                    events.register(each, selectors.EVENT_READ, (pid, ended, connection))
+                continue
+            pid, ended, connection = key.data
+            if key.fileobj is ended:
+                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                with suppress(OSError):
+                    connection.sendall(b"%d\n" % code)
+                with suppress(KeyError):
+                    events.unregister(connection)
+                connection.close()
+                events.unregister(ended)
+                os.close(ended)
+            elif connection.fileno() >= 0:
+                events.unregister(connection)
+                os.kill(pid, signal.SIGKILL)
 
 
-def attend(connection: socket.socket) -> NoReturn:
-    """Forks the module's process, reports its end, and kills it if the client is gone first."""
-    import select
+def fork(connection: Any) -> int:
+    """Forks for the request of a client, and tells it the number of the fork."""
+    from contextlib import suppress
+    from socket import recv_fds
 
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    _, streams, _, _ = socket.recv_fds(connection, 1, 3)
-    stream = connection.makefile("rw", encoding="utf-8")
-    request = json.loads(stream.readline())
+    _, streams, _, _ = recv_fds(connection, 1, 3)
+    with connection.makefile("rb") as file:
+        request = marshal.load(file)
     if (pid := os.fork()) == 0:
         for number, descriptor in enumerate(streams):
             os.dup2(descriptor, number)
-            os.close(descriptor)
-        connection.detach()
+        os.closerange(3, 1 << 16)
         run(request)
-    with contextlib.suppress(OSError):
-        stream.write(f"{pid}\n")
-        stream.flush()
-    ended = os.pidfd_open(pid)
-    poll = select.poll()
-    poll.register(ended, select.POLLIN)
-    poll.register(connection, select.POLLRDHUP)
-    if ended not in dict(poll.poll()):
-        os.kill(pid, signal.SIGKILL)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    with contextlib.suppress(OSError):
-        stream.write(f"{code}\n")
-        stream.flush()
-    os._exit(0)
+    for descriptor in streams:
+        os.close(descriptor)
+    with suppress(OSError):
+        connection.sendall(b"%d\n" % pid)
+    return pid
+
+
+def enter_mounts(pid: int) -> None:
+    """Takes over the mounts of a process; where this one may not, it has the same."""
+    import ctypes
+
+    namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY)
+    ctypes.CDLL(None).setns(namespace, 0)
+    os.close(namespace)
 
 
 def search_path() -> list[str]:
@@ -147,9 +178,12 @@ def run(request: dict[str, Any]) -> NoReturn:
     import tempfile
     import threading
     import traceback
+    from contextlib import suppress
+    from importlib.machinery import PathFinder
 
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         os.setpgid(0, request["group"])
+    enter_mounts(request["pid"])
     os.chdir(request["folder"])
     before = search_path()
     os.environ.clear()
@@ -163,6 +197,13 @@ def run(request: dict[str, Any]) -> NoReturn:
     sys.argv = [module, *arguments]
     sys.orig_argv = [sys.executable, "-m", *sys.argv]
     sys.path[:0] = [] if request["safe"] else [request["folder"]]
+    package = PathFinder.find_spec("reluformer")
+    imported = [name for name in sys.modules if name.partition(".")[0] == "reluformer"]
+    if package is not None and imported and package.origin != sys.modules["reluformer"].__file__:
+        for name in imported:
+            del sys.modules[name]
+    if not hasattr(sys.modules.get(module), "__path__"):
+        sys.modules.pop(module, None)
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
@@ -180,7 +221,7 @@ def run(request: dict[str, Any]) -> NoReturn:
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
+        with suppress(OSError, ValueError):
             stream.flush()
     os._exit(code or 0)
 

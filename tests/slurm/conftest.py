@@ -286,7 +286,7 @@ def cluster() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def new_workflow(
-    cluster: Path, smoke_project: Callable[[], Any], tmp_path_factory: pytest.TempPathFactory
+    cluster: Path, smoke_project: Callable[[], Any], warm_python: str
 ) -> Iterator[Callable[..., Workflow]]:
     """Makes workflows of the smoke configuration, to be submitted to the cluster; the session's end stops them.
 
@@ -294,13 +294,12 @@ def new_workflow(
     tests/warm.py; SLURM does not know those as a job's own and cannot signal them.
     """
     made: list[Workflow] = []
-    python = warm.start(str(tmp_path_factory.mktemp("warm")))  # sees this process's /etc/slurm
     template = Workflow(smoke_project())
     done = template.here("results/corpora/numbers/statistics.json")
     assert done.returncode == 0, done.stdout
 
     def make(bare: bool = False, quick: bool = False) -> Workflow:
-        made.append(Workflow(smoke_project(), python if quick else sys.executable))
+        made.append(Workflow(smoke_project(), warm_python if quick else sys.executable))
         for name in () if bare else (".snakemake", "resources", "results"):
             shutil.copytree(template.folder / name, made[-1].folder / name, symlinks=True)
         return made[-1]
