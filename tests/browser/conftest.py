@@ -38,14 +38,18 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def opened(browser: Any) -> Callable[[Path, int], Any]:
-    """`opened(path, width)`: a file as a page; `page.errors` collects what its console complains of."""
+def opened(browser: Any) -> Callable[..., Any]:
+    """`opened(path, width, scheme)`: a file in the only tab; `page.errors` collects what its console complains of."""
+    page = browser.new_page()
+    page.errors = []
+    page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
 
-    def open_page(path: Path, width: int) -> Any:
-        page = browser.new_page(viewport={"width": width, "height": 900})
-        page.errors = []
-        page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: page.errors.append(str(error)))
+    def open_page(path: Path, width: int, scheme: str = "light") -> Any:
+        page.goto("about:blank")
+        page.errors.clear()
+        page.emulate_media(media="screen", color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 900})
         page.goto(path.as_uri())
         return page
 
