@@ -32,12 +32,18 @@ def train_log(workflow, run=RUN):
     return path.read_text(encoding="utf-8")
 
 
+def resumed(workflow):
+    """The updates from which its training went on."""
+    return [int(update) for update in re.findall(r"resuming from update (\d+)", train_log(workflow))]
+
+
 def worker(workflow):
     """The process that trains."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.NoSuchProcess):
             words = process.cmdline()
-            if "reluformer.training.worker" in words and str(workflow.folder / RUN) in words:
+            named = {"reluformer.training.worker", str(workflow.folder / RUN)} <= set(words)
+            if named and "torch.distributed.run" not in words:
                 return process
     raise AssertionError(f"nothing trains: {workflow.said()}")
 
@@ -117,38 +123,38 @@ def test_the_dag_ends_in_the_report(new_workflow, state_of):
     assert (workflow.folder / "logs" / "train" / "letters@within-32" / "reluformer" / "seed1.log").is_file()
 
 
-def test_a_cancelled_training_goes_on_when_it_is_run_again(workflow, scancel):
+def test_a_training_goes_on_after_its_node_failed_and_after_it_was_cancelled(workflow, state_of, lose_node, scancel):
     workflow.configure(training=LONG)
     workflow.start(f"{RUN}/summary.json", options=("--retries", "0"))
     workflow.until(lambda: checkpoints(workflow))
     [job] = workflow.submitted("train")
+    lose_node(state_of(job)["NodeList"])
+    workflow.until(lambda: resumed(workflow))
+    assert state_of(job)["Restarts"] == "1"
     scancel(job)
     assert workflow.wait() == 1
     saved = int(checkpoints(workflow)[-1].name.split("-")[1])
     workflow.start(f"{RUN}/summary.json", options=("--retries", "0"))
-    workflow.until(lambda: "resuming from update" in train_log(workflow))
-    resumed = int(re.search(r"resuming from update (\d+)", train_log(workflow))[1])
-    assert resumed >= saved
+    workflow.until(lambda: len(resumed(workflow)) == 2)
+    assert resumed(workflow)[1] >= saved
 
 
 @pytest.mark.usefixtures("failing")
-def test_one_training_on_two_nodes(quick_workflow, state_of):
-    quick_workflow.configure(training={"nodes": 2, "updates": 20, "checkpoint_every": 10})
-    quick_workflow.start(f"{RUN}/summary.json")
-    assert quick_workflow.wait() == 0, quick_workflow.said()[-6000:]
-    [job] = quick_workflow.submitted("train")
-    assert state_of(job)["NumNodes"] == "2" and state_of(job)["TresPerJob"] == "gres:gpu:2"
-    assert summary(quick_workflow)["processes"] == 2
-
-
-def test_a_warned_training_on_two_nodes_saves_and_is_queued_again(workflow, state_of, warn_of_time_limit):
-    workflow.configure(training={**LONG, "nodes": 2})
+def test_a_training_on_two_nodes_is_warned_and_queued_again_and_ends(workflow, state_of, warn_of_time_limit):
+    workflow.configure(training={**LONG, "nodes": 2, "updates": 600})
     workflow.start(f"{RUN}/summary.json", options=("--retries", "0"))
     workflow.until(lambda: checkpoints(workflow))
+    process = worker(workflow)
+    process.suspend()
     [job] = workflow.submitted("train")
     warn_of_time_limit(job)
-    workflow.until(lambda: "resuming from update" in train_log(workflow))
-    assert state_of(job)["Restarts"] == "1" and state_of(job)["NumNodes"] == "2"
+    workflow.until(lambda: is_asked(process))
+    process.resume()
+    assert workflow.wait() == 0, workflow.said()[-6000:]
+    assert len(resumed(workflow)) == 1
+    state = state_of(job)
+    assert state["Restarts"] == "1" and state["NumNodes"] == "2" and state["TresPerJob"] == "gres:gpu:2"
+    assert summary(workflow)["processes"] == 2 and summary(workflow)["updates"] == 600
 
 
 def test_the_log_of_a_job_that_fails_is_shown(failing):
@@ -163,15 +169,5 @@ def test_a_training_that_meets_its_time_limit_is_queued_again_and_ends(limited, 
     assert limited.wait() == 0, limited.said()[-6000:]
     [job] = limited.submitted("train")
     assert int(state_of(job)["Restarts"]) >= 1
-    assert train_log(limited).count("resuming from update") == int(state_of(job)["Restarts"])
+    assert len(resumed(limited)) == int(state_of(job)["Restarts"])
     assert summary(limited)["updates"] == 1500
-
-
-def test_a_training_whose_node_fails_is_queued_again_and_goes_on(workflow, state_of, lose_node):
-    workflow.configure(training=LONG)
-    workflow.start(f"{RUN}/summary.json", options=("--retries", "0"))
-    workflow.until(lambda: checkpoints(workflow))
-    [job] = workflow.submitted("train")
-    lose_node(state_of(job)["NodeList"])
-    workflow.until(lambda: "resuming from update" in train_log(workflow))
-    assert state_of(job)["Restarts"] == "1"
