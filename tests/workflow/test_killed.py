@@ -23,11 +23,10 @@ UPDATES, EVERY = 1000, 50
 
 
 @pytest.fixture
-def numbers(request, smoke_project, edit):
-    """A project with a training of a few seconds, or of as many updates as its parameter says."""
+def numbers(smoke_project, edit):
+    """A project with a training of a few seconds."""
     project = smoke_project()
-    updates = getattr(request, "param", UPDATES)
-    training = {"updates": updates, "checkpoint_every": EVERY, "log_every": 10, "validate_every": updates}
+    training = {"updates": UPDATES, "checkpoint_every": EVERY, "log_every": 10, "validate_every": UPDATES}
     edit(project.folder / "smoke" / "smoke.yaml", "training", value=training)
     return project
 
@@ -66,40 +65,42 @@ def begun(numbers):
         process.wait()
 
 
-def test_a_training_whose_snakemake_was_killed_saves_and_ends_and_the_next_one_goes_on(numbers, begun):
-    snakemake, *_ = family = psutil.Process(begun.pid).children(recursive=True)
+def test_a_training_goes_on_after_its_launcher_and_after_its_snakemake_were_stopped(numbers, begun):
+    """A second Snakemake beside the first is refused meanwhile."""
+    snakemake, *jobs = psutil.Process(begun.pid).children(recursive=True)
+    for process in jobs:
+        process.suspend()
+    beside = numbers.snakemake(*options(numbers), "--", TARGET)
+    assert beside.returncode == 1 and "cannot be locked" in beside.stdout
+    for process in jobs:
+        process.resume()
+
+    checkpoints = numbers.folder / "checkpoints" / RUN
+    said = numbers.folder / "begun.out"
+
+    def resumed():
+        return [
+            int(update) for update in re.findall(r"resuming from update (\d+)", (checkpoints / "train.log").read_text())
+        ]
+
+    [process for process in jobs if "train" in process.cmdline()][-1].send_signal(signal.SIGTERM)
+    wait_for(resumed, 600, said.read_text)
+    assert "Trying to restart job" in said.read_text()
+
+    family = psutil.Process(begun.pid).children(recursive=True)
     snakemake.kill()
     begun.wait()
     assert psutil.wait_procs(family, timeout=600)[1] == []
-    said = (numbers.folder / "logs" / "train" / f"{RUN}.log").read_text()
-    saved = int(re.search(r"interrupted: saved at update (\d+)", said)[1])
-    assert saved > 3 * EVERY
+    log = (numbers.folder / "logs" / "train" / f"{RUN}.log").read_text()
+    saved = int(re.findall(r"interrupted: saved at update (\d+)", log)[-1])
+    assert saved > resumed()[0] > 3 * EVERY
 
     assert numbers.snakemake("--unlock", *options(numbers)).returncode == 0
     second = numbers.snakemake(*options(numbers), "--", TARGET)
     assert second.returncode == 0, second.stdout[-4000:]
-    log = numbers.folder / "checkpoints" / RUN / "train.log"
-    assert int(re.search(r"resuming from update (\d+)", log.read_text())[1]) == saved
+    assert resumed()[1:] == [saved]
     summary = json.loads((numbers.folder / TARGET).read_text(encoding="utf-8"))
     assert summary["status"] == "finished" and summary["updates"] == UPDATES
-
-
-@pytest.mark.parametrize("numbers", [10**6], indirect=True)
-@pytest.mark.usefixtures("begun")
-def test_a_second_snakemake_beside_a_running_one_is_refused(numbers):
-    second = numbers.snakemake(*options(numbers), "--", TARGET)
-    assert second.returncode == 1 and "cannot be locked" in second.stdout
-
-
-def test_a_training_asked_to_leave_is_started_again(numbers, begun):
-    checkpoints = numbers.folder / "checkpoints" / RUN
-    launchers = [
-        process for process in psutil.Process(begun.pid).children(recursive=True) if "train" in process.cmdline()
-    ]
-    launchers[-1].send_signal(signal.SIGTERM)
-    assert begun.wait(600) == 0, (numbers.folder / "begun.out").read_text()
-    assert "Trying to restart job" in (numbers.folder / "begun.out").read_text()
-    assert "resuming from update" in (checkpoints / "train.log").read_text()
 
 
 def test_several_nodes_without_slurm_are_refused(smoke_project, edit):
