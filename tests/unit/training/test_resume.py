@@ -48,7 +48,7 @@ def kill_at_random(each, rng: random.Random, kills: int) -> None:
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_killed_at_random_moments(training, processes):
-    recipe = {"updates": 120, "processes": processes, "validate_every": 60, "validate_bleu": True}
+    recipe = {"updates": 80, "processes": processes, "validate_every": 40, "validate_bleu": True}
     straight = training("straight", **recipe).finish()
     killed = training("killed", **recipe)
     kill_at_random(killed, random.Random(processes), kills=4)
@@ -60,8 +60,8 @@ def test_killed_at_random_moments(training, processes):
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_resume_of_other_states(training, split):
-    straight = training("straight", updates=30, **split).finish()
-    killed = training("killed", updates=30, **split).start()
+    straight = training("straight", updates=24, **split).finish()
+    killed = training("killed", updates=24, **split).start()
     wait_for(killed, "update-00000016")
     killed.kill()
     killed.finish()
@@ -111,8 +111,8 @@ def test_killed_while_writing_a_checkpoint(training, straight):
 
 @pytest.mark.parametrize(("number", "processes"), [(signal.SIGTERM, 2), (signal.SIGUSR1, 1)])
 def test_signal_saves_and_leaves(training, number, processes):
-    straight = training("straight", updates=100, processes=processes).finish()
-    asked = training("asked", updates=100, processes=processes).start()
+    straight = training("straight", updates=60, processes=processes).finish()
+    asked = training("asked", updates=60, processes=processes).start()
     wait_for(asked, "update-00000008")
     for process in asked.processes:
         os.kill(process.pid, number)
