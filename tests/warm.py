@@ -14,7 +14,10 @@ import os
 import signal
 import sys
 import time
-from _socket import AF_UNIX, SCM_RIGHTS, SOL_SOCKET, socket  # `socket` takes as long to import as Python to start
+
+# `socket` takes as long to import as Python to start.
+from _socket import AF_UNIX, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socket
+from errno import ECONNREFUSED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ MODULES = (
 PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 SECONDS = 120
 """How long a start waits for the server to listen."""
+MESSAGE = 1 << 17
+"""Bytes of the largest request; a socket takes no larger message."""
 
 
 def start(folder: str) -> str:
@@ -61,10 +66,10 @@ def client(python: str, address: str) -> None:
     if not {"-P", "-u"}.issuperset(options):
         os.execv(python, [python, *sys.argv[1:]])
     signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
-    server = socket(AF_UNIX)
+    server = socket(AF_UNIX, SOCK_SEQPACKET)
     end = time.monotonic() + SECONDS
-    while server.connect_ex(address):
-        if time.monotonic() > end:
+    while error := server.connect_ex(address):
+        if error == ECONNREFUSED or time.monotonic() > end:  # the server has ended, or takes too long to start
             os.execv(python, [python, *sys.argv[1:]])
         time.sleep(0.02)
     request = {
@@ -77,16 +82,12 @@ def client(python: str, address: str) -> None:
         "ignored": [int(number) for number in PASSED_ON if signal.getsignal(number) is signal.SIG_IGN],
     }
     streams = b"".join(number.to_bytes(4, sys.byteorder) for number in range(3))
-    server.sendmsg([b"\n"], [(SOL_SOCKET, SCM_RIGHTS, streams)])
-    with os.fdopen(server.detach(), "r+b", buffering=0) as answers:
-        message = marshal.dumps(request)
-        while message:
-            message = message[answers.write(message) :]
-        pid = int(answers.readline())
-        for number in PASSED_ON:
-            signal.signal(number, lambda number, _: os.kill(pid, number))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
-        code = int(answers.readline())
+    server.sendmsg([marshal.dumps(request)], [(SOL_SOCKET, SCM_RIGHTS, streams)])
+    pid = int(server.recv(64))
+    for number in PASSED_ON:
+        signal.signal(number, lambda number, _: os.kill(pid, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
+    code = int(server.recv(64))
     if code < 0:
         signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
@@ -102,58 +103,62 @@ def serve(executable: str, address: str) -> NoReturn:
     import importlib
     import selectors
     from contextlib import suppress
-    from socket import AF_UNIX, socket
+    from socket import AF_UNIX, SOCK_SEQPACKET, recv_fds, socket
 
     for name in MODULES:
         with suppress(ImportError):
             importlib.import_module(name)
     gc.freeze()
     sys.executable = executable
-    listener, events = socket(AF_UNIX), selectors.DefaultSelector()
-    listener.bind(address)
+    listener, events = socket(AF_UNIX, SOCK_SEQPACKET), selectors.DefaultSelector()
+    listener.bind(f"{address}.new")
     listener.listen(64)
+    os.rename(f"{address}.new", address)  # noqa: PTH104  from here on it answers
     events.register(listener, selectors.EVENT_READ)
     while True:
         for key, _ in events.select():
             if key.fileobj is listener:
-                connection = listener.accept()[0]
-                pid = fork(connection)
+                events.register(listener.accept()[0], selectors.EVENT_READ)
+            elif key.data is None:  # a client, with its request or gone already
+                connection = key.fileobj
+                events.unregister(connection)
+                message, streams, _, _ = recv_fds(connection, MESSAGE, 3)
+                if not message:
+                    connection.close()
+                    continue
+                pid = fork(message, streams)
                 ended = os.pidfd_open(pid)
+                with suppress(OSError):
+                    connection.sendall(b"%d" % pid)
                 for each in (connection, ended):
                     events.register(each, selectors.EVENT_READ, (pid, ended, connection))
-                continue
-            pid, ended, connection = key.data
-            if key.fileobj is ended:
+            elif key.fileobj is key.data[1]:
+                pid, ended, connection = key.data
                 code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
                 with suppress(OSError):
-                    connection.sendall(b"%d\n" % code)
+                    connection.sendall(b"%d" % code)
                 with suppress(KeyError):
                     events.unregister(connection)
                 connection.close()
                 events.unregister(ended)
                 os.close(ended)
-            elif connection.fileno() >= 0:
-                events.unregister(connection)
-                os.kill(pid, signal.SIGKILL)
+            elif key.fileobj.fileno() >= 0:  # the client is gone
+                events.unregister(key.fileobj)
+                os.kill(key.data[0], signal.SIGKILL)
 
 
-def fork(connection: Any) -> int:
-    """Forks for the request of a client, and tells it the number of the fork."""
-    from contextlib import suppress
-    from socket import recv_fds
-
-    _, streams, _, _ = recv_fds(connection, 1, 3)
-    with connection.makefile("rb") as file:
-        request = marshal.load(file)
+def fork(message: bytes, streams: list[int]) -> int:
+    """Forks for the request of a client; returns the number of the fork."""
     if (pid := os.fork()) == 0:
-        for number, descriptor in enumerate(streams):
-            os.dup2(descriptor, number)
-        os.closerange(3, 1 << 16)
-        run(request)
+        try:
+            for number, descriptor in enumerate(streams):
+                os.dup2(descriptor, number)
+            os.closerange(3, 1 << 16)
+            run(marshal.loads(message))
+        finally:
+            os._exit(1)
     for descriptor in streams:
         os.close(descriptor)
-    with suppress(OSError):
-        connection.sendall(b"%d\n" % pid)
     return pid
 
 

@@ -35,8 +35,8 @@ def test_readmes_commands_end_in_a_translation(home):
     section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## A sentence of your own")[2]
     commands = re.search(r"```sh\n(.*?)```", section, flags=re.DOTALL)[1]
     assert commands.count("\nreluformer ") == 3 and "| reluformer translate" in commands
-    own = {"COLUMNS": "100", "PYTHONPATH": str(ROOT / "src"), "HOME": str(home), "RELUFORMER_CACHE": str(cache_folder())}
-    environment = {**os.environ, **own}
+    own = {"COLUMNS": "100", "PYTHONPATH": str(ROOT / "src"), "HOME": str(home)}
+    environment = {**os.environ, **own, "RELUFORMER_CACHE": str(cache_folder())}
     shell = ["sh", "-e", "-c", commands]
     result = subprocess.run(shell, cwd=home, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
