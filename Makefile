@@ -53,16 +53,12 @@ report: $(VENV)/.runtime ## build the report of the configuration that was run l
 clean: ## remove results, logs, checkpoints and the virtual environments; downloads stay
 	rm -rf results/corpora results/runs results/paper results/tensorboard logs checkpoints .snakemake $(VENV) .venv-peers
 
-$(VENV)/.runtime: requirements.txt pyproject.toml
+# Either set of requirements in one call of pip; the second has the first.
+$(VENV)/.runtime $(VENV)/.dev: $(VENV)/.%: requirements.txt requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/$(PIP) -r requirements.txt --editable .
+	$(VENV)/bin/$(PIP) -r requirements$(if $(filter dev,$*),-dev).txt --editable .
 	@$(VENV)/bin/$(COMPILE) $(VENV)/lib || true
-	@touch $@
-
-$(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
-	$(VENV)/bin/$(PIP) -r requirements-dev.txt
-	@$(VENV)/bin/$(COMPILE) $(VENV)/lib || true
-	@touch $@
+	@touch $(VENV)/.runtime $@
 
 $(PEERS)/.made: benchmarks/peers.txt
 	$(PYTHON) -m venv $(PEERS)

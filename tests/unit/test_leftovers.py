@@ -27,7 +27,7 @@ if sys.argv[2] == "stay":
 os._exit(0)
 """
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")]
 
 
 @pytest.fixture

@@ -20,13 +20,12 @@ def connect(address):
 
 
 def test_a_client_that_is_gone_before_its_request_does_no_harm(warm_python):
-    address = Path(warm_python).with_name("socket")
-    if not address.is_socket():
+    if warm_python == sys.executable:
         pytest.skip("there is no server without xdist, and none beside a GPU")
-    connect(address)
-    started = subprocess.run([warm_python, *HELLO], capture_output=True, text=True, check=True)
-    assert started.stdout.split()[:2] == ["February", "2023"]
-    connect(address)  # refused if the server has ended
+    for _ in range(2):
+        started = subprocess.run([warm_python, *HELLO], capture_output=True, text=True, check=True)
+        assert started.stdout.split()[:2] == ["February", "2023"]
+        connect(Path(warm_python).with_name("socket"))  # refused if the server has ended
 
 
 def test_without_its_server_python_itself_is_started(tmp_path, monkeypatch):
