@@ -166,17 +166,17 @@ def smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Smoke:
     record = shared / "smoke.json"
     with FileLock(shared / "smoke.lock"):
         if record.is_file():
-            told = json.loads(record.read_text(encoding="utf-8"))
-            return Smoke(folder, folder / "smoke" / "smoke.yaml", **told)
+            outcome = json.loads(record.read_text(encoding="utf-8"))
+            return Smoke(folder, folder / "smoke" / "smoke.yaml", **outcome)
         folder.mkdir()
         if worker_id == "master":
             start_warm_python()
         smoke = Smoke(copy_workflow(folder).folder, write_smoke(folder), returncode=-1, output="", seconds=0.0)
         started = time.monotonic()
         first = smoke.again(timeout=2000)
-        told = {"returncode": first.returncode, "output": first.stdout, "seconds": time.monotonic() - started}
-        record.write_text(json.dumps(told), encoding="utf-8")
-        return Smoke(folder, smoke.config, **told)
+        outcome = {"returncode": first.returncode, "output": first.stdout, "seconds": time.monotonic() - started}
+        record.write_text(json.dumps(outcome), encoding="utf-8")
+        return Smoke(folder, smoke.config, **outcome)
 
 
 class Trained(NamedTuple):
@@ -254,9 +254,9 @@ def train_numbers(folder: Path) -> None:
             for group in optimizer.param_groups:
                 group["lr"] = 4e-3 * min(update / 40, 1 - update / updates)
             batch = collate(store, random.choice(len(store), 64, replace=False))
-            found = objective(*batch.map(torch.from_numpy))
+            loss = objective(*batch.map(torch.from_numpy))
             optimizer.zero_grad()
-            (found.loss_sum / found.tokens + found.penalty).backward()
+            (loss.loss_sum / loss.tokens + loss.penalty).backward()
             optimizer.step()
         run.mkdir(parents=True)
         path = Run("numbers", run.parent.name, 1)

@@ -88,12 +88,12 @@ def belonging(mark: str, namespace: str) -> set[int]:
     Not those that clear up, this one and those of xdist's workers: they have work to do when the workers are killed.
     """
     parents = dict(_parents())
-    found = {pid for pid in parents if _carries(pid, mark, namespace)}
-    more = found
+    ours = {pid for pid in parents if _carries(pid, mark, namespace)}
+    more = ours
     while more:
-        more = {pid for pid, parent in parents.items() if parent in more} - found
-        found |= more
-    return {pid for pid in found if not _clears_up(pid)}
+        more = {pid for pid, parent in parents.items() if parent in more} - ours
+        ours |= more
+    return {pid for pid in ours if not _clears_up(pid)}
 
 
 def _parents() -> Iterator[tuple[int, int]]:

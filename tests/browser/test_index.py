@@ -85,8 +85,8 @@ def test_an_accessibility_checker_finds_nothing_serious(opened, smoke, scheme):
         page = opened(paper / name, 1440, scheme)
         open_everything(page)
         violations = Axe().run(page, options=rules).response["violations"]
-        found = [(one["id"], one["nodes"][0]["html"][:200]) for one in violations if one["impact"] in SERIOUS]
-        assert found == [], name
+        serious = [(one["id"], one["nodes"][0]["html"][:200]) for one in violations if one["impact"] in SERIOUS]
+        assert serious == [], name
 
 
 def test_long_tables_are_folded(page):

@@ -80,7 +80,7 @@ def test_an_accessibility_checker_finds_nothing_serious(page):
     """axe-core, on the first view and in an open category; the names are those of workflow/report/labels.html."""
     for _ in range(2):
         violations = Axe().run(page).response["violations"]
-        found = [(one["id"], one["nodes"][0]["html"][:200]) for one in violations if one["impact"] in SERIOUS]
-        assert found == []
+        serious = [(one["id"], one["nodes"][0]["html"][:200]) for one in violations if one["impact"] in SERIOUS]
+        assert serious == []
         page.click("text=ReLU against Softmax in the FFN")
         page.wait_for_selector("text=ffn-activation-bleu")

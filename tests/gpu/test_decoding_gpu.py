@@ -74,10 +74,10 @@ def batch(count=60, longest=50, seed=0):
     return src.masked_fill(~mask, PAD).to(CUDA), mask.to(CUDA)
 
 
-def agree(found, expected, tolerance=1e-3, share=0.98):
+def agree(actual, expected, tolerance=1e-3, share=0.98):
     """The same scores, and but for ties that rounding decides the same tokens."""
     same = 0
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(actual, expected, strict=True):
         assert [h.score for h in one] == pytest.approx([h.score for h in other], abs=tolerance)
         same += [h.tokens.tolist() for h in one] == [h.tokens.tolist() for h in other]
     assert same >= share * len(expected)
@@ -95,8 +95,8 @@ def test_graphs_give_the_same_translations_and_serve_later_batches(name, beam):
     buckets, config = GraphBuckets(CUDA, capture), TranslationConfig(beam=beam)
     for seed in (0, 1, 0):
         before = capture.captured, capture.replayed
-        found = graph_search(model, *batch(seed=seed), config, min(beam, 2), buckets)
-        agree(found, n_best_search(model, *batch(seed=seed), config, min(beam, 2)))
+        actual = graph_search(model, *batch(seed=seed), config, min(beam, 2), buckets)
+        agree(actual, n_best_search(model, *batch(seed=seed), config, min(beam, 2)))
     assert capture.captured - before[0] <= 2  # all slices but those that the first batch went through once
     assert capture.replayed - before[1] > 20
 
@@ -108,9 +108,9 @@ def test_half_precision_by_graphs_is_near_half_precision_without_and_fp32(name, 
     exact = n_best_search(model, *batch(), config, 1)
     ready(model, config, CUDA)
     assert model.embeddings.target.dtype == {"fp16": torch.float16, "bf16": torch.bfloat16}[precision]
-    found = graph_search(model, *batch(), config, 1, GraphBuckets(CUDA, GraphCapture(CUDA)))
+    actual = graph_search(model, *batch(), config, 1, GraphBuckets(CUDA, GraphCapture(CUDA)))
     without = n_best_search(model, *batch(), config, 1)
-    scores, plain, wide = (np.array([one[0].score for one in each]) for each in (found, without, exact))
+    scores, plain, wide = (np.array([one[0].score for one in each]) for each in (actual, without, exact))
     assert np.abs(scores - plain).mean() < 0.1 and np.abs(scores - wide).mean() < 0.1
 
 
@@ -123,7 +123,7 @@ def test_the_public_functions_take_graphs_on_a_card_and_keep_them():
         assert search_on(CUDA, model, config, 1).func is n_best_search
     first = translate(model, sources, config, CUDA)
     again = translate_n_best(model, sources, config, 1, CUDA)
-    assert [h.tokens.tolist() for h in first] == [found[0].tokens.tolist() for found in again]
+    assert [h.tokens.tolist() for h in first] == [actual[0].tokens.tolist() for actual in again]
 
 
 def test_graphs_read_weights_that_change_in_place_and_not_those_that_moved():
@@ -139,9 +139,9 @@ def test_a_broken_model_is_one_clear_sentence_and_the_bucket_is_as_new():
     model, config = build("transformer"), TranslationConfig(beam=4)
     buckets = GraphBuckets(CUDA, GraphCapture(CUDA))
     expected = graph_search(model, *batch(), config, 1, buckets)
-    kept = model.embeddings.target.data.clone()
+    embedded = model.embeddings.target.data.clone()
     model.embeddings.target.data.fill_(torch.nan)
     with pytest.raises(SettingsError, match="predicts NaN or infinity"):
         graph_search(model, *batch(), config, 1, buckets)
-    model.embeddings.target.data.copy_(kept)
+    model.embeddings.target.data.copy_(embedded)
     agree(graph_search(model, *batch(), config, 1, buckets), expected, tolerance=1e-5)

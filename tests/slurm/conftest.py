@@ -116,9 +116,9 @@ def running_cluster() -> Iterator[Path]:
         state = Path(temporary)
         state.chmod(0o755)
         host = socket.gethostname().partition(".")[0]
-        told = {"mark": MARK, "host": host, "state": state, "node": NODE, "ports": free_ports(3)}
+        description = {"mark": MARK, "host": host, "state": state, "node": NODE, "ports": free_ports(3)}
         daemons: list[subprocess.Popen[bytes]] = []
-        with configured({"slurm.conf": SLURM_CONF.format(**told), "gres.conf": GRES_CONF}, state):
+        with configured({"slurm.conf": SLURM_CONF.format(**description), "gres.conf": GRES_CONF}, state):
             try:
                 _start_munge(state, daemons)
                 daemons.append(_start("slurmctld", ["slurmctld", "-D", "-c"], state))
@@ -247,8 +247,8 @@ class Workflow:
 
     def submitted(self, rule: str, states: str = "all") -> list[str]:
         """The numbers of a rule's SLURM jobs so far, the oldest first."""
-        found = run("squeue", f"--states={states}", "--noheader", "--format=%i %k %Z").stdout.splitlines()
-        here = [line.split() for line in found if line.endswith(str(self.folder))]
+        lines = run("squeue", f"--states={states}", "--noheader", "--format=%i %k %Z").stdout.splitlines()
+        here = [line.split() for line in lines if line.endswith(str(self.folder))]
         return sorted((job for job, comment, _ in here if comment.startswith(f"rule_{rule}")), key=int)
 
 
@@ -293,19 +293,19 @@ def new_workflow(
     In each the corpus of single sentences is prepared, unless it is a `bare` one. A `quick` one starts its processes by
     tests/warm.py; SLURM does not know those as a job's own and cannot signal them.
     """
-    made: list[Workflow] = []
+    workflows: list[Workflow] = []
     template = Workflow(smoke_project())
     done = template.here("results/corpora/numbers/statistics.json")
     assert done.returncode == 0, done.stdout
 
     def make(bare: bool = False, quick: bool = False) -> Workflow:
-        made.append(Workflow(smoke_project(), warm_python if quick else sys.executable))
+        workflows.append(Workflow(smoke_project(), warm_python if quick else sys.executable))
         for name in () if bare else (".snakemake", "resources", "results"):
-            shutil.copytree(template.folder / name, made[-1].folder / name, symlinks=True)
-        return made[-1]
+            shutil.copytree(template.folder / name, workflows[-1].folder / name, symlinks=True)
+        return workflows[-1]
 
     yield make
-    for workflow in made:
+    for workflow in workflows:
         workflow.stop()
 
 

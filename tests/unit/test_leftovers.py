@@ -83,9 +83,9 @@ def test_the_processes_of_a_worker_end_with_the_run(start):
 def started_by(process: psutil.Process, name: str) -> list[psutil.Process]:
     """The children of a process that have this name, once there are any."""
     end = time.monotonic() + 600
-    while not (found := [child for child in process.children() if child.name() == name]) and time.monotonic() < end:
+    while not (named := [child for child in process.children() if child.name() == name]) and time.monotonic() < end:
         time.sleep(0.02)
-    return found
+    return named
 
 
 def test_processes_that_forgot_their_environment_are_known_by_their_mounts(start):

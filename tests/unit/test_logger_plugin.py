@@ -29,14 +29,14 @@ def training(tmp_path, monkeypatch):
 
 @pytest.fixture
 def handler():
-    made = []
+    handlers = []
 
     def make(dryrun: bool) -> LogHandler:
-        made.append(LogHandler(SimpleNamespace(dryrun=dryrun), LogHandlerSettings(every=0)))
-        return made[-1]
+        handlers.append(LogHandler(SimpleNamespace(dryrun=dryrun), LogHandlerSettings(every=0)))
+        return handlers[-1]
 
     yield make
-    for one in made:
+    for one in handlers:
         one.close()
 
 

@@ -57,11 +57,11 @@ def test_the_report_of_a_partial_result_stays_partial(project, jobs):
     command = next(line for line in planned.splitlines() if "Shell command: cp " in line)
     words = shlex.split(command.partition("Shell command:")[2])
     assert not (project.folder / words[1]).exists()  # a dry run writes nothing
-    kept = project.folder / words[2]
-    kept.parent.mkdir(parents=True)
+    settings_file = project.folder / words[2]
+    settings_file.parent.mkdir(parents=True)
     settings = yaml.safe_load((project.folder / "config" / "config.yaml").read_text(encoding="utf-8"))
-    kept.write_text(json.dumps({**settings, "only": ["ffn-activation"], "partial": True}), encoding="utf-8")
-    again = ("--forcerun", "report", "--configfile", str(kept), "--", report)  # as `make report` has it
-    found = jobs(project.snakemake("-n", *again).stdout)
-    assert found["report"] == found["study_ffn_activation"] == 1
-    assert not {"fetch", "prepare", "train", "translate", "score"} & found.keys()
+    settings_file.write_text(json.dumps({**settings, "only": ["ffn-activation"], "partial": True}), encoding="utf-8")
+    again = ("--forcerun", "report", "--configfile", str(settings_file), "--", report)  # as `make report` has it
+    planned_again = jobs(project.snakemake("-n", *again).stdout)
+    assert planned_again["report"] == planned_again["study_ffn_activation"] == 1
+    assert not {"fetch", "prepare", "train", "translate", "score"} & planned_again.keys()

@@ -27,7 +27,7 @@ def test_recorded_runs_are_restored_and_a_new_seed_alone_is_trained(project, smo
     assert {"restore_training", "restore_scores", "restore_corpus"} <= jobs(done.stdout).keys()
     assert (project.folder / table).read_bytes() == (smoke.folder / table).read_bytes()
     planned = jobs(project.snakemake("-n", *arguments).stdout)
-    made = {"fetch", "prepare", "pack", "train", "translate", "score", "analyse", "measure", "variance_law"}
-    assert not made & planned.keys() and planned["report"] == 1
+    rules = {"fetch", "prepare", "pack", "train", "translate", "score", "analyse", "measure", "variance_law"}
+    assert not rules & planned.keys() and planned["report"] == 1
     more = jobs(project.snakemake("-n", *arguments, "seeds=[1,2]", "--", table).stdout)
     assert more["train"] == more["score"] == 3 and more["prepare"] == 1

@@ -41,9 +41,9 @@ def snakemake(folder: Path, *arguments: str | Path) -> subprocess.CompletedProce
 @pytest.fixture
 def odd(smoke_project, tmp_path) -> Path:
     """A project whose own path, archives and their folder have odd names; the archives lie behind a link."""
-    made = smoke_project().folder
+    root = smoke_project().folder
     project = tmp_path / f"project {ODD}"
-    shutil.move(made, project)
+    shutil.move(root, project)
     elsewhere = tmp_path / "disk"
     elsewhere.mkdir()
     (project / "archives" / "numbers.fi").rename(elsewhere / f"{ODD}.fi")

@@ -27,8 +27,8 @@ def test_a_search_puts_out_as_many_tokens_as_the_source_has(small_run):
     with torch.no_grad():  # a model that would end at once
         point.model.embeddings.output_weight[EOS] *= 100
     search = point.config.translation.model_copy(update={"max_ratio": 1.0, "max_extra": 0})
-    found = translate(Endless(point.model.eval()), [np.arange(10, 21)] * 2, search, CPU)
-    assert [len(one.tokens) for one in found] == [11, 11]
+    hypotheses = translate(Endless(point.model.eval()), [np.arange(10, 21)] * 2, search, CPU)
+    assert [len(one.tokens) for one in hypotheses] == [11, 11]
 
 
 def test_speeds_are_tokens_by_seconds(small_run, monkeypatch):

@@ -29,16 +29,16 @@ def plan_of(runs, **changes):
 
 def test_every_point_of_every_round(small_run):
     runs = [small_run(), small_run("reluformer", activation="relu-scaled", penalty={"weight": 0.01})]
-    told = []
-    found = measure_study(plan_of(runs), 1, told.append)
-    places = [(p["round"], p["length"], p["system"]) for p in found["points"]]
+    messages = []
+    result = measure_study(plan_of(runs), 1, messages.append)
+    places = [(p["round"], p["length"], p["system"]) for p in result["points"]]
     assert places == [(r, n, s) for r in (1, 2) for n in (4, 8) for s in ("transformer", "reluformer")]
-    for point, baseline in zip(found["points"], (p for p in found["points"][::2] for _ in range(2)), strict=True):
+    for point, baseline in zip(result["points"], (p for p in result["points"][::2] for _ in range(2)), strict=True):
         assert point["problems"] == {}
         assert point["training_speed"] > 0 and point["decoding_speed"] > 0 and point["training_memory"] >= 0
         assert point["training_ratio"] == point["training_speed"] / baseline["training_speed"]
         assert point["decoding_ratio"] == point["decoding_speed"] / baseline["decoding_speed"]
-    assert found["baseline"] == "transformer" and found["machine"]["cores"] and len(told) == 4
+    assert result["baseline"] == "transformer" and result["machine"]["cores"] and len(messages) == 4
 
 
 class FakeProcess:
@@ -112,15 +112,15 @@ def test_a_part_that_does_not_end_is_a_result_and_not_tried_again(answers, probl
 
 
 def test_a_process_that_takes_too_long_is_ended(small_run):
-    found = measure_study(plan_of([small_run()], lengths=[256], rounds=1, limit=0.001, batch_tokens=4096), 1, print)
-    assert found["points"][0]["problems"] == {"training": TOO_SLOW, "decoding": TOO_SLOW}
+    result = measure_study(plan_of([small_run()], lengths=[256], rounds=1, limit=0.001, batch_tokens=4096), 1, print)
+    assert result["points"][0]["problems"] == {"training": TOO_SLOW, "decoding": TOO_SLOW}
 
 
 def test_an_allocation_that_does_not_fit_is_a_result(small_run, monkeypatch):
     """1.5-entmax stores the weights: of 131,072 tokens and two heads they are 128 GiB each time."""
     run = small_run(activation="entmax15")
-    found = measure_study(plan_of([run], lengths=[1 << 17], rounds=1), 1, print)
-    assert found["points"][0]["problems"]["training"] == OUT_OF_MEMORY
+    result = measure_study(plan_of([run], lengths=[1 << 17], rounds=1), 1, print)
+    assert result["points"][0]["problems"]["training"] == OUT_OF_MEMORY
 
 
 def test_any_other_error_is_one(small_run):

@@ -11,17 +11,17 @@ from benchmarks.attention import Problem, forced, memory, rows
 @pytest.mark.slow
 def test_every_length_has_its_rows(monkeypatch):
     monkeypatch.setattr(attention, "memory", lambda name, backend: {"reference": 900.0}.get(backend, 30.0))
-    kept = []
-    monkeypatch.setattr(attention, "keep_freed_memory", lambda: kept.append(True))  # not in the process of the tests
+    calls = []
+    monkeypatch.setattr(attention, "keep_freed_memory", lambda: calls.append(True))  # not in the process of the tests
     threads = torch.get_num_threads()
-    found = rows(lengths=[8, 16], heads=1, width=16, tokens=32, rounds=1)
-    assert torch.get_num_threads() == threads and kept
-    targets = [(row.name, row.target) for row in found if row.target is not None]
+    measured = rows(lengths=[8, 16], heads=1, width=16, tokens=32, rounds=1)
+    assert torch.get_num_threads() == threads and calls
+    targets = [(row.name, row.target) for row in measured if row.target is not None]
     assert sum("forward + backward" in name and target == 1.0 for name, target in targets) == 2 * 3
     assert sum("with the penalty" in name and target == 0.8 for name, target in targets) == 2 * 3
-    assert {row.name for row in found} >= {"sparsemax, 8 tokens", "entmax15, 16 tokens", "sigmoid, 16 tokens"}
-    assert all(row.why for row in found if row.target)
-    (space,) = [row for row in found if row.target == 10.0]
+    assert {row.name for row in measured} >= {"sparsemax, 8 tokens", "entmax15, 16 tokens", "sigmoid, 16 tokens"}
+    assert all(row.why for row in measured if row.target)
+    (space,) = [row for row in measured if row.target == 10.0]
     assert space.ratio == 30.0 and space.met
 
 

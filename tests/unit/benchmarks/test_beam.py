@@ -17,9 +17,9 @@ from reluformer.translation.graphs import GraphBuckets, graph_search
 def test_every_output_has_the_same_length_and_its_end_costs_nothing():
     config = ModelConfig(encoder_layers=1, decoder_layers=1, width=16, heads=2, slots=16, vocabulary=50)
     search = TranslationConfig(beam=3, max_ratio=1e-6, max_extra=LENGTH)
-    found = translate(Fixed(config).eval(), [np.arange(5, 5 + length) for length in (2, 9, 30)], search)
-    assert [len(hypothesis.tokens) for hypothesis in found] == [LENGTH] * 3
-    assert all(-5 < hypothesis.score < 0 for hypothesis in found)
+    hypotheses = translate(Fixed(config).eval(), [np.arange(5, 5 + length) for length in (2, 9, 30)], search)
+    assert [len(hypothesis.tokens) for hypothesis in hypotheses] == [LENGTH] * 3
+    assert all(-5 < hypothesis.score < 0 for hypothesis in hypotheses)
 
 
 def test_graphs_give_outputs_of_that_length_too_and_its_twin_is_searched_without():
@@ -29,9 +29,9 @@ def test_graphs_give_outputs_of_that_length_too_and_its_twin_is_searched_without
     eager.load_state_dict(model.state_dict())
     assert (model.static, eager.static) == (True, False)
     src = torch.tensor([[5, 6, 7, 3], [8, 9, 10, 3]])
-    found = graph_search(model, src, src > 0, search, 1, GraphBuckets(torch.device("cpu"), None))
+    hypotheses = graph_search(model, src, src > 0, search, 1, GraphBuckets(torch.device("cpu"), None))
     expected = translate(eager, [np.array([5, 6, 7]), np.array([8, 9, 10])], search)
-    assert [one[0].tokens.tolist() for one in found] == [one.tokens.tolist() for one in expected]
+    assert [one[0].tokens.tolist() for one in hypotheses] == [one.tokens.tolist() for one in expected]
     assert [len(one.tokens) for one in expected] == [LENGTH] * 2
 
 

@@ -34,10 +34,10 @@ def test_equal_systems_seldom_differ():
 
 def test_the_rows_are_those_of_every_other_benchmark(tmp_path):
     assert "coverage" in NAMES
-    found = [row.record() for row in rows(simulations=3)]
-    names = [row["name"] for row in found]
+    records = [row.record() for row in rows(simulations=3)]
+    names = [row["name"] for row in records]
     for what in ("median of 3 rounds", "mean of 5 seeds", "BLEU of 500 segments", "the table's mark", "times, 4 rules"):
         assert any(what in name for name in names), what
-    assert all(row["why"] for row in found if row["met"] is False)
-    kept = json.loads(save("coverage", found, tmp_path).read_text(encoding="utf-8"))["rows"]
-    assert [row["name"] for row in kept] == names and {row["benchmark"] for row in kept} == {"coverage"}
+    assert all(row["why"] for row in records if row["met"] is False)
+    saved = json.loads(save("coverage", records, tmp_path).read_text(encoding="utf-8"))["rows"]
+    assert [row["name"] for row in saved] == names and {row["benchmark"] for row in saved} == {"coverage"}

@@ -49,20 +49,23 @@ def test_measures_are_taken_in_turns_and_the_warm_ones_do_not_count():
         order.append(name)
         return next(values[name])
 
-    found = interleaved({name: lambda name=name: measure(name) for name in values}, rounds=3)
+    times = interleaved({name: lambda name=name: measure(name) for name in values}, rounds=3)
     assert order == ["a", "b"] * 4
-    assert found == {"a": (2.0, 0.25), "b": (5.0, 0.0)}
+    assert times == {"a": (2.0, 0.25), "b": (5.0, 0.0)}
 
 
 def test_a_file_keeps_the_rows_of_other_benchmarks_and_replaces_its_own(tmp_path):
     for ours in (1.0, 2.0):
         save("one", [Row("x", ours, "them", 2.0, "s").record()], tmp_path)
     path = save("two", [Row("y", 3.0, "them", 2.0, "s").record()], tmp_path)
-    found = json.loads(path.read_text())
-    assert [(row["benchmark"], row["name"], row["ours"]) for row in found["rows"]] == [("one", "x", 2), ("two", "y", 3)]
-    assert {"name", "ours", "peer", "theirs", "unit", "ratio", "target", "met", "why"} <= set(found["rows"][0])
-    assert found["cpu"] and found["threads"] and "torch" in found["packages"] and found["rows"][0]["commit"]
-    assert path.name.endswith(f"-{slug(found['device'])}.json")
+    content = json.loads(path.read_text())
+    assert [(row["benchmark"], row["name"], row["ours"]) for row in content["rows"]] == [
+        ("one", "x", 2),
+        ("two", "y", 3),
+    ]
+    assert {"name", "ours", "peer", "theirs", "unit", "ratio", "target", "met", "why"} <= set(content["rows"][0])
+    assert content["cpu"] and content["threads"] and "torch" in content["packages"] and content["rows"][0]["commit"]
+    assert path.name.endswith(f"-{slug(content['device'])}.json")
     assert list(tmp_path.iterdir()) == [path]
 
 

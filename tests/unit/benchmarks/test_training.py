@@ -44,9 +44,9 @@ def test_a_contest_is_decided_update_by_update(tmp_path, monkeypatch):
         self._updates[system] = faster.get(system, seconds)
 
     monkeypatch.setattr(training.Contest, "add_ours", add)
-    (found,) = training.against_transformer("IWSLT lengths", training.Contest(shape, tmp_path), SYSTEMS, 1.0)
-    assert found.ratio == pytest.approx(1.1) and found.met and found.spread == pytest.approx(0, abs=1e-9)
-    assert found.peer == "our transformer" and found.unit == "tokens/s"
+    (compared,) = training.against_transformer("IWSLT lengths", training.Contest(shape, tmp_path), SYSTEMS, 1.0)
+    assert compared.ratio == pytest.approx(1.1) and compared.met and compared.spread == pytest.approx(0, abs=1e-9)
+    assert compared.peer == "our transformer" and compared.unit == "tokens/s"
 
 
 def test_on_a_gpu_ours_is_measured_with_and_without_compile(tmp_path, monkeypatch):

@@ -64,8 +64,8 @@ def bin(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("bin")
 @pytest.mark.parametrize("check", [checks.compiler, checks.slurm])
 def test_a_bare_machine_lacks_it_and_learns_how_to_fix_it(check):
-    found = check()
-    assert found.state == "missing" and found.fix and found.effect and not found.needed
+    result = check()
+    assert result.state == "missing" and result.fix and result.effect and not result.needed
 
 
 def test_a_compiler_that_does_not_compile(bin):

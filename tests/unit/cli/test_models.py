@@ -73,17 +73,17 @@ def test_attend_shows_the_translation_and_the_map(trained, command):
 
 def test_attend_takes_a_target_and_a_map_of_choice(trained, command):
     arguments = ("attend", trained.run, "Yksi kaksi .", "--target", "Dois um .", "--json")
-    told = json.loads(command(*arguments, "--attention", "decoder", "--layer", 1, "--head", 2).out)
-    assert told["queries"] == told["keys"] == ["<s>", "▁dois", "▁um", "▁."]  # truecased as the corpus is
-    assert told["title"] == "decoder self-attention, layer 1, head 2"
-    weights = told["weights"]
+    reading = json.loads(command(*arguments, "--attention", "decoder", "--layer", 1, "--head", 2).out)
+    assert reading["queries"] == reading["keys"] == ["<s>", "▁dois", "▁um", "▁."]  # truecased as the corpus is
+    assert reading["title"] == "decoder self-attention, layer 1, head 2"
+    weights = reading["weights"]
     assert all(weights[i][j] == 0 for i in range(4) for j in range(i + 1, 4)) and max(map(max, weights)) > 0
 
 
 def test_attend_works_on_an_export_and_draws(trained, command, tmp_path):
     command("export", trained.run, tmp_path / "model")
-    asked = ("Yksi kaksi .", "--target", "Um dois .", "--json")
-    assert command("attend", tmp_path / "model", *asked).out == command("attend", trained.run, *asked).out
+    question = ("Yksi kaksi .", "--target", "Um dois .", "--json")
+    assert command("attend", tmp_path / "model", *question).out == command("attend", trained.run, *question).out
     result = command("attend", tmp_path / "model", "Yksi kaksi .", "--svg", tmp_path / "map.svg")
     assert result == (0, f"{tmp_path / 'map.svg'}\n", "")
     assert ElementTree.parse(tmp_path / "map.svg").getroot().tag.endswith("svg")
@@ -98,8 +98,8 @@ def test_compare_writes_a_page_and_a_summary(trained, command, tmp_path, monkeyp
     page = (tmp_path / "compare.html").read_text(encoding="utf-8")
     assert page.count("<article>") >= 2
     if json_too:
-        told = json.loads(result.out)
-        assert told["b_better"] > told["a_better"] and len(told["most_different"]) == 2
+        reading = json.loads(result.out)
+        assert reading["b_better"] > reading["a_better"] and len(reading["most_different"]) == 2
     else:
         assert "B: reluformer/seed1" in result.out and result.out.endswith("compare.html\n")
 

@@ -33,8 +33,8 @@ def test_tune_says_what_to_train_next_and_which_run_is_missing(command, monkeypa
     shutil.copytree(ROOT / "config", tmp_path / "config")
     monkeypatch.chdir(tmp_path)
     assert command("tune", "iwslt14/reluformer", "--rounds", "0", "--output", "round.json").code == 0
-    found = json.loads((tmp_path / "round.json").read_text(encoding="utf-8"))
-    assert [run.split("/")[1] for run in found["next"]] == [
+    tuning_round = json.loads((tmp_path / "round.json").read_text(encoding="utf-8"))
+    assert [run.split("/")[1] for run in tuning_round["next"]] == [
         f"reluformer+gamma=2+learning_rate={rate}+penalty.weight=0.1+recipe=tuning" for rate in ("0.0005", "0.001")
     ]
     missing = command("tune", "iwslt14/reluformer")

@@ -32,7 +32,7 @@ def bare(tmp_path_factory, warm_python):
 
 @pytest.mark.slow
 def test_it_says_what_is_missing_and_how_to_fix_it(bare):
-    told = {check["name"]: check for check in json.loads(bare.stdout)["checks"]}
+    checks = {check["name"]: check for check in json.loads(bare.stdout)["checks"]}
     for name, words in {
         "compiler": "apt install g++",
         "SLURM": "login node",
@@ -40,28 +40,28 @@ def test_it_says_what_is_missing_and_how_to_fix_it(bare):
         "corpus iwslt14": "archives=DIR",
         "corpus europarl7": "archives=DIR",
     }.items():
-        assert told[name]["state"] == "missing" and words in told[name]["fix"], name
+        assert checks[name]["state"] == "missing" and words in checks[name]["fix"], name
 
 
 @pytest.mark.slow
 def test_it_tells_what_works_by_training_on_two_processes(bare):
-    told = {check["name"]: check for check in json.loads(bare.stdout)["checks"]}
-    assert told["two processes"]["state"] == "ok", told["two processes"]
-    assert "gloo" in told["two processes"]["detail"] and "equal" in told["two processes"]["effect"]
-    assert any(name.endswith("(cpu)") for name in told), "the fast paths of the CPU"
+    checks = {check["name"]: check for check in json.loads(bare.stdout)["checks"]}
+    assert checks["two processes"]["state"] == "ok", checks["two processes"]
+    assert "gloo" in checks["two processes"]["detail"] and "equal" in checks["two processes"]["effect"]
+    assert any(name.endswith("(cpu)") for name in checks), "the fast paths of the CPU"
 
 
 @pytest.mark.slow
 def test_the_exit_code_is_whether_the_demo_can_run(bare):
-    told = json.loads(bare.stdout)
-    wheel = next(check for check in told["checks"] if check["name"] == "corpus demo-sentences")
+    report = json.loads(bare.stdout)
+    wheel = next(check for check in report["checks"] if check["name"] == "corpus demo-sentences")
     at_hand = any((ROOT / "resources").glob("homeassistant-*.whl"))
     assert wheel["state"] == ("ok" if at_hand else "missing")
-    assert bare.returncode == (0 if told["demo"] else 1) and told["demo"] == (at_hand and _rest_is_there(told))
+    assert bare.returncode == (0 if report["demo"] else 1) and report["demo"] == (at_hand and _rest_is_there(report))
 
 
-def _rest_is_there(told) -> bool:
-    return not any(check["needed"] and check["state"] == "missing" for check in told["checks"])
+def _rest_is_there(report) -> bool:
+    return not any(check["needed"] and check["state"] == "missing" for check in report["checks"])
 
 
 def test_a_plan_is_printed_for_people_and_for_machines(run):

@@ -265,10 +265,10 @@ def test_single_sentences_beside_segments_are_trained_plainly_and_once(folder, e
     edit(folder / "studies.yaml", "length", "lengths", value=["sentence", 64])
     edit(folder / "studies.yaml", "length", "packing", value=["within", "across"])
     points = Experiment(CONFIG, folder).study_points("length")
-    found = [(run.dataset, point.values) for run, point in points.items() if run.seed == 1]
+    chosen = [(run.dataset, point.values) for run, point in points.items() if run.seed == 1]
     recipes = [("scratch",), ("from-sentences",)]
     views = [(f"papers@{packing}-64", values) for packing in ("within", "across") for values in recipes]
-    assert found == [("papers", (None,)), *views]
+    assert chosen == [("papers", (None,)), *views]
     assert {run.system for run in points if run.dataset == "papers"} == {"reluformer"}
 
 

@@ -91,8 +91,10 @@ def test_datasets_by_the_stem_of_their_file(tmp_path: Path, one: str, other: str
 
 def test_two_roles_share_a_dataset_and_yml_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "own.yml").write_text(yaml.safe_dump(DATASET))
-    found = experiment(tmp_path, {"datasets": {"sentences": f"{tmp_path}/own.yml", "documents": f"{tmp_path}/own.yml"}})
-    assert list(found.datasets) == ["own"] and set(found.roles.values()) == {"own"}
+    loaded = experiment(
+        tmp_path, {"datasets": {"sentences": f"{tmp_path}/own.yml", "documents": f"{tmp_path}/own.yml"}}
+    )
+    assert list(loaded.datasets) == ["own"] and set(loaded.roles.values()) == {"own"}
 
 
 def test_figures_of_two_studies_in_one_file(tmp_path: Path) -> None:

@@ -22,10 +22,10 @@ def test_a_system_says_what_differs_from_the_transformer():
         attention={"activation": "relu-scaled", "options": {"gamma": 2}},
         cross_attention={"options": {"gamma": 4}},
     )
-    found = system.memories()
-    assert found["ffn"] == {"activation": "relu", "output_norm": "layernorm"}
-    assert found["encoder_attention"] == found["decoder_attention"] == system.attention
-    assert found["cross_attention"] == {"activation": "relu-scaled", "options": {"gamma": 4}}
+    settings = system.memories()
+    assert settings["ffn"] == {"activation": "relu", "output_norm": "layernorm"}
+    assert settings["encoder_attention"] == settings["decoder_attention"] == system.attention
+    assert settings["cross_attention"] == {"activation": "relu-scaled", "options": {"gamma": 4}}
 
 
 def test_a_recipe_does_not_decide_the_corpus():

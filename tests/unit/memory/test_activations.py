@@ -75,13 +75,13 @@ def test_softmax_is_the_same_fused_or_not(causal, monkeypatch):
     keys = torch.ones(3, 30, dtype=torch.bool)
     keys[1, 20:] = False
     keys[2] = False
-    found = []
+    results = []
     for short in (SHORT, 0):
         monkeypatch.setattr(activations, "SHORT", short)
         output = read(*tensors, Softmax(2), AttentionMask(30, keys, causal), scale=0.25).output
-        found.append((output, *torch.autograd.grad(output.square().sum(), tensors)))
-    torch.testing.assert_close(*found)
-    assert not found[0][0][2].any() and found[0][0][:2].any(-1).all()
+        results.append((output, *torch.autograd.grad(output.square().sum(), tensors)))
+    torch.testing.assert_close(*results)
+    assert not results[0][0][2].any() and results[0][0][:2].any(-1).all()
 
 
 @pytest.mark.parametrize("name", ["softmax", "sparsemax", "entmax15"])

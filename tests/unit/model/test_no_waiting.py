@@ -45,8 +45,8 @@ class NoNumbers(TorchFunctionMode):
     """Refuses tensors on a device made of the host's numbers, whose copy no dispatch mode sees."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        made = function in (torch.tensor, torch.as_tensor) and not isinstance(args[0], Tensor)
-        assert not (made and str((kwargs or {}).get("device", "cpu")) != "cpu"), f"{function} copies to the device"
+        creates = function in (torch.tensor, torch.as_tensor) and not isinstance(args[0], Tensor)
+        assert not (creates and str((kwargs or {}).get("device", "cpu")) != "cpu"), f"{function} copies to the device"
         return function(*args, **(kwargs or {}))
 
 

@@ -58,14 +58,14 @@ def test_with_and_without_the_kernel(smoothing, monkeypatch):
     hidden, weight = torch.randn(100, 16, requires_grad=True), torch.randn(700, 16, requires_grad=True)
     target = torch.randint(700, (100,))
     assert has_kernel(hidden)
-    found = []
+    actual = []
     for available in (has_kernel, lambda logits: False):
         monkeypatch.setattr("reluformer.ops.cross_entropy.has_kernel", available)
         losses = ProjectedCrossEntropy.apply(hidden, weight, target, smoothing)
-        found.append((*losses, *torch.autograd.grad(losses[0], (hidden, weight))))
+        actual.append((*losses, *torch.autograd.grad(losses[0], (hidden, weight))))
         with torch.no_grad():
             assert torch.equal(ProjectedCrossEntropy.apply(hidden, weight, target, smoothing)[0], losses[0])
-    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(*actual, rtol=1e-5, atol=1e-5)
 
 
 def test_a_target_outside_the_vocabulary_is_an_error():
@@ -113,9 +113,9 @@ def test_autocast_computes_in_its_type_and_gives_gradients_in_theirs(monkeypatch
     loss.backward()
     assert products == [{torch.bfloat16}] * 2
     assert loss.item() == pytest.approx(exact.item(), rel=5e-3)
-    for found, expected in zip((hidden.grad, weight.grad), wanted, strict=True):
-        assert found.dtype == torch.float32
-        torch.testing.assert_close(found, expected, atol=0.1, rtol=0.05)
+    for actual, expected in zip((hidden.grad, weight.grad), wanted, strict=True):
+        assert actual.dtype == torch.float32
+        torch.testing.assert_close(actual, expected, atol=0.1, rtol=0.05)
 
 
 def test_huge_logits_are_finite():

@@ -57,10 +57,10 @@ def test_threads_do_not_matter(monkeypatch):
 def test_without_a_gradient_the_logits_stay():
     torch.manual_seed(0)
     logits, target = torch.randn(5, 100), torch.tensor([[0], [3], [99], [7], [7]]).expand(5, 2)[:, 0]
-    kept = logits.clone()
+    before = logits.clone()
     losses = in_place(logits, target, None)
-    assert torch.equal(logits, kept)
-    assert torch.equal(losses, in_place(logits, target, 0.9)) and not torch.equal(logits, kept)
+    assert torch.equal(logits, before)
+    assert torch.equal(losses, in_place(logits, target, 0.9)) and not torch.equal(logits, before)
 
 
 def test_large_logits():

@@ -61,8 +61,8 @@ def test_what_it_is_added_to():
     torch.manual_seed(1)
     y = drop(x, 0.5, added)
     torch.testing.assert_close(y, added + dropped)
-    found = torch.autograd.grad(y.square().sum(), (x, added))
-    torch.testing.assert_close(found, torch.autograd.grad((added + dropped).square().sum(), (x, added)))
+    actual = torch.autograd.grad(y.square().sum(), (x, added))
+    torch.testing.assert_close(actual, torch.autograd.grad((added + dropped).square().sum(), (x, added)))
     assert torch.equal(drop(x, 0.0, added), added + x)
 
 
@@ -102,8 +102,8 @@ def test_equals_the_counter_in_torch(shape, probability, threads, monkeypatch):
         torch.testing.assert_close(y, x * factors if residual is None else x * factors + added)
         leaves = (x,) if residual is None else (x, added)
         wanted = (grad * factors, grad)
-        for found, expected in zip(torch.autograd.grad(y, leaves, grad), wanted, strict=False):
-            assert torch.equal(found, expected)
+        for actual, expected in zip(torch.autograd.grad(y, leaves, grad), wanted, strict=False):
+            assert torch.equal(actual, expected)
 
 
 @compiler

@@ -35,9 +35,11 @@ def test_room_is_side_by_side_where_the_tensors_are(joint):
     assert side_by_side(empty_like_heads((query, key, value)), 3)
     alone, *pair = empty_like_heads((query[:, :, :2], key, value))
     assert alone.shape == (B, H, 2, D) and side_by_side((alone,), 1) and side_by_side(pair, 2)
-    rooms = empty_like_heads((query, value, key.clone()))
-    assert [room.shape for room in rooms] == 3 * [query.shape] and all(side_by_side((room,), 1) for room in rooms)
-    assert [room.shape for room in empty_like_heads((query[:0], key[:0]))] == 2 * [(0, H, L, D)]
+    empties = empty_like_heads((query, value, key.clone()))
+    assert [empty.shape for empty in empties] == 3 * [query.shape] and all(
+        side_by_side((empty,), 1) for empty in empties
+    )
+    assert [empty.shape for empty in empty_like_heads((query[:0], key[:0]))] == 2 * [(0, H, L, D)]
 
 
 @pytest.mark.parametrize("together", [False, True])

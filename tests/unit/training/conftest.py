@@ -156,16 +156,16 @@ class Training:
 @pytest.fixture
 def training(tmp_path: Path, corpora: Path) -> Any:
     """Makes trainings in folders of their own: `training(name, **recipe)`."""
-    made: list[Training] = []
+    trainings: list[Training] = []
 
     def make(name: str, **recipe: Any) -> Training:
         folder = tmp_path / name
         folder.mkdir()
-        made.append(Training(folder, corpora, make_run(**recipe)))
-        return made[-1]
+        trainings.append(Training(folder, corpora, make_run(**recipe)))
+        return trainings[-1]
 
     yield make
-    for each in made:
+    for each in trainings:
         each.kill()
 
 

@@ -31,9 +31,9 @@ def test_activation_checkpointing_changes_no_number(training):
 
 def test_a_cpu_compiles_nothing_and_says_so(training):
     plain = training("plain", updates=10).finish()
-    asked = training("asked", updates=10, compile=True).finish()
-    assert asked.weights() == plain.weights()
-    assert "training.compile: has no effect on a cpu, only on a GPU" in asked.messages()
+    compiled = training("asked", updates=10, compile=True).finish()
+    assert compiled.weights() == plain.weights()
+    assert "training.compile: has no effect on a cpu, only on a GPU" in compiled.messages()
     assert "training.compile" not in plain.messages()
 
 

@@ -112,15 +112,15 @@ def test_killed_while_writing_a_checkpoint(training, straight):
 @pytest.mark.parametrize(("number", "processes"), [(signal.SIGTERM, 2), (signal.SIGUSR1, 1)])
 def test_signal_saves_and_leaves(training, number, processes):
     straight = training("straight", updates=60, processes=processes).finish()
-    asked = training("asked", updates=60, processes=processes).start()
-    wait_for(asked, "update-00000008")
-    for process in asked.processes:
+    interrupted = training("asked", updates=60, processes=processes).start()
+    wait_for(interrupted, "update-00000008")
+    for process in interrupted.processes:
         os.kill(process.pid, number)
-    assert asked.wait() == 75
-    assert not asked.output.exists()
-    assert list(asked.checkpoints.glob("*/update-*"))
-    asked.finish()
-    same(straight, asked)
+    assert interrupted.wait() == 75
+    assert not interrupted.output.exists()
+    assert list(interrupted.checkpoints.glob("*/update-*"))
+    interrupted.finish()
+    same(straight, interrupted)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "missing"])
@@ -189,8 +189,8 @@ def wait_for(each, name: str, seconds: float = 600, pause: float = 0.01) -> Path
     """The folder `name` among the checkpoints, as soon as it is there."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if found := list(each.checkpoints.glob(f"*/{name}")):
-            return found[0]
+        if paths := list(each.checkpoints.glob(f"*/{name}")):
+            return paths[0]
         time.sleep(pause)
     raise AssertionError(f"{name} did not appear:\n{each.messages()}")
 

@@ -30,10 +30,10 @@ def test_a_blank_source_has_a_blank_translation(toy_model):
     model, random = toy_model(vocabulary=80), np.random.default_rng(1)
     sources = [random.integers(5, 80, 4) for _ in range(3)]
     mixed = [[], sources[0], [SENT, SENT], sources[1], np.array([], np.uint16), sources[2]]
-    found = [h.tokens.tolist() for h in translate(model, mixed, TranslationConfig(beam=3))]
-    assert [found[i] for i in (0, 2, 4)] == [[], [SENT, SENT], []]
+    actual = [h.tokens.tolist() for h in translate(model, mixed, TranslationConfig(beam=3))]
+    assert [actual[i] for i in (0, 2, 4)] == [[], [SENT, SENT], []]
     alone = translate(model, sources, TranslationConfig(beam=3))
-    assert [found[i] for i in (1, 3, 5)] == [h.tokens.tolist() for h in alone]
+    assert [actual[i] for i in (1, 3, 5)] == [h.tokens.tolist() for h in alone]
     assert [h.tokens.tolist() for h in translate(model, [[], []], TranslationConfig())] == [[], []]
 
 

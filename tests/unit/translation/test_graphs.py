@@ -33,8 +33,8 @@ def ragged(count, longest=45, seed=0):
     return batch(np.random.default_rng(seed).integers(1, longest, count).tolist(), seed)
 
 
-def same(found, expected):
-    for one, other in zip(found, expected, strict=True):
+def same(actual, expected):
+    for one, other in zip(actual, expected, strict=True):
         assert [h.tokens.tolist() for h in one] == [h.tokens.tolist() for h in other]
         assert [h.score for h in one] == pytest.approx([h.score for h in other], abs=1e-4)
 
@@ -102,11 +102,11 @@ def test_a_bucket_is_as_new_after_a_batch_that_failed(make_model, tapes):
     expected = n_best_search(model, *inputs, config, 1)
     same(graph_search(model, *inputs, config, 1, buckets), expected)
     with torch.no_grad():
-        kept = model.embeddings.source[5:].clone()
+        embedded = model.embeddings.source[5:].clone()
         model.embeddings.source[5:] = torch.nan
         with pytest.raises(SettingsError, match="predicts NaN or infinity"):
             graph_search(model, *inputs, config, 1, buckets)
-        model.embeddings.source[5:] = kept
+        model.embeddings.source[5:] = embedded
     same(graph_search(model, *inputs, config, 1, buckets), expected)
     assert tapes.captured == 1
 

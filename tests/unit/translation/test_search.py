@@ -66,10 +66,10 @@ def test_a_beam_as_large_as_the_space_is_exact(toy_model, seed, penalty, beam_se
     model = toy_model(vocabulary=7, seed=seed)
     config = TranslationConfig(beam=4**3, length_penalty=penalty, max_ratio=0.01, max_extra=3)
     sources = [[5, 6], [6], [5, 5, 6]]
-    for source, found in zip(sources, beam_search(model, *batch(*sources), config), strict=True):
+    for source, actual in zip(sources, beam_search(model, *batch(*sources), config), strict=True):
         score, tokens = exhaustive(model, source, 7, limit=3, penalty=penalty)
-        assert tuple(found.tokens) == tokens
-        assert found.score == pytest.approx(score, abs=1e-5)
+        assert tuple(actual.tokens) == tokens
+        assert actual.score == pytest.approx(score, abs=1e-5)
 
 
 def test_a_beam_of_one_is_greedy(toy_model, beam_search):
@@ -77,9 +77,9 @@ def test_a_beam_of_one_is_greedy(toy_model, beam_search):
     model.table[:, EOS] += 5  # ends after a few tokens
     config = TranslationConfig(beam=1, max_ratio=1, max_extra=8)
     sources = [[7 + i] * (1 + i % 9) for i in range(60)]
-    found = beam_search(model, *batch(*sources), config)
+    actual = beam_search(model, *batch(*sources), config)
     expected = [greedy(model, source, limit=len(source) + 8) for source in sources]
-    assert [list(hypothesis.tokens) for hypothesis in found] == expected
+    assert [list(hypothesis.tokens) for hypothesis in actual] == expected
     assert len({len(tokens) for tokens in expected}) > 5
 
 
@@ -88,9 +88,9 @@ def test_the_score_is_the_normalised_log_probability_of_the_tokens(toy_model, be
     model = toy_model(vocabulary=50)
     config = TranslationConfig(beam=beam, length_penalty=0.7)
     sources = [[7, 8, 9], [10] * 6, [20]]
-    for source, found in zip(sources, beam_search(model, *batch(*sources), config), strict=True):
-        expected = log_probability(model, source, tuple(found.tokens)) / (len(found.tokens) + 1) ** 0.7
-        assert found.score == pytest.approx(expected, abs=1e-5)
+    for source, actual in zip(sources, beam_search(model, *batch(*sources), config), strict=True):
+        expected = log_probability(model, source, tuple(actual.tokens)) / (len(actual.tokens) + 1) ** 0.7
+        assert actual.score == pytest.approx(expected, abs=1e-5)
 
 
 def reference(model, source: list[int], config: TranslationConfig) -> list[tuple[list[int], float]]:
@@ -120,9 +120,9 @@ def test_the_search_is_fairseqs(toy_model, beam, penalty, beam_search):
     model = toy_model(vocabulary=20, seed=beam)
     config = TranslationConfig(beam=beam, length_penalty=penalty, max_ratio=1.0, max_extra=4)
     sources = [[5 + i % 15] * (1 + i % 5) for i in range(12)]
-    for source, found in zip(sources, beam_search(model, *batch(*sources), config), strict=True):
+    for source, actual in zip(sources, beam_search(model, *batch(*sources), config), strict=True):
         tokens, score = reference(model, source, config)[0]
-        assert (list(found.tokens), found.score) == (tokens, pytest.approx(score, abs=1e-5))
+        assert (list(actual.tokens), actual.score) == (tokens, pytest.approx(score, abs=1e-5))
 
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
@@ -133,18 +133,18 @@ def test_the_n_best_are_the_best_of_all_that_finish(toy_model, n_best, penalty, 
     config = TranslationConfig(beam=5, length_penalty=penalty, max_ratio=1.0, max_extra=4)
     sources = [[5 + i % 15] * (1 + i % 5) for i in range(12)]
     best = beam_search(model, *batch(*sources), config)
-    for source, one, found in zip(sources, best, n_best_search(model, *batch(*sources), config, n_best), strict=True):
+    for source, one, actual in zip(sources, best, n_best_search(model, *batch(*sources), config, n_best), strict=True):
         expected = reference(model, source, config)[:n_best]
-        assert [list(hypothesis.tokens) for hypothesis in found] == [tokens for tokens, _ in expected]
-        assert [hypothesis.score for hypothesis in found] == pytest.approx([score for _, score in expected], abs=1e-5)
-        assert list(found[0].tokens) == list(one.tokens)
+        assert [list(hypothesis.tokens) for hypothesis in actual] == [tokens for tokens, _ in expected]
+        assert [hypothesis.score for hypothesis in actual] == pytest.approx([score for _, score in expected], abs=1e-5)
+        assert list(actual[0].tokens) == list(one.tokens)
 
 
 def test_there_are_no_more_hypotheses_than_were_found(toy_model, n_best_search):
     config = TranslationConfig(beam=5, max_ratio=0.01, max_extra=1)
-    (found,) = n_best_search(toy_model(vocabulary=7), *batch([5]), config, 5)
-    assert {tuple(hypothesis.tokens) for hypothesis in found} == {(1,), (4,), (5,), (6,)}  # all but PAD, BOS and EOS
-    assert len(found) == 4
+    (actual,) = n_best_search(toy_model(vocabulary=7), *batch([5]), config, 5)
+    assert {tuple(hypothesis.tokens) for hypothesis in actual} == {(1,), (4,), (5,), (6,)}  # all but PAD, BOS and EOS
+    assert len(actual) == 4
 
 
 def test_a_batch_gives_what_one_by_one_gives_whatever_the_padding(toy_model, beam_search):
@@ -152,10 +152,10 @@ def test_a_batch_gives_what_one_by_one_gives_whatever_the_padding(toy_model, bea
     config = TranslationConfig(beam=4)
     sources = [[7 + i] * (1 + i % 7) for i in range(20)]
     together = beam_search(model, *batch(*sources, pad_to=30), config)
-    for source, found in zip(sources, together, strict=True):
+    for source, actual in zip(sources, together, strict=True):
         (alone,) = beam_search(model, *batch(source), config)
-        assert np.array_equal(found.tokens, alone.tokens)
-        assert found.score == pytest.approx(alone.score, abs=1e-6)
+        assert np.array_equal(actual.tokens, alone.tokens)
+        assert actual.score == pytest.approx(alone.score, abs=1e-6)
 
 
 def test_finished_sentences_leave_the_batch_and_the_first_step_has_one_row_each(toy_model):
@@ -182,9 +182,9 @@ def test_no_hypothesis_is_empty_or_longer_than_its_limit(toy_model, beam_search)
     at_once.table[:, EOS] = 1e4
     assert [len(h.tokens) for h in beam_search(never, *batch(*sources), config)] == [3, 5, 6, 17]
     assert [len(h.tokens) for h in beam_search(at_once, *batch(*sources), config)] == [1, 1, 1, 1]
-    for found in beam_search(never, *batch(*sources), config) + beam_search(at_once, *batch(*sources), config):
-        assert math.isfinite(found.score)
-        assert not {PAD, BOS, EOS} & set(found.tokens.tolist())
+    for actual in beam_search(never, *batch(*sources), config) + beam_search(at_once, *batch(*sources), config):
+        assert math.isfinite(actual.score)
+        assert not {PAD, BOS, EOS} & set(actual.tokens.tolist())
 
 
 def test_limits():
@@ -232,30 +232,30 @@ def test_every_system_decodes_with_caches_as_with_full_recomputation(make_model,
     model = make_model(system)
     config = TranslationConfig(beam=4, max_ratio=1.2, max_extra=4)
     cached = beam_search(model, *batch(*sources), config)
-    for found, expected in zip(cached, growing_search(WithoutCaches(model), *batch(*sources), config), strict=True):
-        assert found.tokens.tolist() == expected.tokens.tolist()
-        assert found.score == pytest.approx(expected.score, abs=1e-4)
-    assert len({tuple(found.tokens) for found in cached}) > 3
+    for actual, expected in zip(cached, growing_search(WithoutCaches(model), *batch(*sources), config), strict=True):
+        assert actual.tokens.tolist() == expected.tokens.tolist()
+        assert actual.score == pytest.approx(expected.score, abs=1e-4)
+    assert len({tuple(actual.tokens) for actual in cached}) > 3
 
 
 @every_system
 def test_every_system_translates_a_sentence_alone_as_in_a_padded_batch(make_model, system, sources, beam_search):
     model = make_model(system)
     config = TranslationConfig(beam=3, max_ratio=1.2, max_extra=4)
-    for source, found in zip(sources, beam_search(model, *batch(*sources, pad_to=20), config), strict=True):
+    for source, actual in zip(sources, beam_search(model, *batch(*sources, pad_to=20), config), strict=True):
         (alone,) = beam_search(model, *batch(source), config)
-        assert found.tokens.tolist() == alone.tokens.tolist()
-        assert found.score == pytest.approx(alone.score, abs=1e-4)
+        assert actual.tokens.tolist() == alone.tokens.tolist()
+        assert actual.score == pytest.approx(alone.score, abs=1e-4)
 
 
 @every_system
 def test_a_beam_of_one_is_greedy_for_every_system(make_model, system, sources, beam_search):
     model = make_model(system)
     config = TranslationConfig(beam=1, max_ratio=1.2, max_extra=4)
-    for source, found in zip(sources, beam_search(model, *batch(*sources), config), strict=True):
+    for source, actual in zip(sources, beam_search(model, *batch(*sources), config), strict=True):
         limit = int(length_limits(torch.tensor([len(source)]), config)[0])
         with torch.inference_mode():
-            assert found.tokens.tolist() == greedy(WithoutCaches(model), source, limit)
+            assert actual.tokens.tolist() == greedy(WithoutCaches(model), source, limit)
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
@@ -292,9 +292,9 @@ def test_without_a_compiler_the_search_is_the_same(toy_model, monkeypatch):
     model = toy_model(vocabulary=300)
     sources = [[7 + i] * (1 + i % 9) for i in range(40)]  # more rows than are looked at together
     config = TranslationConfig(beam=4)
-    found = growing_search(model, *batch(*sources), config)
+    actual = growing_search(model, *batch(*sources), config)
     monkeypatch.setattr(beam, "library", lambda source: None)
-    for ours, other in zip(found, growing_search(model, *batch(*sources), config), strict=True):
+    for ours, other in zip(actual, growing_search(model, *batch(*sources), config), strict=True):
         assert ours.tokens.tolist() == other.tokens.tolist()
         assert ours.score == pytest.approx(other.score, abs=1e-5)
 
@@ -304,6 +304,6 @@ def test_every_system_translates_the_same_with_packed_weights(make_model, system
     config = TranslationConfig(beam=4, max_extra=4)
     expected = growing_search(model, *batch(*sources), config)
     pack(model)
-    for found, plain in zip(growing_search(model, *batch(*sources), config), expected, strict=True):
-        assert found.tokens.tolist() == plain.tokens.tolist()
-        assert found.score == pytest.approx(plain.score, abs=1e-4)
+    for actual, plain in zip(growing_search(model, *batch(*sources), config), expected, strict=True):
+        assert actual.tokens.tolist() == plain.tokens.tolist()
+        assert actual.score == pytest.approx(plain.score, abs=1e-4)

@@ -31,17 +31,17 @@ def test_hypotheses_are_the_searchs_in_the_order_of_the_corpus(experiment, make_
     run = experiment.run(dataset, model)
     translate_run(run, experiment.corpora, threads=1)
     lines, translation = read(run)
-    found = translate(model, sources, config)
+    hypotheses = translate(model, sources, config)
     assert [line["index"] for line in lines] == list(range(len(store)))
     assert [line["source_tokens"] for line in lines] == store.src_lengths.tolist()
-    for line, hypothesis in zip(lines, found, strict=True):
+    for line, hypothesis in zip(lines, hypotheses, strict=True):
         assert len(line["sentences"]) == 1 + hypothesis.tokens.tolist().count(SENT)
         assert line["sentences"] == subword.sentences(hypothesis.tokens)
         assert line["score"] == pytest.approx(hypothesis.score, abs=1e-4)
     assert max(len(line["sentences"]) for line in lines) > 1
     assert translation["status"] == "finished"
     assert translation["segments"] == len(store)
-    assert translation["output_tokens"] == sum(len(hypothesis.tokens) for hypothesis in found)
+    assert translation["output_tokens"] == sum(len(hypothesis.tokens) for hypothesis in hypotheses)
     assert translation["tokens_per_second"] > 0
     assert (translation["beam"], translation["length_penalty"], translation["precision"]) == (3, 1.0, "fp32")
 

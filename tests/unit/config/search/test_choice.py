@@ -70,11 +70,11 @@ def test_the_file_of_a_search_is_read(made):
     search = made.experiment().tuning.search("pairs", "reluformer")
     path = made.results / search.path
     path.parent.mkdir(parents=True)
-    found = made.train(search, lambda point: 10 * point["gamma"] * point["learning_rate"])
-    path.write_text(json.dumps(found), encoding="utf-8")
+    chosen = made.train(search, lambda point: 10 * point["gamma"] * point["learning_rate"])
+    path.write_text(json.dumps(chosen), encoding="utf-8")
     choice = read_choice(path)
-    assert choice.changes == found["choice"]["changes"] and choice.source == str(path)
-    assert choice.validation_bleu == found["choice"]["validation_bleu"]
+    assert choice.changes == chosen["choice"]["changes"] and choice.source == str(path)
+    assert choice.validation_bleu == chosen["choice"]["validation_bleu"]
 
 
 @pytest.mark.parametrize(

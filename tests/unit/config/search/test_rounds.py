@@ -12,9 +12,9 @@ START = {"learning_rate": 0.001, "gamma": 2}
 
 @pytest.fixture
 def search(made) -> Search:
-    found = made.experiment().tuning.search("pairs", "reluformer")
-    assert found is not None
-    return found
+    outcome = made.experiment().tuning.search("pairs", "reluformer")
+    assert outcome is not None
+    return outcome
 
 
 def bleu(point):
@@ -38,18 +38,18 @@ def test_the_names_are_those_that_the_experiment_asks_for(made, search):
 
 
 def test_the_file_tells_grid_runs_scores_and_choice(made, search):
-    found = made.train(search, bleu)
-    assert [run["changes"] for run in found["runs"]] == [
+    outcome = made.train(search, bleu)
+    assert [run["changes"] for run in outcome["runs"]] == [
         {"learning_rate": 0.0005, "gamma": 2},
         {"learning_rate": 0.001, "gamma": 2},
         {"learning_rate": 0.002, "gamma": 2},
         {"learning_rate": 0.001, "gamma": 1},
         {"learning_rate": 0.001, "gamma": 4},
     ]
-    assert [run["round"] for run in found["runs"]] == [0, 0, 1, 2, 2]
-    assert found["grid"] == {"learning_rate": [0.0005, 0.001], "gamma": [1, 2, 4]} and found["start"] == START
-    assert found["widened"] == {"learning_rate": [0.002]} and found["edges"] == [] and found["next"] == []
-    assert found["choice"] == {
+    assert [run["round"] for run in outcome["runs"]] == [0, 0, 1, 2, 2]
+    assert outcome["grid"] == {"learning_rate": [0.0005, 0.001], "gamma": [1, 2, 4]} and outcome["start"] == START
+    assert outcome["widened"] == {"learning_rate": [0.002]} and outcome["edges"] == [] and outcome["next"] == []
+    assert outcome["choice"] == {
         "run": "pairs/reluformer+gamma=2+learning_rate=0.001+recipe=tuning/seed9",
         "changes": START,
         "status": "finished",
@@ -78,14 +78,14 @@ def test_where_every_run_diverged_nothing_is_chosen(made, search):
 def test_runs_are_guessed_without_widening_and_known_as_far_as_scores_are_there(made, search):
     guess = [[run.path for run in runs] for runs in expected_rounds(search)]
     assert [len(runs) for runs in guess] == [2, 2] and all("learning_rate=0.001" in path for path in guess[1])
-    found = made.train(search, bleu)
+    outcome = made.train(search, bleu)
     known = [run.path for runs in expected_rounds(search, made.results) for run in runs]
-    assert known == [run["run"] for run in found["runs"]]
+    assert known == [run["run"] for run in outcome["runs"]]
 
 
 def test_a_widened_value_that_the_key_does_not_allow_is_not_asked_for(made):
     grid = {"reluformer": {"learning_rate": [0.001], "gamma": [2], "model.dropout": [0.2, 0.3, 0.4, 0.8]}}
     search = made.experiment(tuning={"grid": grid}).tuning.search("pairs", "reluformer")
-    found = made.train(search, lambda point: 10 * point["dropout"])
-    assert found["choice"]["changes"]["dropout"] == 0.8 and "dropout" in found["edges"], "1.6 is no probability"
-    assert found["runs"][0]["run"].startswith("pairs/reluformer+dropout=0.3+gamma=2+")
+    outcome = made.train(search, lambda point: 10 * point["dropout"])
+    assert outcome["choice"]["changes"]["dropout"] == 0.8 and "dropout" in outcome["edges"], "1.6 is no probability"
+    assert outcome["runs"][0]["run"].startswith("pairs/reluformer+dropout=0.3+gamma=2+")

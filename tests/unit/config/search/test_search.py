@@ -125,8 +125,8 @@ def test_values_that_are_no_numbers_are_compared_and_never_widened():
     ],
 )
 def test_beyond(best, tried, value):
-    found = beyond(best, tried)
-    assert found == value and type(found) is type(value)
+    wider = beyond(best, tried)
+    assert wider == value and type(wider) is type(value)
 
 
 def test_a_key_without_a_single_value_of_its_own_is_left_alone_until_its_turn():

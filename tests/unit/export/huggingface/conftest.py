@@ -34,10 +34,10 @@ def elsewhere(trained, tmp_path_factory: pytest.TempPathFactory, worker_id: str)
                 record.write_text(json.dumps(make(trained, folder)), encoding="utf-8")
             finally:
                 shutil.rmtree(folder / "venv", ignore_errors=True)
-    told = json.loads(record.read_text(encoding="utf-8"))
-    if "skip" in told:
-        pytest.skip(told["skip"])
-    return told
+    report = json.loads(record.read_text(encoding="utf-8"))
+    if "skip" in report:
+        pytest.skip(report["skip"])
+    return report
 
 
 def lend(packages: Path, lent: Path, site: Path) -> None:
@@ -58,8 +58,8 @@ def make(trained, folder: Path) -> dict:
     (folder / "odd.json").write_text(json.dumps(ODD))
     page = (HERE.parents[3] / "docs" / "export.md").read_text(encoding="utf-8")
     (folder / "page.py").write_text(page.split("```python\n")[1].split("```")[0].replace("my-model", "exported"))
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV", "HF_"))}
-    environment = {**kept, "HF_HOME": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV", "HF_"))}
+    environment = {**clean, "HF_HOME": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
     python = folder / "venv" / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     (site,) = (folder / "venv" / "lib").glob("python*/site-packages")

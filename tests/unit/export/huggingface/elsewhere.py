@@ -51,7 +51,7 @@ sampled = translate(tokenizer, model, lines[:3], do_sample=True, num_beams=1, to
 with contextlib.redirect_stdout(io.StringIO()) as printed:
     runpy.run_path("page.py")
 card = ModelCard.load("exported/README.md").data
-told = {
+report = {
     "page": printed.getvalue().splitlines(),
     "card": card.to_dict(),
     "results": [(result.metric_type, result.metric_value, result.dataset_type) for result in card.eval_results],
@@ -73,4 +73,4 @@ told = {
     "training": AutoConfig.from_pretrained("exported", trust_remote_code=True).run["training"],
     "packages": sorted({name.partition(".")[0] for name in sys.modules}),
 }
-print(json.dumps(told))
+print(json.dumps(report))

@@ -60,15 +60,15 @@ def test_half_precision_is_computed_in_fp32(compare, make_case, dtype):
 def test_the_same_bits_every_time_and_close_ones_on_any_number_of_threads(heads, threads):
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, heads, n, 64) for n in (300, 500, 500))
-    found = {}
+    outputs = {}
     for count in (1, 2, 5):
         threads(count)
-        found[count] = outcome(query, key, value)
+        outputs[count] = outcome(query, key, value)
         for _ in range(3):
-            for once, again in zip(found[count], outcome(query, key, value), strict=True):
+            for once, again in zip(outputs[count], outcome(query, key, value), strict=True):
                 assert torch.equal(once, again)
     for count in (2, 5):
-        for index, (one, many) in enumerate(zip(found[1], found[count], strict=True)):
+        for index, (one, many) in enumerate(zip(outputs[1], outputs[count], strict=True)):
             if heads == 6 or index != 3:  # the query's gradient is a sum over the parts of a head
                 assert torch.equal(one, many)
             torch.testing.assert_close(one, many, atol=1e-4, rtol=1e-4)

@@ -29,10 +29,10 @@ def test_small_tiles_give_the_same(compare, make_case, monkeypatch):
 
 def test_no_weights_are_kept_for_the_backward_pass():
     query, key, value = (torch.randn(1, 1, 600, 16, requires_grad=True) for _ in range(3))
-    kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x.numel()) or x, lambda x: x):
         tiled_relu_attention(query, key, value, AttentionOptions(causal=True, statistics=True, **OPTIONS))
-    assert kept and max(kept) == query.numel()
+    assert saved and max(saved) == query.numel()
 
 
 def test_no_rows_no_slots_no_batch():
