@@ -87,6 +87,25 @@ def replace(path: Path, write: Callable[[Path], object], streams: bool = False) 
             temporary.unlink(missing_ok=True)
 
 
+def require_writable(path: Path) -> None:
+    """Makes the folder of a file that is to be written after long work, and tries to write there.
+
+    Raises:
+        OSError: `path` cannot be written; the error names it.
+    """
+    if descriptor_of(path) is not None:
+        return
+    target = destination(path)
+    if target.exists() and not target.is_file():  # a device or a pipe
+        return
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
 def sha256(path: Path) -> str:
     """Returns the SHA-256 of a file as hexadecimal digits."""
     with path.open("rb") as file:

@@ -201,7 +201,9 @@ def variance_law(
 ) -> None:
     """Variance of each attention's output against n on Gaussian inputs: theory and measurement."""
     from reluformer.analysis.variance import write_variance_law
+    from reluformer.files import require_writable
 
+    require_writable(output)
     write_variance_law(output, seed)
 
 
@@ -214,8 +216,9 @@ def measure(
 ) -> None:
     """Measure speed and memory of a study's systems by length, with random weights."""
     from reluformer.benchmark.study import MeasuringPlan, measure_study, measuring_plan
-    from reluformer.files import write_json
+    from reluformer.files import require_writable, write_json
 
+    require_writable(output)
     if settings is not None:
         plan: MeasuringPlan | None = parse_settings(MeasuringPlan, settings)
     else:

@@ -71,6 +71,7 @@ def law(tmp_path_factory):
     return json.loads(path.read_text())
 
 
+@pytest.mark.slow
 def test_direct_relu_grows_as_half_of_n(law):
     assert law["n"] == list(LENGTHS) == [8 * 2**k for k in range(10)]
     assert law["theory_direct"] == [n / 2 for n in LENGTHS]

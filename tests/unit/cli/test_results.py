@@ -46,6 +46,7 @@ def test_what_is_missing_is_said_in_a_line(folder, capsys):
     assert "name the record's folder (--output record/NAME)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_broken_archive_ends_with_code_1_and_none_with_2(run, tmp_path):
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+from reluformer.analysis import variance
 from reluformer.benchmark import study
 
 ROOT = Path(__file__).parents[3]
@@ -56,3 +57,18 @@ def test_measure_without_a_measured_study_is_one_line(tmp_path, command):
     only.write_text("only: [ablation]", encoding="utf-8")
     result = command("measure", "--config", only, "--output", tmp_path / "measured.json")
     assert result.code == 2 and "no study of this configuration is measured" in result.err
+
+
+def test_an_output_is_tried_before_the_work_of_hours(command, monkeypatch, tmp_path):
+    work = []
+    monkeypatch.setattr(study, "measure_study", lambda *_: work.append("measure"))
+    monkeypatch.setattr(variance, "write_variance_law", lambda *_: work.append("variance-law"))
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "file").write_text("in the way")
+    for step in (("measure", "--config", "config/demo.yaml"), ("variance-law",)):
+        for output in (tmp_path / "file" / "out.json", tmp_path):
+            result = command(*step, "--output", str(output))
+            assert result.code == 2 and str(output) in result.err and result.err.count("\n") == 1
+    assert work == []
+    assert command("variance-law", "--output", str(tmp_path / "new" / "law.json")).code == 0
+    assert work == ["variance-law"] and list((tmp_path / "new").iterdir()) == []

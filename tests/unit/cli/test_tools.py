@@ -84,5 +84,6 @@ def test_once_is_plain_text_and_ends(run):
     assert any(line.split()[:1] == ["train"] and " of " in line for line in result.stdout.splitlines())
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_one_look(run):
     assert run("watch", cwd=ROOT).returncode == 0

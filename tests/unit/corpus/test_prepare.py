@@ -56,6 +56,7 @@ def test_files_are_line_aligned_and_the_store_is_the_text(write_corpus: Write, t
             assert [model.decode(ids(i).tolist()) for i in range(len(store))] == tokens
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(write_corpus: Write, tmp_path: Path) -> None:
     config, archives = write_corpus(train=5000, truecase=True, max_ratio=1.4, documents=True)
     for workers in (1, 3):

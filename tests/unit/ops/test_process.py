@@ -145,6 +145,7 @@ print(held() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not AVAILABLE, reason="torch is built without oneDNN")
 def test_products_of_many_shapes_do_not_fill_the_memory(monkeypatch):
     """300 products of 2 to 3 MB each; oneDNN keeps nearly all of it by default, 800 MiB."""

@@ -31,6 +31,7 @@ def paper(make):
     return example.results / "paper"
 
 
+@pytest.mark.slow
 def test_figures_are_vectors(paper):
     for path in (paper / "figures").glob("*.pdf"):
         assert path.read_bytes().startswith(b"%PDF") and b"/Subtype /Image" not in path.read_bytes()
@@ -39,6 +40,7 @@ def test_figures_are_vectors(paper):
         assert "path" in tags and "image" not in tags
 
 
+@pytest.mark.slow
 def test_every_line_of_a_table_has_its_columns(paper):
     for study in STUDIES:
         text = (paper / "tables" / f"{study}.tex").read_text(encoding="utf-8")

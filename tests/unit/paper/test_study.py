@@ -47,6 +47,7 @@ def test_without_a_single_run_everything_is_built_and_says_so(make):
         assert "not run" in text and "runs are not there yet" in text
 
 
+@pytest.mark.slow
 def test_building_again_writes_the_same_bytes(make):
     example = make()
     example.fill("variance-ratio")
@@ -87,6 +88,7 @@ def test_an_unknown_study_is_refused(make):
         build_study(example.experiment, "gama", example.results)
 
 
+@pytest.mark.slow
 def test_building_needs_no_torch():
     modules = "reluformer.paper.study, reluformer.paper.claims"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"

@@ -54,6 +54,7 @@ sys.exit(f"a start must not import {heavy}" if heavy else 0)
 """
 
 
+@pytest.mark.slow
 def test_a_start_imports_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", START], check=False).returncode == 0
 

@@ -55,12 +55,14 @@ def test_tensorboard_through_deepspeed(training):
     assert curve == [(line["update"], pytest.approx(line["loss"], rel=1e-6)) for line in done.log("train")]
 
 
+@pytest.mark.slow
 def test_interim_checkpoints_by_the_clock(training):
     each = training("a", updates=30, checkpoint_every=1000, checkpoint_minutes=1e-6, average_last=5).finish()
     straight = training("b", updates=30, checkpoint_every=1000, average_last=5).finish()
     assert each.weights() == straight.weights()  # what the clock saved is never averaged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zero_stage", [0, 1])
 def test_mixed_precision_is_used_and_learns_the_same(training, zero_stage):
     curves = {}

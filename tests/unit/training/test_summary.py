@@ -32,6 +32,7 @@ def no_slurm(monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
 
 
+@pytest.mark.slow
 def test_eight_jobs_never_share_one_of_two_devices(tmp_path):
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "0,1"}
     jobs = [subprocess.Popen([sys.executable, "-c", JOB, tmp_path], env=environment) for _ in range(8)]
