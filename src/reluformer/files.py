@@ -99,11 +99,16 @@ def require_writable(path: Path) -> None:
     if target.exists() and not target.is_file():  # a device or a pipe
         return
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=target.parent):
-            pass
+        try_folder(target.parent)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def try_folder(folder: Path) -> None:
+    """Makes a folder and writes a file there that has no name; raises `OSError` if it cannot."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def sha256(path: Path) -> str:

@@ -73,7 +73,7 @@ def blocks() -> list[Block]:
 
 def commands() -> list[str]:
     """Every command line of the pages, once: those of the blocks, and those in running text and tables."""
-    matches = [
+    lines = [
         line
         for block in blocks()
         if block.language in SHELL
@@ -82,8 +82,8 @@ def commands() -> list[str]:
     ]
     for page in PAGES:
         text = FENCE.sub("", page.read_text(encoding="utf-8"))
-        matches += [" ".join(command.split()) for command in INLINE.findall(text)]
-    single = [words for line in matches for words in split(line)]
+        lines += [" ".join(command.split()) for command in INLINE.findall(text)]
+    single = [words for line in lines for words in split(line)]
     return list(dict.fromkeys(shlex.join(words) for words in single if "relu15" not in " ".join(words)))
 
 
@@ -146,10 +146,10 @@ def test_the_command_line_takes_it(command):
                 "--help"
             }
             return
-        matches = group.get_command(context, first)  # type: ignore[attr-defined]
-        assert matches is not None, f"there is no command {first!r}"
+        named = group.get_command(context, first)  # type: ignore[attr-defined]
+        assert named is not None, f"there is no command {first!r}"
         if "--help" not in rest:
-            matches.make_context(first, rest, parent=context)
+            named.make_context(first, rest, parent=context)
 
 
 @pytest.mark.parametrize("command", of("make"))
@@ -186,15 +186,15 @@ def test_pytest_finds_tests(command):
 
 def plans() -> dict[tuple[str, ...], list[str]]:
     """The options of the snakemake commands -> the targets that some command asks for with them."""
-    matches: dict[tuple[str, ...], list[str]] = {}
+    targets: dict[tuple[str, ...], list[str]] = {}
     for command in of("snakemake"):
         words = shlex.split(command)[1:]
         parsed = get_argument_parser().parse_args(words)
         options = [word for word in words if word not in (*parsed.targets, "--", "-n")]
         if "--cores" in options:
             del options[options.index("--cores") : options.index("--cores") + 2]
-        matches.setdefault(tuple(word for word in options if word != "..."), []).extend(parsed.targets)
-    return matches
+        targets.setdefault(tuple(word for word in options if word != "..."), []).extend(parsed.targets)
+    return targets
 
 
 @pytest.mark.slow

@@ -49,56 +49,61 @@ def updates_begun(folder):
 
 
 @pytest.fixture
-def begun(numbers):
-    """Snakemake in the middle of the training, in a process group of its own."""
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    command = ["timeout", "-k", "5", "600", "snakemake", "--cores", "2", *options(numbers), "--", TARGET]
-    says = numbers.folder / "begun.out"
-    with says.open("wb") as file:
-        process = subprocess.Popen(
-            command, cwd=numbers.folder, env=environment, stdout=file, stderr=file, start_new_session=True
-        )
-    wait_for(lambda: updates_begun(numbers.folder / "checkpoints" / RUN) > 3 * EVERY, 600, says.read_text)
-    yield process
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def start(numbers):
+    """`start()`: Snakemake on the training, in a process group of its own, and the file with what it says."""
+    started = []
+
+    def start():
+        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        command = ["timeout", "-k", "5", "600", "snakemake", "--cores", "2", *options(numbers), "--", TARGET]
+        says = numbers.folder / f"snakemake{len(started)}.out"
+        with says.open("wb") as file:
+            process = subprocess.Popen(
+                command, cwd=numbers.folder, env=environment, stdout=file, stderr=file, start_new_session=True
+            )
+        started.append(process)
+        return process, says
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
-def test_a_training_goes_on_after_its_launcher_and_after_its_snakemake_were_stopped(numbers, begun):
+def test_a_training_goes_on_after_its_snakemake_and_after_its_launcher_were_stopped(numbers, start):
     """A second Snakemake beside the first is refused meanwhile."""
-    snakemake, *jobs = psutil.Process(begun.pid).children(recursive=True)
+    checkpoints = numbers.folder / "checkpoints" / RUN
+
+    def resumed():
+        log = (checkpoints / "train.log").read_text()
+        return [int(update) for update in re.findall(r"resuming from update (\d+)", log)]
+
+    first, says = start()
+    wait_for(lambda: updates_begun(checkpoints) > 3 * EVERY, 600, says.read_text)
+    snakemake, *jobs = family = psutil.Process(first.pid).children(recursive=True)
     for process in jobs:
         process.suspend()
     beside = numbers.snakemake(*options(numbers), "--", TARGET)
     assert beside.returncode == 1 and "cannot be locked" in beside.stdout
     for process in jobs:
         process.resume()
-
-    checkpoints = numbers.folder / "checkpoints" / RUN
-    said = numbers.folder / "begun.out"
-
-    def resumed():
-        return [
-            int(update) for update in re.findall(r"resuming from update (\d+)", (checkpoints / "train.log").read_text())
-        ]
-
-    [process for process in jobs if "train" in process.cmdline()][-1].send_signal(signal.SIGTERM)
-    wait_for(resumed, 600, said.read_text)
-    assert "Trying to restart job" in said.read_text()
-
-    family = psutil.Process(begun.pid).children(recursive=True)
     snakemake.kill()
-    begun.wait()
+    first.wait()
     assert psutil.wait_procs(family, timeout=600)[1] == []
     log = (numbers.folder / "logs" / "train" / f"{RUN}.log").read_text()
-    saved = int(re.findall(r"interrupted: saved at update (\d+)", log)[-1])
-    assert saved > resumed()[0] > 3 * EVERY
+    saved = int(re.search(r"interrupted: saved at update (\d+)", log)[1])
+    assert saved > 3 * EVERY
 
     assert numbers.snakemake("--unlock", *options(numbers)).returncode == 0
-    second = numbers.snakemake(*options(numbers), "--", TARGET)
-    assert second.returncode == 0, second.stdout[-4000:]
-    assert resumed()[1:] == [saved]
+    second, says = start()
+    wait_for(resumed, 600, says.read_text)
+    assert resumed() == [saved]
+    launchers = [each for each in psutil.Process(second.pid).children(recursive=True) if "train" in each.cmdline()]
+    launchers[-1].send_signal(signal.SIGTERM)
+    assert second.wait(600) == 0, says.read_text()
+    assert "Trying to restart job" in says.read_text()
+    assert len(resumed()) == 2 and resumed()[1] >= saved
     summary = json.loads((numbers.folder / TARGET).read_text(encoding="utf-8"))
     assert summary["status"] == "finished" and summary["updates"] == UPDATES
 

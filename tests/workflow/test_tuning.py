@@ -29,9 +29,9 @@ def test_rounds_follow_each_other_until_the_best_value_is_inside(project, jobs):
 
     assert result.returncode == 0, result.stdout
     assert "rule train" not in result.stdout
-    choice = json.loads((project.folder / target).read_text(encoding="utf-8"))
-    assert choice["choice"]["changes"] == {"learning_rate": 0.000179}
-    assert choice["widened"] == {"learning_rate": [0.000179, 0.000128]} and len(choice["runs"]) == 8
+    search = json.loads((project.folder / target).read_text(encoding="utf-8"))
+    assert search["choice"]["changes"] == {"learning_rate": 0.000179}
+    assert search["widened"] == {"learning_rate": [0.000179, 0.000128]} and len(search["runs"]) == 8
     rounds = sorted(path.name for path in (results / "tuning" / "iwslt14" / "rela").iterdir())
     assert rounds == ["round0.json", "round1.json", "round2.json"]
     assert "Nothing to be done" in project.snakemake("-n", "--", target).stdout

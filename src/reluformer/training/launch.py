@@ -30,7 +30,7 @@ import psutil  # type: ignore[import-untyped]
 
 from reluformer.config.run import RunConfig
 from reluformer.config.settings import SettingsError
-from reluformer.files import exclusive
+from reluformer.files import exclusive, try_folder
 from reluformer.ops.process import die_with_parent, usable_cores
 from reluformer.training.stopping import CRASHED, INTERRUPTED, STOP_SIGNALS
 from reluformer.training.summary import claim_devices
@@ -85,9 +85,7 @@ def launch(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, threa
 def require_writable(folder: Path) -> None:
     """Creates `folder`; raises `SettingsError` if no file can be written in it."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        try_folder(folder)
     except OSError as error:
         raise SettingsError(f"{folder}: cannot be written to: {error.strerror}") from None
 

@@ -159,12 +159,13 @@ def test_a_refusal_is_shown(scontrol, capsys):
 
 @pytest.mark.slow
 def test_two_processes_from_start_to_outputs_with_a_signal_between(tmp_path, corpora, toy_run, warm_python):
-    """The signal goes to the launcher and to all its processes, as scancel does it."""
+    """The signal goes to the launcher alone, and the second time to all its processes, as scancel does it."""
     run = changed(toy_run, processes=2, updates=300, checkpoint_every=20, log_every=100, validate_every=300)
-    job = start(run, corpora, tmp_path, {"PYTHON_EXEC": warm_python})
-    wait_for("*/update-00000020", tmp_path)
-    os.killpg(job.pid, signal.SIGTERM)
-    assert job.wait(600) == INTERRUPTED, (tmp_path / "log").read_text()
+    for update, send in (("update-00000020", os.kill), ("update-000001*", os.killpg)):
+        job = start(run, corpora, tmp_path, {"PYTHON_EXEC": warm_python})
+        wait_for(f"*/{update}", tmp_path)
+        send(job.pid, signal.SIGTERM)
+        assert job.wait(600) == INTERRUPTED, (tmp_path / "log").read_text()
     assert list((tmp_path / "output").iterdir()) == []
     second = start(run, corpora, tmp_path, python=warm_python)
     assert second.wait(600) == 0, (tmp_path / "log").read_text()
