@@ -25,7 +25,7 @@ small: $(VENV)/.runtime ## real IWSLT14 and Europarl7 at a size for two cores, i
 	done
 
 record: $(VENV)/.runtime ## every table, figure, p-value and verdict of record/ anew, compared with those committed (2 minutes, no corpora)
-	@reluformer record --check --cores $(CORES) --paper build/record --page README.md --page docs/results.md --page docs/alignment.md --page record/README.md
+	@reluformer record --check --cores $(CORES) --paper build/record
 
 test: $(VENV)/.dev ## the tests (services that are not installed are skipped, and said so)
 	@timeout -k 30 3600 pytest -n $$(( $(CORES) + 1 )) $(PYTEST_ARGS)  # one more than cores: the tests of SLURM mostly wait

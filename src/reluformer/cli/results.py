@@ -54,7 +54,7 @@ def verify(
 
 
 @command(
-    "reluformer record --config config/small.yaml --output record/small --page docs/results.md",
+    "reluformer record --config config/small.yaml --output record/small",
     "reluformer record --check --output record/small --cores 2",
 )
 def record(
@@ -71,14 +71,13 @@ def record(
         Path | None, typer.Option(help="With --check: save the computed tables and figures in this folder.")
     ] = None,
     cores: Annotated[int, typer.Option(min=1, help="With --check: processes.")] = 1,
-    page: Annotated[
-        list[Path] | None,
-        typer.Option(exists=True, dir_okay=False, help="A page that quotes the record: renew or check it, too."),
-    ] = None,
 ) -> None:
-    """Copy finished runs into a record, without weights and text; or check a record: scores, p-values, tables."""
+    """Copy finished runs into a record, without weights and text; or check a record: scores, p-values, tables.
+
+    Pages of this folder, docs/ and record/ that quote the record are renewed, or checked, too.
+    """
     if check:
-        _check(output, paper, cores, page or [])
+        _check(output, paper, cores)
         return
     from reluformer.paper.recompute import update_paper
     from reluformer.paper.record import take
@@ -90,12 +89,12 @@ def record(
     taken = take(experiment, results, folder)
     for line in taken.refused:
         print(f"- left out: {line}")
-    update_paper(experiment, folder, page or [])
+    update_paper(experiment, folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(f"{folder}: {len(taken.new)} runs taken, {len(taken.unchanged)} there already; {size / 1e6:.1f} MB")
 
 
-def _check(output: Path | None, paper: Path | None, cores: int, pages: list[Path]) -> None:
+def _check(output: Path | None, paper: Path | None, cores: int) -> None:
     from reluformer.paper.recompute import check_record
     from reluformer.paper.record import EXPERIMENT
 
@@ -105,7 +104,7 @@ def _check(output: Path | None, paper: Path | None, cores: int, pages: list[Path
     failed = False
     for folder in folders:
         with tempfile.TemporaryDirectory(prefix="reluformer-record-") as name:
-            faults = check_record(folder, Path(name), cores=cores, pages=pages)
+            faults = check_record(folder, Path(name), cores=cores)
             if paper is not None:
                 shutil.copytree(Path(name) / "paper", paper / folder.name, dirs_exist_ok=True)
         for fault in faults:

@@ -40,6 +40,8 @@ from reluformer.paper.tables import cell_text, pipe_table
 
 QUOTE = re.compile(r"(<!-- (record/[\w.-]+): ([^>]+?) -->)(.*?)(<!-- end -->)", re.DOTALL)
 
+PAGES = ("*.md", "docs/**/*.md", "record/*.md")
+
 
 class Quotes:
     """What a record says, as Markdown.
@@ -187,6 +189,16 @@ class Quotes:
 def tuning_runs(experiment: Experiment, runs: Sequence[Run]) -> list[Run]:
     """Returns those of the runs that tune the experiment's systems."""
     return [run for run in runs if run.seed == experiment.tuning.config.seed and run not in experiment.runs]
+
+
+def quoting_pages(record: Path) -> list[Path]:
+    """Returns the pages that quote a record, among those of the working folder, its docs/ and its record/."""
+    return [
+        page
+        for pattern in PAGES
+        for page in sorted(Path().glob(pattern))
+        if any(Path(quote[2]).resolve() == record.resolve() for quote in QUOTE.finditer(page.read_text("utf-8")))
+    ]
 
 
 def fill(page: Path, experiment: Experiment, record: Path, built: Path | None = None) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -22,7 +21,7 @@ from reluformer.files import replace, write_json, write_text
 from reluformer.paper.claims import build_claims
 from reluformer.paper.differences import write_significance
 from reluformer.paper.outputs import paired_kinds
-from reluformer.paper.quotes import fill, tuning_runs
+from reluformer.paper.quotes import fill, quoting_pages, tuning_runs
 from reluformer.paper.readme import has_results, readme
 from reluformer.paper.record import EXPERIMENT, changes, ended_runs
 from reluformer.paper.study import draw_figures, draw_tuning, write_tables
@@ -83,8 +82,8 @@ def _build(experiment: Experiment, results: Path, figures: bool, study: str) -> 
         draw_figures(experiment, study, results)
 
 
-def update_paper(experiment: Experiment, record: Path, pages: Sequence[Path] = ()) -> None:
-    """Builds a record's tables, figures and verdicts, writes them and README.md into it, and renews pages' quotations.
+def update_paper(experiment: Experiment, record: Path) -> None:
+    """Builds a record's tables, figures and verdicts, writes them and README.md into it, and renews what pages quote.
 
     Raises `SettingsError` for a page that quotes what the record does not have.
     """
@@ -98,13 +97,11 @@ def update_paper(experiment: Experiment, record: Path, pages: Sequence[Path] = (
             if not target.is_file() or target.read_bytes() != path.read_bytes():
                 replace(target, partial(shutil.copyfile, path))
     write_text(record / README, readme(experiment, record))
-    for page in pages:
+    for page in quoting_pages(record):
         write_text(page, fill(page, experiment, record))
 
 
-def check_record(
-    record: Path, results: Path, figures: bool = True, cores: int = 1, pages: Sequence[Path] = ()
-) -> list[str]:
+def check_record(record: Path, results: Path, figures: bool = True, cores: int = 1) -> list[str]:
     """Builds a record's paper in `results`, see `build_paper`; returns where it differs from what is committed.
 
     Of figures, and of README.md and the pages that show them, only with `figures`; and of figures only that they are
@@ -120,9 +117,9 @@ def check_record(
             faults += [f"paper/{file}: {one}" for one in _file_changes(committed[file], built[file])]
     if figures and (record / README).read_text(encoding="utf-8") != readme(experiment, results):
         faults.append(f"{README}: not what `reluformer record` writes")
-    for page in pages if figures else ():
+    for page in quoting_pages(record) if figures else ():
         if page.read_text(encoding="utf-8") != fill(page, experiment, record, results):
-            faults.append(f"{README}: {page} does not quote it as it is; `reluformer record --page {page}` does")
+            faults.append(f"{README}: {page} does not quote it as it is; `reluformer record` renews it")
     return faults
 
 

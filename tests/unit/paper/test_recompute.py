@@ -7,7 +7,7 @@ from tests.unit.paper.conftest import score
 
 from reluformer.config.settings import SettingsError, read_json
 from reluformer.evaluation.counts import read_counts, write_counts
-from reluformer.paper.quotes import fill
+from reluformer.paper.quotes import fill, quoting_pages
 from reluformer.paper.readme import readme
 from reluformer.paper.recompute import check_record, read_experiment, update_paper
 from reluformer.paper.record import take
@@ -80,7 +80,7 @@ def test_a_page_quotes_the_record_and_an_edited_quotation_is_named(record, tmp_p
     quotations = [f"of <!-- record/made-up: {name} -->stale<!-- end -->\n" for name in names]
     page.write_text("".join([*quotations, "<!-- record/other: runs -->1<!-- end -->\n"]), "utf-8")
     experiment = read_experiment(record)
-    update_paper(experiment, record, [page])
+    update_paper(experiment, record)
     text = page.read_text("utf-8")
     assert "stale" not in text and "<!-- record/other: runs -->1<!-- end -->" in text
     assert "<!-- record/made-up: runs -->0 of 0 tuning runs and 3 of 3 runs<!-- end -->" in text
@@ -95,8 +95,7 @@ def test_a_page_quotes_the_record_and_an_edited_quotation_is_named(record, tmp_p
     assert "3 trainings" in text
     edited = page.with_name("edited.md")
     edited.write_text(text.replace("3 of 3 runs", "30 of 30 runs"), "utf-8")
-    pages = [Path("docs/results.md"), edited]
-    (fault,) = check_record(Path("record/made-up"), tmp_path / "again", pages=pages)
+    (fault,) = check_record(Path("record/made-up"), tmp_path / "again")
     assert "edited.md does not quote it as it is" in fault
     for unknown in ("tabel x", "claims no-such-study", "systems no-such-study bleu"):
         page.write_text(f"<!-- record/made-up: {unknown} --><!-- end -->", "utf-8")
@@ -142,6 +141,8 @@ def test_the_tables_of_the_repositorys_records_are_those_committed(folder, tmp_p
     monkeypatch.chdir(ROOT)
     assert check_record(folder, tmp_path, figures=False) == []
     assert (folder / "README.md").read_text("utf-8") == readme(read_experiment(folder), folder)
-    for page in (ROOT / "README.md", ROOT / "record" / "README.md", *(ROOT / "docs").glob("*.md")):
+    pages = quoting_pages(folder)
+    assert {ROOT / "docs" / "alignment.md", ROOT / "record" / "README.md"} & {page.resolve() for page in pages}
+    for page in pages:
         assert page.read_text("utf-8") == fill(page, read_experiment(folder), folder), page
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 40e6
