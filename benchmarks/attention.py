@@ -117,7 +117,7 @@ class Problem:
 
 
 def long_memory(name: str, backend: str, length: int) -> float:
-    """Returns the MiB that one read of so many tokens needs beside its tensors, forward and backward."""
+    """Returns the MiB that one read of this many tokens needs beside its tensors, forward and backward."""
     torch.set_num_threads(threads())
     warm, problem = Problem(64, 64, 1, 64, "all"), Problem(length, length, 1, 64, "all")
     activation = build_activation(MemoryConfig(activation=name), 1).to(device(), problem.query.dtype)
@@ -184,7 +184,7 @@ def rows(
     tokens: int = 2048,
     rounds: int = 5,
 ) -> list[Row]:
-    """Attention of these lengths, with heads of this width, in batches of so many tokens."""
+    """Attention of these lengths, with heads of this width, in batches of this many tokens."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads())
     keep_freed_memory()

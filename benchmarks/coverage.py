@@ -160,7 +160,7 @@ def _simulate(part: Callable[[Generator, int], Rates], seed: int, simulations: i
 
 
 def rows(simulations: int = 1000) -> list[Row]:
-    """Errors of intervals, tests and verdicts, from so many simulations of each."""
+    """Errors of intervals, tests and verdicts, from this many simulations of each."""
     parts = [over_seeds, over_segments, false_marks, verdicts, over_rounds]  # the seed of a part is its number
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         rates = dict(zip(parts, pool.map(_simulate, parts, range(len(parts)), [simulations] * len(parts)), strict=True))
@@ -174,7 +174,7 @@ def rows(simulations: int = 1000) -> list[Row]:
             results.append(Row(f"{name}: coverage off 95 %", off, "limit", 2.0, "points", target, less=True, why=why))
     for name, wrong in rates[false_marks]:
         results.append(Row(f"equal systems marked as different: {name}", 100 * wrong, "nominal", 5.0, "%", less=True))
-    # What so many simulations may show if the true share is 5 %, as the largest of many: the 99.9th percentile.
+    # What this many simulations may show if the true share is 5 %, as the largest of many: the 99.9th percentile.
     limit = 100 * (ALPHA + NormalDist().inv_cdf(0.999) * (ALPHA * (1 - ALPHA) / simulations) ** 0.5)
     for name, wrong in rates[verdicts]:
         results.append(Row(name, max(100 * wrong, 0.01), "limit", limit, "%", 1.0, less=True))

@@ -113,11 +113,11 @@ class CorpusConfig(Strict):
     joined: int | None = Field(
         None,
         ge=2,
-        description="make documents of so many consecutive pairs: long inputs, without discourse",
+        description="join this many consecutive pairs to a document: long inputs, without discourse",
     )
     segments: SegmentsConfig | None = Field(None, description="document corpora: the views to pack")
-    limit: int | None = Field(None, ge=1, description="for tests: read so many training pairs")
-    limit_documents: int | None = Field(None, ge=1, description="for tests: read so many documents")
+    limit: int | None = Field(None, ge=1, description="for tests: read only this many training pairs")
+    limit_documents: int | None = Field(None, ge=1, description="for tests: read only this many documents")
 
     @model_validator(mode="after")
     def _consistent(self) -> CorpusConfig:

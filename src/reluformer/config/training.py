@@ -54,7 +54,7 @@ class TrainingConfig(Strict):
     )
     patience: int = Field(0, ge=0, description="validations without a lower loss before stopping; 0 is never")
     checkpoint_every: int = Field(1000, ge=1, description="updates between checkpoints")
-    checkpoint_minutes: float = Field(0, ge=0, description="also after so many minutes; 0 is off")
+    checkpoint_minutes: float = Field(0, ge=0, description="also save after this many minutes; 0 is off")
     keep: int = Field(5, ge=1, description="checkpoints kept")
     average_last: int = Field(5, ge=1, description="checkpoints averaged into the final model; 1 is none")
     tensorboard: bool = Field(False, description="write TensorBoard event files while training, beside the checkpoints")

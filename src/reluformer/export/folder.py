@@ -124,7 +124,7 @@ def generation_json(config: RunConfig) -> dict[str, Any]:
     return {
         "num_beams": config.translation.beam,
         "length_penalty": config.translation.length_penalty,
-        "early_stopping": True,  # a sentence is done when so many hypotheses as the beam have ended
+        "early_stopping": True,  # a sentence is done when as many hypotheses have ended as the beam is wide
         "do_sample": False,
         "use_cache": False,
         **SPECIAL_TOKENS,

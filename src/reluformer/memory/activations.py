@@ -29,7 +29,7 @@ from reluformer.memory.mask import AttentionMask, RowMask
 NARROW_HEAD, SHORT = 32, 48
 """Head width and slots up to which, on a CPU, two products with a softmax between are faster than the fused kernel."""
 SORTED = 512
-"""Rows of up to so many scores a GPU sorts whole: checking whether some suffice would wait for it."""
+"""A GPU sorts rows of up to this many scores whole: checking whether some suffice would wait for it."""
 ADASPLASH = find_spec("adasplash") is not None
 
 
@@ -187,8 +187,8 @@ class Projection(Normalised):
     kernel: str
     """The function's name in adasplash."""
     few: int
-    """In rows of more than twice as many (on a GPU, also more than SORTED) so many of the largest scores are sorted
-    first, and all only if these do not suffice. A compiled program sorts all: it cannot check."""
+    """The number of largest scores that are sorted first in rows of more than twice as many (on a GPU, also more than
+    SORTED); all are sorted only if these do not suffice. A compiled program sorts all: it cannot check."""
 
     def forward(self, scores: Tensor) -> Tensor:
         # hidden slots: small enough to get no weight, large enough to be squared and summed

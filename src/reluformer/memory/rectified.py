@@ -92,7 +92,7 @@ class Softpick(Activation):
     def forward(self, scores: Tensor) -> Tensor:
         s = scores.to(torch.promote_types(scores.dtype, torch.float32))
         hidden = s < torch.finfo(scores.dtype).min / 4
-        top = s.detach().amax(-1, keepdim=True).clamp(min=0)  # numerator and denominator times exp(-top) overflow never
+        top = s.detach().amax(-1, keepdim=True).clamp(min=0)  # both times exp(-top): neither overflows
         powers = (torch.exp(s - top) - torch.exp(-top)).masked_fill(hidden, 0)
         weights = powers.relu() / (powers.abs().sum(-1, keepdim=True) + self.eps * torch.exp(-top))
         return weights.to(scores.dtype)

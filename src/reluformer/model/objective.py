@@ -22,7 +22,7 @@ TILE = {True: 1 << 22, False: 1 << 26}
 Products of fewer rows are slower than what a tile in the cache would save.
 """
 ROWS = 64
-"""A tile has a multiple of so many rows: products of other numbers take up to a tenth longer on a CPU."""
+"""The rows of a tile are a multiple of this: on a CPU other numbers take up to a tenth longer."""
 
 
 class Losses(NamedTuple):

@@ -42,7 +42,7 @@ class Beam:
 
     @classmethod
     def empty(cls, sources: int, width: int, capacity: int, n_best: int, device: torch.device) -> Beam:
-        """Allocates for so many sources, hypotheses of each, and tokens."""
+        """Allocates for this many sources, hypotheses of each, and tokens."""
 
         def zeros(*shape: int, dtype: torch.dtype = torch.long) -> Tensor:
             return torch.zeros(shape, dtype=dtype, device=device)

@@ -17,7 +17,7 @@ class Counted(BLEU):
 
 
 def made_up(segments, seed, quality=0.6):
-    """Counts as a translation of so many segments has them."""
+    """The counts of a translation of this many segments."""
     random = np.random.default_rng(seed)
     length = random.integers(1, 40, segments)
     written = np.maximum(0, length[:, None] - np.arange(4))

@@ -30,7 +30,7 @@ KINDS = ("FUNCTION", "SHIFT", "KEYS", "CAUSAL", "DROPOUT", "STATISTICS", "PRECIS
 
 
 def bucket(rows: int, slots: int) -> int:
-    """Returns the bucket of a read of so many rows and slots: 0 is the shortest."""
+    """Returns the bucket of a read of this many rows and slots: 0 is the shortest."""
     return sum(max(rows, slots) > bound for bound in BUCKETS)
 
 

@@ -213,7 +213,7 @@ def finish(drawing: Drawing, title: str, stamp: str | None) -> Figure:
 
 
 def wrap(text: str, inches: float, per_inch: float = 13.0) -> list[str]:
-    """Wraps `text` into lines of so many inches."""
+    """Wraps `text` into lines of this many inches."""
     return textwrap.wrap(text, max(20, int(inches * per_inch))) or [""]
 
 
