@@ -233,6 +233,11 @@ class Tuning:
         """Returns whether a run uses a choice: tuning runs do not."""
         return not self.config.datasets or run.seed != self.config.seed
 
+    def tries(self, run: Run) -> bool:
+        """Returns whether a run is one of a search."""
+        searched = {(search.run.dataset, search.system) for search in self.searches}
+        return not self.takes(run) and (run.dataset, split_system(run.system).base) in searched
+
     def check_runs(self) -> None:
         """Raises `SettingsError` if a study's run has the seed of the tuning runs, or its search has a mistake."""
         for run in self.experiment.runs:

@@ -1,4 +1,4 @@
-"""The paper's claims beside our results: reported figures, ours, and a verdict by a stated rule."""
+"""The claims beside our results: reported figures, ours, and a verdict by a stated rule."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from reluformer.paper.runs import NOT_RUN, read_runs, system_title
 from reluformer.paper.tables import key_columns, markdown, pipe_table
 from reluformer.paper.verdicts import STATED, VERDICTS, Comparison, Outcome, compare, decide, state, total
 
-TITLE = "The paper's claims, and what we see"
+TITLE = "The claims, and what we see"
 LEAD = "Each verdict rests on the runs of one study, compared by the rules in the second table."
 P_VALUES = (
     "p of a claim: that of the claim's opposite, the largest over its comparisons; of a claim that is not reproduced, "

@@ -107,7 +107,7 @@ def summary(claims: Sequence[Mapping[str, Any]], done: int, runs: int) -> list[s
     counts = Counter(claim["verdict"] for claim in claims)
     verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict) if counts[verdict])
     sentences = [headline(claim) for claim in claims if claim["headline"]]
-    last = [f"Of the paper's {len(claims)} claims: {verdicts}."] if claims else []
+    last = [f"Of {len(claims)} claims: {verdicts}."] if claims else []
     last += [f"So far {done} of {runs} runs exist; holes say so."] if done < runs else []
     return [*sentences, *([" ".join(last)] if last else [])]
 

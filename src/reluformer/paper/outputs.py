@@ -111,7 +111,7 @@ def claims_inputs(experiment: Experiment) -> list[str]:
 def read_claims(experiment: Experiment) -> dict[str, ClaimConfig]:
     """Returns the claims of claims.yaml and of the configuration by id, checked against the studies.
 
-    Raises `SettingsError`.
+    With `only`, those on the chosen studies. Raises `SettingsError`.
     """
     path, own = experiment.folder / "claims.yaml", experiment.config.claims
     claims = {name: parse(ClaimConfig, data, f"{path}: {name}") for name, data in read_yaml(path).items()} | own
@@ -125,6 +125,8 @@ def read_claims(experiment: Experiment) -> dict[str, ClaimConfig]:
             # Against the study as written: a configuration that drops a system leaves its claims "not run".
             study = parse(StudyConfig, studies[claim.study], f"{path}: {claim.study}")
             _check_rules(claim, study, where, None if claim.study in written else experiment.systems)
+    if experiment.config.only:
+        return {name: claim for name, claim in claims.items() if claim.study in experiment.studies}
     return claims
 
 

@@ -188,7 +188,7 @@ class Quotes:
 
 def tuning_runs(experiment: Experiment, runs: Sequence[Run]) -> list[Run]:
     """Returns those of the runs that tune the experiment's systems."""
-    return [run for run in runs if run.seed == experiment.tuning.config.seed and run not in experiment.runs]
+    return [run for run in runs if experiment.tuning.tries(run)]
 
 
 def quoting_pages(record: Path) -> list[Path]:

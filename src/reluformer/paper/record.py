@@ -125,7 +125,7 @@ class Taken(NamedTuple):
 
 
 def take(experiment: Experiment, results: Path, record: Path) -> Taken:
-    """Copies the small files of every finished run, of the corpora and of the measuring into a record.
+    """Copies the small files of an experiment's finished runs, its corpora and its measuring into a record.
 
     Writes only what is new, each file atomically, so it can run beside trainings. Refuses a run whose settings differ
     from the experiment's, or of which the record holds another training. Attention maps have tokens on their axes: they
@@ -140,9 +140,7 @@ def take(experiment: Experiment, results: Path, record: Path) -> Taken:
     held, taken, maps = Record(experiment, record, results), Taken([], [], []), shown_maps(experiment)
     for run in ended_runs(results):
         source, target = results / "runs" / run.path, record / "runs" / run.path
-        try:
-            experiment.resolve(run)
-        except SettingsError:
+        if run not in experiment.runs and not experiment.tuning.tries(run):
             continue  # of another experiment
         reason = held.refusal(run, source)
         if reason is None and read_json(target / SUMMARY) not in (None, read_json(source / SUMMARY)):

@@ -164,7 +164,13 @@ def test_every_row_leads_to_what_its_claim_rests_on(judged, tmp_path):
     assert len(links) >= len(rows) and all(opens("claims.md", href) for href in links)
 
 
-def test_a_study_that_was_not_chosen_leaves_its_claims_unjudged(judged):
-    _, _, claims = judged(lambda example: example.fill("anisotropy"), only=["anisotropy"])
+def test_claims_on_a_study_of_another_stage_are_not_judged(judged):
+    stages = {"first": ["anisotropy"], "second": ["ffn-activation"]}
+    _, _, claims = judged(lambda example: example.fill("anisotropy"), stages=stages, stage="first")
     assert claims["anisotropy"]["verdict"] == "inconclusive"
     assert claims["ffn-activation"]["verdict"] == "not run"
+
+
+def test_with_chosen_studies_only_their_claims_are_judged(judged):
+    _, _, claims = judged(lambda example: example.fill("anisotropy"), only=["anisotropy"])
+    assert {name: claim["verdict"] for name, claim in claims.items()} == {"anisotropy": "inconclusive"}

@@ -107,7 +107,7 @@ def test_the_first_screen_says_what_was_found_and_shows_ours_beside_the_papers(w
     number = r"\d+\.\d( ± \d\.\d)?"
     first = rf"A Transformer with ReLU .* than the Transformer\. These runs .*: BLEU {number} against {number} \(.*\)\."
     assert len(sentences) == 3 and re.fullmatch(first, sentences[0]), sentences
-    assert " at length 128." in sentences[1] and sentences[2].startswith("Of the paper&#39;s 15 claims: ")
+    assert " at length 128." in sentences[1] and sentences[2].startswith("Of 15 claims: ")
     row = re.search(r'<tr><td data-label="claim">On IWSLT14 De-En, ReLU beats.*?</tr>', text, flags=re.DOTALL)[0]
     assert "BLEU with ReLU 34.22 (S)" in row and re.search(r'data-label="ours">.* against ', row)
     assert '<svg class="intervals"' in row and 'class="verdict ' in row

@@ -33,6 +33,16 @@ def test_light_files_are_taken_and_nothing_else(scored, tmp_path):
     assert not any(text.encode() in content for content in files.values())
 
 
+def test_a_run_that_no_study_needs_is_left_out(scored, tmp_path):
+    example = scored()
+    run = next(iter(example.experiment.runs))
+    tried = run._replace(system=f"{run.system}+learning_rate=0.123")
+    shutil.copytree(example.folder(run), example.results / "runs" / tried.path)
+    example.experiment.resolve(tried).save(example.results / "runs" / tried.path / "config.yaml")
+    taken = take(example.experiment, example.results, tmp_path / "record")
+    assert tried.path not in (*taken.new, *taken.refused) and run.path in taken.new
+
+
 def test_only_what_is_new_is_written(scored, tmp_path):
     example, record = scored(), tmp_path / "record"
     first, *rest = example.experiment.runs
