@@ -67,7 +67,7 @@ def test_the_measure_finds_what_is_cut_off(page):
 
 def test_every_claim_leads_to_what_it_rests_on(page):
     links = page.locator("#claims td a")
-    assert links.count() >= 14
+    assert links.count() == page.locator("#claims tbody tr").count() > 0
     for number in range(links.count()):
         link = links.nth(number)
         link.click()
