@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
@@ -65,9 +67,10 @@ def test_the_measure_finds_what_is_cut_off(page):
     assert page.evaluate(CUT_OFF)["cut"]
 
 
-def test_every_claim_leads_to_what_it_rests_on(page):
+def test_every_claim_leads_to_what_it_rests_on(page, smoke):
+    judged = json.loads((smoke.folder / "results" / "paper" / "claims.json").read_text(encoding="utf-8"))
     links = page.locator("#claims td a")
-    assert links.count() == page.locator("#claims tbody tr").count() > 0
+    assert links.count() == len(judged["claims"]) > 0
     for number in range(links.count()):
         link = links.nth(number)
         link.click()
