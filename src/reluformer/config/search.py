@@ -194,6 +194,11 @@ class Search(Strict):
         known = [key in start and _contains(values, start[key]) for key, values in self.axes[1:]]
         return sum(len(values) for _, values in self.axes) - sum(known)
 
+    def tries(self, run: Run) -> bool:
+        """Returns whether a run is of this search: of its dataset, its system and its seed."""
+        own = (self.run.dataset, self.system, self.run.seed)
+        return (run.dataset, split_system(run.system).base, run.seed) == own
+
     def run_at(self, point: Point) -> Run:
         """Returns the run of a point. Its name has every key, also those with the system's own value."""
         changes = {**dict(sorted(point.items())), **split_system(self.run.system).recipe}

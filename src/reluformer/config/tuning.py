@@ -235,8 +235,7 @@ class Tuning:
 
     def tries(self, run: Run) -> bool:
         """Returns whether a run is one of a search."""
-        searched = {(search.run.dataset, search.system) for search in self.searches}
-        return not self.takes(run) and (run.dataset, split_system(run.system).base) in searched
+        return any(search.tries(run) for search in self.searches)
 
     def check_runs(self) -> None:
         """Raises `SettingsError` if a study's run has the seed of the tuning runs, or its search has a mistake."""

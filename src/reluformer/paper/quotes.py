@@ -24,7 +24,6 @@ from typing import Any
 
 import pandas as pd
 
-from reluformer.config.changes import split_system
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import SUMMARY, metric
 from reluformer.config.run import Run
@@ -39,8 +38,8 @@ from reluformer.paper.runs import NOT_RUN, read_runs
 from reluformer.paper.tables import cell_text, pipe_table
 
 QUOTE = re.compile(r"(<!-- (record/[\w.-]+): ([^>]+?) -->)(.*?)(<!-- end -->)", re.DOTALL)
-
 PAGES = ("*.md", "docs/**/*.md", "record/*.md")
+"""Where pages that quote a record are looked for, from the working folder."""
 
 
 class Quotes:
@@ -181,8 +180,7 @@ class Quotes:
 
     def _tried(self, search: Search) -> list[tuple[float | None, str]]:
         """The validation BLEU and the values of each recorded run of a search."""
-        mine = (search.run.dataset, search.system)
-        runs = [run for run in self.tuning if (run.dataset, split_system(run.system).base) == mine]
+        runs = filter(search.tries, self.tuning)
         return [(self.summary(run).get("best_valid_bleu"), tried(run)) for run in runs]
 
 
@@ -197,8 +195,13 @@ def quoting_pages(record: Path) -> list[Path]:
         page
         for pattern in PAGES
         for page in sorted(Path().glob(pattern))
-        if any(Path(quote[2]).resolve() == record.resolve() for quote in QUOTE.finditer(page.read_text("utf-8")))
+        if any(_quotes(quote, record) for quote in QUOTE.finditer(page.read_text("utf-8")))
     ]
+
+
+def _quotes(quote: re.Match[str], record: Path) -> bool:
+    """Whether a match of QUOTE is a quotation of a record."""
+    return Path(quote[2]).resolve() == record.resolve()
 
 
 def fill(page: Path, experiment: Experiment, record: Path, built: Path | None = None) -> str:
@@ -216,7 +219,7 @@ def fill(page: Path, experiment: Experiment, record: Path, built: Path | None = 
 
     def renew(match: re.Match[str]) -> str:
         begin, named, what, _, end = match.groups()
-        if Path(named).resolve() != record.resolve():
+        if not _quotes(match, record):
             return match[0]
         try:
             content = quotes.quote(what)

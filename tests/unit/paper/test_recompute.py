@@ -141,8 +141,9 @@ def test_the_tables_of_the_repositorys_records_are_those_committed(folder, tmp_p
     monkeypatch.chdir(ROOT)
     assert check_record(folder, tmp_path, figures=False) == []
     assert (folder / "README.md").read_text("utf-8") == readme(read_experiment(folder), folder)
-    pages = quoting_pages(folder)
-    assert {ROOT / "docs" / "alignment.md", ROOT / "record" / "README.md"} & {page.resolve() for page in pages}
+    pages = (ROOT / "README.md", ROOT / "record" / "README.md", *(ROOT / "docs").glob("*.md"))
+    quoting = {page for page in pages if f"<!-- record/{folder.name}: " in page.read_text("utf-8")}
+    assert {page.resolve() for page in quoting_pages(folder)} == quoting != set()
     for page in pages:
         assert page.read_text("utf-8") == fill(page, read_experiment(folder), folder), page
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 40e6
