@@ -29,7 +29,7 @@ MODULES = (
     *("rich.console", "sacrebleu", "sacremoses", "safetensors", "scipy.special", "sentencepiece", "snakemake.cli"),
     *("snakemake.profiles", "snakemake.report.html_reporter", "snakemake.storage", "torch.distributed.run", "typer"),
     *("reluformer.analysis.step", "reluformer.benchmark.study", "reluformer.cli.main", "reluformer.cli.models"),
-    *("reluformer.cli.preflight", "reluformer.cli.results", "reluformer.cli.steps", "reluformer.cli.tools"),
+    *("reluformer.cli.costs", "reluformer.cli.results", "reluformer.cli.steps", "reluformer.cli.tools"),
     *("reluformer.cli.watching", "reluformer.corpus.fetch", "reluformer.corpus.prepare", "reluformer.paper.claims"),
     *("reluformer.paper.index", "reluformer.paper.recorded", "reluformer.paper.study", "reluformer.training.launch"),
     *("reluformer.training.loop", "reluformer.translation.step"),

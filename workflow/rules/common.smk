@@ -12,7 +12,7 @@ from reluformer.corpus.archives import Checksums, archive_places, edited_state, 
 from reluformer.config.experiment import Experiment
 from reluformer.files import write_by_content
 from reluformer.benchmark.study import measuring_plan
-from reluformer.cli.preflight import refusal
+from reluformer.cli.costs import refusal
 from reluformer.ops.process import STARTER
 from reluformer.paper.outputs import (
     claims_inputs,

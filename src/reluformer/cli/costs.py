@@ -1,17 +1,23 @@
-"""A stated model of what a job costs: its FLOPs at a stated speed, plus kernel launches and the start of a process.
+"""A stated model of what a job costs: the FLOPs of its matrix products, kernel launches, and the start of a process.
 
-The speed is a share of a GPU's peak, or what `reluformer measure` wrote for each system and length (measured.json).
+The speed is a share of a GPU's peak, or what `reluformer measure` reached by system and length (measured.json). On a
+machine without a GPU it is half the speed that this CPU reaches in a matrix product now; a workflow that would train
+for too long at that does not start.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Callable, Mapping
+import timeit
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple
 
+import numpy as np
+
+from reluformer.benchmark.study import measuring_plan
 from reluformer.cli.jobs import ON_GPU, Job
 from reluformer.config.changes import split_system
 from reluformer.config.dataset import DatasetConfig, SizesConfig
@@ -20,22 +26,15 @@ from reluformer.config.run import RunConfig, split_dataset
 from reluformer.config.settings import SettingsError, nearest
 from reluformer.corpus.store import Store, view_folder
 from reluformer.model.flops import TRAINING, decoding_flops, forward_flops
-
-
-class Gpu(NamedTuple):
-    """A GPU: peak of dense matrix products in TFLOP/s by precision, as its maker states them."""
-
-    title: str
-    fp32: float
-    bf16: float
-    fp16: float
-
+from reluformer.ops.process import usable_cores
+from reluformer.training.summary import visible_devices
 
 GPUS = {
-    "h100": Gpu("NVIDIA H100 SXM", 66.9, 989.4, 989.4),
-    "a100": Gpu("NVIDIA A100 SXM", 19.5, 312.0, 312.0),
-    "v100": Gpu("NVIDIA V100 SXM", 15.7, 15.7, 125.0),
+    "h100": ("NVIDIA H100 SXM", {"fp32": 66.9, "bf16": 989.4, "fp16": 989.4}),
+    "a100": ("NVIDIA A100 SXM", {"fp32": 19.5, "bf16": 312.0, "fp16": 312.0}),
+    "v100": ("NVIDIA V100 SXM", {"fp32": 15.7, "bf16": 15.7, "fp16": 125.0}),
 }
+"""Each GPU's peak of dense matrix products in TFLOP/s by precision, as its maker states them."""
 LAUNCH = 5e-6
 """Seconds to launch a kernel."""
 TRAINING_KERNELS, DECODING_KERNELS = 60, 20
@@ -47,6 +46,11 @@ PREPARED_PAIRS = 5000
 """Sentence pairs prepared per second, on a few cores."""
 ANALYSIS_PASSES = 2
 """Forward passes over the test split of an analysis, roughly."""
+LIMIT_HOURS, CPU_UTILISATION = 12.0, 0.5
+"""The longest training on CPUs that starts, at this share of the speed of a matrix product."""
+
+FlopsPerSecond = Callable[[RunConfig, float], float]
+"""Of one process of a run, at a length in tokens."""
 
 
 class Split(NamedTuple):
@@ -133,16 +137,15 @@ class Speed(NamedTuple):
         device: its name.
         on_gpus: whether it is a GPU.
         devices: how many of them the plan assumes by default.
-        training, decoding: FLOP/s of one process of a run at a length in tokens.
-        launch: seconds to launch a kernel beside that.
+        launch: seconds to launch a kernel, beside training and decoding.
         assumptions: what this rests on, in sentences.
     """
 
     device: str
     on_gpus: bool
     devices: int
-    training: Callable[[RunConfig, float], float]
-    decoding: Callable[[RunConfig, float], float]
+    training: FlopsPerSecond
+    decoding: FlopsPerSecond
     launch: float
     assumptions: list[str]
 
@@ -169,54 +172,61 @@ def stated_speed(name: str, utilisation: float) -> Speed:
     """Returns the speed of a GPU at a share of its peak. Raises `SettingsError` for an unknown one."""
     if name not in GPUS:
         raise SettingsError(f"--gpu: {name!r}: unknown GPU{nearest(name, GPUS)}")
-    gpu = GPUS[name]
-    reached = 1e12 * utilisation
+    device, peaks = GPUS[name]
     assumptions = [
-        f"{gpu.title}: peak {gpu.fp32} TFLOP/s in fp32, {gpu.bf16} in bf16, {gpu.fp16} in fp16 (dense, as its "
-        f"maker states); matrix products reach {utilisation:.0%} of it (assumed, --utilisation).",
+        f"{device}: peak {peaks['fp32']} TFLOP/s in fp32, {peaks['bf16']} in bf16, {peaks['fp16']} in fp16 (dense, as "
+        f"its maker states); matrix products reach {utilisation:.0%} of it (assumed, --utilisation).",
         f"A kernel takes {LAUNCH * 1e6:.0f} µs to launch; a memory launches {TRAINING_KERNELS} per update and "
         f"{DECODING_KERNELS} per step of the beam search (assumed).",
         "Only matrix products count: sparsemax and 1.5-entmax cost more than this, and communication between "
         "processes and waiting for the disk are left out. With a measured.json its speeds are used instead.",
     ]
+    reached = {precision: peak * 1e12 * utilisation for precision, peak in peaks.items()}
     return Speed(
-        gpu.title,
-        True,
-        8,
-        lambda config, length: getattr(gpu, config.training.precision) * reached,
-        lambda config, length: gpu.fp32 * reached,
-        LAUNCH,
-        assumptions,
+        device,
+        on_gpus=True,
+        devices=8,
+        training=lambda config, length: reached[config.training.precision],
+        decoding=lambda config, length: reached["fp32"],
+        launch=LAUNCH,
+        assumptions=assumptions,
     )
 
 
-def measured_speed(path: Path, experiment: Experiment, sizes: Mapping[str, Sizes]) -> Speed:
+def measured_speed(path: Path, experiment: Experiment) -> Speed:
     """Returns the speed that `reluformer measure` reached on a device, by system and length.
 
     Raises:
         SettingsError: the file is none of `reluformer measure`, or of other systems.
     """
+    import pandas as pd
+
+    plan = measuring_plan(experiment)
+    runs = {config.system: config for config in plan.runs} if plan else {}
     try:
         measured = json.loads(path.read_text(encoding="utf-8"))
-        machine, points, settings = measured["machine"], measured["points"], measured["settings"]
-        gpus, cores, cpu = machine["gpus"], machine["cores"], machine["cpu"]
+        gpus, cores, cpu = (measured["machine"][key] for key in ("gpus", "cores", "cpu"))
+        points = pd.DataFrame(measured["points"], columns=["system", "length", "flops_per_second", "decoding_speed"])
     except (OSError, ValueError, KeyError, TypeError):
         raise SettingsError(f"{path}: not a file of `reluformer measure`") from None
-    training: dict[tuple[str, int], list[float]] = {}
-    decoding: dict[tuple[str, int], list[float]] = {}
-    systems = {config.system: config for config in experiment.measured_systems()}
-    for point in points:
-        key = system, length = point["system"], point["length"]
-        if "flops_per_second" in point:
-            training.setdefault(key, []).append(point["flops_per_second"])
-        if "decoding_speed" in point and (config := systems.get(system)):
-            batch = min(settings["batch_tokens"], config.translation.batch_tokens)
-            tokens = max(1, batch // length) * length
-            model = config.with_vocabulary(sizes[config.dataset].vocabulary).model
-            flops = decoding_flops(model, tokens, tokens, length, length, config.translation.beam)
-            decoding.setdefault(key, []).append(flops * point["decoding_speed"] / tokens)
-    if not training or not decoding:
-        raise SettingsError(f"{path}: has no speed of a system of this configuration")
+    points = points[points["system"].isin(runs)]
+    pairs = zip(map(runs.__getitem__, points["system"]), points["length"], strict=True)
+    token = [decoding_flops(run.model, 1, 1, length, length, run.translation.beam) for run, length in pairs]
+    points = points.assign(decoding=points["decoding_speed"] * token)
+
+    def speed(column: str) -> FlopsPerSecond:
+        known = points.dropna(subset=column)
+        if known.empty:
+            raise SettingsError(f"{path}: has no speed of a system of this configuration")
+
+        def nearest_length(config: RunConfig, length: float) -> float:
+            own = known[known["system"] == split_system(config.system).base]
+            rows = known if own.empty else own
+            ratios = np.log(rows["length"] / length).abs()
+            return float(rows[column][ratios == ratios.min()].median())
+
+        return nearest_length
+
     device = gpus[0] if gpus else f"{cpu}, one core"
     assumptions = [
         f"{path}: FLOP/s measured on {device}, with random weights, at the length nearest to the "
@@ -225,21 +235,13 @@ def measured_speed(path: Path, experiment: Experiment, sizes: Mapping[str, Sizes
     ]
     return Speed(
         device,
-        bool(gpus),
-        len(gpus) or cores,
-        lambda config, length: _nearest(training, config, length),
-        lambda config, length: _nearest(decoding, config, length),
-        0.0,
-        assumptions,
+        on_gpus=bool(gpus),
+        devices=len(gpus) or cores,
+        training=speed("flops_per_second"),
+        decoding=speed("decoding"),
+        launch=0.0,
+        assumptions=assumptions,
     )
-
-
-def _nearest(speeds: Mapping[tuple[str, int], list[float]], config: RunConfig, length: float) -> float:
-    """The median FLOP/s of a run's system, or of all systems, at the length that is nearest by ratio."""
-    base = split_system(config.system).base
-    keys = [key for key in speeds if key[0] == base] or list(speeds)
-    chosen = min((key[1] for key in keys), key=lambda one: abs(math.log(one / length)))
-    return median(value for key in keys if key[1] == chosen for value in speeds[key])
 
 
 def job_seconds(job: Job, experiment: Experiment, sizes: Mapping[str, Sizes], speed: Speed) -> float:
@@ -247,8 +249,9 @@ def job_seconds(job: Job, experiment: Experiment, sizes: Mapping[str, Sizes], sp
     start = START_SECONDS.get(job.step, OTHER_START)
     if job.step == "prepare":
         return start + sum(split.pairs for split in sizes[job.about][:3]) / PREPARED_PAIRS
-    if job.step == "measure":
-        return start + _measuring_seconds(experiment)
+    if job.step == "measure" and (plan := measuring_plan(experiment)):
+        points = plan.measured.rounds * len(plan.measured.lengths) * len(plan.runs)
+        return start + points * (OTHER_START + 2 * plan.measured.seconds)  # training, then decoding
     if job.run is None or job.step not in ON_GPU:
         return start
     config = experiment.runs[job.run] if job.run in experiment.runs else experiment.resolve(job.run)
@@ -265,12 +268,45 @@ def job_seconds(job: Job, experiment: Experiment, sizes: Mapping[str, Sizes], sp
     return start + update * training.updates + validations * forward * data.valid.tgt
 
 
-def _measuring_seconds(experiment: Experiment) -> float:
-    """Seconds of all points of the measured study: training and decoding, for about `seconds` each."""
-    measured = experiment.studies[experiment.measured_study or ""].measured
-    assert measured is not None
-    points = measured.rounds * len(measured.lengths) * len(experiment.measured_systems())
-    return points * (OTHER_START + 2 * measured.seconds)
+def refusal(experiment: Experiment, trainings: Sequence[RunConfig], corpora: Path) -> str | None:
+    """Returns why these trainings do not start on this machine, and what to do instead; None if they may.
+
+    The toy, a machine with a GPU, `force` and what takes less than half a day are never refused. `corpora` is the
+    folder of prepared corpora.
+    """
+    if experiment.config.toy or experiment.config.force or not trainings or visible_devices():
+        return None
+    speed = matrix_speed()
+    seconds = training_flops(experiment, trainings, corpora) / (speed * CPU_UTILISATION)
+    if seconds <= 3600 * LIMIT_HOURS:
+        return None
+    cores = usable_cores()
+    return (
+        f"No GPU here: {len(trainings)} training(s) of this would take about {duration(seconds)} on these {cores} "
+        f"core(s)\n(half of the {speed / 1e9:.0f} GFLOP/s that matrix products reach). Nothing was started.\n\n"
+        "  make demo                                      the same workflow in small, in minutes\n"
+        "  reluformer plan                                what it costs on a GPU\n"
+        "  reluformer doctor                              whether there is a GPU that torch does not find\n"
+        "  snakemake --profile workflow/profiles/slurm    on a cluster: docs/slurm.md\n"
+        "  snakemake ... --config force=true              start it here anyway\n"
+    )
+
+
+def training_flops(experiment: Experiment, trainings: Sequence[RunConfig], corpora: Path) -> float:
+    """Returns the FLOPs of these trainings' matrix products; none for a corpus of unknown size."""
+    total = 0.0
+    for dataset in dict.fromkeys(config.dataset for config in trainings):
+        with contextlib.suppress(SettingsError):
+            sizes = read_sizes(dataset, experiment.dataset(dataset), corpora)
+            own = [config for config in trainings if config.dataset == dataset]
+            total += sum(config.training.updates * update_flops(config, sizes) for config in own)
+    return total
+
+
+def matrix_speed(size: int = 1024) -> float:
+    """Returns the FLOP/s of fp32 matrix products on this CPU: the best of five."""
+    a = np.ones((size, size), np.float32)
+    return 2 * size**3 / min(timeit.repeat(lambda: a @ a, number=1, repeat=5))
 
 
 def duration(seconds: float) -> str:

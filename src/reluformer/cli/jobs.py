@@ -17,11 +17,8 @@ from reluformer.config.search import Search, expected_rounds
 from reluformer.paper.outputs import VARIANCE_LAW, claims_inputs, significance_file, significance_inputs, study_inputs
 
 STEP_OF_FILE = {
-    "model.safetensors": "train",
-    "config.yaml": "train",
     "log.jsonl": "train",
     "summary.json": "train",
-    "hypotheses.jsonl": "translate",
     "translation.json": "translate",
     "scores.json": "score",
     "counts.npz": "score",

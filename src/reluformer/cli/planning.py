@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import networkx as nx  # type: ignore[import-untyped]
 import pandas as pd
 from rich.console import Console
 from rich.filesize import decimal
@@ -97,14 +98,12 @@ def devices_of(job: Job, experiment: Experiment, on_gpus: bool, devices: int) ->
 
 
 def critical_path(jobs: Sequence[Job], seconds: Mapping[str, float]) -> list[str]:
-    """Returns the longest chain of jobs that wait for each other; `jobs` come after what they wait for."""
-    ends: dict[str, float] = {}
-    chains: dict[str, list[str]] = {}
+    """Returns the longest chain of jobs that wait for each other."""
+    waits = nx.DiGraph()
     for job in jobs:
-        last = max(job.after, key=ends.__getitem__, default=None)
-        ends[job.name] = seconds[job.name] + (ends[last] if last else 0.0)
-        chains[job.name] = [*(chains[last] if last else []), job.name]
-    return chains[max(ends, key=ends.__getitem__)]
+        for earlier in job.after or ("the start",):
+            waits.add_edge(earlier, job.name, weight=seconds[job.name])
+    return list(nx.dag_longest_path(waits)[1:])
 
 
 def _runs(experiment: Experiment, sizes: Mapping[str, Sizes], seconds: Mapping[str, float]) -> list[dict[str, Any]]:

@@ -43,7 +43,7 @@ def plan(
     sizes = all_sizes(experiment, corpora)
     path = measured or corpora.parent / "paper" / MEASURED
     if gpu is None and (measured is not None or (path.is_file() and experiment.measured_study)):
-        speed = measured_speed(path, experiment, sizes)
+        speed = measured_speed(path, experiment)
     else:
         speed = stated_speed(gpu or "h100", utilisation)
     costs = make_plan(experiment, sizes, speed, devices or speed.devices)

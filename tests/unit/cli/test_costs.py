@@ -1,9 +1,13 @@
 import json
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from reluformer.cli import costs
 from reluformer.cli.costs import (
     duration,
     job_seconds,
@@ -15,8 +19,11 @@ from reluformer.cli.costs import (
 from reluformer.cli.jobs import Job
 from reluformer.config.experiment import Experiment
 from reluformer.config.run import Run
-from reluformer.config.settings import SettingsError
+from reluformer.config.settings import SettingsError, merge, read_yaml
 from reluformer.corpus.store import Sequences, StoreWriter
+
+ROOT = Path(__file__).parents[3]
+NONE = Path("none")
 
 
 @pytest.fixture
@@ -51,18 +58,17 @@ def test_an_unknown_gpu_is_refused_and_the_assumptions_are_stated():
 
 
 @pytest.fixture
-def measured(tmp_path, demo, demo_sizes):
+def measured(tmp_path, demo):
     """Speeds of a made-up measured.json on one core, of `points` (system, length, FLOP/s, decoded tokens/s)."""
 
     def make(*points, **machine):
         keys = ("system", "length", "flops_per_second", "decoding_speed")
         content = {
             "machine": {"cpu": "a processor", "cores": 2, "gpus": [], **machine},
-            "settings": {"batch_tokens": 256},
             "points": [dict(zip(keys, point, strict=True)) for point in points],
         }
         (tmp_path / "measured.json").write_text(json.dumps(content))
-        return measured_speed(tmp_path / "measured.json", demo, demo_sizes)
+        return measured_speed(tmp_path / "measured.json", demo)
 
     return make
 
@@ -85,10 +91,10 @@ def test_measured_speeds_are_taken_by_system_and_nearest_length(measured, demo, 
     assert 0.5 < speed.translation(slow, sizes) / (sizes.test.tgt / 100) < 2
 
 
-def test_a_file_that_is_not_of_measure_is_one_line(measured, demo, demo_sizes, tmp_path):
+def test_a_file_that_is_not_of_measure_is_one_line(measured, demo, tmp_path):
     (tmp_path / "other.json").write_text("[]")
     with pytest.raises(SettingsError, match="not a file of `reluformer measure`"):
-        measured_speed(tmp_path / "other.json", demo, demo_sizes)
+        measured_speed(tmp_path / "other.json", demo)
     with pytest.raises(SettingsError, match="no speed of a system"):
         measured()
 
@@ -157,3 +163,58 @@ def test_a_corpus_without_sizes_is_one_line(paper, tmp_path):
 )
 def test_durations_are_for_people(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    """The paper's experiment on a machine without GPU that multiplies at 200 GFLOP/s; changes come as arguments."""
+    monkeypatch.setattr(costs, "visible_devices", list)
+    monkeypatch.setattr(costs, "matrix_speed", lambda: 200e9)
+    config = read_yaml(ROOT / "config" / "config.yaml")
+
+    def make(**changes):
+        return Experiment(merge(config, changes), ROOT / "config")
+
+    return make
+
+
+def test_the_paper_is_refused_with_its_cost_and_what_to_do_instead(no_gpu):
+    experiment = no_gpu(seeds=[1], only=["ffn-activation"])
+    trainings = list(experiment.runs.values())
+    text = costs.refusal(experiment, trainings, NONE)
+    assert text is not None and text.startswith(f"No GPU here: {len(trainings)} training(s)")
+    for words in ("make demo", "force=true", "slurm", "reluformer doctor", "Nothing was started"):
+        assert words in text
+
+
+def test_what_is_not_refused(no_gpu, monkeypatch):
+    experiment = no_gpu(only=["ffn-activation"])
+    trainings = list(experiment.runs.values())
+    assert costs.refusal(experiment, [], NONE) is None
+    assert costs.refusal(no_gpu(only=["ffn-activation"], toy=True), trainings, NONE) is None
+    assert costs.refusal(no_gpu(only=["ffn-activation"], force=True), trainings, NONE) is None
+    quick = no_gpu(only=["ffn-activation"], training={"updates": 10})
+    assert costs.refusal(quick, list(quick.runs.values()), NONE) is None
+    monkeypatch.setattr(costs, "visible_devices", lambda: ["0"])
+    assert costs.refusal(experiment, trainings, NONE) is None
+
+
+def test_flops_are_those_of_the_plan_and_none_where_no_sizes_are_known(no_gpu, tmp_path):
+    experiment = no_gpu(only=["ffn-activation"])
+    config = next(iter(experiment.runs.values()))
+    weights = 6 * (4 * 512**2 + 2 * 512 * 1024) + 6 * (8 * 512**2 + 2 * 512 * 1024) + 512 * 10_000
+    flops = costs.training_flops(experiment, [config], tmp_path)
+    assert flops == pytest.approx(6 * weights * 4096 * 50_000, rel=0.15)  # and the attentions'
+    assert costs.training_flops(experiment, [config, config], tmp_path) == pytest.approx(2 * flops)
+    dataset = experiment.datasets["iwslt14"]
+    experiment.datasets["iwslt14"] = dataset.model_copy(update={"sizes": None})
+    assert costs.training_flops(experiment, [config], tmp_path) == 0
+
+
+def test_this_machines_speed_is_a_speed():
+    assert 1e8 < costs.matrix_speed(256) < 1e15
+
+
+def test_a_snakemake_that_asks_it_does_not_load_torch():
+    code = "import sys, reluformer.cli.costs; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
