@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, model_validator
 
 from reluformer.config.memory import MemoryConfig
 from reluformer.config.settings import Strict, merge, nearest, parse
@@ -24,13 +24,6 @@ def kind_of(place: str) -> Kind:
     return "cross_attention" if name == "cross_attention" else "ffn"
 
 
-def places_of(encoder_layers: int, decoder_layers: int) -> list[str]:
-    """Returns the name of every memory of a model, the encoder's first, in the order in which they are read."""
-    encoder = [f"encoder.{i}.{name}" for i in range(encoder_layers) for name in ("attention", "ffn")]
-    names = ("attention", "cross_attention", "ffn")
-    return encoder + [f"decoder.{i}.{name}" for i in range(decoder_layers) for name in names]
-
-
 def changed(base: MemoryConfig, layers: Mapping[str, Mapping[str, Any]], place: str) -> MemoryConfig:
     """Returns `base` with the changes whose pattern matches `place`, in order. Raises `SettingsError`."""
     for pattern, change in layers.items():
@@ -39,7 +32,7 @@ def changed(base: MemoryConfig, layers: Mapping[str, Mapping[str, Any]], place: 
         memory = base.model_dump()
         if change.get("activation", memory["activation"]) != memory["activation"]:
             memory["options"] = {}
-        base = parse(MemoryConfig, merge(memory, change), pattern)
+        base = parse(MemoryConfig, merge(memory, change), f"layers.{pattern}")
     return base
 
 
@@ -51,9 +44,7 @@ class ModelConfig(Strict):
     encoder_layers: int = Field(6, ge=1, description="layers of the encoder")
     decoder_layers: int = Field(6, ge=1, description="layers of the decoder")
     width: int = Field(512, ge=2, description="E, the model dimension")
-    heads: int = Field(
-        4, ge=1, validate_default=True, description="H, attention heads; the head width is width / heads"
-    )
+    heads: int = Field(4, ge=1, description="H, attention heads; the head width is width / heads")
     slots: int = Field(1024, ge=1, description="slots of each learned (FFN) memory")
     vocabulary: int = Field(0, ge=0, description="joint vocabulary; filled in from the corpus, 0 until then")
     norm: Literal["post", "pre"] = Field("post", description="LayerNorm after the residual add, or before the module")
@@ -77,30 +68,23 @@ class ModelConfig(Strict):
         "applied in the order written; a new activation starts without the old one's options",
     )
 
-    @field_validator("heads")
-    @classmethod
-    def _heads_divide(cls, heads: int, info: ValidationInfo) -> int:
-        width = info.data.get("width", heads)
-        if width % heads:
-            raise ValueError(f"the width {width} is not a multiple of it")
-        return heads
-
-    @field_validator("layers")
-    @classmethod
-    def _layers_exist(cls, layers: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
-        if not layers or not {"encoder_layers", "decoder_layers", *KINDS} <= set(info.data):
-            return layers  # one of those keys may be wrong, which is reported already
-        places = places_of(info.data["encoder_layers"], info.data["decoder_layers"])
-        for pattern in layers:
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelConfig:
+        if self.width % self.heads:
+            raise ValueError(f"heads: {self.heads}: the width {self.width} is not a multiple of it")
+        places = self.places()
+        for pattern in self.layers:
             if not any(fnmatchcase(place, pattern) for place in places):
-                raise ValueError(f"no place is called {pattern!r}{nearest(pattern, places)}")
+                raise ValueError(f"layers: no place is called {pattern!r}{nearest(pattern, places)}")
         for place in places:
-            changed(info.data[kind_of(place)], layers, place)
-        return layers
+            self.memory(place)
+        return self
 
     def places(self) -> list[str]:
         """Returns the name of every memory, the encoder's first, in the order in which they are read."""
-        return places_of(self.encoder_layers, self.decoder_layers)
+        encoder = [f"encoder.{i}.{name}" for i in range(self.encoder_layers) for name in ("attention", "ffn")]
+        names = ("attention", "cross_attention", "ffn")
+        return encoder + [f"decoder.{i}.{name}" for i in range(self.decoder_layers) for name in names]
 
     def shape(self) -> dict[str, Any]:
         """Returns what determines the parameters: only models of one shape can load each other's weights."""
