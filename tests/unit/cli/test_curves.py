@@ -8,7 +8,7 @@ import os
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from reluformer.cli.curves import find_logs, write_curves
+from reluformer.cli.tools import find_logs, write_curves
 from reluformer.config.settings import SettingsError
 
 EVENTS = [
