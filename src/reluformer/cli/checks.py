@@ -201,11 +201,9 @@ def gpu(probe: Mapping[str, Any], listed: list[str] | None) -> Check:
         return Check("GPU", "missing", "no nvidia-smi", effect, fix)
     if listed == []:
         return Check("GPU", "warn", "nvidia-smi fails", effect, "`nvidia-smi` says why; reload or install the driver")
+    reason, fix = probe.get("error", "torch finds none"), "install the torch that fits the driver: https://pytorch.org"
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         reason, fix = "hidden by CUDA_VISIBLE_DEVICES", "unset CUDA_VISIBLE_DEVICES"
-    else:
-        reason = probe.get("error", "torch finds none")
-        fix = "install the torch that fits the driver: https://pytorch.org"
     return Check("GPU", "warn", f"{'; '.join(listed or [])}: {reason}", effect, fix)
 
 
@@ -245,9 +243,8 @@ def fast_paths() -> list[Check]:
             fix = "report it with this line, the card and the versions; if it does not compile, see the compiler's line"
             checks.append(Check(name, "warn", f"{verdict['what']} is not trusted: {reason}", effect, fix))
     if ended.code != 0:
-        checks.append(
-            Check("fast paths", "warn", ended.last_line, "not every path could be proved", "see the torch line")
-        )
+        effect = "not every path could be proved"
+        checks.append(Check("fast paths", "warn", ended.last_line, effect, "see the torch line"))
     return checks
 
 
@@ -275,22 +272,22 @@ def corpus_checks(experiments: Sequence[Experiment], archives: Path | None) -> l
 
 def check_corpus(name: str, archives: Sequence[ArchiveConfig], needed: bool, folders: Sequence[Path]) -> Check:
     """Finds the archives of one corpus, without which the demo cannot run if `needed`."""
-    places: dict[str, None] = {}
-    lost: dict[str, list[str]] = {}
+    places, lost, reasons = [], [], []
     for archive in archives:
-        place, reasons = find_source(archive, folders)
+        place, errors = find_source(archive, folders)
         if place:
-            places[place] = None
+            places.append(place)
         else:
-            lost[archive.name] = reasons
+            lost.append(archive.name)
+            reasons += errors
     if not lost:
-        return Check(f"corpus {name}", "ok", "; ".join(places), "checksums are compared at the first use")
-    detail = "; ".join(reason for reasons in lost.values() for reason in reasons)
+        detail = "; ".join(dict.fromkeys(places))
+        return Check(f"corpus {name}", "ok", detail, "checksums are compared at the first use")
     fix = (
         f"set https_proxy (for pip: PIP_INDEX_URL) if this network needs a proxy; or download {', '.join(lost)} "
         "elsewhere into one folder and run with --config archives=DIR"
     )
-    return Check(f"corpus {name}", "missing", detail, "cannot be downloaded from here", fix, needed)
+    return Check(f"corpus {name}", "missing", "; ".join(reasons), "cannot be downloaded from here", fix, needed)
 
 
 def find_source(archive: ArchiveConfig, folders: Sequence[Path]) -> tuple[str, list[str]]:
