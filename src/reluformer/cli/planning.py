@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import networkx as nx  # type: ignore[import-untyped]
 import pandas as pd
@@ -23,6 +23,7 @@ ID_BYTES, TEXT_BYTES = 2, 8
 """Bytes of a token in a token store; and as text, raw and tokenised, roughly."""
 STATE_BYTES = 12
 """Bytes of a parameter in a checkpoint: fp32 weights and Adam's two moments."""
+SUMMED = ["updates", "target_tokens", "runs", "seconds"]
 RUN_STEPS = ("train", "translate", "score", "analyse")
 
 
@@ -46,31 +47,23 @@ def make_plan(experiment: Experiment, sizes: Mapping[str, Sizes], speed: Speed, 
     )
     chain = critical_path(jobs, seconds)
     longest = sum(seconds[name] for name in chain)
-    runs = _runs(experiment, sizes, seconds)
-    summed = pd.DataFrame(
-        {
-            **{key: row[key] for key in ("dataset", "stage", "updates", "target_tokens")},
-            "system": split_system(row["system"]).base + " (tuning)" * row["tuning"],
-            "runs": 1,
-            "seconds": sum(row["seconds"].values()),
-        }
-        for row in runs
+    rows = _runs(experiment, sizes, seconds)
+    runs = pd.DataFrame(rows).assign(
+        system=[split_system(row["system"]).base + " (tuning)" * row["tuning"] for row in rows],
+        seconds=[sum(row["seconds"].values()) for row in rows],
+        runs=1,
     )
-    steps = pd.DataFrame([(job.step, 1, seconds[job.name]) for job in jobs], columns=["step", "jobs", "seconds"])
+    steps = pd.DataFrame({"step": job.step, "jobs": 1, "seconds": seconds[job.name]} for job in jobs)
     return {
         "title": experiment.config.title,
         "device": speed.device,
         "devices": devices,
         "unit": "GPU" if speed.on_gpus else "core",
-        "runs": runs,
-        "groups": _sums(summed, "dataset", "system"),
-        "stages": _sums(summed, "stage"),
-        "steps": {row["step"]: row for row in _sums(steps, "step")},
-        "totals": {
-            "runs": len(runs),
-            **{key: sum(row[key] for row in runs) for key in ("updates", "target_tokens")},
-            "device_hours": device_seconds / 3600,
-        },
+        "runs": rows,
+        "groups": _sums(runs, ["dataset", "system"], SUMMED),
+        "stages": _sums(runs, ["stage"], SUMMED),
+        "steps": {row["step"]: row for row in _sums(steps, ["step"], ["jobs", "seconds"])},
+        "totals": {**runs[["runs", "updates", "target_tokens"]].sum().to_dict(), "device_hours": device_seconds / 3600},
         "time": {
             "seconds": max(device_seconds / devices, longest),
             "critical_path_seconds": longest,
@@ -81,10 +74,9 @@ def make_plan(experiment: Experiment, sizes: Mapping[str, Sizes], speed: Speed, 
     }
 
 
-def _sums(frame: pd.DataFrame, *keys: str) -> list[dict[str, Any]]:
-    """The sums of a frame's rows by keys, in the order of their first rows."""
-    sums = frame.groupby(list(keys), sort=False).sum(numeric_only=True).reset_index()
-    return [{str(key): value for key, value in row.items()} for row in sums.to_dict("records")]
+def _sums(frame: pd.DataFrame, by: list[str], columns: list[str]) -> list[dict[str, Any]]:
+    """The sums of a frame's columns by other columns, in the order of their first rows."""
+    return cast(list[dict[str, Any]], frame.groupby(by, sort=False)[columns].sum().reset_index().to_dict("records"))
 
 
 def devices_of(job: Job, experiment: Experiment, on_gpus: bool, devices: int) -> int:
@@ -127,15 +119,14 @@ def _runs(experiment: Experiment, sizes: Mapping[str, Sizes], seconds: Mapping[s
     ]
 
 
-def _disk(runs: Sequence[dict[str, Any]], sizes: Mapping[str, Sizes], devices: int) -> dict[str, int]:
+def _disk(runs: pd.DataFrame, sizes: Mapping[str, Sizes], devices: int) -> dict[str, int]:
     """Bytes of the final models, of token stores and text, and of the checkpoints of `devices` trainings at once."""
-    checkpoints = sorted(STATE_BYTES * row["parameters"] * row["checkpoints"] for row in runs)
-    corpora = 0
-    for name, size in sizes.items():
-        tokens = int(sum(split.src + split.tgt for split in size[:3]))
-        corpora += tokens * (ID_BYTES if "@" in name else ID_BYTES + TEXT_BYTES)
-    models = sum(4 * row["parameters"] for row in runs)
-    return {"models": models, "checkpoints": sum(checkpoints[-devices:]), "corpora": corpora}
+    tokens = {name: int(sum(split.src + split.tgt for split in size[:3])) for name, size in sizes.items()}
+    return {
+        "models": int(4 * runs["parameters"].sum()),
+        "checkpoints": int((STATE_BYTES * runs["parameters"] * runs["checkpoints"]).nlargest(devices).sum()),
+        "corpora": sum(count * (ID_BYTES + TEXT_BYTES * ("@" not in name)) for name, count in tokens.items()),
+    }
 
 
 def _basis(experiment: Experiment, sizes: Mapping[str, Sizes], speed: Speed) -> list[str]:
