@@ -16,7 +16,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 
 from reluformer.config.experiment import Experiment
-from reluformer.config.run import RunConfig
+from reluformer.config.run import Run, RunConfig
 from reluformer.config.settings import Strict
 from reluformer.config.studies import MeasuringConfig
 from reluformer.ops.process import die_with_main_process
@@ -52,13 +52,12 @@ def measuring_plan(experiment: Experiment) -> MeasuringPlan | None:
     name = experiment.measured_study
     if name is None:
         return None
-    runs = [
-        config.with_vocabulary(experiment.dataset(config.dataset).corpus.vocabulary)
-        for config in experiment.measured_systems()
-    ]
-    measured = experiment.studies[name].measured
-    assert measured is not None
-    return MeasuringPlan(study=name, measured=measured, runs=runs)
+    study = experiment.studies[name]
+    dataset = experiment.dataset_name(study)
+    vocabulary = experiment.datasets[dataset].corpus.vocabulary
+    runs = [experiment.resolve(Run(dataset, system, 1)).with_vocabulary(vocabulary) for system in study.systems]
+    assert study.measured is not None
+    return MeasuringPlan(study=name, measured=study.measured, runs=runs)
 
 
 def measure_study(plan: MeasuringPlan, threads: int, log: Callable[[str], None]) -> dict[str, Any]:

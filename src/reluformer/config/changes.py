@@ -3,7 +3,7 @@
 A change names a key by its dotted path, and may leave out what is unambiguous without it: `learning_rate` is
 `training.learning_rate`, `slots` is `model.slots`, `cross_attention.gamma` is
 `model.cross_attention.options.gamma`, and `gamma` or `penalty.weight` without a place set all attentions that have
-it. Does not import torch.
+it.
 """
 
 from __future__ import annotations

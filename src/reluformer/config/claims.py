@@ -1,4 +1,4 @@
-"""What a claim of the paper is, and the rule that decides it. Does not import torch."""
+"""What a claim of the paper is, and the rule that decides it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a corpus comes from and how it is prepared. Does not import torch."""
+"""Where a corpus comes from and how it is prepared."""
 
 from __future__ import annotations
 

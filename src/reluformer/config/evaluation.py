@@ -1,4 +1,4 @@
-"""How trained runs are measured and compared on a test set. Does not import torch."""
+"""How trained runs are measured and compared on a test set."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 A run is named `DATASET/SYSTEM/seedN`. A dataset's name may carry a segmentation (`europarl7@across-1024`), a system's
 name may carry changes (`reluformer+gamma=0.5+recipe=sweep`, see `reluformer.config.changes`); `Experiment.resolve`
 turns the three names into the full `RunConfig`. A run has one name, so studies share runs.
-Does not import torch or Snakemake.
 """
 
 from __future__ import annotations
@@ -121,7 +120,8 @@ class Experiment:
         self._names: dict[tuple[str, str], str] = {}
         self._parts: dict[tuple[str, str], dict[str, Any]] = {}
         self._points = {study: self._expand(study) for study in self.studies}
-        self._resolved: dict[Run, RunConfig] = {}
+        self.runs: dict[Run, RunConfig] = {}
+        """Every run that a study needs; a run comes after the one that it starts from."""
         for run in itertools.chain.from_iterable(self._points.values()):
             self._add(run)
         self.tuning.check_runs()
@@ -136,30 +136,17 @@ class Experiment:
         """The study whose systems are measured instead of run, see `reluformer.benchmark`."""
         return next((name for name, study in self.studies.items() if study.measured), None)
 
-    def measured_systems(self) -> list[RunConfig]:
-        """Returns the systems of the measured study as runs, which are never trained; [] without such a study."""
-        if self.measured_study is None:
-            return []
-        study = self.studies[self.measured_study]
-        dataset = self.dataset_name(study)
-        return [self.resolve(Run(dataset, system, 1)) for system in study.systems]
-
-    @property
-    def runs(self) -> dict[Run, RunConfig]:
-        """Every run that a study needs; a run comes after the one that it starts from."""
-        return self._resolved
-
     def with_starts(self, run: Run) -> list[Run]:
         """Returns the runs that a run starts from, in order, and the run itself."""
-        start = self._resolved[run].training.start_from
+        start = self.runs[run].training.start_from
         return [*(self.with_starts(Run.parse(start)) if start else []), run]
 
     def _add(self, run: Run) -> None:
-        if run not in self._resolved:
+        if run not in self.runs:
             config = self.resolve(run)
             if config.training.start_from is not None:
                 self._add(Run.parse(config.training.start_from))
-            self._resolved[run] = config
+            self.runs[run] = config
 
     def study(self, name: str) -> StudyConfig:
         """Returns a study of this configuration. Raises `SettingsError`."""

@@ -1,4 +1,4 @@
-"""How a memory is read: its activation, its penalty, the norm of its output. Does not import torch.
+"""How a memory is read: its activation, its penalty, the norm of its output.
 
 To add an activation, write its class in `reluformer.memory.activations` and one line in `ACTIVATIONS`.
 """

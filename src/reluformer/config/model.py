@@ -1,4 +1,4 @@
-"""The shape of a Transformer and the memory in each of its places. Does not import torch."""
+"""The shape of a Transformer and the memory in each of its places."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run is: dataset × system × seed, its names, and its saved configuration. Does not import torch."""
+"""What a run is: dataset × system × seed, its names, and its saved configuration."""
 
 from __future__ import annotations
 

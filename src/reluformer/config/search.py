@@ -162,11 +162,6 @@ class Search(Strict):
         return split_system(self.run.system).base
 
     @property
-    def recipe(self) -> str | None:
-        """The recipe of the runs."""
-        return split_system(self.run.system).changes.get("recipe")
-
-    @property
     def path(self) -> str:
         """The file of the choice, under results/."""
         return f"tuning/{self.run.dataset}/{self.system}.json"
@@ -262,7 +257,7 @@ def replay(one: Search, results: Path, rounds: int | None = None) -> dict[str, A
         "dataset": one.run.dataset,
         "system": one.system,
         "seed": one.run.seed,
-        "recipe": one.recipe,
+        "recipe": split_system(one.run.system).changes.get("recipe"),
         "grid": one.grid,
         "start": one.start,
         "widened": step.widened,

@@ -1,4 +1,4 @@
-"""What a study is: the runs that it needs and how they are shown. Does not import torch."""
+"""What a study is: the runs that it needs and how they are shown."""
 
 from __future__ import annotations
 

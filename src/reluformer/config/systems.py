@@ -1,4 +1,4 @@
-"""The systems of systems.yaml: the memory in each place. Does not import torch."""
+"""The systems of systems.yaml: the memory in each place."""
 
 from __future__ import annotations
 

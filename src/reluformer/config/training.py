@@ -1,4 +1,4 @@
-"""How a run is trained. Does not import torch."""
+"""How a run is trained."""
 
 from __future__ import annotations
 

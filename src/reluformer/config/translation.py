@@ -1,4 +1,4 @@
-"""How a model translates. Does not import torch."""
+"""How a model translates."""
 
 from __future__ import annotations
 

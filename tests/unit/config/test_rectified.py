@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from reluformer.benchmark.study import measuring_plan
 from reluformer.config.experiment import Experiment
 from reluformer.config.run import Run
 from reluformer.config.settings import SettingsError
@@ -77,7 +78,8 @@ def test_a_system_that_someone_adds_appears_in_every_study_by_its_name(folder, n
         assert name in {point.system for point in points} or study == experiment.measured_study
     assert Run("iwslt14-small", name, 1) in experiment.runs
     assert any(search.system == name.partition("+")[0] for search in experiment.tuning.searches)
-    assert name in {run.system for run in experiment.measured_systems()}
+    plan = measuring_plan(experiment)
+    assert plan is not None and name in {run.system for run in plan.runs}
 
 
 def test_a_system_that_someone_adds_can_stand_in_every_study_of_the_paper(folder):
