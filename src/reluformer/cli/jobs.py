@@ -14,7 +14,7 @@ from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import MEASURED
 from reluformer.config.run import Run, split_dataset
 from reluformer.config.search import Search, expected_rounds
-from reluformer.paper.outputs import VARIANCE_LAW, claims_inputs, significance_file, significance_inputs, study_inputs
+from reluformer.paper.outputs import VARIANCE_LAW, claims_inputs, significance_inputs, study_inputs
 
 STEP_OF_FILE = {
     "log.jsonl": "train",
@@ -46,7 +46,6 @@ OUTPUTS = {
     "report": "paper/report.html",
 }
 """Each step's last output under results/; `{}` is what the job is about, see `Job.about`."""
-JOB_OF_FILE = {PurePosixPath(OUTPUTS[step]).name: step for step in ("measure", "variance_law")}
 ON_GPU = ("train", "translate", "analyse", "measure")
 """Steps that occupy a GPU if there is one."""
 
@@ -118,18 +117,17 @@ def list_jobs(experiment: Experiment, results: Path | None = None) -> list[Job]:
         return add("tune", name, after=last)
 
     def of_file(path: str) -> str:
-        parts = PurePosixPath(path).parts
-        if "runs" in parts and parts[-1] in STEP_OF_FILE:
-            return of_run(STEP_OF_FILE[parts[-1]], Run.parse("/".join(parts[parts.index("runs") + 1 : -1])))
-        if path in paired_tests:
-            study = paired_tests[path]
+        _, kind, *folders, file = PurePosixPath(path).parts
+        if kind == "runs":
+            return of_run(STEP_OF_FILE[file], Run.parse("/".join(folders)))
+        if folders == ["significance"]:
+            study = file.removesuffix(".json")
             return add("significance", study, after=of_files(significance_inputs(experiment, study)))
-        return add(JOB_OF_FILE[parts[-1]])
+        return add("measure" if file == MEASURED else "variance_law")
 
     def of_files(paths: Iterable[str]) -> list[str]:
         return list(dict.fromkeys(map(of_file, paths)))
 
-    paired_tests = {f"results/{significance_file(study)}": study for study in experiment.studies}
     pages = [add("study", study, after=of_files(study_inputs(experiment, study))) for study in experiment.studies]
     pages.append(add("claims", after=of_files(claims_inputs(experiment))))
     pages += [add("corpus_page", name, after=[add("prepare", name)]) for name in experiment.datasets]
