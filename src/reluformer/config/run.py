@@ -109,16 +109,7 @@ class Run(NamedTuple):
 
 def read_summary(run_folder: Path) -> dict[str, Any] | None:
     """Reads a run's summary.json; None if the run has not been trained to its end. Raises `SettingsError`."""
-    path = run_folder / "summary.json"
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        summary = None
-    if not isinstance(summary, dict) or "status" not in summary:
-        raise SettingsError(f"{path}: not the summary of a run")
-    return summary
+    return _read(run_folder / "summary.json", "the summary of a run", "status")
 
 
 def run_status(run_folder: Path) -> str:
@@ -131,16 +122,20 @@ def run_status(run_folder: Path) -> str:
 
 def read_export(folder: Path) -> dict[str, Any] | None:
     """Reads an exported model's config.json, with `run` and `text`; None for a run. Raises `SettingsError`."""
-    path = folder / EXPORT_FILE
-    if not path.is_file():
-        return None
+    return _read(folder / EXPORT_FILE, "the configuration of an exported model", "run", "text")
+
+
+def _read(path: Path, what: str, *keys: str) -> dict[str, Any] | None:
+    """Reads a JSON file that has these keys; None if there is no such file."""
     try:
-        exported = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        exported = None
-    if not isinstance(exported, dict) or not all(isinstance(exported.get(key), dict) for key in ("run", "text")):
-        raise SettingsError(f"{path}: not the configuration of an exported model")
-    return exported
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or not content.keys() >= set(keys):
+        raise SettingsError(f"{path}: not {what}")
+    return content
 
 
 def side_names(src: str, tgt: str) -> tuple[str, str]:
