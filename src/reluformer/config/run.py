@@ -13,7 +13,6 @@ import yaml
 from pydantic import Field, model_validator
 
 from reluformer.config.changes import RECIPE_PARTS
-from reluformer.config.memory import MemoryConfig
 from reluformer.config.model import ModelConfig
 from reluformer.config.settings import Language, Seed, SettingsError, Strict, load, nearest, parse
 from reluformer.config.training import TrainingConfig
@@ -80,10 +79,10 @@ class RunConfig(Strict):
 
 
 def _renamed(model: Any) -> Any:
-    """A saved model with the present names of a memory's keys."""
+    """A saved model in which `after`, of earlier versions, is `output_norm`."""
     if not isinstance(model, dict):
         return model
-    return {MemoryConfig.renamed.get(key, key): _renamed(value) for key, value in model.items()}
+    return {"output_norm" if key == "after" else key: _renamed(value) for key, value in model.items()}
 
 
 class Run(NamedTuple):
