@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import Field
 
@@ -15,7 +15,6 @@ COUNTS = "counts.npz"
 
 Tokenizer = Literal["13a", "intl", "zh", "char", "ja-mecab", "ko-mecab", "none"]
 """sacreBLEU's tokenisers that need no download."""
-TOKENIZERS: tuple[Tokenizer, ...] = get_args(Tokenizer)
 PLAIN: Tokenizer = "13a"
 """sacreBLEU's tokeniser of languages with spaces between words."""
 SCRIPTS_WITH_SPACES = ("latn", "cyrl", "arab", "deva")
