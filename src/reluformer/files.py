@@ -70,7 +70,8 @@ def replace(path: Path, write: Callable[[Path], object], streams: bool = False) 
         mode = _mode(target) if plain else 0o600
         write(temporary)
         if not plain:
-            with temporary.open("rb") as source, open(_opened(target, descriptor), "wb") as file:
+            opened = os.open(target, os.O_WRONLY) if descriptor is None else os.dup(descriptor)
+            with temporary.open("rb") as source, os.fdopen(opened, "wb") as file:
                 shutil.copyfileobj(source, file)
             return
         temporary.chmod(mode)
@@ -126,14 +127,12 @@ def descriptor_of(path: Path) -> int | None:
     return int(match[1]) if match else None
 
 
-def _opened(target: Path, descriptor: int | None) -> int:
-    return os.open(target, os.O_WRONLY) if descriptor is None else os.dup(descriptor)
-
-
 def _mode(target: Path) -> int:
     """The permissions of an existing file, or those of a new one. Raises `PermissionError` if it is read-only."""
     if not target.exists():
-        return 0o666 & ~_umask()
+        mask = os.umask(0o077)
+        os.umask(mask)
+        return 0o666 & ~mask
     if not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, "permission denied", str(target))
     return stat.S_IMODE(target.stat().st_mode)
@@ -178,12 +177,6 @@ def require_own_folder(folder: Path) -> Path:
     if os.path.realpath(folder) in [str(place) for place in (Path.cwd(), *Path.cwd().parents)]:
         raise OSError(errno.EISDIR, "this is the current folder or one of its parents; name another", str(folder))
     return folder
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def write_text(path: Path, text: str) -> None:

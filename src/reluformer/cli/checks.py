@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -223,7 +224,10 @@ def two_processes(gpus: int) -> list[Check]:
         )
         effect = "a ReLUFormer took two updates in both; their weights are equal"
         return [Check("two processes", "ok", detail, effect)]
-    reason = "the processes' weights differ" if result else _exception(ended.errors) or ended.last_line
+    raised = re.search(r"^\s*[\w.]+(Error|Exception): .*", ended.errors, re.MULTILINE)
+    reason = raised[0].strip() if raised else ended.last_line
+    if result:
+        reason = "the processes' weights differ"
     effect = "trainings on several processes fail, and the demo has one"
     fix = "see the whole message: torchrun --standalone --nproc-per-node=2 -m reluformer.training.self_test out.json"
     return [Check("two processes", "missing", reason, effect, fix, needed=True)]
@@ -246,12 +250,6 @@ def fast_paths() -> list[Check]:
         effect = "not every path could be proved"
         checks.append(Check("fast paths", "warn", ended.last_line, effect, "see the torch line"))
     return checks
-
-
-def _exception(errors: str) -> str:
-    """The first exception in a traceback, as one line."""
-    lines = [line.strip() for line in errors.splitlines() if ":" in line]
-    return next((line for line in lines if line.split(":")[0].endswith(("Error", "Exception"))), "")
 
 
 def corpus_checks(experiments: Sequence[Experiment], archives: Path | None) -> list[Check]:

@@ -40,11 +40,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "softplus": Activation("reluformer.memory.rectified:Softplus", {}),
     "entmax": Activation("reluformer.memory.rectified:LearnedEntmax", {}),
 }
-
-
-@functools.cache
-def _adapter(option: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(option)
+_adapter = functools.cache(TypeAdapter)
 
 
 class PenaltyConfig(Strict):

@@ -104,7 +104,8 @@ def section(schema: dict[str, Any]) -> str:
             places.setdefault(model, []).append(inner)
     for model, paths in places.items():
         names = ", ".join(f"`{path.lstrip('.')}`" for path in paths)
-        text += f"\n**{names}**: {escaped(summary(models[model]))}\n{table(models[model])}"
+        summary = " ".join(models[model]["description"].split("\n\n")[0].split())
+        text += f"\n**{names}**: {escaped(summary)}\n{table(models[model])}"
     return text
 
 
@@ -119,11 +120,6 @@ def models_of(part: dict[str, Any], path: str) -> list[tuple[str, str]]:
     if isinstance(part.get("additionalProperties"), dict):
         inner.append((f"{path}.NAME", part["additionalProperties"]))
     return [model for below, value in inner for model in models_of(value, below)]
-
-
-def summary(model: dict[str, Any]) -> str:
-    """Returns a model's first sentence."""
-    return " ".join(model["description"].split("\n\n")[0].split())
 
 
 def table(model: dict[str, Any]) -> str:
