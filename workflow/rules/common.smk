@@ -230,28 +230,17 @@ def compared_settings(study):
     return {**chosen, **shared, "significance": EXPERIMENT.config.significance.model_dump()}
 
 
+def page(path, caption, category, **labels):
+    """A page of the report; `caption`: a file of workflow/report."""
+    return report(path, caption=f"../report/{caption}.rst", category=category, labels=labels)
+
+
 def in_report(study, path):
     """Adds an output of a study to the report: tables as pages and figures as SVG, no other format."""
     if not path.endswith((".html", ".svg")):
         return path
     form = Path(path).parent.name.removesuffix("s")
-    return report(
-        path,
-        caption=f"../report/{form}.rst",
-        category=EXPERIMENT.studies[study].title,
-        labels={"study": study, "form": form, "file": Path(path).stem},
-    )
-
-
-def claims_in_report(path):
-    if not path.endswith(".html"):
-        return path
-    return report(
-        path,
-        caption="../report/claims.rst",
-        category="Claims",
-        labels={"study": "all", "form": "claims", "file": "claims"},
-    )
+    return page(path, form, EXPERIMENT.studies[study].title, study=study, form=form, file=Path(path).stem)
 
 
 def log_in_report():
@@ -259,8 +248,7 @@ def log_in_report():
     path = "results/runs/{dataset}/{system}/seed{seed}/log.jsonl"
     if len(EXPERIMENT.runs) > 100:
         return path
-    labels = {"dataset": "{dataset}", "system": "{system}", "seed": "{seed}"}
-    return report(path, caption="../report/log.rst", category="Training logs", labels=labels)
+    return page(path, "log", "Training logs", dataset="{dataset}", system="{system}", seed="{seed}")
 
 
 PLACES = archive_places(EXPERIMENT.datasets)

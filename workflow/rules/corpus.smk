@@ -7,7 +7,7 @@ rule fetch:
     log:
         "logs/fetch/{place}.log",
     wildcard_constraints:
-        place="|".join(map(re.escape, PLACES)),
+        place=any_of(PLACES),
     localrule: True
     conda:
         ENVIRONMENT
@@ -31,7 +31,7 @@ rule archive_by_name:
     log:
         "logs/archive_by_name/{archive}.log",
     wildcard_constraints:
-        archive="|".join(re.escape(name) for name in NAMED) or "(?!)",
+        archive=any_of(NAMED),
     localrule: True
     conda:
         ENVIRONMENT

@@ -51,12 +51,7 @@ rule corpus_page:
         "results/corpora/{corpus}/provenance.json",
         lambda wildcards: [f"{view(dataset)}/statistics.json" for dataset in datasets_of(wildcards.corpus)],
     output:
-        report(
-            "results/paper/corpora/{corpus}.html",
-            caption="../report/corpus.rst",
-            category="Corpora",
-            labels={"study": "all", "form": "corpus", "file": "{corpus}"},
-        ),
+        page("results/paper/corpora/{corpus}.html", "corpus", "Corpora", study="all", form="corpus", file="{corpus}"),
     log:
         "logs/corpus_page/{corpus}.log",
     localrule: True
@@ -78,7 +73,8 @@ rule claims:
     input:
         there(CLAIMS_INPUTS),
     output:
-        [claims_in_report(path) for path in claims_outputs()],
+        [path for path in claims_outputs() if not path.endswith(".html")],
+        page("results/paper/claims.html", "claims", "Claims", study="all", form="claims", file="claims"),
     log:
         "logs/claims.log",
     localrule: True
@@ -110,12 +106,7 @@ rule index:
         rules.paper.input,
         TRAINED,
     output:
-        report(
-            "results/paper/index.html",
-            caption="../report/index.rst",
-            category="Start here",
-            labels={"study": "all", "form": "page", "file": "index"},
-        ),
+        page("results/paper/index.html", "index", "Start here", study="all", form="page", file="index"),
     log:
         "logs/index.log",
     localrule: True
