@@ -1,4 +1,4 @@
-"""Moses' tokenisation, lowercasing and truecasing, equal to the Perl scripts that the field used.
+"""Moses' tokenisation, lowercasing and truecasing, equal to the Perl scripts that the field used; detokenisation.
 
 `Tokenizer` corrects sacremoses, a port of `tokenizer.perl`: the last word of a line always loses its final period
 ("usw." and "75." at the end of a line); the marks inside words of Finnish, Swedish and Catalan and the contractions of
@@ -7,7 +7,7 @@ Irish and Catalan are Moses' ("EU:n", "il·lusió", "d'aquell"); and character s
 `Truecaser` is Moses' train-truecaser.perl and truecase.perl, as G-Transformer prepares Europarl7. sacremoses' learner
 skips opening quotes everywhere instead of only at the start of a line, and is too slow for millions of lines.
 
-Imports nothing of this package: `reluformer export` copies this file.
+Imports nothing of this package: `reluformer export` copies this file. Importing sacremoses takes 0.2 s.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from sacremoses import MosesTokenizer
+from sacremoses import MosesDetokenizer, MosesTokenizer
 from sacremoses.corpus import Perluniprops
 
 # Marks that stay inside a word before a lower-case letter.
@@ -154,3 +154,23 @@ def write_truecaser(counts: Mapping[str, int], path: Path) -> None:
             (n, best), *others = sorted(casings[word])
             total = -sum(m for m, _ in casings[word])
             file.write(" ".join([best, f"({-n}/{total})", *(f"{form} ({-m})" for m, form in others)]) + "\n")
+
+
+@lru_cache
+def _detokenizer(language: str) -> MosesDetokenizer:
+    return MosesDetokenizer(lang=language)
+
+
+def detokenise(sentence: str, language: str, recase: bool = False) -> str:
+    """Detokenises and unescapes a Moses-tokenised sentence.
+
+    `recase` undoes truecasing as Moses' detruecase does: the first letter becomes a capital.
+    """
+    text: str = _detokenizer(language).detokenize(sentence.split())
+    first = next((i for i, character in enumerate(text) if character.isalnum()), len(text))
+    return text[:first] + text[first : first + 1].upper() + text[first + 1 :] if recase else text
+
+
+def detokenise_all(sentences: Iterable[str], language: str, recase: bool = False) -> list[str]:
+    """Detokenises each sentence."""
+    return [detokenise(sentence, language, recase) for sentence in sentences]

@@ -14,7 +14,7 @@ from sacrebleu.metrics.chrf import CHRF
 from reluformer.config.evaluation import PLAIN
 from reluformer.config.run import RunConfig, side_names, split_dataset
 from reluformer.config.settings import SettingsError, read_json
-from reluformer.evaluation.detokenisation import detokenise_all
+from reluformer.corpus.moses import detokenise_all
 from reluformer.evaluation.score import (
     SPLIT,
     TOKENS,

@@ -18,9 +18,9 @@ from sacrebleu.metrics.chrf import CHRF
 from reluformer.config.evaluation import COUNTS, PLAIN, Tokenizer
 from reluformer.config.run import RunConfig, run_status, side_names, split_dataset
 from reluformer.config.settings import SettingsError, read_yaml
+from reluformer.corpus.moses import detokenise_all
 from reluformer.evaluation.bleu import Counts, count, detokenized, half_width, score_counts, summarise, tokenized
 from reluformer.evaluation.counts import read_counts, write_counts
-from reluformer.evaluation.detokenisation import detokenise_all
 from reluformer.evaluation.documents import Segment, count_documents, read_segments
 from reluformer.evaluation.tokenisation import SPLITTING, choose, count_words, signature, unit
 from reluformer.files import write_json

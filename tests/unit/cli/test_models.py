@@ -11,7 +11,7 @@ import pytest
 @pytest.fixture
 def expected(trained) -> list[str]:
     """The translations of the test split, as its step wrote and scored them."""
-    from reluformer.evaluation.detokenisation import detokenise_all
+    from reluformer.corpus.moses import detokenise_all
 
     lines = (trained.run / "hypotheses.jsonl").read_text(encoding="utf-8").splitlines()
     return detokenise_all([json.loads(line)["sentences"][0] for line in lines], "pt", recase=True)

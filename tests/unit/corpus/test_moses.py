@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 from sacremoses import MosesTokenizer
 
-from reluformer.corpus.moses import Truecaser, count_casings, lowercase, tokenizer, write_truecaser
+from reluformer.corpus.moses import (
+    Truecaser,
+    count_casings,
+    detokenise,
+    detokenise_all,
+    lowercase,
+    tokenizer,
+    write_truecaser,
+)
 from reluformer.corpus.prepare import Workers, truecase
 
 
@@ -120,3 +128,18 @@ def test_corpus_in_place(tmp_path: Path) -> None:
         "truecase.en",
         "valid.tok.en",
     ]
+
+
+def test_moses_tokens_become_text() -> None:
+    text = "hello , it &apos;s a test @-@ case &quot; yes &quot; ."
+    assert detokenise(text, "en") == 'hello, it\'s a test-case "yes".'
+
+
+def test_recase_undoes_truecasing_of_the_first_letter_only() -> None:
+    assert detokenise("das ist gut .", "de", recase=True) == "Das ist gut."
+    assert detokenise("&quot; übrigens , ja &quot;", "de", recase=True) == '"Übrigens, ja"'
+    assert detokenise("...", "de", recase=True) == "..."
+
+
+def test_order_is_kept_and_empty_lines_stay() -> None:
+    assert detokenise_all(["b .", "", "a ."], "en") == ["b.", "", "a."]

@@ -14,7 +14,6 @@ from reluformer.config.training import TrainingConfig
 from reluformer.config.translation import TranslationConfig
 from reluformer.evaluation import tokenisation
 from reluformer.evaluation.compare import compare_runs
-from reluformer.evaluation.detokenisation import detokenise, detokenise_all
 from reluformer.evaluation.score import rescore_run, score_run
 from reluformer.evaluation.tokenisation import choose, count_words, missing
 
@@ -142,18 +141,3 @@ def test_sources_without_spaces_are_in_buckets_by_character(
     assert scores["unit"] == unit == compare_runs(run, run, corpora).unit
     assert scores["lengths"]["max"] == max(lengths)
     assert rescore_run(run) == scores
-
-
-def test_moses_tokens_become_text():
-    text = "hello , it &apos;s a test @-@ case &quot; yes &quot; ."
-    assert detokenise(text, "en") == 'hello, it\'s a test-case "yes".'
-
-
-def test_recase_undoes_truecasing_of_the_first_letter_only():
-    assert detokenise("das ist gut .", "de", recase=True) == "Das ist gut."
-    assert detokenise("&quot; übrigens , ja &quot;", "de", recase=True) == '"Übrigens, ja"'
-    assert detokenise("...", "de", recase=True) == "..."
-
-
-def test_order_is_kept_and_empty_lines_stay():
-    assert detokenise_all(["b .", "", "a ."], "en") == ["b.", "", "a."]

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from reluformer.config.settings import SettingsError
-from reluformer.evaluation.detokenisation import detokenise_all
+from reluformer.corpus.moses import detokenise_all
 from reluformer.translation.step import translate_run
 from reluformer.translation.translator import (
     Line,
