@@ -78,8 +78,6 @@ class BatchSampler:
         accumulation: int = 1,
         window: int = 512,
     ) -> None:
-        if not 0 <= rank < world_size:
-            raise ValueError(f"rank {rank} of {world_size}")
         self._parts = world_size * accumulation
         if len(tgt_lengths) < self._parts:
             raise CorpusError(
@@ -153,15 +151,15 @@ class BatchSampler:
             return
         batches = max(batches, 2)
         share = batches // 2 / batches
-        cuts = [self._cut(members[np.lexsort(keys)], share) for keys in self._orders(members)]
+        src, tgt = self._src[members], self._tgt[members]
+        orders = (
+            np.lexsort((members, src, tgt)),
+            np.lexsort((members, tgt, src)),
+        )  # by target, by source, then by number
+        cuts = [self._cut(members[order], share) for order in orders]
         one, other = min(cuts, key=lambda cut: sum(map(self._padded, cut)))
         yield from self._groups(one, batches // 2)
         yield from self._groups(other, batches - batches // 2)
-
-    def _orders(self, members: Indices) -> tuple[tuple[Indices, ...], tuple[Indices, ...]]:
-        """Returns sort keys, the last one first: by target and by source length, ties by number."""
-        src, tgt = self._src[members], self._tgt[members]
-        return (members, src, tgt), (members, tgt, src)
 
     def _cut(self, members: Indices, share: float) -> tuple[Indices, Indices]:
         """Cuts at `share` of the target tokens; neither part is empty."""
@@ -214,23 +212,18 @@ def collate(store: Store, indices: Indices | list[int]) -> Batch[NDArray]:
 
 def pad(src: Sequences, tgt: Sequences) -> Batch[NDArray]:
     """Returns pairs of sequences as one padded batch with BOS and EOS."""
-    src_ids, src_mask = _pad(src, end=EOS)
-    tgt_in, tgt_mask = _pad(tgt, start=BOS)
-    tgt_out, _ = _pad(tgt, end=EOS)
+    src_ids, src_mask = _rows(src)
+    tgt_out, tgt_mask = _rows(tgt)
+    tgt_in = np.full_like(tgt_out, BOS)
+    tgt_in[:, 1:] = np.where(tgt_mask[:, 1:], tgt_out[:, :-1], PAD)
     return Batch(src_ids, src_mask, tgt_in, tgt_out, tgt_mask, np.flatnonzero(tgt_mask))
 
 
-def _pad(
-    sequences: Sequences, *, start: int | None = None, end: int | None = None
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Returns sequences with one more token, the first or the last, as padded rows, and their mask."""
+def _rows(sequences: Sequences) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Returns sequences as rows that end with EOS and padding, and their mask."""
     lengths = sequences.lengths[:, None]
     positions = np.arange(int(lengths.max()) + 1)
     ids = np.full((len(lengths), len(positions)), PAD, np.int64)
-    first = 0 if start is None else 1
-    ids[(positions >= first) & (positions < first + lengths)] = sequences.ids
-    if start is not None:
-        ids[:, 0] = start
-    if end is not None:
-        ids[positions == lengths] = end
+    ids[positions < lengths] = sequences.ids
+    ids[positions == lengths] = EOS
     return ids, positions <= lengths

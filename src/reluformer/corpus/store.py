@@ -26,13 +26,7 @@ OFFSET = np.dtype("<i8")
 
 def view_folder(corpora: Path, dataset: str) -> Path:
     """Returns the folder with `store/` of a run's dataset: `D` -> corpora/D, `D@within-128` -> corpora/D/within-128."""
-    base, _, view = dataset.partition("@")
-    return corpora / base / view if view else corpora / base
-
-
-def id_type(vocabulary: int) -> np.dtype:
-    """Returns the narrowest little-endian type for the ids of a vocabulary."""
-    return np.dtype("<u2") if vocabulary <= 1 << 16 else np.dtype("<u4")
+    return corpora / dataset.replace("@", "/", 1)
 
 
 class Sequences(NamedTuple):
@@ -121,7 +115,7 @@ class StoreWriter:
         self.vocabulary = vocabulary
         self.tokens = dict.fromkeys(SIDES, 0)
         self.sequences = 0
-        self._dtype = id_type(vocabulary)
+        self._dtype = np.dtype("<u2" if vocabulary <= 1 << 16 else "<u4")  # the narrowest
         self._files: dict[str, BinaryIO] = {
             f"{side}.{kind}": (folder / f"{side}.{kind}").open("wb") for side in SIDES for kind in ("ids", "offsets")
         }

@@ -31,13 +31,6 @@ class TextConfig(Strict):
     straighten: bool
     max_tokens: int = Field(ge=1, description="words of the longest training sentence, after tokenisation")
 
-    @classmethod
-    def of_corpus(cls, corpus: Path) -> TextConfig:
-        """Returns that of a prepared corpus. Raises `CorpusError`."""
-        path = corpus / "provenance.json"
-        configuration = read_provenance(corpus)["configuration"]
-        return parse(cls, {key: value for key, value in configuration.items() if key in cls.model_fields}, str(path))
-
 
 def read_provenance(corpus: Path) -> dict[str, Any]:
     """Returns provenance.json of a prepared corpus. Raises `CorpusError`."""
@@ -68,7 +61,10 @@ class TextFiles(NamedTuple):
 
 def text_of_corpus(corpus: Path, side: str) -> TextFiles:
     """Returns the files of a prepared corpus for a side of `side_names`. Raises `CorpusError`."""
-    return TextFiles(corpus / SUBWORD_FILE, corpus / f"truecase.{side}", TextConfig.of_corpus(corpus))
+    configuration = read_provenance(corpus)["configuration"]
+    applied = {key: value for key, value in configuration.items() if key in TextConfig.model_fields}
+    config = parse(TextConfig, applied, str(corpus / "provenance.json"))
+    return TextFiles(corpus / SUBWORD_FILE, corpus / f"truecase.{side}", config)
 
 
 def find_text(folder: Path, run: RunConfig, corpora: Path | None, side: Side = "src") -> TextFiles:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reluformer.corpus import CorpusError
-from reluformer.corpus.store import Sequences, Store, StoreWriter, id_type, length_distribution, view_folder
+from reluformer.corpus.store import Sequences, Store, StoreWriter, length_distribution, view_folder
 
 SRC = [[5, 6, 7], [], [70_000]]
 TGT = [[8], [9, 10], [11, 12, 13]]
@@ -82,8 +82,9 @@ def test_cut_short(tmp_path: Path) -> None:
         Store(tmp_path)
 
 
-def test_id_type() -> None:
-    assert id_type(65_536).itemsize == 2 and id_type(65_537).itemsize == 4
+@pytest.mark.parametrize(("vocabulary", "size"), [(65_536, 2), (65_537, 4)])
+def test_ids_take_the_narrowest_type(tmp_path: Path, vocabulary: int, size: int) -> None:
+    assert write(tmp_path, vocabulary).src(0).itemsize == size
 
 
 def test_sequences_are_memory_mapped(tmp_path: Path) -> None:

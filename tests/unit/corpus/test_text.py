@@ -64,7 +64,7 @@ def test_what_is_no_prepared_corpus_is_named(tmp_path):
             read_provenance(tmp_path)
     (tmp_path / "provenance.json").write_text('{"configuration": {"lowercase": true}}')
     with pytest.raises(SettingsError, match=r"provenance\.json: .*required"):
-        TextConfig.of_corpus(tmp_path)
+        text_of_corpus(tmp_path, "de")
 
 
 def test_an_exported_folder_needs_no_corpus(trained, tmp_path):
