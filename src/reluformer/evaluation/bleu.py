@@ -29,11 +29,6 @@ LEAST = 100
 """The fewest segments of which a bootstrap interval holds the truth 93 to 97 % of the time; below, it is too narrow."""
 
 
-def detokenized(lowercase: bool = False, tokenizer: Tokenizer = PLAIN) -> BLEU:
-    """Returns the BLEU of detokenised lines, by one of sacreBLEU's tokenisers."""
-    return BLEU(lowercase=lowercase, tokenize=tokenizer)
-
-
 def tokenized(tokenizer: Tokenizer = PLAIN) -> BLEU:
     """Returns the BLEU of tokenised lines, lower-cased, as multi-bleu -lc; without spaces, by the tokeniser."""
     return BLEU(tokenize=tokenizer if tokenizer in SPLITTING else "none", lowercase=True, force=True)

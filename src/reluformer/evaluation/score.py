@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from bisect import bisect_left
 from collections import defaultdict
@@ -13,15 +14,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from reluformer.config.evaluation import COUNTS, PLAIN, Tokenizer
 from reluformer.config.run import RunConfig, run_status, side_names, split_dataset
 from reluformer.config.settings import SettingsError, read_yaml
 from reluformer.corpus.moses import detokenise_all
-from reluformer.evaluation.bleu import Counts, count, detokenized, half_width, score_counts, summarise, tokenized
+from reluformer.evaluation.bleu import Counts, count, half_width, score_counts, summarise, tokenized
 from reluformer.evaluation.counts import read_counts, write_counts
-from reluformer.evaluation.documents import Segment, count_documents, read_segments
 from reluformer.evaluation.tokenisation import SPLITTING, choose, count_words, signature, unit
 from reluformer.files import write_json
 
@@ -32,6 +33,19 @@ WORDS = (10, 20, 30, 40, 50)
 """Upper bounds of the buckets of sentences, in words; the last bucket is open."""
 TOKENS = (32, 64, 128, 256, 512, 1024)
 """Upper bounds of the buckets of document segments, in subword tokens; the last bucket is open."""
+
+
+class Segment(NamedTuple):
+    """One line of a view's segments.tsv: `size` sentences of the split from `first` on, starting in `document`."""
+
+    document: str
+    first: int
+    size: int
+
+    @property
+    def sentences(self) -> slice:
+        """The segment's lines in the split's text."""
+        return slice(self.first, self.first + self.size)
 
 
 class References(NamedTuple):
@@ -134,8 +148,9 @@ def count_run(hypotheses: list[dict[str, Any]], references: References, tgt: str
     lengths = [count_words(unescape(line), references.source_tokenizer) for line in references.source]
     if references.view:
         lengths = [entry["source_tokens"] for entry in hypotheses]
+    bleu = BLEU(lowercase=lowercase, tokenize=tokenizer)
     counts: dict[str, NDArray[Any]] = {
-        "bleu": count(detokenized(lowercase, tokenizer), lines, raw),
+        "bleu": count(bleu, lines, raw),
         "tokenized_bleu": count(tokenized(tokenizer), split, tokenised),
         "chrf": count(CHRF(lowercase=lowercase), lines, raw),
         "lengths": np.array(lengths),
@@ -145,8 +160,47 @@ def count_run(hypotheses: list[dict[str, Any]], references: References, tgt: str
         text = "\n".join((tokenizer, signature(tokenizer), lengths_in))
         counts["tokenizer"] = np.frombuffer(text.encode(), np.uint8)
     if references.documents:
-        counts |= count_documents(references.segments, texts, references.raw, lowercase, tokenizer)
+        counts |= count_documents(references.segments, texts, references.raw, bleu)
     return counts
+
+
+def join_documents(segments: Sequence[Segment], lines: Sequence[str]) -> list[str]:
+    """Joins the lines of each document's segments into one line a document.
+
+    A segment packed across documents belongs to the document in which it starts, on both sides.
+    """
+    documents: dict[str, list[str]] = {}
+    for segment, line in zip(segments, lines, strict=True):
+        documents.setdefault(segment.document, []).append(line)
+    return [" ".join(part for part in parts if part) for parts in documents.values()]
+
+
+def count_documents(
+    segments: Sequence[Segment],
+    hypotheses: Sequence[Sequence[str]],
+    references: Sequence[str],
+    metric: BLEU,
+) -> dict[str, NDArray[Any]]:
+    """Returns what BLEU counts in whole documents and in aligned sentences.
+
+    `hypotheses` holds the detokenised sentences of each segment, `references` every sentence of the split. `d_bleu`:
+    the counts of each document, as one line; `s_bleu`: of each sentence of those segments whose translation has as many
+    sentences as the source; `agreeing`: bool, which segments these are.
+    """
+    expected = [references[segment.sentences] for segment in segments]
+    agreeing = [len(ours) == len(theirs) for ours, theirs in zip(hypotheses, expected, strict=True)]
+    documents = [
+        join_documents(segments, [" ".join(sentences) for sentences in side]) for side in (hypotheses, expected)
+    ]
+    sentences = [
+        [sentence for i, agrees in enumerate(agreeing) if agrees for sentence in side[i]]
+        for side in (hypotheses, expected)
+    ]
+    return {
+        "d_bleu": count(metric, documents[0], documents[1]),
+        "s_bleu": count(metric, sentences[0], sentences[1]),
+        "agreeing": np.array(agreeing, dtype=bool),
+    }
 
 
 def score_run_counts(counts: Mapping[str, NDArray[Any]], dataset: str) -> dict[str, Any]:
@@ -162,12 +216,12 @@ def score_run_counts(counts: Mapping[str, NDArray[Any]], dataset: str) -> dict[s
     if "tokenizer" in counts:
         name, signed, unit_of_lengths = counts["tokenizer"].astype(np.uint8).tobytes().decode().split("\n")
     metrics: dict[str, Any] = {
-        "bleu": summarise(detokenized(lowercase), counts["bleu"], signed),
+        "bleu": summarise(BLEU(lowercase=lowercase), counts["bleu"], signed),
         "tokenized_bleu": summarise(tokenized(), counts["tokenized_bleu"], signed if name in SPLITTING else None),
         "chrf": summarise(CHRF(lowercase=lowercase), counts["chrf"]),
     }
     if "d_bleu" in counts:
-        metrics |= {kind: summarise(detokenized(lowercase), counts[kind], signed) for kind in ("d_bleu", "s_bleu")}
+        metrics |= {kind: summarise(BLEU(lowercase=lowercase), counts[kind], signed) for kind in ("d_bleu", "s_bleu")}
         metrics["sentence_count_agreement"] = float(counts["agreeing"].mean()) if len(counts["agreeing"]) else None
     return {
         "metrics": metrics,
@@ -266,6 +320,13 @@ def read_references(
     if not len(references.raw) == len(references.tokenised) == len(references.source):
         raise SettingsError(f"{folder}: the {SPLIT} split's raw and tokenised files differ in length; prepare it again")
     return references
+
+
+def read_segments(path: Path) -> list[Segment]:
+    """Reads the segments of one split of a document view, in corpus order."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        return [Segment(row["document"], int(row["first"]), int(row["count"])) for row in rows]
 
 
 def read_lines(path: Path) -> list[str]:

@@ -1,7 +1,8 @@
 import pytest
+from sacrebleu.metrics.bleu import BLEU
 
-from reluformer.evaluation.bleu import count, detokenized, summarise
-from reluformer.evaluation.documents import Segment, count_documents, join_documents, read_segments
+from reluformer.evaluation.bleu import count, summarise
+from reluformer.evaluation.score import Segment, count_documents, join_documents, read_segments
 
 SEGMENTS = [Segment("7", 0, 2), Segment("7", 2, 1), Segment("8", 3, 2)]
 REFERENCES = [
@@ -15,12 +16,12 @@ REFERENCES = [
 
 def scored(hypotheses):
     """d-BLEU, s-BLEU, and which segments have as many sentences as the source."""
-    counts = count_documents(SEGMENTS, hypotheses, REFERENCES)
-    return *(summarise(detokenized(), counts[kind]) for kind in ("d_bleu", "s_bleu")), counts["agreeing"].tolist()
+    counts = count_documents(SEGMENTS, hypotheses, REFERENCES, BLEU())
+    return *(summarise(BLEU(), counts[kind]) for kind in ("d_bleu", "s_bleu")), counts["agreeing"].tolist()
 
 
 def score(hypotheses, references):
-    return summarise(detokenized(), count(detokenized(), hypotheses, references))
+    return summarise(BLEU(), count(BLEU(), hypotheses, references))
 
 
 def test_segments_are_read(tmp_path):
@@ -37,7 +38,7 @@ def test_perfect_translations_score_100():
     hypotheses = [REFERENCES[:2], REFERENCES[2:3], REFERENCES[3:]]
     documents, sentences, agreeing = scored(hypotheses)
     assert documents["score"] == sentences["score"] == pytest.approx(100)
-    assert len(count_documents(SEGMENTS, hypotheses, REFERENCES)["d_bleu"]) == 2
+    assert len(count_documents(SEGMENTS, hypotheses, REFERENCES, BLEU())["d_bleu"]) == 2
     assert agreeing == [True, True, True]
 
 

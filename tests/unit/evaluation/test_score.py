@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sacrebleu
+from sacrebleu.metrics.bleu import BLEU
 
 from reluformer.config.model import ModelConfig
 from reluformer.config.run import RunConfig
 from reluformer.config.settings import SettingsError
 from reluformer.config.training import TrainingConfig
 from reluformer.config.translation import TranslationConfig
-from reluformer.evaluation.bleu import count, detokenized, score_counts, summarise, tokenized
+from reluformer.evaluation.bleu import count, score_counts, summarise, tokenized
 from reluformer.evaluation.counts import read_counts, write_counts
 from reluformer.evaluation.score import describe_lengths, rescore_run, score_buckets, score_run, split_by_length
 
@@ -226,11 +227,11 @@ def test_a_source_without_a_word_is_in_the_first_bucket(lengths):
 
 def test_each_bucket_is_scored_on_its_own_segments():
     text = (["a b c d e", "g h i j k", "x y z w v u"], ["a b c d f", "g h i j l m", "x y z w v u"])
-    counts = {"bleu": count(detokenized(), *text), "tokenized_bleu": count(tokenized(), *text)}
+    counts = {"bleu": count(BLEU(), *text), "tokenized_bleu": count(tokenized(), *text)}
     rows = score_buckets([5, 6, 25], (10, 20), counts)
     assert [(row["low"], row["high"], row["segments"]) for row in rows] == [(1, 10, 2), (21, None, 1)]
     short = [side[:2] for side in text]
-    expected = {metric: summarise(metric, count(metric, *short)) for metric in (detokenized(), tokenized())}
+    expected = {metric: summarise(metric, count(metric, *short)) for metric in (BLEU(), tokenized())}
     bleu, tokenized_bleu = expected.values()
     assert rows[0]["bleu"] == pytest.approx(bleu["score"])
     assert rows[0]["bleu_ci"] == pytest.approx(bleu["ci"])

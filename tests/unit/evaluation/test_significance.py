@@ -10,10 +10,11 @@ from random import Random
 
 import numpy as np
 import pytest
+from sacrebleu.metrics.bleu import BLEU
 
 from reluformer.config.evaluation import SignificanceConfig
 from reluformer.config.settings import SettingsError
-from reluformer.evaluation.bleu import count, detokenized, tokenized
+from reluformer.evaluation.bleu import count, tokenized
 from reluformer.evaluation.significance import least_p, paired_tests, paired_tests_of_runs
 
 WORDS = [f"{a}{b}" for a in "bdfgklmnprst" for b in ("a", "eno", "Ir", "ust", "o'll", "at.")]
@@ -56,7 +57,7 @@ def command_line(folder, systems: list[list[str]], test: str, samples: str, *arg
 
 @pytest.mark.parametrize(
     ("metric", "arguments"),
-    [(detokenized(True), ("-lc",)), (detokenized(), ()), (tokenized(), ("-lc", "--tokenize", "none", "--force"))],
+    [(BLEU(lowercase=True), ("-lc",)), (BLEU(), ()), (tokenized(), ("-lc", "--tokenize", "none", "--force"))],
     ids=["detokenised", "cased", "tokenised"],
 )
 def test_scores_and_p_values_equal_the_sacrebleu_command_line(tmp_path, metric, arguments):
@@ -73,7 +74,7 @@ def test_scores_and_p_values_equal_the_sacrebleu_command_line(tmp_path, metric, 
 
 
 def test_a_system_equal_to_itself_is_never_significant(tmp_path):
-    counts = count(detokenized(), BASELINE, REFERENCES)
+    counts = count(BLEU(), BASELINE, REFERENCES)
     result = p_values(counts, counts.copy())
     assert result["difference"] == 0 and result["bootstrap"] == result["randomisation"] == 1
     # sacreBLEU itself finds its smallest p-value there: the reason for `least_p`
@@ -81,9 +82,9 @@ def test_a_system_equal_to_itself_is_never_significant(tmp_path):
 
 
 def test_one_made_worse_on_30_percent_of_the_sentences_is_significant():
-    counts = count(detokenized(), BASELINE, REFERENCES)
+    counts = count(BLEU(), BASELINE, REFERENCES)
     for seed in range(5):
-        worse = count(detokenized(), worsened(BASELINE, 0.3, seed=seed), REFERENCES)
+        worse = count(BLEU(), worsened(BASELINE, 0.3, seed=seed), REFERENCES)
         result = p_values(worse, counts)
         assert result["difference"] < 0 and result["bootstrap"] < 0.01 and result["randomisation"] < 0.01
 
@@ -95,7 +96,7 @@ def test_no_p_value_is_below_what_the_differing_segments_allow():
         other[:k] += 1
         assert least_p(other, counts) == least
     one_worse = [worsened(BASELINE[:1], 1, seed=9, noise=0.9)[0], *BASELINE[1:]]
-    pair = [count(detokenized(), lines, REFERENCES) for lines in (one_worse, BASELINE)]
+    pair = [count(BLEU(), lines, REFERENCES) for lines in (one_worse, BASELINE)]
     assert p_values(*pair)["randomisation"] == 1
 
 
@@ -105,7 +106,7 @@ def save(folder, **kinds):
 
 
 def test_runs_that_are_there_are_compared(tmp_path):
-    counts = count(detokenized(), BASELINE, REFERENCES)
+    counts = count(BLEU(), BASELINE, REFERENCES)
     save(tmp_path / "a", bleu=counts)
     save(tmp_path / "b", bleu=counts)
     save(tmp_path / "diverged")
