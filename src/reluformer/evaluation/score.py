@@ -36,16 +36,10 @@ TOKENS = (32, 64, 128, 256, 512, 1024)
 
 
 class Segment(NamedTuple):
-    """One line of a view's segments.tsv: `size` sentences of the split from `first` on, starting in `document`."""
+    """Sentences that are translated at once, as a slice of the split's lines; `document`: in which they begin."""
 
     document: str
-    first: int
-    size: int
-
-    @property
-    def sentences(self) -> slice:
-        """The segment's lines in the split's text."""
-        return slice(self.first, self.first + self.size)
+    sentences: slice
 
 
 class References(NamedTuple):
@@ -304,7 +298,7 @@ def read_references(
         segments = read_segments(folder / view / f"{SPLIT}.segments.tsv")
     else:
         names = read_lines(folder / f"{SPLIT}.documents.txt") if prepared.get("documents") else [""] * len(raw)
-        segments = [Segment(name, first, 1) for first, name in enumerate(names)]
+        segments = [Segment(name, slice(i, i + 1)) for i, name in enumerate(names)]
     references = References(
         raw=raw,
         tokenised=read_lines(folder / f"{SPLIT}.tok.{tgt}"),
@@ -324,9 +318,12 @@ def read_references(
 
 def read_segments(path: Path) -> list[Segment]:
     """Reads the segments of one split of a document view, in corpus order."""
+    segments = []
     with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        return [Segment(row["document"], int(row["first"]), int(row["count"])) for row in rows]
+        for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
+            first = int(row["first"])
+            segments.append(Segment(row["document"], slice(first, first + int(row["count"]))))
+    return segments
 
 
 def read_lines(path: Path) -> list[str]:

@@ -33,8 +33,6 @@ def bootstrap(ours: Counts, baseline: Counts, samples: int) -> float:
 
 def randomisation(pairs: Sequence[tuple[Counts, Counts]], trials: int) -> list[float]:
     """Returns p of the paired approximate randomisation of each pair (ours, baseline) of one test set."""
-    if not pairs:
-        return []
     gaps = np.stack([baseline - ours for ours, baseline in pairs], axis=1).reshape(len(pairs[0][0]), -1)
     random = np.random.default_rng(SEED)
     moved = np.zeros((1 + trials, gaps.shape[1]))  # row 0: the systems themselves, by the same sums, so that ties tie

@@ -4,7 +4,7 @@ from sacrebleu.metrics.bleu import BLEU
 from reluformer.evaluation.bleu import count, summarise
 from reluformer.evaluation.score import Segment, count_documents, join_documents, read_segments
 
-SEGMENTS = [Segment("7", 0, 2), Segment("7", 2, 1), Segment("8", 3, 2)]
+SEGMENTS = [Segment("7", slice(0, 2)), Segment("7", slice(2, 3)), Segment("8", slice(3, 5))]
 REFERENCES = [
     "One two three four five.",
     "Six seven eight nine.",
@@ -27,7 +27,7 @@ def score(hypotheses, references):
 def test_segments_are_read(tmp_path):
     path = tmp_path / "test.segments.tsv"
     path.write_text('document\tfirst\tcount\n7\t0\t2\n"odd\t2\t1\n', encoding="utf-8")
-    assert read_segments(path) == [Segment("7", 0, 2), Segment('"odd', 2, 1)]
+    assert read_segments(path) == [Segment("7", slice(0, 2)), Segment('"odd', slice(2, 3))]
 
 
 def test_documents_are_joined_across_their_segments():
