@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from reluformer.analysis.gradients import gradient_top_shares
 from reluformer.analysis.maps import choose_segment, maps_of
-from reluformer.analysis.sweep import mean_by_kind, on_device, sweep
+from reluformer.analysis.sweep import gradient_top_shares, mean_by_kind, on_device, sweep
 from reluformer.analysis.weights import is_punctuation
 from reluformer.config.run import run_status, split_dataset
 from reluformer.config.settings import SettingsError

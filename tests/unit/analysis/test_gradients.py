@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from reluformer.analysis.gradients import gradient_top_shares, random_batches, slot_gradients
-from reluformer.analysis.sweep import on_device
+from reluformer.analysis.sweep import gradient_top_shares, on_device, random_batches, slot_gradients
 from reluformer.corpus.batches import collate
 from reluformer.model.objective import Objective
 
