@@ -21,8 +21,16 @@ from reluformer.config.evaluation import COUNTS, PLAIN, Tokenizer
 from reluformer.config.run import RunConfig, run_status, side_names, split_dataset
 from reluformer.config.settings import SettingsError, read_yaml
 from reluformer.corpus.moses import detokenise_all
-from reluformer.evaluation.bleu import Counts, count, half_width, score_counts, summarise, tokenized
-from reluformer.evaluation.counts import read_counts, write_counts
+from reluformer.evaluation.bleu import (
+    Counts,
+    count,
+    half_width,
+    read_counts,
+    score_counts,
+    summarise,
+    tokenized,
+    write_counts,
+)
 from reluformer.evaluation.tokenisation import SPLITTING, choose, count_words, signature, unit
 from reluformer.files import write_json
 

@@ -16,8 +16,7 @@ import numpy as np
 
 from reluformer.config.evaluation import COUNTS, SignificanceConfig
 from reluformer.config.settings import SettingsError
-from reluformer.evaluation.bleu import SEED, Counts, bleu_of_sums, bootstrap_scores, score_counts
-from reluformer.evaluation.counts import read_counts
+from reluformer.evaluation.bleu import SEED, Counts, bleu_of_sums, bootstrap_scores, read_counts, score_counts
 
 TESTS = ("bootstrap", "randomisation")
 CHUNK = 320

@@ -5,8 +5,7 @@ import pytest
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from reluformer.evaluation.bleu import count
-from reluformer.evaluation.counts import COMPACT, read_counts, write_counts
+from reluformer.evaluation.bleu import COMPACT, count, read_counts, write_counts
 
 LINES = [f"there are {n} green houses on the hill, and number {n % 7} is not there" for n in range(500)]
 WORDS = [a + b + c for a in "bdfgklmnprst" for b in "aeiou" for c in ("", "n", "rt")]

@@ -14,8 +14,7 @@ from reluformer.config.run import RunConfig
 from reluformer.config.settings import SettingsError
 from reluformer.config.training import TrainingConfig
 from reluformer.config.translation import TranslationConfig
-from reluformer.evaluation.bleu import count, score_counts, summarise, tokenized
-from reluformer.evaluation.counts import read_counts, write_counts
+from reluformer.evaluation.bleu import count, read_counts, score_counts, summarise, tokenized, write_counts
 from reluformer.evaluation.score import describe_lengths, rescore_run, score_buckets, score_run, split_by_length
 
 RAW = ["The device's name is wrong.", "Turn the light on, please.", "There is a well-known problem with it."]

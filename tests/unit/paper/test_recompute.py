@@ -6,7 +6,7 @@ import pytest
 from tests.unit.paper.conftest import score
 
 from reluformer.config.settings import SettingsError, read_json
-from reluformer.evaluation.counts import read_counts, write_counts
+from reluformer.evaluation.bleu import read_counts, write_counts
 from reluformer.paper.quotes import fill, quoting_pages
 from reluformer.paper.readme import readme
 from reluformer.paper.recompute import check_record, read_experiment, update_paper
