@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reluformer.analysis.accumulate import ZERO
-from reluformer.analysis.concentration import Anisotropy, LearnedSlots, TopShare, top_share_of
 from reluformer.analysis.rows import Rows, rows_of
 from reluformer.analysis.variance import ModuleVariance, VarianceByLength
-from reluformer.analysis.weights import RowMeans
+from reluformer.analysis.weights import Anisotropy, LearnedSlots, RowMeans, TopShare, top_share_of
 from reluformer.config.model import ATTENTIONS, KINDS, Kind, kind_of
 from reluformer.corpus.batches import Batch, collate, length_batches
 from reluformer.model.layers import observe

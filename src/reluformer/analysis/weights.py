@@ -1,6 +1,9 @@
-"""What the weights of single rows are like: entropy, zeros, sum, distance, punctuation.
+"""What the weights of a memory are like, how few slots hold how much of them, and how alike the value vectors are.
 
-A row is one query of one head; p = s / Σs are its weights at sum 1.
+A row is one query of one head; p = s / Σs are its weights at sum 1. The paper: "top 0.2 % of the slots hold more than
+85 % of the Softmax mass".
+
+Shapes: N rows, M tokens, H heads, K slots, D head width, E model width, P percentages.
 """
 
 from __future__ import annotations
@@ -11,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reluformer.analysis.accumulate import ColumnMean
+from reluformer.analysis.accumulate import ZERO, ColumnMean, finite
 from reluformer.analysis.rows import Rows
+from reluformer.config.metrics import SHARES
 
 BEYOND = (128, 256, 512)
 LEAST = 1e-30
@@ -71,6 +75,116 @@ class RowMeans:
 def _weighed(rows: Rows, what: Tensor) -> Tensor:
     """Returns Σ_j p_ij · what_ij of every row: what [N, K] -> [N, H]."""
     return torch.einsum("nhk,nk->nh", rows.shares, what.to(rows.shares.dtype))
+
+
+def top_shares(values: Tensor, counts: Tensor) -> Tensor:
+    """Returns the share of Σ values on the largest p % of the slots, for every p of `SHARES`: [..., P] in [0, 1].
+
+    p % of n slots is rarely a whole number, so the curve is interpolated linearly between whole numbers of slots (a
+    Lorenz curve from the top): equal values give exactly p %, whatever n. If Σ values is 0, so is the share.
+
+    values: [..., K], not negative, 0 beyond the first n. counts: int [...], n, the number of slots.
+    """
+    ranked = values.sort(dim=-1, descending=True).values
+    held = torch.nn.functional.pad(ranked.cumsum(-1), (1, 0))  # [..., K + 1]: what the first k slots hold
+    total = held[..., -1:]
+    percent = torch.tensor([float(p) for p in SHARES], dtype=torch.float64, device=values.device)
+    slots = counts[..., None] * percent / 100
+    whole = slots.floor().long()
+    rest = (slots - whole).to(values.dtype)
+    following = ranked.gather(-1, whole.clamp(max=values.size(-1) - 1))
+    shares = (held.gather(-1, whole) + rest * following) / torch.where(total > 0, total, 1)
+    return shares.clamp(max=1)
+
+
+class TopShare:
+    """top_share[p]: the share of a row's Σs on its own p % largest weights (see `top_shares`), mean over the rows.
+
+    A row is one query of one head; of n_i visible slots, p % are p/100 · n_i. All-zero rows are left out. every: only
+    each `every`-th token of the split is measured, since sorting is slow.
+    """
+
+    def __init__(self, every: int) -> None:
+        self._every = every
+        self._skip = 0
+        self._mean = ColumnMean()
+
+    def update(self, rows: Rows) -> None:
+        weights, counts = rows.weights[self._skip :: self._every], rows.counts[self._skip :: self._every]
+        alive = rows.alive[self._skip :: self._every]
+        self._skip = (self._skip - rows.weights.size(0)) % self._every
+        if weights.size(0):
+            shares = top_shares(weights, counts[:, None].expand(-1, weights.size(1)))
+            self._mean.add(shares.flatten(0, 1), alive.flatten()[:, None])
+
+    def result(self) -> dict[str, Any]:
+        return {"top_share": dict(zip(SHARES, self._mean.columns(), strict=True))}
+
+
+class Anisotropy:
+    """The mean cosine of two different value vectors, over all pairs (Ethayarajh 2019), in [−1, 1].
+
+    In closed form, with unit vectors u: (‖Σ u‖² − n) / (n·(n − 1)). Vectors: of attention the values of all real tokens
+    of the split, head by head, then the mean over heads. Zero vectors have no direction and are left out; fewer than
+    two vectors have no cosine.
+    """
+
+    def __init__(self) -> None:
+        self._sum = self._count = ZERO  # [H, D] and [H]
+
+    def update(self, rows: Rows) -> None:
+        self.add(rows.values)
+
+    def add(self, values: Tensor) -> None:
+        """Adds value vectors [M, H, D]."""
+        values = values.double()
+        norm = values.norm(dim=-1, keepdim=True)
+        self._sum = self._sum + (values / torch.where(norm > 0, norm, 1)).sum(0)
+        self._count = self._count + (norm[..., 0] > 0).sum(0)
+
+    def result(self) -> dict[str, Any]:
+        n = self._count
+        cosine = ((self._sum**2).sum(-1) - n) / (n * (n - 1))
+        return {"anisotropy": finite(cosine[n > 1].mean())}
+
+
+class LearnedSlots:
+    """The slots of a learned memory, whose values are the same in every batch.
+
+    used_slots: the share of the slots that got any weight (> 0) from any token of the split.
+    effective_slots, for Softmax, which never gives 0: the share of the slots that got at least the even share of its
+    weight, Σs / K, from some token.
+    value_norm_top_share[p]: the share of Σ_j ‖v_j‖ on the p % of the slots with the largest.
+    anisotropy: of the K value vectors, see `Anisotropy`.
+    """
+
+    def __init__(self) -> None:
+        self._largest = ZERO  # [2, K]: the largest weight and the largest share that each slot got
+        self._values = ZERO
+
+    def update(self, rows: Rows) -> None:
+        largest = torch.stack([rows.weights.amax((0, 1)), rows.shares.amax((0, 1))])
+        self._largest, self._values = torch.maximum(self._largest, largest), rows.values
+
+    def result(self) -> dict[str, Any]:
+        weight, share = self._largest
+        even = (1 - 1e-5) / len(share)  # equal weights are even, whatever the rounding
+        anisotropy = Anisotropy()
+        anisotropy.add(self._values[:, None])
+        return {
+            "used_slots": float((weight > 0).float().mean()),
+            "effective_slots": float((share >= even).float().mean()),
+            "value_norm_top_share": top_share_of(self._values.double().norm(dim=-1)),
+            **anisotropy.result(),
+        }
+
+
+def top_share_of(values: Tensor) -> dict[str, float | None]:
+    """Returns `top_shares` of one row of values [K], by percentage; None if all are 0."""
+    if not values.sum() > 0:
+        return dict.fromkeys(SHARES)
+    shares = top_shares(values, torch.tensor(values.size(-1), device=values.device))
+    return dict(zip(SHARES, map(finite, shares.tolist()), strict=True))
 
 
 def is_punctuation(piece: str) -> bool:
