@@ -15,8 +15,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import requests
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
@@ -31,6 +31,12 @@ TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 RETRIED_STATUS = {408, 416, 425, 429, 500, 502, 503, 504}
 PIP = (*("-m", "pip", "download", "--no-deps", "--only-binary", ":all:"), "--disable-pip-version-check")
 BLOCK = 1 << 18
+ATTEMPTS = 5
+"""Attempts in a row without a byte of progress."""
+BACKOFF = 1.0
+"""Seconds before the second attempt, doubled for each further one."""
+TIMEOUT = (20.0, 60.0)
+"""Seconds to connect, and without a byte."""
 
 
 def fetch(archive: ArchiveConfig, folder: Path, archives: Path | None, dataset: str = "") -> Path:
@@ -118,39 +124,26 @@ def _pip(archive: ArchiveConfig, part: Path) -> None:
         wheel.replace(part)
 
 
-class Patience(NamedTuple):
-    """How long to retry one URL."""
-
-    attempts: int = 5  # in a row without a byte of progress
-    backoff: float = 1.0  # seconds before the second attempt, doubled for each further one
-    connect: float = 20.0  # seconds
-    silence: float = 60.0  # seconds without a byte
-
-
-def download(url: str, part: Path, patience: Patience = Patience()) -> None:  # noqa: B008  (immutable)
+def download(url: str, part: Path) -> None:
     """Downloads `url` to `part`; resumes a partial download of the same URL.
 
     On requests, because libraries that fetch data sets (pooch among them) start again after a broken connection.
 
-    Raises `CorpusError` if the server refuses, or fails `patience.attempts` times in a row.
+    Raises `CorpusError` if the server refuses, or fails `ATTEMPTS` times in a row.
     """
     failed = 0
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress("{task.description}", *columns, transient=True) as progress:
         task = progress.add_task(part.name.removeprefix(".").removesuffix(".part"), total=None)
-
-        def show(done: int, total: int | None) -> None:
-            progress.update(task, completed=done, total=total)
-
         while True:
             before = _size(part)
             try:
-                _attempt(url, part, patience, show)
+                _attempt(url, part, partial(progress.update, task))
             except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
                 failed = 1 if _size(part) > before else failed + 1
-                if failed >= patience.attempts:
+                if failed >= ATTEMPTS:
                     raise CorpusError(f"{url}: {_reason(error)} ({failed} attempts)") from None
-                time.sleep(patience.backoff * 2 ** (failed - 1))
+                time.sleep(BACKOFF * 2 ** (failed - 1))
             except requests.RequestException as error:
                 raise CorpusError(f"{url}: {_reason(error)}") from None
             else:
@@ -158,14 +151,17 @@ def download(url: str, part: Path, patience: Patience = Patience()) -> None:  # 
                 return
 
 
-def _attempt(url: str, part: Path, patience: Patience, show: Callable[[int, int | None], None]) -> None:
-    """Downloads what is missing of `part`. Raises `requests.ConnectionError` for what may be retried."""
+def _attempt(url: str, part: Path, show: Callable[..., None]) -> None:
+    """Downloads what is missing of `part`; `show` gets the bytes `completed` and their `total`, if that is known.
+
+    Raises `requests.ConnectionError` for what may be retried.
+    """
     validator = _validator(url, part)
     done = _size(part) if validator else 0
     headers = {"Accept-Encoding": "identity"}  # else Content-Length counts compressed bytes
     if done:
         headers |= {"Range": f"bytes={done}-", "If-Range": validator}
-    with requests.get(url, headers=headers, stream=True, timeout=(patience.connect, patience.silence)) as response:
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
         if response.status_code == 416:  # nothing is left to send, or the part is not of this file
             part.unlink(missing_ok=True)
         if response.status_code not in (200, 206):
@@ -182,7 +178,7 @@ def _attempt(url: str, part: Path, patience: Patience, show: Callable[[int, int 
             for block in response.iter_content(BLOCK):
                 file.write(block)
                 done += len(block)
-                show(done, total)
+                show(completed=done, total=total)
             file.flush()
             os.fsync(file.fileno())
     if total is not None and done != total:

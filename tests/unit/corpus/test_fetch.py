@@ -19,7 +19,7 @@ import pytest
 from reluformer.config.dataset import ArchiveConfig
 from reluformer.corpus import CorpusError
 from reluformer.corpus import fetch as module
-from reluformer.corpus.fetch import Patience, download, fetch
+from reluformer.corpus.fetch import download, fetch
 
 GOOD = b"the published file\n"
 SHA = hashlib.sha256(GOOD).hexdigest()
@@ -195,8 +195,14 @@ def test_pip_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pip: Pip, me
 
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
-QUICK = Patience(attempts=3, backoff=0.01, connect=120.0, silence=120.0)
-SHORT = Patience(attempts=100, backoff=0.01, connect=120.0, silence=0.5)  # on a busy machine it may run out more often
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few attempts without pauses, each with much time: machines are busy."""
+    monkeypatch.setattr(module, "ATTEMPTS", 3)
+    monkeypatch.setattr(module, "BACKOFF", 0.01)
+    monkeypatch.setattr(module, "TIMEOUT", (120.0, 120.0))
 
 
 class Server(ThreadingHTTPServer):
@@ -310,16 +316,21 @@ def url(server: Server) -> str:
     ],
     ids=["good", "drops", "drops twice", "hangs up", "503", "503 and 429", "stalls", "slow"],
 )
-def test_ends_in_the_whole_file(server: Server, tmp_path: Path, faults: list[Callable[[Handler], None]]) -> None:
+def test_ends_in_the_whole_file(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: list[Callable[[Handler], None]]
+) -> None:
     server.faults = list(faults)  # type: ignore[arg-type]
-    download(url(server), tmp_path / "part", SHORT if faults in ([stall], [trickle]) else QUICK)
+    if faults in ([stall], [trickle]):
+        monkeypatch.setattr(module, "TIMEOUT", (120.0, 0.5))
+        monkeypatch.setattr(module, "ATTEMPTS", 100)  # on a busy machine it may run out more often
+    download(url(server), tmp_path / "part")
     assert (tmp_path / "part").read_bytes() == CONTENT
     assert [path.name for path in tmp_path.iterdir()] == ["part"]
 
 
 def test_goes_on_where_the_connection_broke(server: Server, tmp_path: Path) -> None:
     server.faults = [drop(700_000)]  # type: ignore[list-item]
-    download(url(server), tmp_path / "part", QUICK)
+    download(url(server), tmp_path / "part")
     assert server.requests[0] == ""
     assert int(server.requests[1].removeprefix("bytes=").removesuffix("-")) > 0
 
@@ -327,10 +338,10 @@ def test_goes_on_where_the_connection_broke(server: Server, tmp_path: Path) -> N
 def test_goes_on_in_a_later_process(server: Server, tmp_path: Path) -> None:
     server.faults = [drop(700_000), status(503), status(503), status(503)]  # type: ignore[list-item]
     with pytest.raises(CorpusError):
-        download(url(server), tmp_path / "part", QUICK)
+        download(url(server), tmp_path / "part")
     have = (tmp_path / "part").stat().st_size
     assert 0 < have <= 700_000
-    download(url(server), tmp_path / "part", QUICK)
+    download(url(server), tmp_path / "part")
     assert server.requests[-1] == f"bytes={have}-"
     assert (tmp_path / "part").read_bytes() == CONTENT
 
@@ -338,9 +349,9 @@ def test_goes_on_in_a_later_process(server: Server, tmp_path: Path) -> None:
 def test_begins_anew_when_the_file_changed(server: Server, tmp_path: Path) -> None:
     server.faults = [drop(700_000), status(503), status(503), status(503)]  # type: ignore[list-item]
     with pytest.raises(CorpusError):
-        download(url(server), tmp_path / "part", QUICK)
+        download(url(server), tmp_path / "part")
     server.validator, server.content = '"v2"', b"new" * 1000
-    download(url(server), tmp_path / "part", QUICK)
+    download(url(server), tmp_path / "part")
     assert (tmp_path / "part").read_bytes() == b"new" * 1000
 
 
@@ -348,7 +359,7 @@ def test_begins_anew_when_the_file_changed(server: Server, tmp_path: Path) -> No
 def test_begins_anew_without_a_strong_validator(server: Server, tmp_path: Path, validator: str) -> None:
     server.validator = validator
     server.faults = [drop(700_000)]  # type: ignore[list-item]
-    download(url(server), tmp_path / "part", QUICK)
+    download(url(server), tmp_path / "part")
     assert server.requests == ["", ""]
     assert (tmp_path / "part").read_bytes() == CONTENT
 
@@ -356,7 +367,7 @@ def test_begins_anew_without_a_strong_validator(server: Server, tmp_path: Path, 
 def test_a_part_of_another_url_is_not_used(server: Server, tmp_path: Path) -> None:
     (tmp_path / "part").write_bytes(b"something else")
     (tmp_path / "part.json").write_text(json.dumps({"url": "http://other", "validator": '"v1"'}))
-    download(url(server), tmp_path / "part", QUICK)
+    download(url(server), tmp_path / "part")
     assert (tmp_path / "part").read_bytes() == CONTENT
 
 
@@ -364,7 +375,7 @@ def test_416_begins_anew(server: Server, tmp_path: Path) -> None:
     (tmp_path / "part").write_bytes(CONTENT + b"too much")
     (tmp_path / "part.json").write_text(json.dumps({"url": url(server), "validator": '"v1"'}))
     server.faults = [status(416)]  # type: ignore[list-item]
-    download(url(server), tmp_path / "part", QUICK)
+    download(url(server), tmp_path / "part")
     assert (tmp_path / "part").read_bytes() == CONTENT
 
 
@@ -382,17 +393,17 @@ def test_one_clear_error(
 ) -> None:
     server.faults = [fault] * 9  # type: ignore[list-item]
     with pytest.raises(CorpusError, match=f"^{re.escape(url(server))}: .*{message}") as error:
-        download(url(server), tmp_path / "part", QUICK)
+        download(url(server), tmp_path / "part")
     assert "\n" not in str(error.value)
     assert len(server.requests) == requests
 
 
 def test_nobody_there(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"3 attempts"):
-        download("http://127.0.0.1:9/file", tmp_path / "part", QUICK)
+        download("http://127.0.0.1:9/file", tmp_path / "part")
 
 
 @pytest.mark.parametrize("wrong", ["not a url", "ftp://127.0.0.1/file"])
 def test_not_an_http_url(tmp_path: Path, wrong: str) -> None:
     with pytest.raises(CorpusError, match=wrong):
-        download(wrong, tmp_path / "part", QUICK)
+        download(wrong, tmp_path / "part")
