@@ -34,6 +34,9 @@ from reluformer.ops.process import die_with_parent
 CHUNK = 2000
 """Pairs or lines that a worker takes at once."""
 
+# Models that are loaded once in a process.
+_truecaser, _subword = lru_cache(maxsize=1)(Truecaser), lru_cache(maxsize=1)(Subword)
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -76,13 +79,14 @@ def prepare(config: CorpusConfig, src: str, tgt: str, archives: list[Path], outp
         if archive.sha256 is not None and (digest := sha256(path)) != archive.sha256:
             raise CorpusError(f"{path}: sha256 is {digest}, expected {archive.sha256}; delete it to fetch it again")
     names = side_names(src, tgt)
+    for loaded in (_truecaser, _subword):
+        loaded.cache_clear()  # of a corpus that this process prepared in the same folder
     folder = output / ".partial"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "raw").mkdir(parents=True)
     try:
-        left_out: Counter[str] = Counter()
         with Workers(workers) as pool:
-            cleaning = _write_text(config, src, tgt, archives, folder, pool, left_out)
+            cleaning, left_out = _write_text(config, src, tgt, archives, folder, pool)
             if config.truecase:
                 for name in names:
                     truecase(folder, name, pool)
@@ -94,7 +98,7 @@ def prepare(config: CorpusConfig, src: str, tgt: str, archives: list[Path], outp
             "languages": {"src": src, "tgt": tgt},
             "vocabulary": size,
             "distinct_words": len(counts),
-            "left_out": dict(left_out),
+            "left_out": left_out,
             "cleaning": cleaning,
             "splits": splits,
         }
@@ -121,18 +125,13 @@ def _source(archive: ArchiveConfig, path: Path) -> dict[str, Any]:
 
 
 def _write_text(
-    config: CorpusConfig,
-    src: str,
-    tgt: str,
-    archives: list[Path],
-    folder: Path,
-    pool: Workers,
-    left_out: Counter[str],
-) -> dict[str, dict[str, int]]:
-    """Writes raw/ and {split}.tok.* (and .documents.txt); returns the counts of each cleaning step.
+    config: CorpusConfig, src: str, tgt: str, archives: list[Path], folder: Path, pool: Workers
+) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
+    """Writes raw/ and {split}.tok.* (and .documents.txt).
 
-    left_out: counts what the reader leaves out.
+    Returns the counts of each cleaning step, and of what the reader leaves out.
     """
+    left_out: Counter[str] = Counter()
     spaces = has_spaces(src), has_spaces(tgt)
     held_out = None
     if config.disjoint:
@@ -166,7 +165,7 @@ def _write_text(
         print(f"{split}: " + ", ".join(f"{step} {n}" for step, n in counts.items()), flush=True)
         if not cleaner.counts[split]["kept"]:
             raise CorpusError(f"{archives[0].parent}: no {split} pair is left ({counts or 'none was read'})")
-    return {split: dict(counts) for split, counts in cleaner.counts.items()}
+    return {split: dict(counts) for split, counts in cleaner.counts.items()}, dict(left_out)
 
 
 def _tokenise(pairs: list[Pair], *, config: CorpusConfig, languages: tuple[str, str]) -> list[tuple[str, ...]]:
@@ -186,7 +185,7 @@ def truecase(folder: Path, side: str, pool: Workers) -> None:
         counts.update(some)
     model = folder / f"truecase.{side}"
     write_truecaser(counts, model)
-    apply = partial(_truecase, model=model, written=model.stat().st_mtime_ns)
+    apply = partial(_truecase, model=model)
     for split in SPLITS:
         cased, truecased = folder / f"{split}.tok.{side}", folder / f"{split}.truecased.{side}"
         with truecased.open("w", encoding="utf-8", newline="\n") as out:
@@ -195,13 +194,8 @@ def truecase(folder: Path, side: str, pool: Workers) -> None:
         truecased.replace(cased)
 
 
-@lru_cache(maxsize=2)
-def _truecaser(model: Path, _written: int) -> Truecaser:
-    return Truecaser(model)
-
-
-def _truecase(lines: list[str], *, model: Path, written: int) -> str:
-    truecaser = _truecaser(model, written)
+def _truecase(lines: list[str], *, model: Path) -> str:
+    truecaser = _truecaser(model)
     return "".join(truecaser(line) + "\n" for line in lines)
 
 
@@ -223,13 +217,8 @@ def _count(lines: list[str]) -> Counter[str]:
     return Counter(word for line in lines for word in line.split(" ") if word)
 
 
-@lru_cache(maxsize=1)
-def _subword(path: Path, _written: int) -> Subword:
-    return Subword(path)
-
-
-def _ids(chunk: list[tuple[str, str]], *, model: Path, written: int) -> tuple[Sequences, Sequences]:
-    encode = _subword(model, written).encode
+def _ids(chunk: list[tuple[str, str]], *, model: Path) -> tuple[Sequences, Sequences]:
+    encode = _subword(model).encode
     return Sequences.of(encode([src for src, _ in chunk])), Sequences.of(encode([tgt for _, tgt in chunk]))
 
 
@@ -237,8 +226,7 @@ def _encode(
     config: CorpusConfig, names: tuple[str, str], split: str, folder: Path, vocabulary: int, pool: Workers
 ) -> dict[str, Any]:
     """Writes store/SPLIT; returns the split's statistics."""
-    model = folder / "subword.model"
-    encode = partial(_ids, model=model, written=model.stat().st_mtime_ns)
+    encode = partial(_ids, model=folder / "subword.model")
     unknown = dict.fromkeys(SIDES, 0)
     pairs = zip(*(_lines(folder / f"{split}.tok.{name}") for name in names), strict=True)
     documents = chunks(_lines(folder / f"{split}.documents.txt"), CHUNK) if config.documents else None
