@@ -75,10 +75,9 @@ class Tokenizer(MosesTokenizer):
         return " ".join(words)
 
 
-@lru_cache(maxsize=8)
-def tokenizer(language: str) -> Tokenizer:
-    """Returns the tokenizer of a language, built once in a process."""
-    return Tokenizer(language)
+tokenizer = lru_cache(maxsize=8)(Tokenizer)
+detokenizer = lru_cache(maxsize=8)(MosesDetokenizer)
+"""The tokenizer and the detokenizer of a language, built once in a process."""
 
 
 def tokenise(text: str, language: str, *, lower: bool, straighten: bool) -> str:
@@ -156,17 +155,12 @@ def write_truecaser(counts: Mapping[str, int], path: Path) -> None:
             file.write(" ".join([best, f"({-n}/{total})", *(f"{form} ({-m})" for m, form in others)]) + "\n")
 
 
-@lru_cache
-def _detokenizer(language: str) -> MosesDetokenizer:
-    return MosesDetokenizer(lang=language)
-
-
 def detokenise(sentence: str, language: str, recase: bool = False) -> str:
     """Detokenises and unescapes a Moses-tokenised sentence.
 
     `recase` undoes truecasing as Moses' detruecase does: the first letter becomes a capital.
     """
-    text: str = _detokenizer(language).detokenize(sentence.split())
+    text: str = detokenizer(language).detokenize(sentence.split())
     first = next((i for i, character in enumerate(text) if character.isalnum()), len(text))
     return text[:first] + text[first : first + 1].upper() + text[first + 1 :] if recase else text
 
