@@ -1,8 +1,8 @@
 """Reads files by their content, never by their name: text, compressed text, tar archives.
 
 gzip, xz, bzip2 and Zstandard data are decompressed, also several members in a row and one compression inside another.
-Anything else that is not text is an error that says what it is. Tar archives with links, devices or members outside
-their folder are refused.
+Anything else is an error that says what it is, if it is one of `KINDS`. Tar archives with links, devices or members
+outside their folder are refused.
 """
 
 from __future__ import annotations
@@ -37,41 +37,27 @@ COMPRESSED: dict[str, tuple[tuple[bytes, ...], Any]] = {
 """The first bytes of each kind of compressed data, and what reads it."""
 BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zstd.ZstdError)
 
-TEXT, EMPTY, TAR = "text", "an empty file", "a tar archive"
-UTF16 = "UTF-16 text"
-WEB_PAGE = "a web page"
+TEXT, EMPTY, TAR, UTF16, WEB_PAGE = "text", "an empty file", "a tar archive", "UTF-16 text", "a web page"
+UNPACK, RECODE = "unpack it and name the files in it", "save it as UTF-8"
 KINDS = {
-    "a zip archive": (b"PK\x03\x04", b"PK\x05\x06"),
-    "a 7z archive": (b"7z\xbc\xaf\x27\x1c",),
-    "a RAR archive": (b"Rar!\x1a\x07",),
-    "lz4 data": (b"\x04\x22\x4d\x18",),
-    "a PDF document": (b"%PDF-",),
-    "a PNG image": (b"\x89PNG\r\n\x1a\n",),
-    "a JPEG image": (b"\xff\xd8\xff",),
-    "a GIF image": (b"GIF87a", b"GIF89a"),
-    "a Parquet table": (b"PAR1",),
-    "an Arrow table": (b"ARROW1", b"\xff\xff\xff\xff\x10\x00\x00\x00"),
-    "an HDF5 file": (b"\x89HDF\r\n\x1a\n",),
-    "a NumPy array": (b"\x93NUMPY",),
-    "a SQLite database": (b"SQLite format 3\x00",),
-    "an old Office document": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",),
-    "a program": (b"\x7fELF", b"MZ\x90\x00"),
-    "a pickle": (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"),
-    "UTF-32 text": (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff"),
-    UTF16: (b"\xff\xfe", b"\xfe\xff"),
-    "a Git LFS pointer, not the file itself": (b"version https://git-lfs.github.com/spec/",),
-    WEB_PAGE: (b"<!doctype html", b"<html"),
+    b"pk\x03\x04": ("a zip archive", UNPACK),
+    b"pk\x05\x06": ("a zip archive", UNPACK),
+    b"7z\xbc\xaf\x27\x1c": ("a 7z archive", UNPACK),
+    b"rar!\x1a\x07": ("a RAR archive", UNPACK),
+    b"%pdf-": ("a PDF document", "save its text as UTF-8"),
+    b"par1": ("a Parquet table", "save each side as a text of its own"),
+    b"\xff\xfe\x00\x00": ("UTF-32 text", RECODE),
+    b"\x00\x00\xfe\xff": ("UTF-32 text", RECODE),
+    b"\xff\xfe": (UTF16, RECODE),
+    b"\xfe\xff": (UTF16, RECODE),
+    b"version https://git-lfs.github.com/spec/": (
+        "a Git LFS pointer, not the file itself",
+        "fetch the file itself, by git lfs pull",
+    ),
+    b"<!doctype html": (WEB_PAGE, "the link leads to a page about the file"),
+    b"<html": (WEB_PAGE, "the link leads to a page about the file"),
 }
-"""Other kinds by their first bytes; longer beginnings come first."""
-_KINDS = [(start.lower(), kind) for kind, starts in KINDS.items() for start in starts]
-ADVICE = {
-    TAR: "unpack it and name the files in it",
-    "a zip archive": "unpack it and name the files in it",
-    UTF16: "save it as UTF-8",
-    "UTF-32 text": "save it as UTF-8",
-    WEB_PAGE: "the link leads to a page about the file",
-    "a Git LFS pointer, not the file itself": "fetch the file itself, by git lfs pull",
-}
+"""What is mistaken for the text of a corpus, by its first bytes in lower case, longer ones first, and what to do."""
 HEAD = 512
 
 
@@ -85,11 +71,9 @@ def kind_of(head: bytes) -> str:
     if head[257:262] == b"ustar":
         return TAR
     lowered = head.lstrip().lower() if head.lstrip().startswith(b"<") else head.lower()
-    for start, kind in _KINDS:
+    for start, (kind, _) in KINDS.items():
         if lowered.startswith(start) and (b"\x00" in head or not start.isalnum()):
             return kind
-    if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < 1 << 30:
-        return "safetensors weights"
     # ASCII in UTF-16 without a byte order mark: every other byte is NUL
     if len(head) > 3 and (not any(head[1:40:2]) or not any(head[0:40:2])):
         return UTF16
@@ -113,8 +97,8 @@ def decompress_text(stream: BinaryIO, name: str) -> BinaryIO:
     """Returns the decompressed text of a stream. Raises `CorpusError` if it is something else."""
     data, kind = decompress(stream, name)
     if kind not in (TEXT, EMPTY):
-        advice = f"; {ADVICE[kind]}" if kind in ADVICE else ""
-        raise CorpusError(f"{name}: {kind}, where text is expected{advice}")
+        advice = {TAR: UNPACK, **dict(KINDS.values())}.get(kind)
+        raise CorpusError(f"{name}: {kind}, where text is expected{f'; {advice}' if advice else ''}")
     return data
 
 

@@ -39,9 +39,8 @@ class Subword:
 
     def encode(self, lines: list[str]) -> list[list[int]]:
         """Returns the ids of each tokenised line, without BOS and EOS. A literal `<sent>` in the text is plain text."""
-        if not any(SENT_PIECE in line for line in lines):
-            return self.processor.encode(lines, out_type=int, num_threads=1)
-        return [self.processor.encode(line.replace(SENT_PIECE, "< sent >"), out_type=int) for line in lines]
+        plain = [line.replace(SENT_PIECE, "< sent >") for line in lines]
+        return self.processor.encode(plain, out_type=int, num_threads=1)
 
     def decode(self, ids: list[int]) -> str:
         """Returns the tokenised text of ids without specials; unknown pieces become sentencepiece's ⁇."""

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from reluformer.corpus import CorpusError
@@ -48,12 +47,6 @@ def zip_of(content: bytes) -> bytes:
     return stream.getvalue()
 
 
-def array() -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, np.zeros(3))
-    return stream.getvalue()
-
-
 READ = {
     "plain": TEXT,
     "gzip": gzip.compress(TEXT),
@@ -81,16 +74,12 @@ NAMED: dict[str, tuple[bytes, str]] = {
     "tar": (tar_of(TEXT, "a"), "a tar archive, where text is expected; unpack it"),
     "tar in gzip": (gzip.compress(tar_of(TEXT, "a")), "a tar archive"),
     "pdf": (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "a PDF document"),
-    "png": (b"\x89PNG\r\n\x1a\n\x00\x00", "a PNG image"),
     "parquet": (b"PAR1\x15\x00\x15", "a Parquet table"),
-    "safetensors": ((40).to_bytes(8, "little") + b'{"a":{"dtype":"F32"', "safetensors weights"),
-    "numpy": (array(), "a NumPy array"),
     "utf-16": ("abc\n".encode("utf-16"), "UTF-16 text, where text is expected; save it as UTF-8"),
     "utf-16 without a mark": ("abc\n".encode("utf-16-le"), "UTF-16 text"),
     "utf-32": ("abc\n".encode("utf-32"), "UTF-32 text"),
     "a web page": (b"\n<!DOCTYPE html>\n<html>", "a web page, where text is expected; the link leads to a page"),
     "git lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
-    "pickle": (b"\x80\x04\x95\x00", "a pickle"),
     "anything": (bytes(range(9, 40)) + b"\x00\x01", "binary data"),
     "in gzip": (gzip.compress(b"%PDF-1.7\n"), "a PDF document"),
 }
@@ -102,6 +91,23 @@ def test_what_is_not_text_is_named(tmp_path: Path, content: bytes, message: str)
     with pytest.raises(CorpusError, match=f"corpus.de: {message}") as caught:
         list(read_lines(tmp_path / "corpus.de"))
     assert "\n" not in str(caught.value)
+
+
+OTHER = {
+    "png": b"\x89PNG\r\n\x1a\n\x00\x00",
+    "safetensors": (40).to_bytes(8, "little") + b'{"a":{"dtype":"F32"',
+    "numpy": b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (3,), }",
+    "pickle": b"\x80\x04\x95\x00",
+    "program": b"\x7fELF\x02\x01\x01\x00",
+    "database": b"SQLite format 3\x00\x10\x00",
+}
+
+
+@pytest.mark.parametrize("content", OTHER.values(), ids=OTHER.keys())
+def test_what_is_no_corpus_at_all_is_no_text_either(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "f").write_bytes(content)
+    with pytest.raises(CorpusError, match=r"f: binary data, where text|f:1: (a NUL byte: .* not text|invalid UTF-8)"):
+        list(read_lines(tmp_path / "f"))
 
 
 LONG = b"".join(b"line %d\n" % (i * i) for i in range(20_000))
