@@ -99,7 +99,7 @@ def test_lines_end_at_line_feeds_alone():
     ("text", "message"),
     [
         (b"a\nb\xff\n", "x: line 2: not UTF-8 text"),
-        (b"\x7fELF\0\0\n", "x: a program, where text is"),
+        (b"\x7fELF\0\0\n", "x: binary data, where text is"),
         (b"a\nb\0c\n", "x: line 2: not text but"),
     ],
 )
