@@ -119,10 +119,8 @@ class StoreWriter:
         self._files: dict[str, BinaryIO] = {
             f"{side}.{kind}": (folder / f"{side}.{kind}").open("wb") for side in SIDES for kind in ("ids", "offsets")
         }
-        if documents:
-            self._files["documents"] = (folder / "documents").open("wb")
-        self._documents = 0
-        self._document: str | None = None
+        self._starts: list[int] | None = [] if documents else None
+        self._document: str | None = None  # the last one
         for side in SIDES:
             self._files[f"{side}.offsets"].write(np.zeros(1, OFFSET).tobytes())
 
@@ -133,14 +131,11 @@ class StoreWriter:
             self._files[f"{side}.ids"].write(ids.astype(self._dtype, copy=False).tobytes())
             self._files[f"{side}.offsets"].write(offsets.tobytes())
             self.tokens[side] += len(ids)
-        if "documents" in self._files:
-            starts = []
+        if self._starts is not None:
             for number, document in enumerate(documents or (), start=self.sequences):
                 if document != self._document:
-                    starts.append(number)
+                    self._starts.append(number)
                     self._document = document
-            self._documents += len(starts)
-            self._files["documents"].write(np.array(starts, OFFSET).tobytes())
         self.sequences += len(src.lengths)
 
     def __enter__(self) -> StoreWriter:
@@ -149,19 +144,20 @@ class StoreWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None and "documents" in self._files:
-            self._files["documents"].write(np.array([self.sequences], OFFSET).tobytes())
         for file in self._files.values():
             file.close()
-        if kind is None:
-            meta = {
-                "sequences": self.sequences,
-                "tokens": self.tokens,
-                "documents": self._documents if "documents" in self._files else None,
-                "vocabulary": self.vocabulary,
-                "ids": self._dtype.str,
-            }
-            (self.folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+        if kind is not None:
+            return
+        if self._starts is not None:
+            np.array([*self._starts, self.sequences], OFFSET).tofile(self.folder / "documents")
+        meta = {
+            "sequences": self.sequences,
+            "tokens": self.tokens,
+            "documents": None if self._starts is None else len(self._starts),
+            "vocabulary": self.vocabulary,
+            "ids": self._dtype.str,
+        }
+        (self.folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
 
 
 def length_distribution(lengths: NDArray[np.integer], limit: int | None = None) -> dict[str, Any]:
