@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from reluformer.corpus import CorpusError
 
@@ -59,6 +59,8 @@ KINDS = {
 }
 """What is mistaken for the text of a corpus, by its first bytes in lower case, longer ones first, and what to do."""
 HEAD = 512
+
+Line = TypeVar("Line")
 
 
 def kind_of(head: bytes) -> str:
@@ -134,14 +136,13 @@ def stream_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
         raise CorpusError(f"{name}: the file is empty")
 
 
-def aligned(src: Iterator[str], tgt: Iterator[str], src_name: str, tgt_name: str) -> Iterator[tuple[int, str, str]]:
+def aligned(src: Iterator[Line], tgt: Iterator[Line], src_name: str, tgt_name: str) -> Iterator[tuple[int, Line, Line]]:
     """Yields `(line number, src, tgt)`; raises `CorpusError` with both counts if one side is shorter."""
-    missing = object()
-    for number, (one, other) in enumerate(zip_longest(src, tgt, fillvalue=missing), start=1):
-        if isinstance(one, str) and isinstance(other, str):
+    for number, (one, other) in enumerate(zip_longest(src, tgt), start=1):
+        if one is not None and other is not None:
             yield number, one, other
             continue
-        short, long, rest = (src_name, tgt_name, tgt) if one is missing else (tgt_name, src_name, src)
+        short, long, rest = (src_name, tgt_name, tgt) if one is None else (tgt_name, src_name, src)
         total = number + sum(1 for _ in rest)
         raise CorpusError(f"{short} ends at line {number - 1}, {long} at line {total}: the files must be line-aligned")
 

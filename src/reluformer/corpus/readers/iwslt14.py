@@ -13,6 +13,8 @@ from reluformer.corpus import CorpusError
 from reluformer.corpus.content import aligned, extract, stream_lines
 from reluformer.corpus.pairs import Pair
 
+Line = tuple[str, str]
+"""Where a line is, file and number, and its text."""
 TEST_SETS = ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012")
 
 _DROPPED = re.compile(r"<(?:url|talkid|keywords|speaker|reviewer|translator)\b")
@@ -27,20 +29,20 @@ def read(config: CorpusConfig, src: str, tgt: str, files: dict[str, Path], left_
     (archive,) = files.values()
     with tempfile.TemporaryDirectory(prefix="iwslt14-") as temporary:
         extract(archive, Path(temporary))
-        folder = Path(temporary) / "de-en"
-        name = "train.tags.de-en"
-        train = [_Text(archive, folder / f"{name}.{side}", left_out) for side in (src, tgt)]
-        for _, one, other in aligned(iter(train[0]), iter(train[1]), train[0].name, train[1].name):
+
+        def pairs(name: str) -> Iterator[tuple[int, Line, Line]]:
+            names = [name.format(side) for side in (src, tgt)]
+            sides = [_lines(archive, Path(temporary, "de-en", name), left_out) for name in names]
+            return aligned(sides[0], sides[1], *(f"{archive}: de-en/{name}" for name in names))
+
+        for _, (place, one), (other_place, other) in pairs("train.tags.de-en.{}"):
             if _marked(one) != _marked(other):
                 raise CorpusError(
-                    f"{train[0].name}:{train[0].number} and {train[1].name}:{train[1].number}: a tag is missing on one "
-                    f"side: {one[:60]!r}, {other[:60]!r}"
+                    f"{place} and {other_place}: a tag is missing on one side: {one[:60]!r}, {other[:60]!r}"
                 )
             yield Pair("train", "", _STRIPPED.sub("", one), _STRIPPED.sub("", other))
         for test in TEST_SETS:
-            name = f"IWSLT14.{test}.de-en"
-            sides = [_Text(archive, folder / f"{name}.{side}.xml", left_out) for side in (src, tgt)]
-            for _, one, other in aligned(iter(sides[0]), iter(sides[1]), sides[0].name, sides[1].name):
+            for _, (_, one), (_, other) in pairs(f"IWSLT14.{test}.de-en.{{}}.xml"):
                 yield Pair("test", "", one, other)
 
 
@@ -50,35 +52,22 @@ def _marked(line: str) -> str | None:
     return match and match[1]
 
 
-class _Text:
-    """The text lines of one file: the `<seg>` lines of an .xml file, otherwise the lines without a dropped tag."""
-
-    def __init__(self, archive: Path, path: Path, left_out: Counter[str]) -> None:
-        self._left_out = left_out
-        self._path = path
-        self.name = f"{archive}: de-en/{path.name}"
-        self.number = 0  # of the last line, in the file
-
-    def __iter__(self) -> Iterator[str]:
-        if not self._path.is_file():
-            raise CorpusError(f"{self.name}: the file is missing from the archive")
-        segments = self._path.suffix == ".xml"
-        with self._path.open("rb") as stream:
-            for number, line in enumerate(stream_lines(stream, self.name), start=1):
-                self.number = number
-                if segments:
-                    if "<seg id" in line:
-                        yield self._segment(line)
-                    else:
-                        self._left_out["lines that are no segment, of both sides"] += 1
-                elif not _DROPPED.search(line):
-                    yield line
-                else:
-                    self._left_out["lines of tags, of both sides"] += 1
-
-    def _segment(self, line: str) -> str:
-        text, opened = _OPEN.subn("", line)
-        text, closed = _CLOSE.subn("", text)
-        if not opened or not closed:
-            raise CorpusError(f"{self.name}:{self.number}: a <seg> line without both of its tags: {line[:60]!r}")
-        return text
+def _lines(archive: Path, path: Path, left_out: Counter[str]) -> Iterator[Line]:
+    """Yields the `<seg>` lines of an .xml file without their tags, of another file the lines without a dropped tag."""
+    name = f"{archive}: de-en/{path.name}"
+    if not path.is_file():
+        raise CorpusError(f"{name}: the file is missing from the archive")
+    segments = path.suffix == ".xml"
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream_lines(stream, name), start=1):
+            if not segments and not _DROPPED.search(line):
+                yield f"{name}:{number}", line
+            elif segments and "<seg id" in line:
+                text, opened = _OPEN.subn("", line)
+                text, closed = _CLOSE.subn("", text)
+                if not opened or not closed:
+                    raise CorpusError(f"{name}:{number}: a <seg> line without both of its tags: {line[:60]!r}")
+                yield f"{name}:{number}", text
+            else:
+                what = "lines that are no segment" if segments else "lines of tags"
+                left_out[f"{what}, of both sides"] += 1
