@@ -57,9 +57,9 @@ def fetch(archive: ArchiveConfig, folder: Path, archives: Path | None, dataset: 
         return target
     if local is not None:
         print(f"{archive.name}: {'changed, ' if corrected else ''}from {local}", flush=True)
-        _install(archive, target, archive.sha256, str(local), lambda part: shutil.copyfile(local, part))
+        _install(archive, target, archive.sha256, str(local), partial(shutil.copyfile, local))
     elif archive.pip is not None:
-        _install(archive, target, expected, f"pip download {archive.pip}", lambda part: _pip(archive, part))
+        _install(archive, target, expected, f"pip download {archive.pip}", partial(_pip, archive))
     else:
         _from_mirrors(archive, target, expected)
     if archive.sha256 is None:
@@ -71,7 +71,7 @@ def _from_mirrors(archive: ArchiveConfig, target: Path, expected: str | None) ->
     failures = []
     for url in archive.urls:
         try:
-            _install(archive, target, expected, url, lambda part, url=url: download(url, part))  # type: ignore[misc]
+            _install(archive, target, expected, url, partial(download, url))
             return
         except CorpusError as error:
             failures.append(str(error))
