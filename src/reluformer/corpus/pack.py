@@ -41,13 +41,11 @@ def segments(
     Tokens are subwords and the `<sent>` marks between sentences, without EOS. `within` ends segments at the end of a
     document, `across` does not. A longer sentence is a segment of its own.
     """
-    ends = documents[1:] if packing == "within" else documents[-1:]
-    starts = documents[:-1] if packing == "within" else documents[:1]
-    for begin, end in zip(starts.tolist(), ends.tolist(), strict=True):
+    borders = documents.tolist() if packing == "within" else [0, int(documents[-1])]
+    for begin, end in itertools.pairwise(borders):
         first, src, tgt = begin, -1, -1  # -1: no mark before the first sentence
-        for i, (s, t) in enumerate(
-            zip(src_lengths[begin:end].tolist(), tgt_lengths[begin:end].tolist(), strict=True), start=begin
-        ):
+        lengths = zip(src_lengths[begin:end].tolist(), tgt_lengths[begin:end].tolist(), strict=True)
+        for i, (s, t) in enumerate(lengths, start=begin):
             if i > first and max(src + s, tgt + t) + 1 > length:
                 yield Segment(_document_of(documents, first), first, i - first)
                 first, src, tgt = i, -1, -1
