@@ -6,7 +6,7 @@ do not end live on. A translation has at least one token. A sentence is done whe
 it reached its length limit, or - which changes no result - as soon as no live hypothesis can still beat the last of
 the n best finished ones. A beam of 1 is therefore greedy decoding, and a beam as large as the search space is exact.
 
-`n_best_search` follows them with shapes that shrink and grow; `static` with fixed shapes, for CUDA graphs.
+`n_best_search` follows them with shapes that shrink and grow; `graphs` with fixed shapes, for CUDA graphs.
 
 Shapes: N sentences still searched, W live hypotheses of each (1 at the first step, then the beam), V vocabulary,
 t tokens produced so far, k continuations, n hypotheses returned, T tokens of a hypothesis at most. Rows of the model's
