@@ -95,10 +95,6 @@ class Checkpoints:
         regular = [checkpoint for checkpoint in self.all() if not checkpoint.interim and checkpoint.update < before]
         return regular[len(regular) - count :] if count else []
 
-    def remove(self) -> None:
-        """Removes the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def sweep(self) -> None:
         """Removes checkpoints that a crash or a full disk left unfinished."""
         for unfinished in self.folder.glob(".update-*.partial"):

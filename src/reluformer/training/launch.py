@@ -76,7 +76,9 @@ def launch(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, threa
         ]
         environment = worker_environment(run, threads, devices, started, os.environ)
         ended, received = _supervise(command, environment, is_alone(run.training.processes, run.training.nodes))
-        code = _exit_code(ended, outcome)
+        code = json.loads(outcome.read_text(encoding="utf-8"))["code"] if outcome.is_file() else CRASHED
+    if code == 0 and ended != 0:
+        code = CRASHED
     if code == INTERRUPTED and signal.SIGUSR1 in received:
         requeue(os.environ)
     return code
@@ -117,20 +119,18 @@ def rendezvous(processes: int, nodes: int, environment: Mapping[str, str]) -> li
     return [*torchrun, f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-id={identity}", endpoint]
 
 
-def threads_per_process(run: RunConfig, threads: int | None) -> int:
-    """Returns the CPU threads of each process: the recipe's, or an equal share of the job's."""
-    available = threads or usable_cores()
-    return run.training.threads or max(1, available // run.training.processes)
-
-
 def worker_environment(
     run: RunConfig, threads: int | None, devices: list[str], started: float, environment: Mapping[str, str]
 ) -> dict[str, str]:
-    """Returns the environment of the workers and of torchrun."""
+    """Returns the environment of the workers and of torchrun.
+
+    Each process has the threads of the recipe, or an equal share of the job's.
+    """
+    share = run.training.threads or max(1, (threads or usable_cores()) // run.training.processes)
     changed = {
         **environment,
         # Snakemake sets them all to the job's threads, which its processes share.
-        **dict.fromkeys(THREAD_VARIABLES, str(threads_per_process(run, threads))),
+        **dict.fromkeys(THREAD_VARIABLES, str(share)),
         "CUDA_VISIBLE_DEVICES": ",".join(devices),
         "RELUFORMER_STARTED": repr(started),
         # torchrun kills its workers 30 s after a signal that it handles; the launcher signals them itself.
@@ -219,8 +219,3 @@ def _signal_workers(started: int, alone: bool) -> None:
         for worker in [process] if alone else process.children():
             with contextlib.suppress(psutil.NoSuchProcess):
                 worker.send_signal(signal.SIGUSR1)
-
-
-def _exit_code(ended: int, outcome: Path) -> int:
-    code = json.loads(outcome.read_text(encoding="utf-8"))["code"] if outcome.is_file() else CRASHED
-    return code if ended == 0 or code else CRASHED

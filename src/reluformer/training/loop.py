@@ -104,8 +104,8 @@ class Trainer:
             "totals": self.totals,
             "results": self.results,
             "seconds": self.seconds,
-            "divergence": self.divergence.state_dict(),
-            "stopping": self.stopping.state_dict(),
+            "divergence": {"over": self.divergence.over},
+            "stopping": {"best": self.stopping.best, "waited": self.stopping.waited},
         }
 
     def resume(self) -> None:
@@ -122,8 +122,8 @@ class Trainer:
         self.totals.update(state["totals"])
         self.results = state["results"]
         self.loader.load_state_dict(state["sampler"])
-        self.divergence.load_state_dict(state["divergence"])
-        self.stopping.load_state_dict(state["stopping"])
+        self.divergence = Divergence(**state["divergence"])
+        self.stopping = EarlyStopping(self.config.patience, **state["stopping"])
         self.log.message(f"resuming from update {self.update}")
 
     def train(self) -> Ending:
@@ -133,18 +133,6 @@ class Trainer:
             Interrupted: after a signal, once the state is saved.
             TrainingError: out of memory, or a checkpoint could not be written.
         """
-        try:
-            return self._train()
-        finally:
-            self.loader.close()
-
-    def give_up(self, reason: str) -> Ending:
-        """Counts the training as diverged before its first update, and logs why."""
-        self.log.message(f"not trained, counts as diverged: {reason}")
-        self.divergence.at = self.update
-        return "diverged"
-
-    def _train(self) -> Ending:
         config = self.config
         self.engine.train()
         self._saved = time.monotonic()
@@ -171,6 +159,12 @@ class Trainer:
             if interrupted and not last:
                 raise Interrupted(f"saved at update {self.update}")
         return "finished"
+
+    def give_up(self, reason: str) -> Ending:
+        """Counts the training as diverged before its first update, and logs why."""
+        self.log.message(f"not trained, counts as diverged: {reason}")
+        self.divergence.at = self.update
+        return "diverged"
 
     def step(self, update: LoadedUpdate) -> tuple[float, float]:
         """Makes one optimizer update; returns its learning rate, and its gradient norm if it is logged (else NaN).

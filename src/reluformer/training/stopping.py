@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import math
 import signal
-from typing import Any
+from dataclasses import dataclass
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 """Signals on which a training saves its state and exits."""
-
-
 CRASHED, MISTAKEN, INTERRUPTED = 1, 2, 75
 """Exit codes. 75 is EX_TEMPFAIL: the training saved its state after a signal; start it again."""
 
@@ -37,14 +35,14 @@ class TrainingError(RuntimeError):
     """A training that cannot continue, as one line for the user; its job fails."""
 
 
+@dataclass
 class Divergence:
     """Detects divergence: NaN or infinity at once, or `patience` losses in a row above `bound` nats a token."""
 
-    def __init__(self, bound: float = 100.0, patience: int = 20) -> None:
-        self.bound = bound
-        self.patience = patience
-        self.over = 0
-        self.at: int | None = None
+    bound: float = 100.0
+    patience: int = 20
+    over: int = 0
+    at: int | None = None
 
     def judge(self, update: int, loss: float) -> bool:
         """Adds the loss of `update`; returns whether the training has diverged, at update `at`."""
@@ -54,20 +52,14 @@ class Divergence:
                 self.at = update
         return self.at is not None
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"over": self.over}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.over = state["over"]
-
-
+@dataclass
 class EarlyStopping:
     """Stops after `patience` validations in a row without a lower loss; 0 never stops."""
 
-    def __init__(self, patience: int) -> None:
-        self.patience = patience
-        self.best: float | None = None
-        self.waited = 0
+    patience: int
+    best: float | None = None
+    waited: int = 0
 
     def judge(self, loss: float) -> bool:
         """Adds a validation's loss; returns whether to stop."""
@@ -76,9 +68,3 @@ class EarlyStopping:
         else:
             self.waited += 1
         return 0 < self.patience <= self.waited
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "waited": self.waited}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best, self.waited = state["best"], state["waited"]

@@ -15,6 +15,7 @@ if __name__ == "__main__":  # before the imports below, which take seconds
     die_with_parent()
     SIGNALS = Signals()
 
+import contextlib
 import os
 import shutil
 import sys
@@ -34,7 +35,7 @@ from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
 from reluformer.ops.paths import verdicts
 from reluformer.ops.process import keep_freed_memory
-from reluformer.training.checkpoints import Checkpoints, open_folder
+from reluformer.training.checkpoints import Checkpoints, identity, open_folder
 from reluformer.training.data import TrainingData, load_start, open_data, start_folder
 from reluformer.training.distributed import DistributedContext, join_world
 from reluformer.training.engine import build_engine
@@ -92,19 +93,17 @@ def work(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, signals
     saved = Checkpoints(own, max(config.keep, config.average_last))
     trainer = Trainer(config, engine, world, data, run.seed, log, saved, signals, started)
     trainer.resume()
-    try:
+    with contextlib.closing(log), contextlib.closing(trainer.loader):
         if start is not None and run_status(start) == "diverged":
             ending = trainer.give_up(f"{config.start_from}, which it starts from, has diverged")
         else:
             ending = trainer.train()
-    finally:
-        log.close()
     if world.first:
         try:
             write_outputs(trainer, run, ending, output)
         except (OSError, SafetensorError) as error:
             raise TrainingError(f"{output}: could not be written: {error}; the checkpoints are kept") from error
-        trainer.checkpoints.remove()
+        shutil.rmtree(own, ignore_errors=True)
     world.barrier()
     torch.distributed.destroy_process_group()
 
@@ -121,9 +120,10 @@ def own_folder(run: RunConfig, data: TrainingData, checkpoints: Path, world: Dis
     decisive = run.model_dump(
         mode="json", exclude={"translation": True, "tuned": True, "training": {"threads", "tensorboard"}}
     )
-    own = open_folder(checkpoints, decisive, data.files, warn) if world.first else None
+    if world.first:
+        open_folder(checkpoints, decisive, data.files, warn)
     world.barrier()
-    return own or open_folder(checkpoints, decisive, data.files, lambda _: None)
+    return checkpoints / identity(decisive, data.files)
 
 
 def write_outputs(trainer: Trainer, run: RunConfig, ending: Ending, output: Path) -> None:

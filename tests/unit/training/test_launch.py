@@ -18,7 +18,6 @@ from reluformer.training.launch import (
     rendezvous,
     requeue,
     require_writable,
-    threads_per_process,
     worker_environment,
 )
 from reluformer.training.stopping import INTERRUPTED
@@ -84,10 +83,13 @@ def test_several_nodes_meet_where_srun_says(monkeypatch):
 
 
 def test_cores_are_shared(toy_run):
-    assert threads_per_process(changed(toy_run, processes=2), 5) == 2
-    assert threads_per_process(changed(toy_run, processes=4), 2) == 1
-    assert threads_per_process(changed(toy_run, threads=3), 1) == 3
-    assert threads_per_process(toy_run, None) == len(os.sched_getaffinity(0))
+    def share(run, threads):
+        return int(worker_environment(run, threads, [], 0.0, {})["OMP_NUM_THREADS"])
+
+    assert share(changed(toy_run, processes=2), 5) == 2
+    assert share(changed(toy_run, processes=4), 2) == 1
+    assert share(changed(toy_run, threads=3), 1) == 3
+    assert share(toy_run, None) == len(os.sched_getaffinity(0))
 
 
 def test_environment(toy_run):
