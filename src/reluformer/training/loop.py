@@ -4,8 +4,8 @@ The loss of an update is  (Σ label-smoothed cross-entropy + Σ tokens · penalt
 micro-batch of every process, so it does not depend on how the global batch is split. DeepSpeed averages gradients over
 the W processes, hence the factor W.
 
-Everything that decides the next update is in `Trainer.progress` and `state.save_state`: a training that was killed and
-resumed ends with the same bits as one that was not.
+Everything that decides the next update is in `Trainer.progress` and `checkpoints.save_state`: a training that was
+killed and resumed ends with the same bits as one that was not.
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ from torch import Tensor
 from reluformer.config.training import TrainingConfig
 from reluformer.corpus.batches import Batch, BatchSampler
 from reluformer.memory.modules import SequenceMemory
-from reluformer.training.checkpoints import Checkpoints, write_error
+from reluformer.training.checkpoints import Checkpoints, load_state, save_state, write_error
 from reluformer.training.data import LoadedUpdate, PrefetchLoader, TrainingData
 from reluformer.training.distributed import DistributedContext, LossReducer, Totals
 from reluformer.training.engine import clip_gradients, compile_forward, gradient_norm
 from reluformer.training.log import RunLog, finite
-from reluformer.training.state import load_state, save_state
 from reluformer.training.stopping import Divergence, EarlyStopping, Interrupted, Signals, TrainingError
 from reluformer.training.validation import Validation
 

@@ -35,13 +35,19 @@ from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
 from reluformer.ops.paths import verdicts
 from reluformer.ops.process import keep_freed_memory
-from reluformer.training.checkpoints import Checkpoints, identity, open_folder
+from reluformer.training.checkpoints import (
+    Checkpoints,
+    average_weights,
+    identity,
+    load_module,
+    module_tensors,
+    open_folder,
+)
 from reluformer.training.data import TrainingData, load_start, open_data, start_folder
 from reluformer.training.distributed import DistributedContext, join_world
 from reluformer.training.engine import build_engine
 from reluformer.training.log import RunLog, warn
 from reluformer.training.loop import Ending, Trainer
-from reluformer.training.state import average_weights, load_module, module_tensors
 from reluformer.training.summary import code_version, machine, versions
 
 
