@@ -28,7 +28,6 @@ class RunLog:
         self.updates = updates
         self.active = active
         self._bar: Progress | None = None
-        self._bar_time = 0.0
 
     def rewind(self, update: int) -> None:
         """Drops the events after `update`, and a last line that a crash cut off."""
@@ -66,9 +65,8 @@ class RunLog:
 
     def progress(self, update: int, loss: float, rate: float, speed: float) -> None:
         """Updates the bar on a terminal: loss in nats a token, learning rate, target tokens a second."""
-        if not self.active or not sys.stderr.isatty() or time.monotonic() < self._bar_time + 0.1:
+        if not self.active or not sys.stderr.isatty():
             return
-        self._bar_time = time.monotonic()
         if self._bar is None:
             self._bar = _progress_bar()
             self._bar.add_task("train", total=self.updates, completed=update, loss=loss, rate=rate, speed=speed)

@@ -87,7 +87,9 @@ def translate_n_best(
         if all(token == SENT for token in source)
     }
     real = np.array([index for index in range(len(sources)) if index not in hypotheses], np.int64)
-    tokens = padded_tokens(int(lengths[real].sum()), config, device)
+    tokens = config.batch_tokens
+    if device.type == "cpu":  # few, for its caches and for every thread
+        tokens = max(1, min(tokens, CPU_TOKENS, -(-int(lengths[real].sum()) // torch.get_num_threads())))
     longest_first = real[np.argsort(-lengths[real], kind="stable")]  # a batch that does not fit fails at once
     batches = list(length_batches(longest_first, lengths, tokens))
     for batch, of_batch in zip(batches, each(search_batch, batches, device), strict=True):
@@ -118,13 +120,6 @@ def first_trusted(by_graphs: Search, plain: Search, src: Tensor, src_mask: Tenso
         except RuntimeError as error:
             distrust("graphs", "cuda", error)
     return plain(src, src_mask)
-
-
-def padded_tokens(tokens: int, config: TranslationConfig, device: torch.device | str) -> int:
-    """Returns the source tokens of a batch, of `tokens` in all: on a CPU few, for its caches and for every thread."""
-    if torch.device(device).type != "cpu":
-        return config.batch_tokens
-    return max(1, min(config.batch_tokens, CPU_TOKENS, -(-tokens // torch.get_num_threads())))
 
 
 def each(search: Callable[[np.ndarray], T], batches: Sequence[np.ndarray], device: torch.device | str) -> Iterator[T]:

@@ -91,11 +91,6 @@ class Activation(nn.Module):
         return 1 / options["temperature"], -count.log() if self.name == "sigmoid" else 0.0
 
 
-def softmax(scores: Tensor) -> Tensor:
-    """exp(s_j) / Σ exp(s)."""
-    return torch.softmax(scores, -1)
-
-
 def sparsemax(scores: Tensor) -> Tensor:
     """The Euclidean projection onto the simplex (Martins and Astudillo 2016): max(s - τ, 0)."""
     scores = scores - scores.amax(-1, keepdim=True)
@@ -141,10 +136,10 @@ def softplus(scores: Tensor) -> Tensor:
 
 
 SIMPLEX = {
-    "softmax": softmax,
+    "softmax": nn.Softmax(-1),
     "sparsemax": sparsemax,
     "entmax15": entmax15,
-    "softmax-scalable": softmax,
+    "softmax-scalable": nn.Softmax(-1),
     "softplus": softplus,
 }
 RELUS = ("relu", "relu-scaled", "relu-length", "relu-squared", "relu-shifted")
