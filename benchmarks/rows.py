@@ -19,6 +19,8 @@ from typing import Any
 import typer
 from tabulate import tabulate
 
+from reluformer.training.summary import machine
+
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = {"torch", "deepspeed", "numpy", "triton", "snakemake", "entmax"}
@@ -87,22 +89,18 @@ def run(rows: Callable[..., list[Row]]) -> None:
     typer.run(command)
 
 
-def interleaved(
-    measures: Mapping[str, Callable[[], float]], rounds: int, *, warm: int = 1
-) -> dict[str, tuple[float, float]]:
+def interleaved(measures: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, tuple[float, float]]:
     """Returns the median and relative spread of each measure, taken in turns so that all see the same machine.
 
     Args:
         measures: name -> a function that measures once.
-        rounds: calls of each, after `warm` calls that do not count.
+        rounds: calls of each, after one that does not count.
     """
     values: dict[str, list[float]] = {name: [] for name in measures}
-    for turn in range(warm + rounds):
+    for _ in range(1 + rounds):
         for name, measure in measures.items():
-            value = measure()
-            if turn >= warm:
-                values[name].append(value)
-    return {name: median_and_spread(measured) for name, measured in values.items()}
+            values[name].append(measure())
+    return {name: median_and_spread(measured[1:]) for name, measured in values.items()}
 
 
 def paired(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
@@ -166,20 +164,17 @@ def threads() -> int:
 
 def surroundings() -> dict[str, Any]:
     """Returns the machine, versions and commit of a measurement; the device is the first GPU, or the CPU."""
-    import torch  # here: a benchmark without torch starts at once
-
-    names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    cpu = names[0] if names else platform.machine()
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    hardware = machine()
+    gpu = next(iter(hardware["gpus"]), None)
     versions = {package.name: package.version for package in distributions() if package.name.lower() in PACKAGES}
     describe = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
     commit = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
     return {
-        "device": gpu or cpu,
-        "cpu": cpu,
+        "device": gpu or hardware["cpu"],
+        "cpu": hardware["cpu"],
         "gpu": gpu,
         "machine": platform.platform(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": hardware["cores"],
         "threads": threads(),
         "commit": commit or "unknown",
         "python": platform.python_version(),

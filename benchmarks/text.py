@@ -27,12 +27,6 @@ def lengths(pairs: int, longest: int = 175) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.clip(np.rint(side), 1, longest).astype(np.int64) for side in (src, tgt))
 
 
-def fixed_lengths(pairs: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns equal source and target lengths that are `length` with EOS."""
-    same = np.full(pairs, length - 1, np.int64)
-    return same, same
-
-
 def write_corpus(
     corpora: Path, name: str, vocabulary: int, sides: tuple[np.ndarray, np.ndarray], pieces: bool = False
 ) -> Store:

@@ -184,7 +184,7 @@ def padded_share(src: np.ndarray, tgt: np.ndarray, batches: list[Indices]) -> fl
     return 1 - (src.sum() + tgt.sum() + 2 * len(src)) / places
 
 
-class Contest:
+class Contest(ExitStack):
     """Workers that train one shape on the same batches, update by update in turns; a context manager.
 
     Args:
@@ -193,6 +193,7 @@ class Contest:
     """
 
     def __init__(self, shape: Shape, folder: Path, rounds: int = 0) -> None:
+        super().__init__()
         self.shape, self.folder = shape, folder
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.tokens = shape.tokens if self.device == "cpu" else GPU_TOKENS
@@ -200,7 +201,9 @@ class Contest:
         if (folder / self.dataset).is_dir():
             self.store = Store(folder / self.dataset / "store" / "train")
         else:
-            sides = text.fixed_lengths(4000, shape.length) if shape.length else text.lengths(text.PAIRS)
+            sides = text.lengths(text.PAIRS)
+            if shape.length:
+                sides = (np.full(4000, shape.length - 1),) * 2  # without EOS
             self.store = text.write_corpus(folder, self.dataset, VOCABULARY, sides)
         self.model = ModelConfig(
             encoder_layers=shape.layers,
@@ -213,15 +216,8 @@ class Contest:
         )
         sampler = BatchSampler(self.store.src_lengths, self.store.tgt_lengths, batch_tokens=self.tokens, seed=1)
         self.batches = [next(sampler).micro[0] for _ in range((rounds or shape.rounds) + 1)]  # the first one warms up
-        self._stack = ExitStack()
         self._updates: dict[str, Callable[[int], float]] = {}
         self._workers: dict[str, Peer] = {}
-
-    def __enter__(self) -> Contest:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
 
     def why(self, name: str) -> str:
         """Returns what bounds ours, if it was profiled."""
@@ -242,14 +238,14 @@ class Contest:
             "training": {"batch_tokens": self.tokens, "precision": precision, "compile": compiled},
             "translation": {},
         }
-        worker = self._stack.enter_context(Peer("train_ours", threads(), Path(sys.executable)))
+        worker = self.enter_context(Peer("train_ours", threads(), Path(sys.executable)))
         own = self.folder / f"{self.dataset}-{name}"
         worker.call("build", run=settings, corpora=str(self.folder), folder=str(own))
         self._updates[name], self._workers[name] = lambda index: worker.call("update"), worker
 
     def add_peer(self, name: str) -> None:
         """Adds one of the peers, which trains on our batches."""
-        worker = self._stack.enter_context(Peer(f"train_{name}", threads()))
+        worker = self.enter_context(Peer(f"train_{name}", threads()))
         shape = {"layers": self.shape.layers, "width": self.shape.width, "slots": self.shape.slots, "heads": HEADS}
         shape |= {"vocabulary": VOCABULARY, "dropout": DROPOUT}
         worker.call("build", shape=shape, device=self.device, autocast=self.device != "cpu")

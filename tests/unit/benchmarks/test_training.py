@@ -17,8 +17,7 @@ def test_made_up_lengths_are_those_of_iwslt():
 
 
 def test_a_made_up_store_has_the_lengths_that_were_asked_for(tmp_path):
-    sides = text.fixed_lengths(12, 9)
-    store = text.write_corpus(tmp_path, "x", 50, sides)
+    store = text.write_corpus(tmp_path, "x", 50, (np.full(12, 8), np.full(12, 8)))
     assert store.src_lengths.tolist() == store.tgt_lengths.tolist() == [8] * 12
     assert min(store.src(0)) >= text.SPECIAL and max(store.src(0)) < 50
 
