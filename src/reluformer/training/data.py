@@ -31,7 +31,8 @@ class TrainingData(NamedTuple):
     valid: Store
     subword: Path  # the subword model
     files: dict[str, str]  # the SHA-256 of each file read, by its path below the folder of corpora (or of results)
-    tgt: str = ""  # target language
+    tgt: str  # target language
+    start: Path | None  # the run whose weights it starts from; None: random weights
 
     @property
     def longest(self) -> int:
@@ -53,28 +54,27 @@ def open_data(corpora: Path, run: RunConfig) -> TrainingData:
             raise SettingsError(f"{path}: missing: the corpus of {run.dataset} is not prepared")
     stores = [path for split in ("train", "valid") for path in sorted((view / "store" / split).iterdir())]
     files = {str(path.relative_to(corpora)): sha256(path) for path in [subword, *stores] if path.is_file()}
-    if (start := start_folder(corpora, run)) is not None:
+    start = None
+    if run.training.start_from is not None:
+        start = corpora.parent / "runs" / run.training.start_from
         if not (start / MODEL_FILE).is_file():
             raise SettingsError(
                 f"{start}: {run.dataset}/{run.system} starts from this run, which is not trained: "
                 f"first `reluformer train {run.training.start_from}`"
             )
         files[f"runs/{run.training.start_from}/{MODEL_FILE}"] = sha256(start / MODEL_FILE)
-    return TrainingData(Store(view / "store" / "train"), Store(view / "store" / "valid"), subword, files, run.tgt)
+    train, valid = (Store(view / "store" / split) for split in ("train", "valid"))
+    return TrainingData(train, valid, subword, files, run.tgt, start)
 
 
-def start_folder(corpora: Path, run: RunConfig) -> Path | None:
-    """Returns the folder of the run that `run` starts from; None if it starts from random weights."""
-    start = run.training.start_from
-    return corpora.parent / "runs" / start if start is not None else None
-
-
-def load_start(model: Transformer, run: RunConfig, data: TrainingData, folder: Path) -> None:
-    """Loads the weights of the run in `folder` into the new `model` of `run`.
+def load_start(model: Transformer, run: RunConfig, data: TrainingData) -> None:
+    """Loads the weights of the run in `data.start`, if any, into the new `model` of `run`.
 
     Raises:
         SettingsError: the other run has not ended, has another subword model, or its model has other parameters.
     """
+    if (folder := data.start) is None:
+        return
     start, _ = load_model(folder)
     subword = f"{split_dataset(run.dataset)[0]}/{data.subword.name}"
     if json.loads((folder / "summary.json").read_text(encoding="utf-8"))["data"].get(subword) != data.files[subword]:

@@ -245,19 +245,16 @@ class Trainer:
     def _validate(self) -> bool:
         """Validates and logs; returns whether to stop."""
         scores = self.validation.measure(self.engine)
-        loss, nll = scores.loss, scores.nll
-        optional = {"bleu": scores.bleu, "source_gain": scores.source_gain, "dead_keys": scores.dead_keys}
-        more = {key: value for key, value in optional.items() if value is not None}
-        self.log.event(event="valid", update=self.update, loss=loss, nll=nll, ppl=math.exp(min(nll, 700.0)), **more)
-        self._monitor({f"valid/{key}": value for key, value in {"loss": loss, "nll": nll, **more}.items()})
-        best = self.results["best_valid_loss"]
+        self.log.event(event="valid", update=self.update, **scores)
+        self._monitor({f"valid/{key}": value for key, value in scores.items() if key != "ppl"})
+        loss, best = scores["loss"], self.results["best_valid_loss"]
         self.results["best_valid_loss"] = finite(loss) if best is None else min(best, loss)
-        self.results |= {"source_gain": scores.source_gain, "dead_keys": scores.dead_keys}
-        if scores.source_gain is not None:
+        self.results |= {key: scores.get(key) for key in ("source_gain", "dead_keys")}
+        if "source_gain" in scores:
             mean, number = self.results.get("mean_source_gain") or 0.0, self.update / self.config.validate_every
-            self.results["mean_source_gain"] = mean + (scores.source_gain - mean) / math.ceil(number)
-        if scores.bleu is not None:
-            self.results["best_valid_bleu"] = max(scores.bleu, self.results["best_valid_bleu"] or 0.0)
+            self.results["mean_source_gain"] = mean + (scores["source_gain"] - mean) / math.ceil(number)
+        if "bleu" in scores:
+            self.results["best_valid_bleu"] = max(scores["bleu"], self.results["best_valid_bleu"] or 0.0)
         return self.stopping.judge(loss)
 
     def _save(self, interim: bool) -> None:

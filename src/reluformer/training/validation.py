@@ -5,7 +5,7 @@ Each process takes a share of the batches; the results are the same in all of th
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
 
 import numpy as np
 import torch
@@ -27,21 +27,6 @@ MAX_RATIO, MAX_EXTRA = 1.5, 10
 """A greedy hypothesis ends after MAX_RATIO · source + MAX_EXTRA tokens."""
 DECODED_TOKENS = 4096
 """Source positions that are decoded at once, at least: a step of few rows costs nearly as much as one of many."""
-
-
-class Scores(NamedTuple):
-    """Label-smoothed loss and nll in nats a token; tokenised BLEU of greedy decoding and what follows, or None.
-
-    source_gain: nll with the source of another sentence of about the same length, less nll, in nats a token: what the
-    model learns of a target from its source. It is about 0 as long as no attention aligns, whatever the loss.
-    dead_keys: in a batch, the share of keys of all attentions to which no row gives weight; they have no gradient.
-    """
-
-    loss: float
-    nll: float
-    bleu: float | None
-    source_gain: float | None
-    dead_keys: float | None
 
 
 class Validation:
@@ -66,8 +51,19 @@ class Validation:
         self.tgt, self.with_source = data.tgt, with_source
 
     @torch.no_grad()
-    def measure(self, engine: DeepSpeedEngine) -> Scores:
-        """Validates the model in `engine`, an `Objective`, without dropout."""
+    def measure(self, engine: DeepSpeedEngine) -> dict[str, float]:
+        """Validates the model in `engine`, an `Objective`, without dropout.
+
+        Returns what was asked for, of:
+            loss, nll: the label-smoothed loss and the negative log-likelihood, in nats a token.
+            ppl: perplexity.
+            bleu: tokenised BLEU of greedy decoding.
+            source_gain: nll with the source of another sentence of about the same length, less nll, in nats a token:
+                what the model learns of a target from its source. It is about 0 as long as no attention aligns,
+                whatever the loss.
+            dead_keys: in a batch, the share of keys of all attentions to which no row gives weight; they have no
+                gradient.
+        """
         device = self.world.device
         engine.eval()
         sums = torch.zeros(7, dtype=torch.float64, device=device)
@@ -83,11 +79,15 @@ class Validation:
             with observe(engine.module.model, lambda _, read: counts.append(dead_keys(read))):
                 engine(*self._batch(self.batches[0]))
             sums[5:] += torch.stack(counts).sum(0)
-        bleu = self._bleu(engine.module.model) if self.subword else None
+        bleu = {"bleu": self._bleu(engine.module.model)} if self.subword else {}
         engine.train()
         loss, nll, tokens, gain, compared, dead, keys = self.world.sum(sums).tolist()
-        more = gain / compared if compared else None, dead / keys if keys else None
-        return Scores(loss / tokens, nll / tokens, bleu, *more)
+        scores = {"loss": loss / tokens, "nll": nll / tokens, "ppl": math.exp(min(nll / tokens, 700.0)), **bleu}
+        if compared:
+            scores["source_gain"] = gain / compared
+        if keys:
+            scores["dead_keys"] = dead / keys
+        return scores
 
     def _batch(self, indices: NDArray[np.int64]) -> Batch[Tensor]:
         return collate(self.store, indices).map(lambda array: torch.from_numpy(array).to(self.world.device))

@@ -43,7 +43,7 @@ from reluformer.training.checkpoints import (
     module_tensors,
     open_folder,
 )
-from reluformer.training.data import TrainingData, load_start, open_data, start_folder
+from reluformer.training.data import TrainingData, load_start, open_data
 from reluformer.training.distributed import DistributedContext, join_world
 from reluformer.training.engine import build_engine
 from reluformer.training.log import RunLog, warn
@@ -90,8 +90,7 @@ def work(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, signals
     log = RunLog(own, config.updates, active=world.first)
     torch.manual_seed(run.seed)
     objective = Objective(Transformer(run.model), config.label_smoothing)
-    if (start := start_folder(corpora, run)) is not None:
-        load_start(objective.model, run, data, start)
+    load_start(objective.model, run, data)
     objective.model.checkpoint_activations = config.activation_checkpointing
     tensorboard = checkpoints / "tensorboard" if config.tensorboard else None
     engine = build_engine(objective, config, world, tensorboard)
@@ -100,7 +99,7 @@ def work(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, signals
     trainer = Trainer(config, engine, world, data, run.seed, log, saved, signals, started)
     trainer.resume()
     with contextlib.closing(log), contextlib.closing(trainer.loader):
-        if start is not None and run_status(start) == "diverged":
+        if data.start is not None and run_status(data.start) == "diverged":
             ending = trainer.give_up(f"{config.start_from}, which it starts from, has diverged")
         else:
             ending = trainer.train()

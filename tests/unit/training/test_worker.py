@@ -187,7 +187,7 @@ def test_a_run_that_does_not_fit_is_no_start(training, corpora, tmp_path, change
     with pytest.raises(SettingsError, match=message):
         data = open_data(tmp_path / "corpora", run)
         run = with_vocabulary(run, data.train.vocabulary)
-        load_start(Transformer(run.model), run, data, other)
+        load_start(Transformer(run.model), run, data)
 
 
 @pytest.mark.parametrize(
