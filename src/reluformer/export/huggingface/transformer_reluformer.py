@@ -10,6 +10,7 @@ Masks are true on real tokens; sequences are padded on the right.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -135,7 +136,7 @@ def softplus(scores: Tensor) -> Tensor:
     return weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
 
 
-SIMPLEX = {
+SIMPLEX: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": nn.Softmax(-1),
     "sparsemax": sparsemax,
     "entmax15": entmax15,
