@@ -30,7 +30,6 @@ from reluformer.corpus.subword import BOS, EOS, PAD
 from reluformer.model.caches import DynamicCache
 from reluformer.ops.beam import best_tokens, has_kernel
 
-ROWS = 32  # of logits at a time on a CPU, so that what is read again is still in its cache
 CHUNK = 64  # entries of one maximum in `top`; about as fast as 32 and faster than 16 or 128 at a vocabulary of 4,000
 
 
@@ -162,7 +161,7 @@ def n_best_search(
     last = torch.full((batch,), BOS, device=device)  # [N·W]
     cache = model.start(src, src_mask)
     for t in range(capacity + 1):
-        rows = _best_of_blocks(model.step(last, cache), 2 * config.beam, first=t == 0)
+        rows = _best_by_kernel(model.step(last, cache), 2 * config.beam, first=t == 0)
         if not rows.value[:, 0].isfinite().all():
             raise BrokenModelError
         last_step = limits == t
@@ -237,13 +236,12 @@ def best_of_rows(logits: Tensor, k: int, first: bool | Tensor) -> RowBest:
     return RowBest(end, *top(log_p, min(k, log_p.size(1))))
 
 
-def _best_of_blocks(logits: Tensor, k: int, first: bool) -> RowBest:
-    """The same by the C++ kernel; without it, on a CPU some rows at a time."""
-    if has_kernel(logits):
-        banned = [PAD, BOS, EOS] if first else [PAD, BOS]
-        return RowBest(*best_tokens(logits, min(k, logits.size(1)), EOS, banned))
-    blocks = logits.split(ROWS if logits.device.type == "cpu" else len(logits))
-    return RowBest(*map(torch.cat, zip(*(best_of_rows(block, k, first) for block in blocks), strict=True)))
+def _best_by_kernel(logits: Tensor, k: int, first: bool) -> RowBest:
+    """The same by the C++ kernel, where there is one."""
+    if not has_kernel(logits):
+        return best_of_rows(logits, k, first)
+    banned = [PAD, BOS, EOS] if first else [PAD, BOS]
+    return RowBest(*best_tokens(logits, min(k, logits.size(1)), EOS, banned))
 
 
 def of_sentence(tokens: Tensor, rows: Tensor) -> Tensor:
