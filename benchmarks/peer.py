@@ -10,10 +10,10 @@ environment is `.venv-peers`, which `make bench` installs; PEERS_VENV names anot
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
+from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
@@ -47,33 +47,26 @@ class Peer:
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
         if python:  # ours, as the command line starts it
             limit_caches(environment)
-        replies, reply_end = os.pipe()
-        self._replies = os.fdopen(replies)
+        self._connection, theirs = Pipe()
         self._process = subprocess.Popen(
-            [python or peers_python(), WORKERS / f"{name}.py", str(reply_end)],
+            [python or peers_python(), WORKERS / f"{name}.py", str(theirs.fileno())],
             env=environment,
-            stdin=subprocess.PIPE,
-            stdout=2,  # what a peer prints is no reply
-            pass_fds=[reply_end],
-            text=True,
+            stdout=2,
+            pass_fds=[theirs.fileno()],
         )
-        os.close(reply_end)
+        theirs.close()
 
     def call(self, function: str, **arguments: Any) -> Any:
-        """Calls a function of the worker; arguments and result are JSON. Raises `PeerError`."""
-        process = self._process
-        assert process.stdin is not None
+        """Calls a function of the worker. Raises `PeerError`."""
         try:
-            process.stdin.write(json.dumps({"call": function, "with": arguments}) + "\n")
-            process.stdin.flush()
-            reply = json.loads(self._replies.readline() or "null")
-        except BrokenPipeError:
-            reply = None
-        if reply is None:
-            raise PeerError(f"{self.name}: ended with exit code {process.wait()} (its messages are above)")
-        if "error" in reply:
-            raise PeerError(f"{self.name}: {function}: {reply['error']}")
-        return reply["result"]
+            self._connection.send((function, arguments))
+            error, result = self._connection.recv()
+        except (EOFError, OSError):
+            code = self._process.wait()
+            raise PeerError(f"{self.name}: ended with exit code {code} (its messages are above)") from None
+        if error:
+            raise PeerError(f"{self.name}: {function}: {error}")
+        return result
 
     def peak_memory(self) -> float:
         """Returns the largest resident memory of the worker so far, MB."""
@@ -84,11 +77,9 @@ class Peer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()  # ends the worker
+        self._connection.close()  # ends the worker
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._replies.close()

@@ -1,26 +1,26 @@
-"""The worker's side: one JSON line in, `{"call": NAME, "with": {...}}`, one out, `{"result": ...}` or `{"error": ...}`.
+"""The worker's side: a function's name and arguments in, a traceback or "" and the result out, until the end of calls.
 
 It runs in the peers' environment and imports nothing of ours. Its stdout is stderr.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import traceback
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from typing import Any
 
 
 def serve(functions: dict[str, Callable[..., Any]]) -> None:
-    """Answers calls until stdin ends; the first argument is the file descriptor of the answers."""
-    replies = os.fdopen(int(sys.argv[1]), "w")
-    for line in sys.stdin:
-        call = json.loads(line)
+    """Answers calls; the program's first argument is the file descriptor of the connection."""
+    connection = Connection(int(sys.argv[1]))
+    while True:
         try:
-            reply = {"result": functions[call["call"]](**call["with"])}
+            name, arguments = connection.recv()
+        except EOFError:
+            return
+        try:
+            connection.send(("", functions[name](**arguments)))
         except Exception:
-            reply = {"error": traceback.format_exc()}
-        replies.write(json.dumps(reply) + "\n")
-        replies.flush()
+            connection.send((traceback.format_exc(), None))
