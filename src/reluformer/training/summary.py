@@ -1,7 +1,7 @@
 """The machine of a training: GPUs that concurrent jobs never share, versions and hardware for summary.json.
 
-Each GPU has a lock file in the machine's temporary folder, held by a job until it ends. Under SLURM the GPUs in
-CUDA_VISIBLE_DEVICES are the job's alone, and nothing is locked. Does not import torch until `machine` is called.
+Each GPU has a lock file in the machine's temporary folder, a user's own, held by a job until it ends. Under SLURM the
+GPUs in CUDA_VISIBLE_DEVICES are the job's alone, and nothing is locked. Only `machine` imports torch.
 """
 
 from __future__ import annotations
@@ -41,10 +41,8 @@ def visible_devices() -> list[str]:
 
 
 @contextlib.contextmanager
-def claim_devices(count: int, folder: Path | None = None) -> Iterator[list[str]]:
+def claim_devices(count: int) -> Iterator[list[str]]:
     """Waits for `count` free devices and locks them; yields their names, or an empty list without a GPU.
-
-    folder: of the lock files; by default one for each user of the machine.
 
     Raises `SettingsError` if the machine has some devices, but fewer than `count`.
     """
@@ -54,7 +52,7 @@ def claim_devices(count: int, folder: Path | None = None) -> Iterator[list[str]]
     if not devices or "SLURM_JOB_ID" in os.environ:
         yield devices[:count]
         return
-    folder = folder or Path(tempfile.gettempdir()) / f"reluformer-devices-{os.getuid()}"
+    folder = Path(tempfile.gettempdir()) / f"reluformer-devices-{os.getuid()}"
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as locks:
         while not (claimed := _try_claim(devices, count, folder, locks)):

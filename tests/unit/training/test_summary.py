@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from pathlib import Path
 from reluformer.training import summary
 summary.POLL_SECONDS = 0.02
 folder = Path(sys.argv[1])
-with summary.claim_devices(1, folder / "locks") as claimed:
+with summary.claim_devices(1) as claimed:
     for device in claimed:
         busy = folder / f"busy-{device}"
         busy.touch(exist_ok=False)  # fails where another job has the device
@@ -28,25 +29,26 @@ with summary.claim_devices(1, folder / "locks") as claimed:
 
 
 @pytest.fixture(autouse=True)
-def no_slurm(monkeypatch):
+def no_slurm_and_no_other_locks(monkeypatch, tmp_path):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 @pytest.mark.slow
 def test_eight_jobs_never_share_one_of_two_devices(tmp_path):
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "0,1"}
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "0,1", "TMPDIR": str(tmp_path)}
     jobs = [subprocess.Popen([sys.executable, "-c", JOB, tmp_path], env=environment) for _ in range(8)]
     assert [job.wait(600) for job in jobs] == [0] * 8
     assert len(list(tmp_path.glob("done-*"))) == 8
 
 
-def test_all_or_nothing(tmp_path, monkeypatch):
+def test_all_or_nothing(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
-    with summary.claim_devices(2, tmp_path) as two:
+    with summary.claim_devices(2) as two:
         assert two == ["0", "1"]
-        with summary.claim_devices(1, tmp_path) as one:
+        with summary.claim_devices(1) as one:
             assert one == ["2"]
-    with summary.claim_devices(3, tmp_path) as three:
+    with summary.claim_devices(3) as three:
         assert three == ["0", "1", "2"]
 
 
@@ -66,7 +68,7 @@ def test_no_devices(monkeypatch, value):
 def test_slurm_has_given_the_devices_already(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    with summary.claim_devices(1, tmp_path) as one, summary.claim_devices(1, tmp_path) as same:
+    with summary.claim_devices(1) as one, summary.claim_devices(1) as same:
         assert one == same == ["0"]
     assert list(tmp_path.iterdir()) == []
 
