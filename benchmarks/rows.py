@@ -16,6 +16,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import typer
 from tabulate import tabulate
 
@@ -116,11 +117,8 @@ def paired(ours: list[float], theirs: list[float]) -> tuple[float, float, float]
 
 def median_and_spread(values: list[float]) -> tuple[float, float]:
     """Returns the median, and half the interquartile range as a share of it."""
-    middle = statistics.median(values)
-    if len(values) < 2 or not middle:
-        return middle, 0.0
-    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
-    return middle, (high - low) / 2 / abs(middle)
+    low, middle, high = np.percentile(values, (25, 50, 75)).tolist()
+    return middle, (high - low) / 2 / abs(middle) if middle else 0.0
 
 
 def table(rows: list[dict[str, Any]]) -> str:
