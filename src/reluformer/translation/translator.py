@@ -96,18 +96,9 @@ class Translator:
         arrays = [np.array(source, dtype=np.int64) for source in sources]
         return translate_n_best(self.model, arrays, self.settings, n_best, self.device)
 
-    def segments(self, segments: Sequence[Sequence[str]]) -> list[list[str]]:
-        """Translates segments of consecutive sentences of a document, as a document model reads them.
-
-        Blank sentences are left out. A translation may have another number of sentences.
-        """
-        sources = [self.text.ids(segment) for segment in segments]
-        hypotheses = iter(self.search([source for source in sources if source], 1))
-        return [self._sentences(next(hypotheses)[0]) if ids else [] for ids in sources]
-
     def written(self, hypothesis: Hypothesis) -> str:
         """Returns a hypothesis as text."""
-        return " ".join(self._sentences(hypothesis))
+        return " ".join(self._detokenise(self.text.subword.sentences(hypothesis.tokens)))
 
     def _line(self, parts: Sequence[Sequence[Hypothesis]]) -> Line:
         if not parts:
@@ -119,9 +110,6 @@ class Translator:
             scores, tokens = [one.score for one in hypotheses], [len(one.tokens) + 1 for one in hypotheses]
             translations.append(Translation(" ".join(written), float(np.average(scores, weights=tokens))))
         return Line(translations, len(parts))
-
-    def _sentences(self, hypothesis: Hypothesis) -> list[str]:
-        return self._detokenise(self.text.subword.sentences(hypothesis.tokens))
 
     def _detokenise(self, sentences: Sequence[str]) -> list[str]:
         return detokenise_all(sentences, self.config.tgt, recase=self.text.truecaser is not None)

@@ -35,10 +35,11 @@ def test_raw_text_is_translated_as_the_test_split_was(experiment, dataset):
         segments = [raw[first : first + count] for first, count in bounds]
         assert max(count for _, count in bounds) > 1
     translator = Translator(run, experiment.corpora)
-    expected = [detokenise_all(line["sentences"], "en", recase=True) for line in lines]
-    assert translator.segments(segments) == expected
+    expected = [" ".join(detokenise_all(line["sentences"], "en", recase=True)) for line in lines]
+    searched = translator.search([translator.text.ids(segment) for segment in segments], 1)
+    assert [translator.written(best) for (best,) in searched] == expected
     if dataset == "toy":
-        assert translator(raw) == [" ".join(sentences) for sentences in expected]
+        assert translator(raw) == expected
 
 
 def test_blank_lines_stay_blank_and_in_their_place(experiment):
@@ -55,7 +56,7 @@ def test_blank_lines_stay_blank_and_in_their_place(experiment):
 def test_a_line_in_which_nothing_is_seen_is_blank(experiment, blank):
     translator = Translator(experiment.run("toy", None), experiment.corpora)
     assert translator([blank]) == [""]
-    assert translator.segments([[blank, blank], ["Der Hund."]])[0] == []
+    assert translator.text.ids([blank, blank]) == []
 
 
 @pytest.mark.parametrize(
