@@ -24,6 +24,7 @@ ID_BYTES, TEXT_BYTES = 2, 8
 STATE_BYTES = 12
 """Bytes of a parameter in a checkpoint: fp32 weights and Adam's two moments."""
 SUMMED = ["updates", "target_tokens", "runs", "seconds"]
+RUN_FIELDS = ["dataset", "stage", "parameters", "checkpoints", "updates", "target_tokens"]
 RUN_STEPS = ("train", "translate", "score", "analyse")
 
 
@@ -48,7 +49,7 @@ def make_plan(experiment: Experiment, sizes: Mapping[str, Sizes], speed: Speed, 
     chain = critical_path(jobs, seconds)
     longest = sum(seconds[name] for name in chain)
     rows = _runs(experiment, sizes, seconds)
-    runs = pd.DataFrame(rows).assign(
+    runs = pd.DataFrame(rows, columns=RUN_FIELDS).assign(
         system=[split_system(row["system"]).base + " (tuning)" * row["tuning"] for row in rows],
         seconds=[sum(row["seconds"].values()) for row in rows],
         runs=1,
@@ -122,9 +123,10 @@ def _runs(experiment: Experiment, sizes: Mapping[str, Sizes], seconds: Mapping[s
 def _disk(runs: pd.DataFrame, sizes: Mapping[str, Sizes], devices: int) -> dict[str, int]:
     """Bytes of the final models, of token stores and text, and of the checkpoints of `devices` trainings at once."""
     tokens = {name: int(sum(split.src + split.tgt for split in size[:3])) for name, size in sizes.items()}
+    checkpoints = STATE_BYTES * runs["parameters"] * runs["checkpoints"]
     return {
         "models": int(4 * runs["parameters"].sum()),
-        "checkpoints": int((STATE_BYTES * runs["parameters"] * runs["checkpoints"]).nlargest(devices).sum()),
+        "checkpoints": int(checkpoints.sort_values(ascending=False).head(devices).sum()),
         "corpora": sum(count * (ID_BYTES + TEXT_BYTES * ("@" not in name)) for name, count in tokens.items()),
     }
 

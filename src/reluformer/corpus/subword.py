@@ -90,10 +90,10 @@ def train(counts: Mapping[str, int], vocabulary: int, path: Path) -> int:
             minloglevel=2,
         )
     except (RuntimeError, OSError) as error:
-        if match := re.search(r"(?:value <=|required_chars\D*|Vocabulary size .*?)\s*(\d+)", str(error)):
-            raise CorpusError(
-                f"vocabulary: {vocabulary}: does not fit the training text ({match[0]} in sentencepiece's words)"
-            ) from None
+        for pattern, limit in ((r"value <= (\d+)", "at most"), (r"required_chars\. \d+ vs (\d+)", "at least")):
+            if match := re.search(pattern, str(error)):
+                reason = f"it takes {limit} {match[1]} pieces, its characters and the special ones included"
+                raise CorpusError(f"vocabulary: {vocabulary}: does not fit the training text: {reason}") from None
         raise CorpusError(f"vocabulary: {vocabulary}: sentencepiece: {' '.join(str(error).split())}") from None
     path.write_bytes(model.getvalue())
     return len(Subword(path))

@@ -107,7 +107,7 @@ class Checkpoints:
     def regular(self, before: int, count: int) -> list[Checkpoint]:
         """Returns the last `count` regular checkpoints before update `before`, the oldest first."""
         regular = [checkpoint for checkpoint in self.all() if not checkpoint.interim and checkpoint.update < before]
-        return regular[len(regular) - count :] if count else []
+        return regular[-count:] if count else []
 
     def sweep(self) -> None:
         """Removes checkpoints that a crash or a full disk left unfinished."""

@@ -2,6 +2,7 @@ import io
 import json
 from collections import Counter
 from functools import cache
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -9,6 +10,9 @@ from rich.console import Console
 from reluformer.cli.costs import stated_speed
 from reluformer.cli.jobs import Job
 from reluformer.cli.planning import all_runs, all_sizes, critical_path, make_plan, show
+from reluformer.config.experiment import Experiment
+
+CONFIG = Path(__file__).parents[3] / "config"
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +99,14 @@ def test_a_plan_shows_its_runs_totals_and_assumptions(demo, tmp_path):
     assert "on 4 GPUs" in text and "critical path: " in text and "Assumptions:" in text
     assert "variance_law" in text and "measure " in text
     assert "assumed" in text and "demo-sentences" in text and "diverges" in text
+
+
+def test_a_plan_without_runs_has_the_measurement_alone(tmp_path):
+    (tmp_path / "speed.yaml").write_text("only: [speed-by-length]\ntuning: null\n")
+    experiment = Experiment.from_files(CONFIG / "config.yaml", tmp_path / "speed.yaml")
+    plan = make_plan(experiment, all_sizes(experiment, tmp_path), stated_speed("a100", 0.5), 1)
+    assert plan["totals"]["runs"] == plan["disk"]["models"] == plan["disk"]["checkpoints"] == 0
+    assert plan["steps"]["measure"]["jobs"] == 1 and "train" not in plan["steps"]
+    out = io.StringIO()
+    show(plan, Console(file=out, width=120))
+    assert "measure " in out.getvalue()

@@ -70,14 +70,14 @@ def test_counts_give_what_the_text_gives(tmp_path: Path) -> None:
 
 
 def test_text_too_small_for_the_vocabulary(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"^vocabulary: 5000: .*\d") as error:
+    with pytest.raises(CorpusError, match=r"^vocabulary: 5000: .* at most \d+ pieces") as error:
         subword.train(COUNTS, 5000, tmp_path / "subword.model")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "subword.model").exists()
 
 
 def test_vocabulary_too_small_for_the_characters(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"^vocabulary: 16: "):
+    with pytest.raises(CorpusError, match=r"^vocabulary: 16: .* at least 5\d pieces"):
         subword.train({chr(0x4E00 + i): 3 for i in range(50)}, 16, tmp_path / "subword.model")
 
 

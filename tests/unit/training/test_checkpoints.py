@@ -38,6 +38,7 @@ def test_the_last_regular_ones_are_kept_and_the_newest_interim_one(tmp_path):
     write(checkpoints, 40)
     assert [(c.update, c.interim) for c in checkpoints.all()] == [(30, False), (40, False)]
     assert [c.update for c in checkpoints.regular(before=40, count=2)] == [30]
+    assert [c.update for c in checkpoints.regular(before=50, count=3)] == [30, 40]  # fewer than are asked for
     assert checkpoints.regular(before=50, count=0) == []
 
 
