@@ -44,13 +44,15 @@ class Activation(nn.Module):
     static = False
     """Whether a CUDA graph can hold `forward`: the host looks at no value and no shape depends on one. If not, the
     search does without graphs."""
-    functor: str | None = None
-    """A name of `backends.FUNCTORS`, if `forward` is it: fused kernels then read without storing weights. A class that
-    overrides `forward` has its own."""
+    functor = ""
+    """A name of `backends.FUNCTORS`, if `forward` is it: fused kernels then read without storing weights."""
+
+    def __init_subclass__(cls) -> None:
+        if "forward" in vars(cls):  # another function than the base's
+            cls.functor = vars(cls).get("functor", "")
 
     def __init__(self, heads: int = 1) -> None:
         super().__init__()
-        self.heads = heads
 
     def factor(self, count: Tensor | int) -> Tensor | float:
         """Returns c_i > 0, by which the scores of row i are multiplied. count: n_i, see `AttentionMask.count`."""
@@ -70,22 +72,14 @@ class Activation(nn.Module):
     def fused(self, query: Tensor, visible: AttentionMask, options: AttentionOptions) -> FusedKernel | None:
         """Returns a kernel that reads without storing weights, or None if none applies.
 
-        query: [B, H, Q, D], or [B, Q, D] of a learned memory. options: `keys` and `causal` are those of `visible`,
-        unless it is a `RowMask`, which only its `bias` describes.
+        query: [B, H, Q, D]. options: `keys` and `causal` are those of `visible`, unless it is a `RowMask`, which only
+        its `bias` describes.
         """
-        owner = next(vars(one) for one in type(self).__mro__ if "forward" in vars(one))
-        if (name := owner.get("functor")) is None or query.dim() != 4 or isinstance(visible, RowMask):
+        if not self.functor or isinstance(visible, RowMask):
             return None  # the kernels know slots hidden from all rows of a batch entry, and those hidden causally
-        if options.statistics and (name != "relu" or options.shift is not None):
+        if options.statistics and (self.functor != "relu" or options.shift is not None):
             return None
-        kernel = fused_kernel(query)
-        return None if kernel is None else partial(_fused_read, kernel, name)
-
-
-def _fused_read(
-    kernel: FusedKernel, function: str, query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions
-) -> FusedRead:
-    return kernel(query, key, value, options._replace(function=function))
+        return fused_kernel(query)
 
 
 class Normalised(Activation):
@@ -110,7 +104,7 @@ class Softmax(Normalised):
         return torch.softmax(scores, -1)
 
     def fused(self, query: Tensor, visible: AttentionMask, options: AttentionOptions) -> FusedKernel | None:
-        if options.statistics or options.factor is not None or options.shift is not None or query.dim() != 4:
+        if options.statistics or options.factor is not None or options.shift is not None:
             return None
         if query.device.type == "cpu" and (options.dropout > 0 or query.dtype.itemsize < 4 or _small(query, visible)):
             return None  # torch's CPU kernel drops no weights and is 2 to 7 times slower than ours in half precision
@@ -162,11 +156,6 @@ class ScaledReLU(ReLU):
             self.log_gamma = nn.Parameter(torch.zeros(heads, 1, 1))
         else:
             self.constant = float(gamma)
-
-    @property
-    def gamma(self) -> Tensor | float:
-        """γ: a number, or [H, 1, 1] if it is learned."""
-        return self.constant if self.log_gamma is None else self.log_gamma.exp()
 
     def factor(self, count: Tensor | int) -> Tensor | float:
         root = math.sqrt(2 / count) if isinstance(count, int) else (2 / count).sqrt_()

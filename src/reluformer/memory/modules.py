@@ -18,7 +18,7 @@ from reluformer.memory.mask import AttentionMask
 from reluformer.memory.penalty import Penalty
 from reluformer.memory.read import MemoryOutput, Slots, read
 from reluformer.ops.heads import split_heads
-from reluformer.ops.linear import ConstantProduct, LearnedSlots, Linear, worthwhile
+from reluformer.ops.linear import ConstantProduct, Linear
 
 Cache = Callable[[Tensor, Tensor], tuple[Tensor | Slots, Tensor | Slots]]
 """Stores the keys and values [B, H, Q, D] of the newest token of Q hypotheses; returns all that the rows see."""
@@ -85,12 +85,7 @@ class LearnedMemory(Memory):
         self, x: Tensor, rows: Tensor | None = None, penalise: bool = False, observe: bool = False
     ) -> MemoryOutput:
         """x [B, L, E]; rows: bool [B, L], false on padding, which the penalty leaves out."""
-        key: Tensor | Slots = self.key
-        value: Tensor | Slots = self.value
-        if self.packed is not None and not observe:
-            key, value = self.packed
-        elif worthwhile(x, self.key) and not observe:
-            key, value = LearnedSlots(self.key, self.key_bias), LearnedSlots(self.value)
+        key, value = (self.key, self.value) if self.packed is None or observe else self.packed
         result = read(
             x,
             key,

@@ -10,7 +10,6 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from reluformer.memory.activations import Activation
 from reluformer.memory.backends import AttentionOptions
@@ -18,15 +17,16 @@ from reluformer.memory.mask import AttentionMask
 from reluformer.memory.penalty import Penalty, RowSums
 from reluformer.ops.beam import SharedKVCache
 from reluformer.ops.dropout import drop
+from reluformer.ops.linear import linear, worthwhile
 
 
 class Slots(Protocol):
     """Keys or values that compute their own products."""
 
-    def scores(self, query: Tensor) -> Tensor:
+    def scores(self, query: Tensor, /) -> Tensor:
         """Returns q·k with every slot that a row sees."""
 
-    def mix(self, weights: Tensor) -> Tensor:
+    def mix(self, weights: Tensor, /) -> Tensor:
         """Returns Σ weight · v over the slots that a row sees."""
 
 
@@ -99,10 +99,17 @@ def read(
     shifted = isinstance(b, Tensor) or b != 0
     if not isinstance(c, Tensor):
         scale *= c
-    if not observe and bias is None and isinstance(key, Tensor) and isinstance(value, Tensor):
+    if query.dim() == 4 and not observe and isinstance(key, Tensor) and isinstance(value, Tensor):
         shift = b if isinstance(b, Tensor) else query.new_full((), b, dtype=torch.float32) if shifted else None
         options = AttentionOptions(
-            visible.keys, visible.causal, scale, dropout, statistics=penalty is not None, factor=factor, shift=shift
+            visible.keys,
+            visible.causal,
+            scale,
+            dropout,
+            statistics=penalty is not None,
+            factor=factor,
+            shift=shift,
+            function=activation.functor,
         )
         if (kernel := activation.fused(query, visible, options)) is not None:
             fused = kernel(query, key, value, options)
@@ -119,8 +126,7 @@ def read(
     if penalty is not None:
         total, logs = RowSums.apply(s)
         loss = penalty(total, logs, count, rows)
-    dropped = drop(s, dropout)
-    output = torch.matmul(dropped, value) if isinstance(value, Tensor) else value.mix(dropped)
+    output = _mix(drop(s, dropout), value)
     return MemoryOutput(output, loss, _observation(query, key, value, s, visible, rows, output) if observe else None)
 
 
@@ -165,3 +171,12 @@ def _scores(query: Tensor, key: Tensor | Slots, visible: AttentionMask, scale: f
         hidden = hidden[0, 0] if hidden.size(0) == 1 else hidden.expand(-1, heads, -1, -1).flatten(0, 1)
     scores = torch.baddbmm(hidden, query, key.mT, beta=beta, alpha=scale)
     return scores.view(batch, heads, rows, -1)
+
+
+def _mix(weights: Tensor, value: Tensor | Slots) -> Tensor:
+    """Returns Σ weight · v."""
+    if not isinstance(value, Tensor):
+        return value.mix(weights)
+    if value.dim() == 2 and worthwhile(weights, value):
+        return linear(weights, value.T)
+    return torch.matmul(weights, value)

@@ -46,13 +46,8 @@ class Int8(nn.Module):
         )
         return rescale(product, scale, self.bias).view(*x.shape[:-1], len(self.scale))
 
-    def scores(self, query: Tensor) -> Tensor:
-        """As keys: query [..., I] -> [..., O slots]."""
-        return self(query)
-
-    def mix(self, weights: Tensor) -> Tensor:
-        """As values, W transposed: weights [..., I slots] -> [..., O]."""
-        return self(weights)
+    scores = mix = forward
+    """As keys [O, I], and as values transposed [O, I]."""
 
 
 def quantise(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -87,21 +87,6 @@ class Linear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
-class LearnedSlots:
-    """Keys or values [K, E] of a learned memory as `read.Slots`, with a bias [K] of the scores."""
-
-    def __init__(self, vectors: Tensor, bias: Tensor | None = None) -> None:
-        self.vectors, self.bias = vectors, bias
-
-    def scores(self, query: Tensor) -> Tensor:
-        """query [..., E] -> [..., K]."""
-        return linear(query, self.vectors, self.bias)
-
-    def mix(self, weights: Tensor) -> Tensor:
-        """weights [..., K] -> [..., E]."""
-        return linear(weights, self.vectors.T)
-
-
 class Packed(nn.Module):
     """x · Wᵀ + b, without gradients; keys or values (see `read.Slots`), or in place of an `nn.Linear`.
 
@@ -117,13 +102,8 @@ class Packed(nn.Module):
         """x [..., I] -> [..., O]."""
         return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
 
-    def scores(self, query: Tensor) -> Tensor:
-        """As keys: query [..., I] -> [..., O slots]."""
-        return self(query)
-
-    def mix(self, weights: Tensor) -> Tensor:
-        """As values, W transposed: weights [..., I slots] -> [..., O]."""
-        return self(weights)
+    scores = mix = forward
+    """As keys [O, I], and as values transposed [O, I]."""
 
 
 ConstantProduct = type[Packed] | type[Int8]

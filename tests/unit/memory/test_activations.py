@@ -48,11 +48,10 @@ def test_factor_of_equation_6():
 
 def test_learned_gamma_is_one_per_head_and_starts_at_one():
     built = build_activation(MemoryConfig(activation="relu-scaled", options={"gamma": "learned"}), heads=4)
-    assert built.gamma.shape == (4, 1, 1) and (built.gamma == 1).all()
+    torch.testing.assert_close(built.factor(2), torch.ones(4, 1, 1))
     with torch.no_grad():
         built.log_gamma.copy_(torch.tensor([0.25, 0.5, 1, 2]).log().view(4, 1, 1))
     torch.testing.assert_close(built.factor(8).flatten(), torch.tensor([2.0, 1.0, 0.5, 0.25]))
-    assert ScaledReLU(gamma=3).gamma == 3.0
 
 
 def test_softmax_uses_torchs_kernel_unless_it_would_be_slower():
@@ -64,8 +63,6 @@ def test_softmax_uses_torchs_kernel_unless_it_would_be_slower():
 
     assert is_fused(SHORT + 1, 8) and is_fused(4, NARROW_HEAD + 1) and not is_fused(SHORT, NARROW_HEAD)
     assert not is_fused(SHORT + 1, 8, dropout=0.1) and not is_fused(SHORT + 1, 8, dtype=torch.bfloat16)
-    learned = torch.randn(SHORT + 1, 64)
-    assert softmax.fused(learned[None], AttentionMask(SHORT + 1), AttentionOptions()) is None
 
 
 @pytest.mark.parametrize("causal", [False, True])

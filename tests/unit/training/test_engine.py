@@ -15,6 +15,7 @@ from reluformer.config.settings import merge
 from reluformer.config.systems import SystemConfig
 from reluformer.config.training import TrainingConfig
 from reluformer.memory import modules as memories
+from reluformer.memory import read as reading
 from reluformer.model.transformer import Transformer
 from reluformer.ops import dropout, heads, linear
 from reluformer.training.distributed import DistributedContext
@@ -141,7 +142,7 @@ def as_on_a_gpu(monkeypatch):
     monkeypatch.setattr(dropout, "can_drop", lambda x, added: False)
     monkeypatch.setattr(dropout, "_in_torch", torch.nn.functional.dropout)
     monkeypatch.setattr(memories, "split_heads", heads._views)
-    for module in (memories, linear):
+    for module in (reading, linear):
         monkeypatch.setattr(module, "worthwhile", lambda x, weight: False)
     torch._dynamo.reset()
 

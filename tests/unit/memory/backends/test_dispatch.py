@@ -110,7 +110,7 @@ def test_dropout_follows_torchs_generator(name, monkeypatch):
 
 
 def test_a_kernel_serves_only_what_it_computes(monkeypatch):
-    """Asked for weights, with a bias, on learned slots, or with another f, the read does without."""
+    """Asked for weights, on learned slots, or with another f, the read does without."""
     monkeypatch.setenv("RELUFORMER_KERNEL", "tiled")
 
     class Squared(ReLU):
@@ -118,6 +118,7 @@ def test_a_kernel_serves_only_what_it_computes(monkeypatch):
             return super().forward(scores).square()
 
     assert read(QUERY, QUERY, QUERY, ReLU(), AttentionMask(4), observe=True).observation is not None
-    assert ReLU().fused(QUERY[:, 0], AttentionMask(4), AttentionOptions()) is None
+    x, slots = QUERY[:, 0], QUERY[0, 0]
+    torch.testing.assert_close(read(x, slots, slots, ReLU(), AttentionMask(4)).output, (x @ slots.T).relu() @ slots)
     expected = (QUERY @ QUERY.mT).relu().square() @ QUERY
     torch.testing.assert_close(read(QUERY, QUERY, QUERY, Squared(), AttentionMask(4)).output, expected)
