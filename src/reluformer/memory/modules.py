@@ -46,9 +46,9 @@ class GatedRMSNorm(nn.Module):
 
 
 class Memory(nn.Module):
-    """What all memories share: the activation, what follows the read, the penalty, dropout on the weights."""
+    """What all memories share: the activation, what follows the read, the penalty."""
 
-    def __init__(self, config: MemoryConfig, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, config: MemoryConfig, width: int, heads: int) -> None:
         super().__init__()
         self.activation = build_activation(config, heads)
         self.layernorm = nn.LayerNorm(width) if config.output_norm == "layernorm" else None
@@ -57,7 +57,6 @@ class Memory(nn.Module):
             self.head_norm = nn.RMSNorm(width, 1e-8) if config.output_norm == "rmsnorm" else GatedRMSNorm(width)
         self.gate = nn.Linear(width, heads) if config.output_gate else None
         self.penalty = Penalty(config.penalty) if config.penalty and config.penalty.weight > 0 else None
-        self.weight_dropout = dropout
 
 
 class LearnedMemory(Memory):
@@ -66,8 +65,8 @@ class LearnedMemory(Memory):
     K and V start Xavier-uniform for every f, so that systems differ in f alone.
     """
 
-    def __init__(self, config: MemoryConfig, width: int, slots: int, bias: bool = False, dropout: float = 0.0) -> None:
-        super().__init__(config, width, 1, dropout)
+    def __init__(self, config: MemoryConfig, width: int, slots: int, bias: bool = False) -> None:
+        super().__init__(config, width, 1)
         self.key = nn.Parameter(torch.empty(slots, width))
         self.value = nn.Parameter(torch.empty(slots, width))
         self.key_bias = nn.Parameter(torch.zeros(slots)) if bias else None
@@ -93,7 +92,6 @@ class LearnedMemory(Memory):
             self.activation,
             self.visible,
             bias=self.key_bias,
-            dropout=self.weight_dropout if self.training else 0.0,
             penalty=self.penalty if penalise else None,
             rows=rows,
             observe=observe,
@@ -115,16 +113,19 @@ class SequenceMemory(Memory):
     heads and the output projection, a LayerNorm after the projection. `query_key_norm` (Dehghani et al. 2023) takes the
     RMSNorm of each head's queries and keys, with a gain for each of their D numbers. While it anneals, the weights are
     (1 − share) · f(scores) + share · softmax(scores); dropout is drawn for each, and the penalty is f's.
+
+    dropout: probability, on the weights.
     """
 
     def __init__(self, config: MemoryConfig, width: int, heads: int, bias: bool = True, dropout: float = 0.0) -> None:
-        super().__init__(config, width, heads, dropout)
+        super().__init__(config, width, heads)
         self.heads = heads
+        self.dropout = dropout
         self.scale = 1 / math.sqrt(width // heads)
         self.query_norm = nn.RMSNorm(width // heads, 1e-6) if config.query_key_norm else None
         self.key_norm = nn.RMSNorm(width // heads, 1e-6) if config.query_key_norm else None
         self.anneal_from_softmax = config.anneal_from_softmax
-        self.softmax = Softmax(heads)
+        self.softmax = Softmax()
         self.annealing = False
         self.softmax_share: Tensor
         self.register_buffer("softmax_share", torch.zeros(()), persistent=False)
@@ -155,7 +156,7 @@ class SequenceMemory(Memory):
     ) -> MemoryOutput:
         """x [B, Q, E]; rows: bool [B, Q], false on padding; slots: see `project`."""
         query, key, value = self.project(x, **slots)
-        dropout = self.weight_dropout if self.training else 0.0
+        dropout = self.dropout if self.training else 0.0
         result = read(
             query,
             key,

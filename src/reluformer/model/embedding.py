@@ -14,6 +14,8 @@ from torch.nn.functional import embedding, linear
 
 from reluformer.ops.linear import ConstantProduct
 
+PAD = 0
+
 
 def sinusoids(length: int, width: int) -> Tensor:
     """Returns positions 0 .. length-1 as [length, width] in fp32: sines, then cosines, as in fairseq."""
@@ -30,9 +32,8 @@ class Embeddings(nn.Module):
     share: `none` keeps three matrices, `decoder` ties target and output, `all` ties all three.
     """
 
-    def __init__(self, vocabulary: int, width: int, share: Literal["none", "decoder", "all"], pad: int = 0) -> None:
+    def __init__(self, vocabulary: int, width: int, share: Literal["none", "decoder", "all"]) -> None:
         super().__init__()
-        self.pad = pad
         self.width = width
         self.target = nn.Parameter(self._start(vocabulary))
         self.source = None if share == "all" else nn.Parameter(self._start(vocabulary))
@@ -51,7 +52,12 @@ class Embeddings(nn.Module):
 
     def positions(self, length: int) -> Tensor:
         """Returns the vectors [length, E] of the first positions, cached, in the weights' dtype and on their device."""
-        return self._table(length, self.target)
+        exact, positions, like = self._exact, self._positions, self.target  # local: other threads may replace them
+        if length > exact.size(0):
+            self._exact = exact = sinusoids(max(length, 2 * exact.size(0), 256), self.width)
+        if length > positions.size(0) or positions.dtype != like.dtype or positions.device != like.device:
+            self._positions = positions = exact.to(like)
+        return positions[:length]
 
     def project(self, hidden: Tensor) -> Tensor:
         """hidden [..., E] -> logits [..., V]."""
@@ -67,19 +73,11 @@ class Embeddings(nn.Module):
         return self.target if self.output is None else self.output
 
     def _embed(self, tokens: Tensor, weight: Tensor, first: int | Tensor) -> Tensor:
-        vectors = embedding(tokens, weight, padding_idx=self.pad)
-        places = first if isinstance(first, Tensor) else self._table(first + tokens.size(1), weight)[first:]
+        vectors = embedding(tokens, weight, padding_idx=PAD)
+        places = first if isinstance(first, Tensor) else self.positions(first + tokens.size(1))[first:]
         return torch.add(places, vectors, alpha=math.sqrt(self.width))
-
-    def _table(self, length: int, like: Tensor) -> Tensor:
-        exact, positions = self._exact, self._positions  # local: other threads may replace them
-        if length > exact.size(0):
-            self._exact = exact = sinusoids(max(length, 2 * exact.size(0), 256), self.width)
-        if length > positions.size(0) or positions.dtype != like.dtype or positions.device != like.device:
-            self._positions = positions = exact.to(like)
-        return positions[:length]
 
     def _start(self, vocabulary: int) -> Tensor:
         weight = torch.randn(vocabulary, self.width) * self.width**-0.5
-        weight[self.pad] = 0
+        weight[PAD] = 0
         return weight

@@ -103,14 +103,13 @@ def _multiply_by(weight: Tensor, like: Tensor) -> Callable[[Tensor], Tensor]:
 class Objective(nn.Module):
     """A Transformer and its training loss as one module, so that a training engine can wrap both.
 
-    label_smoothing: ε, spread uniformly over the vocabulary as in fairseq. pad: the padding token, never a target.
+    label_smoothing: ε, spread uniformly over the vocabulary as in fairseq.
     """
 
-    def __init__(self, model: Transformer, label_smoothing: float, pad: int = 0) -> None:
+    def __init__(self, model: Transformer, label_smoothing: float) -> None:
         super().__init__()
         self.model = model
         self.label_smoothing = label_smoothing
-        self.pad = pad
 
     def forward(
         self,

@@ -49,29 +49,40 @@ class Transformer(nn.Module):
         """Yields every memory in its residual connection; `place.place` is its name, `place.memory` the memory."""
         return (module for module in self.modules() if isinstance(module, Residual))
 
-    def encode(self, src: Tensor, src_mask: Tensor) -> Tensor:
-        """src int [B, S], src_mask bool [B, S] -> [B, S, E]."""
-        return self._encode(src, src_mask, None)
-
     def forward(self, src: Tensor, src_mask: Tensor, tgt_in: Tensor, tgt_mask: Tensor) -> Tensor:
         """Returns hidden states [B, T, E] before the vocabulary projection; tgt_in int [B, T], tgt_mask bool [B, T]."""
         return self.decode(self.encode(src, src_mask), src_mask, tgt_in, tgt_mask)
-
-    def decode(self, source: Tensor, src_mask: Tensor, tgt_in: Tensor, tgt_mask: Tensor) -> Tensor:
-        """Does `forward` from the encoded source [B, S, E] on."""
-        return self._decode(source, src_mask, tgt_in, tgt_mask, None)
 
     def forward_with_penalty(
         self, src: Tensor, src_mask: Tensor, tgt_in: Tensor, tgt_mask: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Does `forward` and adds λ · Eq. 7 as a scalar: the mean or sum over memories that have it, 0 without any."""
         penalties: list[Tensor] | None = [] if self.penalised else None
-        source = self._encode(src, src_mask, penalties)
-        hidden = self._decode(source, src_mask, tgt_in, tgt_mask, penalties)
+        source = self.encode(src, src_mask, penalties)
+        hidden = self.decode(source, src_mask, tgt_in, tgt_mask, penalties)
         if not penalties:
             return hidden, torch.zeros((), dtype=torch.float32, device=hidden.device)
         stacked = torch.stack(penalties)
         return hidden, stacked.sum() if self.config.penalty_reduction == "sum" else stacked.mean()
+
+    def encode(self, src: Tensor, src_mask: Tensor, penalties: list[Tensor] | None = None) -> Tensor:
+        """src int [B, S], src_mask bool [B, S] -> [B, S, E]; penalties: a list that takes those of the memories."""
+        visible = AttentionMask(src.size(1), src_mask)
+        x = self._drop(self.embeddings.embed_source(src))
+        for layer in self.encoder:
+            x = self._run(layer, penalties, x, visible, None, None, src_mask)
+        return x if self.encoder_norm is None else self.encoder_norm(x)
+
+    def decode(
+        self, source: Tensor, src_mask: Tensor, tgt_in: Tensor, tgt_mask: Tensor, penalties: list[Tensor] | None = None
+    ) -> Tensor:
+        """Does `forward` from the encoded source [B, S, E] on; penalties: see `encode`."""
+        # Padding is on the right, so causality alone hides it from every real row.
+        visible, source_visible = AttentionMask(tgt_in.size(1), causal=True), AttentionMask(src_mask.size(1), src_mask)
+        x = self._drop(self.embeddings.embed_target(tgt_in))
+        for layer in self.decoder:
+            x = self._run(layer, penalties, x, visible, source, source_visible, tgt_mask)
+        return x if self.decoder_norm is None else self.decoder_norm(x)
 
     def project(self, hidden: Tensor) -> Tensor:
         """hidden [..., E] -> logits [..., V]."""
@@ -112,23 +123,6 @@ class Transformer(nn.Module):
         if self.decoder_norm is not None:
             x = self.decoder_norm(x)
         return self.project(x.flatten(0, 1))
-
-    def _encode(self, src: Tensor, src_mask: Tensor, penalties: list[Tensor] | None) -> Tensor:
-        visible = AttentionMask(src.size(1), src_mask)
-        x = self._drop(self.embeddings.embed_source(src))
-        for layer in self.encoder:
-            x = self._run(layer, penalties, x, visible, None, None, src_mask)
-        return x if self.encoder_norm is None else self.encoder_norm(x)
-
-    def _decode(
-        self, source: Tensor, src_mask: Tensor, tgt_in: Tensor, tgt_mask: Tensor, penalties: list[Tensor] | None
-    ) -> Tensor:
-        # Padding is on the right, so causality alone hides it from every real row.
-        visible, source_visible = AttentionMask(tgt_in.size(1), causal=True), AttentionMask(src_mask.size(1), src_mask)
-        x = self._drop(self.embeddings.embed_target(tgt_in))
-        for layer in self.decoder:
-            x = self._run(layer, penalties, x, visible, source, source_visible, tgt_mask)
-        return x if self.decoder_norm is None else self.decoder_norm(x)
 
     def _run(self, layer: Any, penalties: list[Tensor] | None, x: Tensor, *seen: Any) -> Tensor:
         """Runs one layer, recomputed in the backward pass if so configured, and adds its penalties to the list."""

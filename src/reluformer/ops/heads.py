@@ -27,31 +27,25 @@ def join_heads(parts: Sequence[Tensor]) -> Tensor:
     """Joins parts [B, H, L, D] -> [B, L, parts·H·D]; a view if they lie side by side."""
     batch, heads, length, width = parts[0].shape
     joint = (batch, length, len(parts) * heads * width)
-    if side_by_side(parts, len(parts)):
+    if side_by_side(parts) and parts[0].stride(2) == joint[2]:
         return parts[0].as_strided(joint, (length * joint[2], joint[2], 1))
     return torch.stack([part.transpose(1, 2) for part in parts], 2).view(joint)
 
 
 def empty_like_heads(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Allocates tensors [B, H, L, D] of the same shapes, side by side if the tensors are."""
-    if side_by_side(tensors):
+    if len(tensors) == 1 or side_by_side(tensors):
         batch, heads, length, width = tensors[0].shape
         joint = tensors[0].new_empty(batch, length, len(tensors) * heads * width)
         return _views(joint, heads, len(tensors))
     return (*empty_like_heads(tensors[:1]), *empty_like_heads(tensors[1:]))
 
 
-def side_by_side(tensors: Sequence[Tensor], parts: int | None = None) -> bool:
-    """Whether each tensor [B, H, L, D] begins where the heads of the one before it end, token by token.
-
-    parts: how many a token has; None for any number, and then a single tensor is always side by side.
-    """
+def side_by_side(tensors: Sequence[Tensor]) -> bool:
+    """Whether each tensor [B, H, L, D] begins where the heads of the one before it end, token by token."""
     first = tensors[0]
     _, heads, length, width = first.shape
-    if parts is None and len(tensors) == 1:
-        return True
-    token = first.stride(2) if parts is None else parts * heads * width
-    strides = (length * token, width, token, 1)
+    strides = (length * first.stride(2), width, first.stride(2), 1)
     return all(
         other.shape == first.shape
         and other.stride() == strides

@@ -116,11 +116,11 @@ def test_penalty_and_observation_only_when_asked_for():
 
 
 def test_dropout_only_in_training():
-    memory = LearnedMemory(MemoryConfig(activation="relu"), E, 20, dropout=0.5)
+    memory, visible = SelfAttention(MemoryConfig(activation="relu"), E, H, dropout=0.5), AttentionMask(5)
     x = torch.randn(2, 5, E)
-    assert not torch.equal(memory(x).output, memory(x).output)
+    assert not torch.equal(memory(x, visible).output, memory(x, visible).output)
     memory.eval()
-    assert torch.equal(memory(x).output, memory(x).output)
+    assert torch.equal(memory(x, visible).output, memory(x, visible).output)
 
 
 def test_projections_start_as_in_fairseq():

@@ -32,13 +32,11 @@ def test_what_lies_side_by_side_is_joined_without_a_copy_and_the_rest_with_one(j
 
 def test_room_is_side_by_side_where_the_tensors_are(joint):
     query, key, value = split_heads(joint, H, 3)
-    assert side_by_side(empty_like_heads((query, key, value)), 3)
+    assert side_by_side(empty_like_heads((query, key, value)))
     alone, *pair = empty_like_heads((query[:, :, :2], key, value))
-    assert alone.shape == (B, H, 2, D) and side_by_side((alone,), 1) and side_by_side(pair, 2)
+    assert alone.shape == (B, H, 2, D) and side_by_side((alone,)) and side_by_side(pair)
     empties = empty_like_heads((query, value, key.clone()))
-    assert [empty.shape for empty in empties] == 3 * [query.shape] and all(
-        side_by_side((empty,), 1) for empty in empties
-    )
+    assert [empty.shape for empty in empties] == 3 * [query.shape] and all(side_by_side((empty,)) for empty in empties)
     assert [empty.shape for empty in empty_like_heads((query[:0], key[:0]))] == 2 * [(0, H, L, D)]
 
 

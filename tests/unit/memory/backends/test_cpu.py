@@ -138,7 +138,7 @@ def test_gradients_lie_side_by_side_where_the_tensors_do_and_hidden_slots_have_n
         query, key, value, AttentionOptions(**OPTIONS | {"keys": keys, "statistics": False})
     )
     grads = torch.autograd.grad(output.square().sum(), (query, key, value))
-    assert side_by_side(grads, 3)
+    assert side_by_side(grads)
     for grad in grads[1:]:
         assert not grad[1, :, ~keys[1]].any() and grad[1, :, 0].all()
 
