@@ -99,9 +99,9 @@ def trusted(path: str, device: str) -> bool:
 trusted._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-def distrust(path: str, device: str, error: BaseException | str) -> None:
+def distrust(path: str, device: str, error: BaseException) -> None:
     """Stops using a path in this process, after it failed at work; warns once."""
-    reason = error if isinstance(error, str) else first_line(error)
+    reason = first_line(error)
     if _verdicts.get((path, device)) is None:
         _verdicts[path, device] = reason
         log.warning("%s failed: %s; %s takes over", PATHS[path].what, reason, PATHS[path].fallback)
@@ -235,23 +235,19 @@ def call(source: Path, function: str, numbers: Sequence[int], *more: ctypes.c_fl
     getattr(kernel, function)((ctypes.c_int64 * len(numbers))(*numbers), *more)
 
 
-def available(path: str) -> list[str]:
-    """Returns the types of this machine's devices that have a path."""
-    if path == "triton" and find_spec("triton") is None:
-        return []
-    return [device for device in PATHS[path].devices if device == "cpu" or torch.cuda.is_available()]
-
-
 def main(arguments: list[str]) -> int:
     """Proves one path on one type of device, or all that this machine has, a line of JSON each.
 
     Of one, prints why not to trust it to standard error and returns 1.
     """
     if not arguments:
-        for path in PATHS:
-            for device in available(path):
-                about = {"what": PATHS[path].what, "fallback": PATHS[path].fallback}
-                print(json.dumps({"path": path, "device": device, **about, "reason": prove(path, device)}), flush=True)
+        for path, (what, _, devices, fallback) in PATHS.items():
+            for device in devices:
+                missing = device == "cuda" and not torch.cuda.is_available()
+                if missing or (path == "triton" and find_spec("triton") is None):
+                    continue
+                verdict = {"path": path, "device": device, "what": what, "fallback": fallback}
+                print(json.dumps({**verdict, "reason": prove(path, device)}), flush=True)
         return 0
     die_with_parent()
     if (reason := _prove_here(*arguments)) is not None:

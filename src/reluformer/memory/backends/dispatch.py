@@ -21,7 +21,7 @@ from reluformer.memory.backends.tiled import tiled_relu_attention
 from reluformer.ops.paths import distrust, library, trusted
 
 BACKENDS = ("reference", "tiled", "cpu", "triton")
-TRITON = all(find_spec(name) is not None for name in ("triton", "reluformer.memory.backends.triton_relu"))
+TRITON = find_spec("triton") is not None
 KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -36,7 +36,7 @@ def backend(query: Tensor) -> str:
     if forced == "cpu" and library(SOURCE) is None:
         raise SettingsError("RELUFORMER_KERNEL: cpu: the C++ kernel could not be compiled here")
     if forced == "triton" and not TRITON:
-        raise SettingsError("RELUFORMER_KERNEL: triton: the kernel or the package is not installed")
+        raise SettingsError("RELUFORMER_KERNEL: triton: the package is not installed")
     if forced in ("reference", "tiled"):
         return forced
     device = query.device.type

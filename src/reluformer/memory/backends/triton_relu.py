@@ -13,8 +13,6 @@ Shapes: B batch, H heads, Q rows, K slots, D head width.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -68,40 +66,24 @@ def forms(width: int, length: int, bytes_each: int, turned: bool = False) -> lis
     return [Form(*((n, m) if turned else (m, n)), skip, w, s) for m, n, w, s in choices for skip in skips]
 
 
-def _prune(turned: bool) -> Callable[..., list[triton.Config]]:
-    def prune(configs: list[triton.Config], arguments: dict[str, Any], **constants: Any) -> list[triton.Config]:
-        named = {**arguments, **constants}
-        wanted = [f.config() for f in forms(named["W"], named["length"], named["query"].element_size(), turned)]
-        return [config for config in configs if config in wanted]
-
-    return prune
-
-
-class _First:
-    """A kernel that always takes its first form."""
-
-    def __init__(self, kernel: Any, turned: bool) -> None:
-        self.kernel = kernel
-        self.turned = turned
-
-    def __getitem__(self, grid: Any) -> Callable[..., None]:
-        return functools.partial(self._launch, grid)
-
-    def _launch(self, grid: Any, *arguments: Any, **constants: Any) -> None:
-        named = {**dict(zip(self.kernel.arg_names, arguments, strict=False)), **constants}
-        first = forms(named["W"], named["length"], named["query"].element_size(), self.turned)[0]
-        self.kernel[grid](*arguments, **constants, **first.config().kwargs)
-
-
 def tuned(kernel: Any, turned: bool = False) -> Any:
     """Returns the kernel in the form that measurement chooses; in Triton's interpreter, in its first."""
+
+    def fitting(named: dict[str, Any]) -> list[triton.Config]:
+        return [form.config() for form in forms(named["W"], named["length"], named["query"].element_size(), turned)]
+
+    def prune(configs: list[triton.Config], arguments: dict[str, Any], **constants: Any) -> list[triton.Config]:
+        wanted = fitting({**arguments, **constants})
+        return [config for config in configs if config in wanted]
+
     if triton.knobs.runtime.interpret:
-        return _First(kernel, turned)
+        constants = ("BM", "BN", "SKIP")
+        return triton.heuristics({c: lambda named, c=c: fitting(named)[0].kwargs[c] for c in constants})(kernel)
     lengths = range(len(BUCKETS) + 1)
     every = {form for w in (16, 128) for n in lengths for b in (2, 4) for form in forms(w, n, b, turned)}
     configs = [form.config() for form in sorted(every)]
-    prune = {"early_config_prune": _prune(turned)}
-    return triton.autotune(configs, key=list(KINDS), prune_configs_by=prune, cache_results=True)(kernel)
+    prunes = {"early_config_prune": prune}
+    return triton.autotune(configs, key=list(KINDS), prune_configs_by=prunes, cache_results=True)(kernel)
 
 
 _forward = tuned(triton_kernels.forward_kernel)
@@ -203,20 +185,9 @@ def _attend(
 
 
 @_attend.register_fake
-def _like(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    keys: Tensor | None,
-    shift: Tensor | None,
-    causal: bool,
-    scale: float,
-    dropout: float,
-    seed: int,
-    statistics: bool,
-    function: str,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _like(query: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Allocates the results; the output is laid out in memory like the query."""
+    *_, statistics, _ = others
     rows = query.shape[:3] if statistics else (0,)
     total = query.new_empty(rows, dtype=torch.float32)
     return torch.empty_like(query), total, torch.empty_like(total)
