@@ -17,12 +17,11 @@ from torch import Tensor
 from reluformer.config.model import kind_of
 from reluformer.config.settings import SettingsError
 from reluformer.corpus.batches import Batch
-from reluformer.model.layers import observe
+from reluformer.model.transformer import Transformer, observe
 
 if TYPE_CHECKING:
     from reluformer.corpus.store import Store
     from reluformer.memory.read import Observation
-    from reluformer.model.transformer import Transformer
 
 SIDES = {"encoder": ("src", "src"), "decoder": ("tgt", "tgt"), "cross": ("tgt", "src")}
 """The queries and the keys of each attention."""

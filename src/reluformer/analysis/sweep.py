@@ -19,13 +19,12 @@ from reluformer.analysis.variance import ModuleVariance, VarianceByLength
 from reluformer.analysis.weights import Anisotropy, LearnedSlots, RowMeans, TopShare, top_share_of
 from reluformer.config.model import ATTENTIONS, KINDS, Kind, kind_of
 from reluformer.corpus.batches import Batch, collate, length_batches
-from reluformer.model.layers import observe
+from reluformer.model.transformer import Transformer, observe
 
 if TYPE_CHECKING:
     from reluformer.corpus.store import Store
     from reluformer.memory.read import Observation
     from reluformer.model.objective import Objective
-    from reluformer.model.transformer import Transformer
 
 
 def on_device(batch: Batch[NDArray], device: torch.device) -> Batch[Tensor]:

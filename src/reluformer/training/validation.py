@@ -18,8 +18,7 @@ from reluformer.corpus.batches import Batch, collate, length_batches
 from reluformer.corpus.subword import BOS, EOS, Subword
 from reluformer.evaluation.tokenisation import SPLITTING, choose
 from reluformer.memory.read import Observation
-from reluformer.model.layers import observe
-from reluformer.model.transformer import Transformer
+from reluformer.model.transformer import Transformer, observe
 from reluformer.training.data import TrainingData
 from reluformer.training.distributed import DistributedContext
 

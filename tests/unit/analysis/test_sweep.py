@@ -13,7 +13,7 @@ from reluformer.config.model import KINDS
 from reluformer.corpus.batches import collate
 from reluformer.memory import activations
 from reluformer.memory.activations import Activation
-from reluformer.model.layers import observe
+from reluformer.model.transformer import observe
 
 PUNCTUATION = np.arange(40) % 7 == 6
 

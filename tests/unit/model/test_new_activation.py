@@ -8,8 +8,8 @@ import torch
 from reluformer.config.memory import ACTIVATIONS, Activation, MemoryConfig
 from reluformer.memory import activations
 from reluformer.memory.activations import Activation as ActivationBase
-from reluformer.model.layers import observe
 from reluformer.model.objective import Objective
+from reluformer.model.transformer import observe
 
 
 class SquareReLU(ActivationBase):
