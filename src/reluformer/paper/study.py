@@ -13,7 +13,7 @@ from reluformer.paper.differences import differences, differences_table, legend,
 from reluformer.paper.notes import answer, footer, is_tuned, reported_lines, toy_stamp
 from reluformer.paper.outputs import FIGURE_FORMATS, read_claims
 from reluformer.paper.pages import render_table
-from reluformer.paper.plots import attention_maps, buckets, memories, systems, training_curves, variance_law
+from reluformer.paper.plots import attention_maps, buckets, memories, systems, training_curves
 from reluformer.paper.plots.base import Drawing, Plot, finish, save, style
 from reluformer.paper.runs import read_runs
 from reluformer.paper.tables import cells, latex, markdown, raw_table, shown_table
@@ -28,7 +28,7 @@ KINDS: dict[str, Callable[[Plot], Drawing]] = {
     "learning-curves": training_curves.draw,
     "alignment-curves": training_curves.draw,
     "heat-map": systems.draw_heat_map,
-    "variance-law": variance_law.draw,
+    "variance-law": memories.draw_variance_law,
     "attention-maps": attention_maps.draw,
 }
 """How each kind of figure is drawn."""

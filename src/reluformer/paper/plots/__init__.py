@@ -1,1 +1,1 @@
-"""One module for each kind of figure."""
+"""The kinds of figures."""

@@ -1,17 +1,27 @@
-"""Measures of the memories: layer by layer, and how few slots hold how much; a panel a measure, a line a system."""
+"""Measures of the memories, a line a system: by layer, by share of the slots, and the output's variance by n."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from reluformer.config.changes import read_path
 from reluformer.config.metrics import ANALYSIS, CURVES, KINDS, SHARES, metric
+from reluformer.config.settings import read_json
+from reluformer.paper.outputs import VARIANCE_LAW
 from reluformer.paper.plots.base import Drawing, Plot, empty, grid, mean_of, name_panel
 
 ATTENTIONS = ("encoder_attention", "decoder_attention", "cross_attention")
 SHORT = {"encoder": "enc", "decoder": "dec", "cross_attention": "cross"}
+GAUSSIAN = {
+    "relu": ("ReLU, measured", "attention-relu"),
+    "relu-scaled": ("scaled ReLU (Eq. 6), measured", "attention-relu-scaled"),
+    "softmax": ("Softmax, measured", "transformer"),
+}
+"""Activations of variance_law.json: their titles, and the systems whose looks they share."""
 
 
 def draw_layers(plot: Plot) -> Drawing:
@@ -86,3 +96,71 @@ def draw_top_shares(plot: Plot) -> Drawing:
         axes.set_ylim(0, 1.03)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     return Drawing(figure, plot.notes(frame), handles)
+
+
+def draw_variance_law(plot: Plot) -> Drawing:
+    """Draws the variance of an attention's output against n: in theory, on Gaussian inputs, and in trained models."""
+    frame = plot.frame()
+    figure, (left, right) = grid(2, size=(5.0, 3.5))
+    left.set_title("Gaussian inputs")
+    law = read_json(plot.results / VARIANCE_LAW)
+    draw_law(left, plot, law)
+    places = {run: shown_place(plot.read(run, ANALYSIS), plot) for run in frame["run"]}
+    right.set_title(f"trained models: {next((place[0] for place in places.values() if place), 'last layer')}")
+    handles: dict[str, Any] = {}
+    for label, look in plot.looks(frame).items():
+        runs = frame.loc[frame["series"] == label, "run"]
+        points = sorted(mean_of(variances(place[1]) for run in runs if (place := places[run])).items())
+        if points:
+            (handles[label],) = right.plot(*zip(*points, strict=True), **look)
+    if handles:
+        scale(right, "tokens attended to")
+    else:
+        empty(right, "no run has it")
+    return Drawing(figure, [*law_notes(law), *plot.notes(frame)], handles)
+
+
+def law_notes(law: dict[str, Any] | None) -> list[str]:
+    """Returns how close the measured variance of ReLU is to n/2, over all n."""
+    if law is None or "relu" not in law["measured"]:
+        return []
+    ratios = [measured / theory for measured, theory in zip(law["measured"]["relu"], law["theory_direct"], strict=True)]
+    return [f"Gaussian inputs: the measured variance of ReLU is {min(ratios):.2f} to {max(ratios):.2f} times n/2."]
+
+
+def draw_law(axes: Axes, plot: Plot, law: dict[str, Any] | None) -> None:
+    """Draws theory as a dashed line, each activation's measured variance as points."""
+    if law is None:
+        empty(axes, "not measured yet")
+        return
+    axes.plot(law["n"], law["theory_direct"], color="#555555", linestyle="--", label="theory for ReLU: n/2")
+    for activation, variance in law["measured"].items():
+        label, system = GAUSSIAN.get(activation, (f"{activation}, measured", ""))
+        look = plot.look(system) if system in plot.experiment.systems else {"marker": "."}
+        axes.plot(law["n"], variance, label=label, **{**look, "linestyle": "none"})
+    scale(axes, "n")
+    axes.legend(loc="best", fontsize=8)
+
+
+def scale(axes: Axes, title: str) -> None:
+    """Sets logarithmic axes, which make a power law a line; y stays linear if the variance hardly changes."""
+    axes.set_xscale("log", base=2)
+    values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines])
+    if values.max() > 10 * values.min():
+        axes.set_yscale("log")
+    axes.set_xlabel(title)
+    axes.set_ylabel("variance of the output")
+
+
+def shown_place(analysis: dict[str, Any] | None, plot: Plot) -> tuple[str, dict[str, Any]] | None:
+    """Returns the place of one run that the figure shows, e.g. `encoder.5.attention`, and its measures, if any."""
+    kind, layer = f"{plot.config.attention}_attention", plot.config.layer
+    places = ((analysis or {}).get("places") or {}).items()
+    matching = [(name, place) for name, place in places if place["kind"] == kind]
+    return matching[layer] if -len(matching) <= layer < len(matching) else None
+
+
+def variances(place: dict[str, Any]) -> dict[float, float | None]:
+    """Returns the variance of a place's output by n."""
+    curve = place.get("variance_by_length") or {"lengths": [], "variance": []}
+    return dict(zip(curve["lengths"], curve["variance"], strict=True))
