@@ -7,13 +7,11 @@ scheme), the markers tell lines apart in black and white.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
 from math import ceil
 from pathlib import Path
-from statistics import mean
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -27,7 +25,6 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from reluformer.config.changes import split_system
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import Metric, metric
-from reluformer.config.run import Run
 from reluformer.config.settings import read_json
 from reluformer.config.studies import FigureConfig, StudyConfig
 from reluformer.files import replace
@@ -88,15 +85,10 @@ class Plot:
         """The study that the figure belongs to."""
         return self.experiment.studies[self.study]
 
-    @cached_property
-    def runs(self) -> list[Run]:
-        """The runs that the figure shows, in the study's order."""
-        return figure_runs(self.experiment, self.study, self.config)
-
     def frame(self, names: Sequence[str] = ()) -> pd.DataFrame:
         """Returns the shown runs with these metrics, see `read_runs`; `series` names the figure's lines."""
         every = read_runs(self.experiment, self.study, [metric(name) for name in names], self.results)
-        shown = [run.path for run in self.runs]
+        shown = [run.path for run in figure_runs(self.experiment, self.study, self.config)]
         frame = every if self.study_config.measured else every[every["run"].isin(shown)].reset_index(drop=True)
         keys = [key for key in self._series_keys(frame) if key != "system"]
         frame["series"] = [self._label(row, keys) for row in frame.to_dict("records")]
@@ -160,11 +152,9 @@ def _value(key: str, value: Any) -> str:
     return text if key == "packing" else f"{KEY_TITLES.get(key, key)} {text}"
 
 
-@contextmanager
-def style() -> Iterator[None]:
-    """Applies the style within the block."""
-    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
-        yield
+def style() -> AbstractContextManager[None]:
+    """Applies the style within a `with` block."""
+    return matplotlib.rc_context(STYLE)  # type: ignore[arg-type]
 
 
 def luminance(colour: Any) -> float:
@@ -219,12 +209,7 @@ def wrap(text: str, inches: float, per_inch: float = 13.0) -> list[str]:
 
 def mean_of(runs: Iterable[Mapping[Any, float | None]]) -> dict[Any, float]:
     """Returns the mean of each value over the runs that have it."""
-    values: dict[Any, list[float]] = {}
-    for run in runs:
-        for key, value in run.items():
-            if value is not None:
-                values.setdefault(key, []).append(value)
-    return {key: mean(each) for key, each in values.items()}
+    return pd.DataFrame(list(runs), dtype=float).mean().dropna().to_dict()
 
 
 def name_panel(axes: Axes, title: str, width: int = 42) -> None:

@@ -11,12 +11,11 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from reluformer.config.metrics import SCORES
+from reluformer.config.metrics import SCORES, metric
 from reluformer.config.studies import SENTENCE
 from reluformer.evaluation.bleu import LEAST
 from reluformer.paper.plots.base import Drawing, Plot, empty, grid
 
-TITLES = {"bleu": "BLEU (sacreBLEU)", "tokenized_bleu": "BLEU (tokenised, lower-cased)"}
 Label = tuple[int, int | None]
 APART = 0.07
 """Distance of two systems in one bucket, in buckets."""
@@ -68,7 +67,7 @@ def draw_view(axes: Axes, plot: Plot, part: pd.DataFrame, scores: dict[str, Any]
             handles[series] = axes.errorbar(x, y, reach, capsize=2, elinewidth=0.9, **look)
     axes.set_xticks(range(len(buckets)), [name(label) for label in buckets])
     axes.set_xlabel(f"source length ({unit})")
-    axes.set_ylabel(TITLES[measure])
+    axes.set_ylabel(metric(measure).title)
     axes.set_ylim(bottom=0)
     return handles
 

@@ -12,7 +12,7 @@ def test_two_systems_side_by_side_with_tokens(make, plot_of):
     assert [axes.get_title() for axes in figure.axes] == ["Transformer (ReLU FFN, Softmax attention)", "ReLUFormer"]
     labels = [text.get_text() for text in figure.axes[0].get_xticklabels()]
     assert labels[:3] == ["_configure", "_the", "_device"] and labels[5] == r"\$x_" and len(labels) == 17
-    with np.load(example.folder(plot.runs[0]) / "attention.npz") as arrays:
+    with np.load(example.results / "runs" / plot.frame()["run"][0] / "attention.npz") as arrays:
         expected = arrays["encoder.1"].astype(np.float32).mean(axis=0)
     assert np.asarray(figure.axes[0].images[0].get_array()) == pytest.approx(expected)
 
