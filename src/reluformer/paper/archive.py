@@ -22,16 +22,14 @@ from reluformer.config.run import side_names, split_dataset
 from reluformer.config.settings import SettingsError, read_json
 from reluformer.evaluation.score import score_run
 from reluformer.files import descriptor_of, destination, replace, sha256, write_text
+from reluformer.paper.index import RUN_STEPS, provenance
 from reluformer.paper.notes import toy_stamp
-from reluformer.paper.provenance import provenance
 from reluformer.paper.record import CORPUS_FILES, STEPS, changes, compact, experiment_content
 
 MANIFEST = "SHA256SUMS"
 RUN_FILES = (*STEPS["train"], "hypotheses.jsonl", *STEPS["score"], *STEPS["analyse"], ATTENTION)
 SCORED = ("config.yaml", "hypotheses.jsonl", "translation.json")
 """The files of a run from which its scores are recomputed."""
-EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The date of every file in the archive, the earliest of the format."""
 
 
 def pack_archive(
@@ -55,9 +53,10 @@ def pack_archive(
     files = {f"results/{path.relative_to(results).as_posix()}": path for path in paths if path.is_file()}
     if not any(name.startswith("results/runs/") for name in files):
         raise SettingsError(f"{results}: no run of this configuration exists, so there is nothing to archive")
-    names = [f"{step}/{run.path}.log" for step in ("train", "translate", "score", "analyse") for run in experiment.runs]
+    names = [f"{step}/{run.path}.log" for step in RUN_STEPS for run in experiment.runs]
     files |= {f"logs/{name}": logs / name for name in names if (logs / name).is_file()}
-    files |= {f"config/{path.relative_to(experiment.folder).as_posix()}": path for path in _yaml(experiment.folder)}
+    written = [path for path in experiment.folder.rglob("*.yaml") if path.is_file() and not path.name.startswith(".")]
+    files |= {f"config/{path.relative_to(experiment.folder).as_posix()}": path for path in written}
     own = [Path(file) for file in experiment.config.datasets.values() if file.endswith((".yaml", ".yml"))]
     files |= {f"config/datasets/{path.name}": path for path in own}
     left_out = list(_left_out(experiment, files, models, references))
@@ -115,10 +114,6 @@ def _results(experiment: Experiment, results: Path, models: bool, references: bo
             yield from (f"corpora/{name}/{file}" for file in (f"raw/test.{tgt}", f"test.tok.{src}", f"test.tok.{tgt}"))
 
 
-def _yaml(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*.yaml") if path.is_file() and not path.name.startswith(".")]
-
-
 def _left_out(experiment: Experiment, files: dict[str, Path], models: bool, references: bool) -> Iterator[str]:
     missing = sum(f"results/runs/{run.path}/summary.json" not in files for run in experiment.runs)
     if missing:
@@ -134,7 +129,7 @@ def _left_out(experiment: Experiment, files: dict[str, Path], models: bool, refe
 
 
 def _info(name: str) -> zipfile.ZipInfo:
-    info = zipfile.ZipInfo(name, EPOCH)
+    info = zipfile.ZipInfo(name)  # of 1980, the earliest date of the format
     info.compress_type = zipfile.ZIP_DEFLATED
     info.external_attr = 0o644 << 16
     return info

@@ -18,7 +18,6 @@ from urllib.parse import quote
 
 import yaml
 from markupsafe import Markup
-from tabulate import tabulate
 
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import LOG, MEASURED, SCORES, SUMMARY, TRANSLATION, metric
@@ -29,7 +28,6 @@ from reluformer.paper.claims import label
 from reluformer.paper.notes import SOURCE_NOTE, footer, reported, toy_stamp
 from reluformer.paper.outputs import FIGURE_FORMATS, TABLE_FORMATS
 from reluformer.paper.pages import archive_cells, render
-from reluformer.paper.provenance import provenance
 from reluformer.paper.runs import NOT_RUN, read_lines, read_runs
 from reluformer.paper.tables import cells, shown_table
 from reluformer.paper.verdicts import VERDICTS, Verdict
@@ -264,15 +262,46 @@ def _yaml(content: Any) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
 
 
+def provenance(experiment: Experiment, results: Path, runs: Sequence[Run] | None = None) -> dict[str, Any]:
+    """Returns the provenance of the runs and prepared corpora that exist; `runs` by default the experiment's.
+
+    `code`, `packages`, `machines`: the number of runs by description; `archives`: a `{corpus, name, published, sha256,
+    bytes}` each; `data`: the sha256 of every corpus file that a training read, by its name.
+    """
+    counts: dict[str, Counter[str]] = {"code": Counter(), "packages": Counter(), "machines": Counter()}
+    data: dict[str, str] = {}
+    for run in experiment.runs if runs is None else runs:
+        summary = read_json(results / "runs" / run.path / SUMMARY)
+        if summary is not None:
+            counts["code"][str(summary.get("code_version", "unknown"))] += 1
+            counts["packages"][", ".join(" ".join(one) for one in summary.get("versions", {}).items())] += 1
+            counts["machines"][_machine(summary.get("machine", {}))] += 1
+            data |= summary.get("data", {})
+    archives = [
+        {"corpus": corpus, **archive}
+        for corpus in experiment.datasets
+        for archive in (read_json(results / "corpora" / corpus / "provenance.json") or {}).get("archives", [])
+    ]
+    return {**{key: dict(count) for key, count in counts.items()}, "archives": archives, "data": data}
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    parts = [str(machine.get("cpu", "unknown processor")), f"{machine.get('cores', '?')} cores"]
+    parts += [f"{number} × {name}" for name, number in Counter(machine.get("gpus") or []).items()]
+    return ", ".join(parts)
+
+
 def overview(experiment: Experiment, results: Path) -> str:
-    """Returns what a finished workflow prints: the main study's table and notes, the verdicts, the report's path."""
-    study = main_study(experiment)
+    """Returns what a finished workflow prints: the table and notes of the study marked `main` (or the first one), the
+    verdicts, the report's path.
+    """
+    study = next((name for name, one in experiment.studies.items() if one.main), next(iter(experiment.studies)))
     config = experiment.studies[study]
     metrics = [metric(name) for name in config.columns]
     frame = read_runs(experiment, study, metrics, results)
     shown = shown_table(cells(frame, config, metrics), config, metrics)
-    rows = [list(row) for row in shown.astype(str).itertuples(index=False)]
-    table = tabulate(rows, headers=list(shown.columns), tablefmt="simple", disable_numparse=True, maxheadercolwidths=14)
+    layout: dict[str, Any] = {"tablefmt": "simple", "disable_numparse": True, "maxheadercolwidths": 14}
+    table = shown.astype(str).to_markdown(index=False, **layout)
     stamp = toy_stamp(experiment)
     notes = [*([stamp] if stamp else []), *footer(experiment, study, frame, results)]
     parts = [config.title, table, "\n".join(notes)]
@@ -284,8 +313,3 @@ def overview(experiment: Experiment, results: Path) -> str:
     page = results / PAGE
     parts.append(f"Report: {page}" if page.is_file() else f"Report: not built yet ({page})")
     return "\n\n".join(parts)
-
-
-def main_study(experiment: Experiment) -> str:
-    """Returns the study marked `main`, or the first one."""
-    return next((name for name, study in experiment.studies.items() if study.main), next(iter(experiment.studies)))

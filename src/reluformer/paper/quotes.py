@@ -1,6 +1,6 @@
-"""Pages that quote a record: what its files say stands between `<!-- record/NAME: WHAT -->` and `<!-- end -->`.
+"""A record as Markdown, as GitHub shows it: its README.md, and what other pages quote of it.
 
-WHAT is one of
+A quotation stands between `<!-- record/NAME: WHAT -->` and `<!-- end -->`. WHAT is one of
 
     runs             the number of runs, of those planned
     claims [STUDY]   the table of claims, or of those on one study: reported, ours, verdict
@@ -18,20 +18,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 
+from reluformer.config.changes import split_system
 from reluformer.config.experiment import Experiment
-from reluformer.config.metrics import SUMMARY, metric
+from reluformer.config.metrics import SCORES, SUMMARY, metric
 from reluformer.config.run import Run
 from reluformer.config.search import Search
 from reluformer.config.settings import SettingsError, read_json
 from reluformer.paper.claims import label
+from reluformer.paper.index import ALT, provenance, summary
 from reluformer.paper.inference import show_p
-from reluformer.paper.notes import reported
+from reluformer.paper.notes import SOURCE_NOTE, reported, toy_stamp
 from reluformer.paper.plots.training_curves import tried
 from reluformer.paper.record import ended_runs
 from reluformer.paper.runs import NOT_RUN, read_runs
@@ -40,6 +43,17 @@ from reluformer.paper.tables import cell_text, pipe_table
 QUOTE = re.compile(r"(<!-- (record/[\w.-]+): ([^>]+?) -->)(.*?)(<!-- end -->)", re.DOTALL)
 PAGES = ("*.md", "docs/**/*.md", "record/*.md")
 """Where pages that quote a record are looked for, from the working folder."""
+FILES = """\
+| file | what |
+|---|---|
+| `experiment.json` | the configuration: `reluformer ... --config experiment.json` reads it |
+| `runs/D/S/seedN/` | a run: settings, log, scores; `counts.npz`, which scores and p-values come from; measures |
+| `corpora/D/` | where the text came from, with checksums; pairs at each step of cleaning |
+| `tuning/` | the runs that the constants were chosen by |
+| `paper/` | tables, figures and verdicts; `make record` computes them anew and compares |
+| `README.md` | this page, from the files above |
+
+No weights and no text are in it; attention maps are of text that may be passed on."""
 
 
 class Quotes:
@@ -54,9 +68,9 @@ class Quotes:
     def __init__(self, experiment: Experiment, record: Path, base: str) -> None:
         self.experiment, self.record, self.base = experiment, record, base
         self.judged: list[dict[str, Any]] = (read_json(record / "paper" / "claims.json") or {"claims": []})["claims"]
-        ended = set(ended_runs(record))
-        self.done = [run for run in experiment.runs if run in ended]
-        self.tuning = tuning_runs(experiment, sorted(ended))
+        self.ended = ended_runs(record)
+        self.done = [run for run in experiment.runs if run in self.ended]
+        self.tuning = [run for run in sorted(self.ended) if experiment.tuning.tries(run)]
 
     def quote(self, what: str) -> str:
         """Returns one quotation. Raises `KeyError` for one of something unknown."""
@@ -184,11 +198,6 @@ class Quotes:
         return [(self.summary(run).get("best_valid_bleu"), tried(run)) for run in runs]
 
 
-def tuning_runs(experiment: Experiment, runs: Sequence[Run]) -> list[Run]:
-    """Returns those of the runs that tune the experiment's systems."""
-    return [run for run in runs if experiment.tuning.tries(run)]
-
-
 def quoting_pages(record: Path) -> list[Path]:
     """Returns the pages that quote a record, among those of the working folder, its docs/ and its record/."""
     return [
@@ -229,3 +238,84 @@ def fill(page: Path, experiment: Experiment, record: Path, built: Path | None = 
         return f"{begin}{gap}{content}{gap}{end}"
 
     return QUOTE.sub(renew, page.read_text(encoding="utf-8"))
+
+
+def readme(experiment: Experiment, record: Path) -> str:
+    """Returns README.md of a record whose paper is built. Raises `SettingsError` for a broken file in it."""
+    quotes, stamp = Quotes(experiment, record, "."), toy_stamp(experiment)
+    shown = [name for name in experiment.studies if has_results(experiment, name, record)]
+    others = [f"[{name}](paper/tables/{name}.md)" for name in experiment.studies if name not in shown]
+    parts = [
+        f"# Record: {experiment.config.title}",
+        *([stamp] if stamp else []),
+        "\n".join(f"- {sentence}" for sentence in summary(quotes.judged, len(quotes.done), len(experiment.runs))),
+        *(["## The claims", quotes.claims(), SOURCE_NOTE] if quotes.judged else []),
+        *(part for name in shown for part in _study_section(experiment, name, record)),
+        *([f"No run yet of: {', '.join(others)}."] if others else []),
+        *_tuning(quotes),
+        *_provenance(quotes),
+        "## Files",
+        FILES,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def has_results(experiment: Experiment, study: str, record: Path) -> bool:
+    """Whether a study has a run in the record, or the record has what it measured."""
+    if experiment.studies[study].measured:
+        return (record / "paper" / "measured.json").is_file()
+    return any((record / "runs" / run.path / SUMMARY).is_file() for run in experiment.study_runs(study))
+
+
+def _study_section(experiment: Experiment, name: str, record: Path) -> list[str]:
+    """A study's table with its notes, and its figures."""
+    study = experiment.studies[name]
+    title, _, table = (record / "paper" / "tables" / f"{name}.md").read_text(encoding="utf-8").partition("\n\n")
+    parts = [f"## {title.lstrip('# ')}", study.question, table.replace("\n## ", "\n### ").strip()]
+    for figure, settings in study.figures.items():
+        path = f"paper/figures/{name}-{figure}.svg"
+        if (record / path).is_file():
+            parts.append(f"![{settings.title}: {ALT[settings.kind]}]({path})")
+    return parts
+
+
+def _tuning(quotes: Quotes) -> list[str]:
+    """The tuning runs: what each tried, and what it reached."""
+    rows = []
+    for run in quotes.tuning:
+        result = quotes.summary(run)
+        numbers = [result.get(key) for key in ("best_valid_bleu", "best_valid_loss")]
+        shown = ["–" if value is None else f"{value:.2f}" for value in numbers]
+        rows.append((run.dataset, split_system(run.system).base, tried(run), *shown, result["status"]))
+    if not rows:
+        return []
+    columns = ["dataset", "system", "tried", "validation BLEU", "validation loss", "status"]
+    return [
+        "## Tuning",
+        f"{len(rows)} runs, whose scores choose each system's constants.",
+        "![Validation BLEU of the tuning runs: a panel for each system, a line for each run](paper/figures/tuning.svg)",
+        pipe_table(pd.DataFrame(rows, columns=columns)),
+    ]
+
+
+def _provenance(quotes: Quotes) -> list[str]:
+    sources = provenance(quotes.experiment, quotes.record, quotes.ended)
+    counts: Counter[tuple[str, str]] = Counter()
+    for run in quotes.ended:
+        scored = (quotes.record / "runs" / run.path / SCORES).is_file()
+        counts[run.dataset, f"{quotes.summary(run)['status']}{' and scored' if scored else ''}"] += 1
+    archives = [(one["corpus"], one["name"], f"{one['bytes']:,}", f"`{one['sha256']}`") for one in sources["archives"]]
+    environment = [
+        f"- {title}: {description} ({number} runs)"
+        for title, key in (("code", "code"), ("packages", "packages"), ("machine", "machines"))
+        for description, number in sources[key].items()
+    ]
+    return [
+        "## Runs",
+        pipe_table(pd.DataFrame([(*key, n) for key, n in counts.items()], columns=["dataset", "runs", "number"])),
+        "## Text",
+        quotes.text(),
+        pipe_table(pd.DataFrame(archives, columns=["corpus", "file", "bytes", "sha256"])),
+        "## Made with",
+        "\n".join(environment),
+    ]

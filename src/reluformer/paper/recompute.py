@@ -21,8 +21,7 @@ from reluformer.files import replace, write_json, write_text
 from reluformer.paper.claims import build_claims
 from reluformer.paper.differences import write_significance
 from reluformer.paper.outputs import paired_kinds
-from reluformer.paper.quotes import fill, quoting_pages, tuning_runs
-from reluformer.paper.readme import has_results, readme
+from reluformer.paper.quotes import fill, has_results, quoting_pages, readme
 from reluformer.paper.record import EXPERIMENT, changes, ended_runs
 from reluformer.paper.study import draw_figures, draw_tuning, write_tables
 
@@ -62,7 +61,7 @@ def build_paper(experiment: Experiment, record: Path, results: Path, figures: bo
         faults = [f"{run.relative_to(results)}/{SCORES}: {one}" for run, differing in rescored for one in differing]
         list(pool.map(partial(_build, experiment, results, figures), experiment.studies))
     build_claims(experiment, results)
-    if figures and (tuning := tuning_runs(experiment, ended_runs(results))):
+    if figures and (tuning := [run for run in ended_runs(results) if experiment.tuning.tries(run)]):
         draw_tuning(experiment, tuning, results)
     return faults
 

@@ -1,3 +1,4 @@
+import json
 import re
 from html.parser import HTMLParser
 from urllib.parse import unquote
@@ -9,7 +10,7 @@ from tests.unit.paper.conftest import make_up
 from reluformer.files import write_text
 from reluformer.paper import study as study_files
 from reluformer.paper.claims import build_claims
-from reluformer.paper.index import EDGE, HEIGHT, WIDTH, build_index, curve, main_study, overview
+from reluformer.paper.index import EDGE, HEIGHT, WIDTH, build_index, curve, overview, provenance
 from reluformer.paper.outputs import study_outputs
 
 
@@ -165,8 +166,8 @@ def test_a_flat_curve_is_drawn():
 def test_the_main_table_verdicts_and_report_are_named(make):
     example = make(toy=True)
     example.fill("attention-activation")
-    assert main_study(example.experiment) == "attention-activation"
     before = overview(example.experiment, example.results)
+    assert before.startswith(example.experiment.studies["attention-activation"].title)
     assert "ReLUFormer" in before and "not built yet" in before and "Verdicts" not in before
     build_claims(example.experiment, example.results)
     (example.results / "paper" / "index.html").touch()
@@ -176,4 +177,42 @@ def test_the_main_table_verdicts_and_report_are_named(make):
 
 
 def test_without_a_main_study_the_first_is_shown(make):
-    assert main_study(make(only=["gamma", "anisotropy"]).experiment) == "gamma"
+    example = make(only=["gamma", "anisotropy"])
+    shown = overview(example.experiment, example.results)
+    assert shown.startswith(example.experiment.studies["gamma"].title)
+
+
+def test_runs_say_what_they_were_trained_with_and_corpora_where_they_are_from(make):
+    example = make(only=["anisotropy"])
+    runs = example.experiment.study_runs("anisotropy")
+    for number, run in enumerate(runs[:2]):
+        example.write(run)
+        path = example.folder(run) / "summary.json"
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary |= {
+            "code_version": f"c{number}",
+            "versions": {"torch": "2"},
+            "machine": {"cpu": "A CPU", "cores": 2, "gpus": ["G", "G"]},
+            "data": {"some-sentences/subword.model": "ab"},
+        }
+        path.write_text(json.dumps(summary), encoding="utf-8")
+    corpus = example.results / "corpora" / "some-sentences"
+    corpus.mkdir(parents=True)
+    archive = {"name": "a.whl", "published": ["https://x"], "sha256": "cd", "bytes": 9}
+    (corpus / "provenance.json").write_text(json.dumps({"archives": [archive]}), encoding="utf-8")
+    sources = provenance(example.experiment, example.results)
+    assert sources["code"] == {"c0": 1, "c1": 1} and sources["packages"] == {"torch 2": 2}
+    assert sources["machines"] == {"A CPU, 2 cores, 2 × G": 2}
+    assert sources["archives"] == [{"corpus": "some-sentences", **archive}]
+    assert sources["data"] == {"some-sentences/subword.model": "ab"}
+
+
+def test_nothing_there_is_nothing_said(make):
+    example = make(only=["anisotropy"])
+    assert provenance(example.experiment, example.results) == {
+        "code": {},
+        "packages": {},
+        "machines": {},
+        "archives": [],
+        "data": {},
+    }

@@ -7,8 +7,7 @@ from tests.unit.paper.conftest import score
 
 from reluformer.config.settings import SettingsError, read_json
 from reluformer.evaluation.bleu import read_counts, write_counts
-from reluformer.paper.quotes import fill, quoting_pages
-from reluformer.paper.readme import readme
+from reluformer.paper.quotes import fill, quoting_pages, readme
 from reluformer.paper.recompute import check_record, read_experiment, update_paper
 from reluformer.paper.record import take
 

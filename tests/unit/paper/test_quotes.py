@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from reluformer.paper.readme import readme
+from reluformer.paper.quotes import readme
 from reluformer.paper.recompute import update_paper
 from reluformer.paper.record import take
 
