@@ -42,15 +42,10 @@ def read_experiment(record: Path) -> Experiment:
     return Experiment(content["config"], content["folder"], content["name"])
 
 
-def build_paper(experiment: Experiment, record: Path, results: Path, figures: bool = True, cores: int = 1) -> list[str]:
+def build_paper(experiment: Experiment, record: Path, results: Path, cores: int = 1) -> list[str]:
     """Builds everything in `results/paper` from a record; returns where recorded scores do not match their counts.
 
-    Args:
-        experiment: the record's.
-        record: its folder.
-        results: an empty folder.
-        figures: whether to draw them.
-        cores: the number of processes.
+    `results` is an empty folder, `cores` the number of processes.
     """
     ignored = shutil.ignore_patterns("tables", "figures", "claims.*", "README.md")
     shutil.copytree(record, results, dirs_exist_ok=True, ignore=ignored)
@@ -59,9 +54,9 @@ def build_paper(experiment: Experiment, record: Path, results: Path, figures: bo
     with pool:
         rescored = zip(runs, pool.map(_rescore, runs), strict=True)
         faults = [f"{run.relative_to(results)}/{SCORES}: {one}" for run, differing in rescored for one in differing]
-        list(pool.map(partial(_build, experiment, results, figures), experiment.studies))
+        list(pool.map(partial(_build, experiment, results), experiment.studies))
     build_claims(experiment, results)
-    if figures and (tuning := [run for run in ended_runs(results) if experiment.tuning.tries(run)]):
+    if tuning := [run for run in ended_runs(results) if experiment.tuning.tries(run)]:
         draw_tuning(experiment, tuning, results)
     return faults
 
@@ -73,11 +68,11 @@ def _rescore(run: Path) -> list[str]:
     return changes(recorded, computed, "the record")
 
 
-def _build(experiment: Experiment, results: Path, figures: bool, study: str) -> None:
+def _build(experiment: Experiment, results: Path, study: str) -> None:
     if paired_kinds(experiment, study):
         write_significance(experiment, study, results)
     write_tables(experiment, study, results)
-    if figures and has_results(experiment, study, results):
+    if has_results(experiment, study, results):
         draw_figures(experiment, study, results)
 
 
@@ -100,23 +95,22 @@ def update_paper(experiment: Experiment, record: Path) -> None:
         write_text(page, fill(page, experiment, record))
 
 
-def check_record(record: Path, results: Path, figures: bool = True, cores: int = 1) -> list[str]:
+def check_record(record: Path, results: Path, cores: int = 1) -> list[str]:
     """Builds a record's paper in `results`, see `build_paper`; returns where it differs from what is committed.
 
-    Of figures, and of README.md and the pages that show them, only with `figures`; and of figures only that they are
-    there, as their last digits may differ from processor to processor.
+    Of figures only whether they are there, as their last digits may differ from processor to processor.
     """
     experiment = read_experiment(record)
-    faults = build_paper(experiment, record, results, figures, cores)
-    built, committed = (_committed(folder, figures) for folder in (results, record))
+    faults = build_paper(experiment, record, results, cores)
+    built, committed = _committed(results), _committed(record)
     for file in sorted(built.keys() | committed.keys()):
         if file not in committed or file not in built:
             faults.append(f"paper/{file}: {'not in the record' if file in built else 'no longer built'}")
         elif not file.endswith(".svg") and built[file].read_bytes() != committed[file].read_bytes():
             faults += [f"paper/{file}: {one}" for one in _file_changes(committed[file], built[file])]
-    if figures and (record / README).read_text(encoding="utf-8") != readme(experiment, results):
+    if (record / README).read_text(encoding="utf-8") != readme(experiment, results):
         faults.append(f"{README}: not what `reluformer record` writes")
-    for page in quoting_pages(record) if figures else ():
+    for page in quoting_pages(record):
         if page.read_text(encoding="utf-8") != fill(page, experiment, record, results):
             faults.append(f"{README}: {page} does not quote it as it is; `reluformer record` renews it")
     return faults
@@ -133,8 +127,7 @@ def _file_changes(committed: Path, built: Path) -> list[str]:
     return [f"line {number + 1}: {old!r} in the record, computed {new!r}"]
 
 
-def _committed(folder: Path, figures: bool = True) -> dict[str, Path]:
+def _committed(folder: Path) -> dict[str, Path]:
     """The files of `COMMITTED` by their path below paper/."""
     paper = folder / "paper"
-    patterns = [pattern for pattern in COMMITTED if figures or not pattern.endswith(".svg")]
-    return {path.relative_to(paper).as_posix(): path for pattern in patterns for path in sorted(paper.glob(pattern))}
+    return {path.relative_to(paper).as_posix(): path for pattern in COMMITTED for path in sorted(paper.glob(pattern))}
