@@ -31,7 +31,7 @@ MODULES = (
     *("reluformer.analysis.step", "reluformer.benchmark.study", "reluformer.cli.main", "reluformer.cli.models"),
     *("reluformer.cli.costs", "reluformer.cli.results", "reluformer.cli.steps", "reluformer.cli.tools"),
     *("reluformer.cli.watching", "reluformer.corpus.fetch", "reluformer.corpus.prepare", "reluformer.paper.claims"),
-    *("reluformer.paper.index", "reluformer.paper.recorded", "reluformer.paper.study", "reluformer.training.launch"),
+    *("reluformer.paper.index", "reluformer.paper.record", "reluformer.paper.study", "reluformer.training.launch"),
     *("reluformer.training.loop", "reluformer.translation.step"),
 )
 PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)

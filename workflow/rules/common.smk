@@ -23,8 +23,7 @@ from reluformer.paper.outputs import (
     study_inputs,
     study_outputs,
 )
-from reluformer.paper.record import CORPUS_FILES, OWN_KEYS, STEPS
-from reluformer.paper.recorded import read_recorded
+from reluformer.paper.record import CORPUS_FILES, OWN_KEYS, STEPS, read_recorded
 from reluformer.config.run import Run
 from reluformer.config.settings import SettingsError, merge, parse_scalar, read_yaml
 from reluformer.cli.watching import explain_failures
