@@ -13,7 +13,6 @@ import pandas as pd
 from reluformer.config.experiment import Experiment
 from reluformer.config.metrics import Metric
 from reluformer.config.settings import read_json
-from reluformer.config.studies import StudyConfig
 from reluformer.evaluation.significance import TESTS, paired_tests_of_runs
 from reluformer.files import write_json
 from reluformer.paper.inference import ALPHA, difference, holm, p_cell, sample
@@ -25,8 +24,6 @@ SEEDS, TEST_SET = "*", "†"
 """Marks of a significant difference: across seeds; on the test set."""
 COLUMNS = ["point", "metric", "n", "baseline_n", "difference", "low", "high", "p_seeds", "holm_seeds"]
 COLUMNS += [f"{kind}_{test}" for test in TESTS for kind in ("p", "holm")] + ["marks"]
-
-
 Tests = dict[tuple[str, str, str], dict[str, Any]]
 """The paired tests of a study's runs, by both runs, in either order, and the kind of BLEU."""
 
@@ -44,8 +41,7 @@ def write_significance(experiment: Experiment, study: str, results: Path) -> Non
     ]
     config = experiment.config.significance
     rows = paired_tests_of_runs(results / "runs", pairs, config)
-    content = {"study": study, "samples": config.model_dump(), "pairs": rows}
-    write_json(results / significance_file(study), content)
+    write_json(results / significance_file(study), {"study": study, "samples": config.model_dump(), "pairs": rows})
 
 
 def read_tests(study: str, results: Path) -> Tests:
@@ -107,8 +103,7 @@ def _row(
 
 def _corrected(table: pd.DataFrame) -> pd.DataFrame:
     for kind in ("seeds", *TESTS):
-        values = [None if pd.isna(p) else float(p) for p in table[f"p_{kind}"]]
-        table[f"holm_{kind}"] = holm(values)
+        table[f"holm_{kind}"] = holm([None if pd.isna(p) else float(p) for p in table[f"p_{kind}"]])
     seeds = table["holm_seeds"].astype(float) <= ALPHA
     test_set = (table[[f"holm_{test}" for test in TESTS]].astype(float) <= ALPHA).all(axis=1)
     table["marks"] = [SEEDS * one + TEST_SET * two for one, two in zip(seeds, test_set, strict=True)]
@@ -120,11 +115,12 @@ def marks(table: pd.DataFrame) -> dict[tuple[str, str], str]:
     return {(row["point"], row["metric"]): row["marks"] for row in table.to_dict("records")}
 
 
-def baseline_title(experiment: Experiment, study: StudyConfig) -> str:
+def baseline_title(experiment: Experiment, study: str) -> str:
     """Returns the title of what a table's rows are tested against."""
+    config = experiment.studies[study]
     return ", ".join(
-        system_title(experiment, value, study) if key == "system" else f"{KEY_TITLES.get(key, key)} = {value}"
-        for key, value in baseline(study).items()
+        system_title(experiment, value, config) if key == "system" else f"{KEY_TITLES.get(key, key)} = {value}"
+        for key, value in baseline(config).items()
     )
 
 
@@ -132,7 +128,7 @@ def legend(experiment: Experiment, study: str, table: pd.DataFrame) -> list[str]
     """Returns what the marks in a study's table mean, and what could not be tested."""
     if table.empty:
         return []
-    against = baseline_title(experiment, experiment.studies[study])
+    against = baseline_title(experiment, study)
     seeds, sets = int(table["p_seeds"].notna().sum()), int(table["p_bootstrap"].notna().sum())
     lines = [f"No test across seeds against {against}: it takes two seeds of both."]
     if seeds:
@@ -169,7 +165,5 @@ def differences_table(
         for kind in ("seeds", *TESTS):
             cells[f"p ({kind})"] = p_cell(row[f"holm_{kind}"])
         rows.append(keys | cells)
-    title = (
-        f"Differences from {baseline_title(experiment, experiment.studies[study])}, p-values after Holm's correction"
-    )
+    title = f"Differences from {baseline_title(experiment, study)}, p-values after Holm's correction"
     return {title: pd.DataFrame(rows).fillna("–")}

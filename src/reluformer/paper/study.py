@@ -13,7 +13,7 @@ from reluformer.paper.differences import differences, differences_table, legend,
 from reluformer.paper.notes import answer, footer, is_tuned, reported_lines, toy_stamp
 from reluformer.paper.outputs import FIGURE_FORMATS, read_claims
 from reluformer.paper.pages import render_table
-from reluformer.paper.plots import attention_maps, buckets, memories, systems, training_curves
+from reluformer.paper.plots import attention_maps, memories, systems, training_curves
 from reluformer.paper.plots.base import Drawing, Plot, finish, save, style
 from reluformer.paper.runs import read_runs
 from reluformer.paper.tables import cells, latex, markdown, raw_table, shown_table
@@ -22,7 +22,7 @@ KINDS: dict[str, Callable[[Plot], Drawing]] = {
     "lines": systems.draw_lines,
     "bars": systems.draw_bars,
     "layers": memories.draw_layers,
-    "buckets": buckets.draw,
+    "buckets": systems.draw_buckets,
     "top-share": memories.draw_top_shares,
     "training-curves": training_curves.draw,
     "learning-curves": training_curves.draw,

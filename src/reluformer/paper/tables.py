@@ -12,16 +12,8 @@ from reluformer.config.studies import StudyConfig
 from reluformer.paper.inference import Effect, centre_effect, sample
 from reluformer.paper.runs import DIVERGED
 
-KEY_TITLES = {
-    "dataset": "dataset",
-    "packing": "packing",
-    "length": "L",
-    "system": "system",
-    "gamma": "γ",
-    "penalty.weight": "λ",
-}
-
-
+KEY_TITLES = {"length": "L", "gamma": "γ", "penalty.weight": "λ"}
+"""What tables and figures call a key; the others go by their own names."""
 TEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
