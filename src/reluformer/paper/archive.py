@@ -37,15 +37,8 @@ def pack_archive(
 ) -> list[str]:
     """Writes the archive of existing results, and its sha256 beside it; returns what was left out, in sentences.
 
-    Args:
-        experiment: its runs, studies, corpora and configuration files go in.
-        results, logs: their folders.
-        output: the zip file.
-        models: whether to include the trained models.
-        references: whether to include test text without a licence to `redistribute` it.
-
-    Raises:
-        SettingsError: if there is no run, or the output is not a plain file.
+    With trained `models` and `references`, test text without a licence to `redistribute` it, only if asked for. Raises
+    `SettingsError` if there is no run, or the output is not a plain file.
     """
     if descriptor_of(output) is not None or (destination(output).exists() and not output.is_file()):
         raise SettingsError(f"{output}: an archive and its checksum need a plain file; name a .zip")
@@ -145,14 +138,9 @@ class Verified(NamedTuple):
 
 
 def verify_archive(path: Path, corpora: Path | None = None) -> Verified:
-    """Checks the archive at `path`.
+    """Checks an archive; `corpora` are prepared ones, for test text that is not in it.
 
-    Args:
-        path: a zip file of `pack_archive`.
-        corpora: prepared corpora, for test text that is not in the archive.
-
-    Raises:
-        SettingsError: if there is no such file, or it is no archive of results.
+    Raises `SettingsError` if there is no such file, or it is no archive of results.
     """
     try:
         archive = zipfile.ZipFile(path)

@@ -83,15 +83,14 @@ def judge(experiment: Experiment, name: str, claim: ClaimConfig, results: Path) 
     for rule in claim.rule:
         points = [one for one in decided if one.rule is rule]
         paired = [{test: worst_p(tests, one.pairs, rule.metric, test) for test in TESTS} for one in points]
-        seen = [_seen(one, p_values) for one, p_values in zip(points, paired, strict=True)]
         entry["rules"].append(
             {
                 "rule": state(rule, titles),
                 "measure": metric(rule.metric).title.partition(" (")[0],
                 "than": titles.get(rule.than, rule.than) if isinstance(rule.than, str) else None,
                 "outcome": total(one.outcome for one in points),
-                "points": [_point(one, p_values) for one, p_values in zip(points, paired, strict=True)],
-                "seen": "; ".join(seen) or "no such runs in this configuration",
+                "points": list(map(_point, points, paired)),
+                "seen": "; ".join(map(_seen, points, paired)) or "no such runs in this configuration",
                 "ours": "; ".join(dict.fromkeys(_ours(one, titles) for one in points)) or "no such runs",
             }
         )

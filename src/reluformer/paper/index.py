@@ -62,7 +62,6 @@ ALT = {
 """What a kind of figure shows, for those who do not see it."""
 INTERVALS = 4
 """Intervals drawn for a claim, at most."""
-CURVES = ("train", "valid")
 WIDTH, HEIGHT, EDGE = 168, 44, 3
 """Pixels of a training curve and of the margin around it."""
 
@@ -225,7 +224,7 @@ def curve(log: Sequence[Mapping[str, Any]]) -> Markup:
             for line in log
             if line["event"] == event and line.get("loss") is not None and math.isfinite(line["loss"])
         ]
-        for event in CURVES
+        for event in ("train", "valid")
     }
     updates, losses = ([point[axis] for points in series.values() for point in points] for axis in (0, 1))
     if not updates:

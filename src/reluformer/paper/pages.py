@@ -79,13 +79,9 @@ def archive_cells(archive: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def write_corpus_page(corpus: Path, views: Sequence[str], output: Path, note: str = "") -> None:
-    """Writes the page of a prepared corpus: its sources, the pairs after each cleaning step, splits and views.
+    """Writes the page of a prepared corpus: its sources, the pairs after each cleaning step, splits and packed views.
 
-    Args:
-        corpus: the corpus's folder.
-        views: its packed views to list, e.g. `within-128`.
-        output: the page.
-        note: shown under the title, e.g. the toy stamp.
+    `corpus` is its folder, `views` are e.g. `within-128`; `note` is shown under the title.
     """
     statistics, provenance, *packed = (
         json.loads((corpus / path).read_text(encoding="utf-8"))
@@ -129,13 +125,7 @@ def _lengths(lengths: Mapping[str, float]) -> tuple[str, ...]:
 
 
 def render_comparison(comparison: RunComparison, by: str, show: int) -> str:
-    """Renders the page of two runs side by side.
-
-    Args:
-        comparison: the runs, A and B.
-        by: the score (`bleu`, `chrf`) whose difference ranks segments.
-        show: how many segments are shown for each side.
-    """
+    """Renders the page of two runs side by side, with `show` segments for each, ranked by a score: `bleu`, `chrf`."""
     a, b = comparison.names
     ordered = [(segment, *differing(segment.a.text, segment.b.text)) for segment in comparison.ordered(by)]
     lengths = [

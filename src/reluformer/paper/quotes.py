@@ -57,13 +57,7 @@ No weights and no text are in it; attention maps are of text that may be passed 
 
 
 class Quotes:
-    """What a record says, as Markdown.
-
-    Args:
-        experiment: the record's.
-        record: its folder, or one with the same files, whose paper is built.
-        base: the path of the record from the page that quotes it, for links.
-    """
+    """What a record whose paper is built says, as Markdown; `base` is its path from the page, for links."""
 
     def __init__(self, experiment: Experiment, record: Path, base: str) -> None:
         self.experiment, self.record, self.base = experiment, record, base
@@ -214,13 +208,7 @@ def _quotes(quote: re.Match[str], record: Path) -> bool:
 
 
 def fill(page: Path, experiment: Experiment, record: Path, built: Path | None = None) -> str:
-    """Returns a page with every quotation of a record renewed; those of other records stay.
-
-    Args:
-        page: the file.
-        experiment: the record's.
-        record: its folder.
-        built: the folder whose files are quoted; by default the record's.
+    """Returns a page with every quotation of a record renewed, from its files or those in `built`; others stay.
 
     Raises `SettingsError` for a quotation of something that the record does not have.
     """
