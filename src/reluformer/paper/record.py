@@ -23,7 +23,7 @@ from reluformer.config.run import Run, RunConfig, split_dataset
 from reluformer.config.search import Search
 from reluformer.config.settings import SettingsError, parse, read_json
 from reluformer.config.tuning import apply_choice, read_choice
-from reluformer.files import replace, sha256, write_text
+from reluformer.files import replace
 from reluformer.paper.outputs import (
     MEASURED_FILE,
     VARIANCE_LAW,
@@ -140,11 +140,9 @@ def take(experiment: Experiment, results: Path, record: Path) -> Taken:
     are copied if the dataset's licence permits to redistribute its text. Raises `SettingsError` for a record of another
     experiment.
     """
-    content = experiment_content(experiment)
-    if theirs := read_json(record / EXPERIMENT):
-        titles = [one["config"]["title"] for one in (theirs, content)]
-        if titles[0] != titles[1]:
-            raise SettingsError(f"{record}: it is the record of {titles[0]!r}, not of {titles[1]!r}")
+    theirs, title = read_json(record / EXPERIMENT), experiment.config.title
+    if theirs and theirs["config"]["title"] != title:
+        raise SettingsError(f"{record}: it is the record of {theirs['config']['title']!r}, not of {title!r}")
     held, taken, maps = Record(experiment, record, results), Taken([], [], []), shown_maps(experiment)
     for run in ended_runs(results):
         source, target = results / "runs" / run.path, record / "runs" / run.path
@@ -166,7 +164,7 @@ def take(experiment: Experiment, results: Path, record: Path) -> Taken:
         files += corpus_files(experiment, name) if held.texts[name] is None else []
     for file in files:
         _copy(results / file, record / file)
-    _write(record / EXPERIMENT, compact(content))
+    _write(record / EXPERIMENT, compact(experiment_content(experiment)).encode())
     return taken
 
 
@@ -238,18 +236,14 @@ def _copy(source: Path, target: Path) -> bool:
     """Copies a file, JSON without spaces, unless it is missing or unchanged; returns whether it was written."""
     if not source.is_file():
         return False
-    if source.suffix == ".json":
-        return _write(target, compact(json.loads(source.read_text(encoding="utf-8"))))
-    if target.is_file() and sha256(target) == sha256(source):
-        return False
-    replace(target, lambda temporary: temporary.write_bytes(source.read_bytes()))
-    return True
+    content = source.read_bytes()
+    return _write(target, compact(json.loads(content)).encode() if source.suffix == ".json" else content)
 
 
-def _write(target: Path, text: str) -> bool:
-    if target.is_file() and target.read_text(encoding="utf-8") == text:
+def _write(target: Path, content: bytes) -> bool:
+    if target.is_file() and target.read_bytes() == content:
         return False
-    write_text(target, text)
+    replace(target, lambda temporary: temporary.write_bytes(content))
     return True
 
 
@@ -317,8 +311,9 @@ def read_recorded(experiment: Experiment, record: Path | None, results: Path) ->
             unusable[run.path] = reason
         elif not (results / "runs" / run.path / "model.safetensors").is_file():
             runs[run.path] = [step for step, files in STEPS.items() if all((folder / file).is_file() for file in files)]
-    for start in _starts(experiment, runs):
-        runs.pop(start, None)
+    trained = [run for run in experiment.runs if run.path not in runs]
+    for start in {start for run in trained for start in experiment.with_starts(run)[:-1]}:
+        runs.pop(start.path, None)
     files = [f"runs/{run}/{file}" for run, steps in runs.items() for step in steps for file in STEPS[step]]
     files += [f"runs/{run}/{ATTENTION}" for run, steps in runs.items() if "analyse" in steps]
     files += [search.path for search in experiment.tuning.searches if held.has_choice(search)]
@@ -340,18 +335,6 @@ def _needed_files(experiment: Experiment) -> dict[str, list[str]]:
         folder, _, file = path.removeprefix("results/runs/").rpartition("/")
         if path.startswith("results/runs/") and file != ATTENTION:
             needed.setdefault(folder, []).append(file)
-    return needed
-
-
-def _starts(experiment: Experiment, restored: Container[str]) -> set[str]:
-    """The runs whose weights are needed: those that runs that are not restored start from, directly or not."""
-    needed: set[str] = set()
-    waiting = [run for run in experiment.runs if run.path not in restored]
-    while waiting:
-        start = experiment.resolve(waiting.pop()).training.start_from
-        if start is not None and start not in needed:
-            needed.add(start)
-            waiting.append(Run.parse(start))
     return needed
 
 
