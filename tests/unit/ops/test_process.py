@@ -130,6 +130,28 @@ def test_freed_memory_stays_without_page_faults():
     assert faults(FAULTS) < given_back / 4
 
 
+SPLINTERS = """
+import psutil
+from reluformer.ops.process import keep_freed_memory, return_freed_memory
+keep_freed_memory()
+def held():
+    return psutil.Process().memory_info().rss >> 20
+before = held()
+blocks = [bytearray(b"x") * (1 << 20) for _ in range(64)]
+last = bytearray(b"x") * (1 << 20)  # above the others, so that glibc can't shrink the heap
+del blocks
+freed = held()
+return_freed_memory()
+print(freed - before, held() - before)
+"""
+
+
+def test_freed_memory_is_returned_on_request():
+    run = subprocess.run([sys.executable, "-c", SPLINTERS], capture_output=True, text=True, check=True)
+    freed, returned = map(int, run.stdout.split())
+    assert freed >= 64 and returned < 16
+
+
 SHAPES = """
 from reluformer.ops.process import limit_caches
 limit_caches()
