@@ -118,6 +118,8 @@ def paths_of(key: str, parts: Parts, where: str) -> list[Path]:
             return [("model", place, *path) for place in places]
     if first in RECIPE_PARTS[part].model_fields and (not rest or first == "layers"):
         return [(part, first, *([".".join(rest)] if rest else []))]
+    if new := MemoryConfig.renamed.get([first, *rest][-1]):
+        raise SettingsError(f"{where}: {key}: this key is now {new}")
     valid = [*ModelConfig.model_fields, *TrainingConfig.model_fields, *MemoryConfig.model_fields, *OPTIONS]
     raise SettingsError(f"{where}: {key}: unknown key{nearest(first, valid)}")
 

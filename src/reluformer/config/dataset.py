@@ -181,6 +181,8 @@ class RecipeConfig(Strict):
 class DatasetConfig(Strict):
     """A corpus and the recipe that trains on it."""
 
+    renamed = {"choices": "`tuning.choices` in config.yaml"}
+
     title: str = Field(description="in tables and pages")
     src: Language = Field(description="language code of the source")
     tgt: Language = Field(description="language code of the target")

@@ -62,6 +62,8 @@ class PenaltyConfig(Strict):
 class MemoryConfig(Strict):
     """One memory: f in `out = f(q·Kᵀ)·V`, its penalty, and the norm of its output."""
 
+    renamed = {"after": "output_norm"}
+
     activation: str = Field(default="softmax", description="a name of the registry ACTIVATIONS")
     options: dict[str, Any] = Field(default_factory=dict, description="the activation's options, e.g. gamma")
     output_norm: Literal["nothing", "layernorm", "rmsnorm", "gated-rmsnorm"] = Field(

@@ -13,6 +13,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from reluformer.config.changes import RECIPE_PARTS
+from reluformer.config.memory import MemoryConfig
 from reluformer.config.model import ModelConfig
 from reluformer.config.settings import Language, Seed, SettingsError, Strict, load, nearest, parse
 from reluformer.config.training import TrainingConfig
@@ -79,10 +80,10 @@ class RunConfig(Strict):
 
 
 def _renamed(model: Any) -> Any:
-    """A saved model in which `after`, of earlier versions, is `output_norm`."""
+    """A saved model with the present names of a memory's keys."""
     if not isinstance(model, dict):
         return model
-    return {"output_norm" if key == "after" else key: _renamed(value) for key, value in model.items()}
+    return {MemoryConfig.renamed.get(key, key): _renamed(value) for key, value in model.items()}
 
 
 class Run(NamedTuple):

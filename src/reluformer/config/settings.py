@@ -34,6 +34,9 @@ class Strict(BaseModel):
     removed: ClassVar[dict[str, Any]] = {}
     """Keys of earlier versions with their defaults: saved configurations that hold a default still load."""
 
+    renamed: ClassVar[dict[str, str]] = {}
+    """Former names of keys."""
+
     @model_validator(mode="before")
     @classmethod
     def _check_keys(cls, data: Any) -> Any:
@@ -42,7 +45,9 @@ class Strict(BaseModel):
         for key, value in data.items():
             if key in cls.model_fields or (key in cls.removed and value == cls.removed[key]):
                 continue
-            if key in cls.removed:
+            if key in cls.renamed:
+                reason = f"this key is now {cls.renamed[key]}"
+            elif key in cls.removed:
                 reason = f"this key was removed; every run has {cls.removed[key]!r}"
             else:
                 reason = f"unknown key{nearest(key, cls.model_fields)}"

@@ -109,6 +109,7 @@ def test_a_run_is_asked_for_by_its_one_name(experiment):
 @pytest.mark.parametrize(
     ("system", "message"),
     [
+        ("reluformer+ffn.after=layernorm", "ffn.after: this key is now output_norm"),
         ("reluformer+gama=1", "gama: unknown key; did you mean 'gamma'?"),
         ("reluformer+penalty.wait=1", "penalty.wait: unknown key; did you mean 'weight'?"),
         ("reluformer+training.learnin_rate=1", "unknown key; did you mean 'learning_rate'?"),

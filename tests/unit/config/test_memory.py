@@ -35,3 +35,8 @@ def test_options_are_read_as_their_type():
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_line_of_the_registry_names_an_activation(name):
     assert isinstance(build_activation(MemoryConfig(activation=name), heads=2), Activation)
+
+
+def test_the_former_name_of_a_key_is_answered_with_the_new_one():
+    with pytest.raises(SettingsError, match=r"^here: after: this key is now output_norm$"):
+        parse(MemoryConfig, {"after": "layernorm"}, "here")

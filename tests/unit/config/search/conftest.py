@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -67,16 +67,17 @@ CONFIGURATION = {
 
 @dataclass
 class Made:
-    """A configuration folder and results."""
+    """A configuration folder and results; `pairs` is laid over the sentence dataset."""
 
     folder: Path
     results: Path
+    pairs: dict[str, Any] = field(default_factory=dict)
 
     def experiment(self, **changes: Any) -> Experiment:
         systems = yaml.safe_load((CONFIG / "systems.yaml").read_text(encoding="utf-8"))
         systems["reluformer"]["attention"] |= {"options": {"gamma": 2.0}, "penalty": {"weight": 0.1}}
         (self.folder / "systems.yaml").write_text(yaml.safe_dump(systems), encoding="utf-8")
-        for name, dataset in {"pairs": PAIRS, "papers": PAPERS}.items():
+        for name, dataset in {"pairs": merge(PAIRS, self.pairs), "papers": PAPERS}.items():
             (self.folder / "datasets" / f"{name}.yaml").write_text(yaml.safe_dump(dataset), encoding="utf-8")
         studies = {
             name: {"title": name, "question": "?", "columns": ["bleu"], **study} for name, study in STUDIES.items()

@@ -107,6 +107,12 @@ def test_a_mistake_is_one_line(made, tuning, message):
         made.experiment(tuning=tuning)
 
 
+def test_a_pinned_choice_of_earlier_versions_names_its_new_place(made):
+    made.pairs = {"choices": {"reluformer": {"changes": {}, "source": "x"}}}
+    with pytest.raises(SettingsError, match=r"pairs.yaml: choices: this key is now `tuning.choices` in config.yaml"):
+        made.experiment()
+
+
 def test_a_dataset_without_the_recipe_trains_as_it_is(made):
     experiment = made.experiment(tuning={"recipe": "another"})
     assert experiment.tuning.searches == [] and not any(experiment.tuning.search_for(run) for run in experiment.runs)
