@@ -1,4 +1,4 @@
-"""docs/add-a-system.md, its steps taken one by one in a copy of the project: ReLU to the power 1.5 ends in scores."""
+"""Follows docs/add-a-system.md step by step in a copy of the project until ReLU to the power 1.5 has scores."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Every command, YAML and Python block of the documentation is run, or checked by a rule; one without a rule fails.
+"""Every command, YAML and Python block of the documentation is run or checked by a rule; one without a rule fails.
 
-- `snakemake ...` is planned (`-n`) in a copy of the project, with its options and configuration, for its targets.
-- `reluformer ...` is parsed by the command line itself: the command, its options and their values are real.
-- `make TARGET` is expanded by make; `pytest ...` collects; `pip install -r FILE` names a file that is there.
-- Programs of others (EXTERNAL) are named with what they are for.
-- YAML is read by the configuration's own classes, Python is run.
-- What names `relu15` is taken as the steps that it is by test_add_a_system.py.
+- `snakemake ...` is planned (`-n`) in a copy of the project, with its options, configuration and targets.
+- `reluformer ...` is parsed by the command line itself, so the command, its options and their values are valid.
+- `make TARGET` is expanded by make; `pytest ...` collects; `pip install -r FILE` names an existing file.
+- Other programs are listed in EXTERNAL with their purpose.
+- YAML is parsed by the configuration classes, Python is run.
+- Blocks that name `relu15` are run as a sequence by test_add_a_system.py.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ TABLE = "results/paper/tables/ffn-activation.csv"
 
 
 class Block(NamedTuple):
-    """A fenced block: its page, its language, its text."""
+    """A fenced block of a page."""
 
     page: str
     language: str
@@ -72,7 +72,7 @@ def blocks() -> list[Block]:
 
 
 def commands() -> list[str]:
-    """Every command line of the pages, once: those of the blocks, and those in running text and tables."""
+    """Returns the distinct commands of the pages, from blocks, running text and tables."""
     lines = [
         line
         for block in blocks()
@@ -88,7 +88,7 @@ def commands() -> list[str]:
 
 
 def split(line: str) -> list[list[str]]:
-    """The commands of a line, at &&, ; and |, without comments and redirections."""
+    """Splits a line into its commands at &&, ; and |, without comments and redirections."""
     lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars="|&;<>")
     lexer.whitespace_split, lexer.commenters = True, "#"
     parts: list[list[str]] = [[]]
@@ -98,7 +98,7 @@ def split(line: str) -> list[list[str]]:
             parts.append([])
         elif word in (">", ">>", "<"):
             next(words)
-        elif parts[-1] or not re.fullmatch(r"[A-Z_]+=.*", word):  # a variable before a command is the command's own
+        elif parts[-1] or not re.fullmatch(r"[A-Z_]+=.*", word):  # skips variables set before a command
             parts[-1].append(word)
     return [part for part in parts if part]
 
@@ -118,8 +118,8 @@ def test_the_pages_have_commands():
     assert len(commands()) > 25 and "make demo" in commands()
 
 
-def of(*programs: str) -> list[str]:
-    """The commands of these programs."""
+def commands_of(*programs: str) -> list[str]:
+    """Returns the commands that run one of these programs."""
     return [command for command in commands() if program_of(command) in programs]
 
 
@@ -130,14 +130,14 @@ def program_of(command: str) -> str:
 def test_every_program_has_a_rule():
     ruled = {"reluformer", "snakemake", "make", "pytest", "pip", "python3", "tensorboard", ".", *EXTERNAL}
     assert set(map(program_of, commands())) <= ruled, "run it, or say in EXTERNAL what it is for"
-    assert of(".") == [". .venv/bin/activate"]
-    assert of("python3") == ["python3 -m venv .venv"]
+    assert commands_of(".") == [". .venv/bin/activate"]
+    assert commands_of("python3") == ["python3 -m venv .venv"]
 
 
-@pytest.mark.parametrize("command", of("reluformer"))
+@pytest.mark.parametrize("command", commands_of("reluformer"))
 def test_the_command_line_takes_it(command):
-    """Parsed by the command's own parser; nothing is run."""
-    command_line.run(["--help"])  # brings the commands into the application
+    """Parses the command without running it."""
+    command_line.run(["--help"])  # registers the commands
     group = typer.main.get_command(app)
     with group.make_context("reluformer", [], resilient_parsing=True) as context:
         first, *rest = shlex.split(command)[1:]
@@ -152,7 +152,7 @@ def test_the_command_line_takes_it(command):
             named.make_context(first, rest, parent=context)
 
 
-@pytest.mark.parametrize("command", of("make"))
+@pytest.mark.parametrize("command", commands_of("make"))
 def test_make_can_expand_it(command):
     words = shlex.split(command)
     assert any("=" not in word for word in words[1:])
@@ -161,21 +161,21 @@ def test_make_can_expand_it(command):
 
 
 def test_pip_installs_files_that_are_there():
-    for command in of("pip"):
+    for command in commands_of("pip"):
         words = shlex.split(command)
         assert words[1] == "install"
         assert all((ROOT / file).exists() for flag, file in itertools.pairwise(words) if flag in ("-r", "-e"))
 
 
 def test_tensorboard_takes_it():
-    for command in of("tensorboard"):
+    for command in commands_of("tensorboard"):
         parser = argparse.ArgumentParser()
         CorePluginLoader().define_flags(parser)
         assert parser.parse_args(shlex.split(command)[1:]).logdir
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", of("pytest"))
+@pytest.mark.parametrize("command", commands_of("pytest"))
 def test_pytest_finds_tests(command):
     words = shlex.split(command)[1:]
     assert all((ROOT / word).exists() for word in words if word.startswith("tests/"))
@@ -185,9 +185,9 @@ def test_pytest_finds_tests(command):
 
 
 def plans() -> dict[tuple[str, ...], list[str]]:
-    """The options of the snakemake commands -> the targets that some command asks for with them."""
+    """Maps the options of the snakemake commands to the targets requested with them."""
     targets: dict[tuple[str, ...], list[str]] = {}
-    for command in of("snakemake"):
+    for command in commands_of("snakemake"):
         words = shlex.split(command)[1:]
         parsed = get_argument_parser().parse_args(words)
         options = [word for word in words if word not in (*parsed.targets, "--", "-n")]
@@ -200,7 +200,7 @@ def plans() -> dict[tuple[str, ...], list[str]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("options", plans(), ids=lambda options: " ".join(options) or "no options")
 def test_snakemake_can_plan_it(options, project):
-    """What names no target is planned for one table: that the whole paper is planned is shown by test_dry_run.py."""
+    """Plans commands without a target for one table, as test_dry_run.py plans the whole paper."""
     if "conda" in options and shutil.which("conda") is None:
         pytest.skip("conda is not installed, and Snakemake asks it even for a plan")
     (project.folder / "DIR").mkdir()
@@ -218,7 +218,7 @@ def test_a_yaml_block_is_configuration(block):
     paper = read_yaml(ROOT / "config" / "config.yaml")
     if {"src", "tgt", "corpus"} <= data.keys():
         parse(DatasetConfig, data, block.page)
-    elif data.keys() <= CorpusConfig.model_fields.keys():  # a part of a corpus
+    elif data.keys() <= CorpusConfig.model_fields.keys():  # part of a corpus
         whole = next(yaml.safe_load(b.text)["corpus"] for b in blocks() if b.page == block.page and "corpus:" in b.text)
         parse(CorpusConfig, {**whole, **data}, block.page)
     elif data.keys() <= paper.keys():

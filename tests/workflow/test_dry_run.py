@@ -1,4 +1,4 @@
-"""`snakemake -n` plans the whole paper without network, and says how many runs of what."""
+"""`snakemake -n` plans the whole paper offline and prints the number of runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_papers_own_configuration_is_planned_and_counted(project, jobs):
     assert not (project.folder / "results").exists()
 
 
-def test_changes_ride_on_the_command_line(project, jobs):
+def test_the_command_line_overrides_the_configuration(project, jobs):
     result = project.snakemake("-n", "--config", "seeds=[7]", "tuning=false")
     config = read_yaml(project.folder / "config" / "config.yaml")
     planned = jobs(result.stdout)
@@ -41,7 +41,7 @@ def test_changes_ride_on_the_command_line(project, jobs):
     assert "tune" not in planned
 
 
-def test_a_run_of_ones_own_is_a_target(project, jobs):
+def test_any_run_can_be_a_target(project, jobs):
     target = "results/runs/iwslt14/reluformer+gamma=3/seed9/scores.json"
     result = project.snakemake("-n", "--", target)
     assert result.returncode == 0, result.stdout
@@ -61,7 +61,7 @@ def test_the_report_of_a_partial_result_stays_partial(project, jobs):
     settings_file.parent.mkdir(parents=True)
     settings = yaml.safe_load((project.folder / "config" / "config.yaml").read_text(encoding="utf-8"))
     settings_file.write_text(json.dumps({**settings, "only": ["ffn-activation"], "partial": True}), encoding="utf-8")
-    again = ("--forcerun", "report", "--configfile", str(settings_file), "--", report)  # as `make report` has it
+    again = ("--forcerun", "report", "--configfile", str(settings_file), "--", report)  # as in `make report`
     planned_again = jobs(project.snakemake("-n", *again).stdout)
     assert planned_again["report"] == planned_again["study_ffn_activation"] == 1
     assert not {"fetch", "prepare", "train", "translate", "score"} & planned_again.keys()

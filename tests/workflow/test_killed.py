@@ -1,4 +1,4 @@
-"""Snakemake killed in mid-training; a results folder that cannot be written to; nodes that are not there."""
+"""Snakemake killed during a training, a read-only results folder, several nodes without SLURM."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UPDATES, EVERY = 1000, 50
 
 @pytest.fixture
 def numbers(smoke_project, edit):
-    """A project with a training of a few seconds."""
+    """A project with a training that takes a few seconds."""
     project = smoke_project()
     training = {"updates": UPDATES, "checkpoint_every": EVERY, "log_every": 10, "validate_every": UPDATES}
     edit(project.folder / "smoke" / "smoke.yaml", "training", value=training)
@@ -35,34 +35,34 @@ def options(project):
     return ("--configfile", "smoke/smoke.yaml", "--config", f"archives={project.folder / 'archives'}")
 
 
-def wait_for(true, seconds, explain):
+def wait_for(condition, seconds, explain):
     end = time.monotonic() + seconds
-    while not true():
+    while not condition():
         assert time.monotonic() < end, explain()
         time.sleep(0.02)
 
 
 def updates_begun(folder):
-    """The last update in the log so far."""
+    """Returns the last complete update in the log so far."""
     lines = [line for path in folder.glob("*/log.jsonl") for line in path.read_text(encoding="utf-8").splitlines()]
     return max((json.loads(line)["update"] for line in lines[:-1]), default=0)
 
 
 @pytest.fixture
 def start(numbers):
-    """`start()`: Snakemake on the training, in a process group of its own, and the file with what it says."""
+    """`start()` runs Snakemake on the training in its own process group; returns the process and its output file."""
     started = []
 
     def start():
         environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         command = ["timeout", "-k", "5", "600", "snakemake", "--cores", "2", *options(numbers), "--", TARGET]
-        says = numbers.folder / f"snakemake{len(started)}.out"
-        with says.open("wb") as file:
+        output = numbers.folder / f"snakemake{len(started)}.out"
+        with output.open("wb") as file:
             process = subprocess.Popen(
                 command, cwd=numbers.folder, env=environment, stdout=file, stderr=file, start_new_session=True
             )
         started.append(process)
-        return process, says
+        return process, output
 
     yield start
     for process in started:
@@ -71,21 +71,21 @@ def start(numbers):
             process.wait()
 
 
-def test_a_training_goes_on_after_its_snakemake_and_after_its_launcher_were_stopped(numbers, start):
-    """A second Snakemake beside the first is refused meanwhile."""
+def test_a_training_resumes_after_its_snakemake_or_its_launcher_was_stopped(numbers, start):
+    """Also, a second Snakemake is refused while the first one runs."""
     checkpoints = numbers.folder / "checkpoints" / RUN
 
     def resumed():
         log = (checkpoints / "train.log").read_text()
         return [int(update) for update in re.findall(r"resuming from update (\d+)", log)]
 
-    first, says = start()
-    wait_for(lambda: updates_begun(checkpoints) > 3 * EVERY, 600, says.read_text)
+    first, output = start()
+    wait_for(lambda: updates_begun(checkpoints) > 3 * EVERY, 600, output.read_text)
     snakemake, *jobs = family = psutil.Process(first.pid).children(recursive=True)
     for process in jobs:
         process.suspend()
-    beside = numbers.snakemake(*options(numbers), "--", TARGET)
-    assert beside.returncode == 1 and "cannot be locked" in beside.stdout
+    refused = numbers.snakemake(*options(numbers), "--", TARGET)
+    assert refused.returncode == 1 and "cannot be locked" in refused.stdout
     for process in jobs:
         process.resume()
     snakemake.kill()
@@ -96,13 +96,13 @@ def test_a_training_goes_on_after_its_snakemake_and_after_its_launcher_were_stop
     assert saved > 3 * EVERY
 
     assert numbers.snakemake("--unlock", *options(numbers)).returncode == 0
-    second, says = start()
-    wait_for(resumed, 600, says.read_text)
+    second, output = start()
+    wait_for(resumed, 600, output.read_text)
     assert resumed() == [saved]
-    launchers = [each for each in psutil.Process(second.pid).children(recursive=True) if "train" in each.cmdline()]
+    launchers = [p for p in psutil.Process(second.pid).children(recursive=True) if "train" in p.cmdline()]
     launchers[-1].send_signal(signal.SIGTERM)
-    assert second.wait(600) == 0, says.read_text()
-    assert "Trying to restart job" in says.read_text()
+    assert second.wait(600) == 0, output.read_text()
+    assert "Trying to restart job" in output.read_text()
     assert len(resumed()) == 2 and resumed()[1] >= saved
     summary = json.loads((numbers.folder / TARGET).read_text(encoding="utf-8"))
     assert summary["status"] == "finished" and summary["updates"] == UPDATES
@@ -120,7 +120,7 @@ def test_several_nodes_without_slurm_are_refused(smoke_project, edit):
 
 
 @pytest.mark.skipif(os.getuid() != 0 or shutil.which("mount") is None, reason="only root can mount a folder read-only")
-def test_results_that_cannot_be_written_to(numbers):
+def test_a_read_only_results_folder_is_reported(numbers):
     runs = numbers.folder / "results" / "runs"
     runs.mkdir(parents=True)
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", str(runs)], check=False)

@@ -1,4 +1,4 @@
-"""`snakemake --lint` finds nothing, and the environments of the rules are those of the tests."""
+"""`snakemake --lint` finds nothing; the rules' environment and the container match the test environment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_the_environment_of_the_rules_is_that_of_the_tests():
     assert environment["dependencies"][-1] == {"pip": pinned} and "torch==2.13.0" in pinned
 
 
-def test_the_container_is_made_from_files_that_are_there():
+def test_the_container_is_built_from_existing_files():
     definition = (ROOT / "workflow" / "envs" / "reluformer.def").read_text("utf-8")
     sections = dict(section.split("\n", 1) for section in definition.split("\n%")[1:])
     copied = [line.split()[0] for line in sections["files"].split("\n") if line.strip()]

@@ -1,4 +1,4 @@
-"""The workflow from another folder, as a module of another workflow, and moved with its results."""
+"""The workflow run from another folder, used as a module of another workflow, and moved with its results."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_module_plans_what_the_workflow_plans_in_another_folder(tmp_path, jobs
 
 
 def test_a_module_can_be_fetched_from_a_repository(tmp_path, jobs):
-    """As from GitHub; the configuration lies in the working folder."""
+    """As from GitHub, with the configuration in the working folder."""
     repository, mine = tmp_path / "repository", tmp_path / "mine"
     shutil.copytree(ROOT / "workflow", repository / "workflow")
     git = ["git", "-C", repository, "-c", "user.name=x", "-c", "user.email=x"]
@@ -61,6 +61,6 @@ def test_a_module_can_be_fetched_from_a_repository(tmp_path, jobs):
 
 def test_results_move_with_their_folders(smoke, tmp_path):
     for name in ("results", "resources", ".snakemake", "workflow", "config", "smoke", "archives"):
-        shutil.copytree(smoke.folder / name, tmp_path / name, symlinks=True)  # keeps times, as `cp -a`
+        shutil.copytree(smoke.folder / name, tmp_path / name, symlinks=True)  # keeps timestamps, as `cp -a` does
     moved = Project(tmp_path).snakemake("-n", "--configfile", "smoke/smoke.yaml", "--config", "archives=archives")
     assert "Nothing to be done" in moved.stdout, moved.stdout

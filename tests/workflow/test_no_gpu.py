@@ -1,4 +1,4 @@
-"""A machine without GPU that is asked for the paper: told the cost at once; and all that is never stopped by it."""
+"""A machine without a GPU refuses to train the paper and states the cost; other runs are never refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZES = {"train": 240, "valid": 30, "test": 30, "src_tokens": 12.0, "tgt_tokens"
 
 @pytest.fixture
 def machine(smoke_project, edit, tmp_path, warm_python):
-    """`machine(*arguments, ...)`: snakemake where the first step fails: its end, and the steps that began."""
+    """`machine(*arguments, ...)` runs snakemake, whose first step fails; returns its result and the steps begun."""
     bin = tmp_path / "bin"
     bin.mkdir()
 
@@ -73,13 +73,13 @@ def test_it_says_at_once_what_it_would_cost_and_offers_the_demo(machine):
         pytest.param((*SLURM, "--", TRAINED), {}, id="a cluster"),
     ],
 )
-def test_what_goes_on(machine, arguments, options):
+def test_runs_that_are_not_refused(machine, arguments, options):
     ended, began = machine("--cores", "2", *arguments, **options)
     assert "No GPU here" not in ended.stdout
-    assert set(began) == {"fetch"}, ended.stdout  # and failed: no folder holds its archives
+    assert set(began) == {"fetch"}, ended.stdout  # which failed: no folder holds the archives
 
 
 @pytest.mark.parametrize("arguments", [("-n",), ("--dag",), ("--touch",)])
-def test_what_only_looks(machine, arguments):
+def test_modes_without_jobs_are_not_refused(machine, arguments):
     ended, began = machine("--cores", "2", *arguments, "--", TRAINED)
     assert ended.returncode == 0 and "No GPU here" not in ended.stdout and began == [], ended.stdout

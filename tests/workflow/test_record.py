@@ -1,4 +1,4 @@
-"""A fresh clone with a record: its runs are restored, and nothing is fetched, prepared or trained."""
+"""In a fresh clone, recorded runs are restored; nothing is fetched, prepared or trained for them."""
 
 from __future__ import annotations
 

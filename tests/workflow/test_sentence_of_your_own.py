@@ -1,4 +1,4 @@
-"""README's way from a trained model to a sentence of one's own is gone, command by command, in a shell."""
+"""Runs the commands of README's section "A sentence of your own" in a shell."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def home(trained, tmp_path, warm_python):
-    """A clone after `make demo`, as far as these commands can tell; its models know other languages."""
+    """A clone that looks as after `make demo` to these commands; its models are of other languages."""
     for run in (trained.run, trained.other):
         shutil.copytree(run, tmp_path / "results" / "runs" / "demo-sentences" / run.parent.name / "seed1")
     (tmp_path / "results" / "corpora").symlink_to(trained.corpora)
@@ -41,7 +41,7 @@ def test_readmes_commands_end_in_a_translation(home):
     result = subprocess.run(shell, cwd=home, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     translated, *rest = result.stdout.splitlines()
-    assert translated.endswith(".") and rest[0].endswith(".")  # nonsense, of a model of other languages
+    assert translated.endswith(".") and rest[0].endswith(".")  # nonsense: the models are of other languages
     assert rest[1] == "cross-attention, layer 2, mean over heads"
     assert rest[-2:] == ["compare.html", "my-model"]
     assert (home / "compare.html").is_file() and (home / "my-model" / "model.safetensors").is_file()

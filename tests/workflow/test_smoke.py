@@ -1,4 +1,4 @@
-"""The whole DAG once, on a few updates and made-up text; then what reruns and what does not."""
+"""One run of the whole DAG, with few updates on synthetic text, and what reruns after which change."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_every_study_ends_in_tables_figures_and_one_report(smoke, monkeypatch):
     assert json.loads((paper / "claims.json").read_text(encoding="utf-8"))["claims"]
 
 
-def test_a_runs_folder_says_what_it_was(smoke):
+def test_a_runs_folder_documents_the_run(smoke):
     run = smoke.folder / "results" / "runs" / "numbers" / "reluformer" / "seed1"
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     assert config["model"]["decoder_attention"]["activation"] == "relu-scaled"
@@ -66,13 +66,13 @@ def test_watching_a_done_workflow_sees_all_of_it_done(smoke, monkeypatch):
     assert [step for step in steps.values() if step.done != step.all] == []
 
 
-def test_the_results_archive_stands_up_to_its_check(smoke):
+def test_the_results_archive_passes_verification(smoke):
     archive = smoke.folder / "results" / "paper" / "archive.zip"
     command = [sys.executable, "-m", "reluformer.cli", "verify", str(archive)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     numbers = len(list((smoke.folder / "results" / "runs" / "numbers").iterdir()))
-    assert f"scores of {numbers} runs computed anew" in result.stdout  # the other corpus keeps its text to itself
+    assert f"scores of {numbers} runs computed anew" in result.stdout  # the text of the other corpus is not archived
 
 
 def test_there_is_nothing_to_do_a_second_time(smoke):
@@ -114,7 +114,7 @@ def test_one_study_needs_only_its_own_runs(project, smoke, jobs):
     assert "report" not in jobs(result.stdout)
 
 
-def test_a_run_without_scores_leaves_a_hole_and_nothing_else_is_done_again(smoke, jobs, edit, tmp_path):
+def test_missing_scores_leave_a_gap_and_rerun_only_the_studies_of_that_run(smoke, jobs, edit, tmp_path):
     copy = replace(smoke, folder=tmp_path / "copy", config=tmp_path / "copy" / "smoke" / "smoke.yaml")
     copytree(smoke.folder, copy.folder, symlinks=True)
     edit(copy.config, "partial", value=True)
@@ -137,7 +137,7 @@ def test_a_run_without_scores_leaves_a_hole_and_nothing_else_is_done_again(smoke
     assert not (run / "scores.json").exists()
 
 
-def test_with_nothing_there_the_partial_report_is_all_holes(project, smoke, jobs):
+def test_a_partial_report_without_results_trains_nothing(project, smoke, jobs):
     copytree(smoke.folder / "smoke", project.folder / "smoke")
     arguments = ("--configfile", "smoke/smoke.yaml", "--config", "partial=true")
     planned = jobs(project.snakemake("-n", *arguments).stdout)

@@ -1,4 +1,4 @@
-"""Snakemake started in other ways than README's, on names that a shell or a pattern would read, and beside others."""
+"""Snakemake started in unusual ways, with names full of shell and glob characters, and next to other runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 pytestmark = pytest.mark.timeout(300)
 
 BARE = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": os.environ.get("HOME", "/")}
-"""The environment of cron: nothing is activated."""
+"""The environment of a cron job, without an activated virtual environment."""
 SNAKEMAKE = str(Path(sys.executable).with_name("snakemake"))
 ODD = 'it\'s [1] $(touch pwned); `touch pwned` "é" & *?'
 CORPUS = {
@@ -40,7 +40,7 @@ def snakemake(folder: Path, *arguments: str | Path) -> subprocess.CompletedProce
 
 @pytest.fixture
 def odd(smoke_project, tmp_path) -> Path:
-    """A project whose own path, archives and their folder have odd names; the archives lie behind a link."""
+    """A project whose path, archives and archive folder have odd names; the archives are behind a link."""
     root = smoke_project().folder
     project = tmp_path / f"project {ODD}"
     shutil.move(root, project)
@@ -58,10 +58,10 @@ def odd(smoke_project, tmp_path) -> Path:
 
 
 @pytest.mark.slow
-def test_odd_names_and_nothing_activated(odd):
+def test_odd_names_without_an_activated_environment(odd):
     archives = f"archives={odd / f'a {ODD}'}"
-    ended = snakemake(odd, "--configfile", "c.yaml", "--config", archives, "--", STATISTICS)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    result = snakemake(odd, "--configfile", "c.yaml", "--config", archives, "--", STATISTICS)
+    assert result.returncode == 0, result.stdout + result.stderr
     assert (odd / STATISTICS).is_file() and (odd / "resources" / "numbers" / f"{ODD}.fi").is_file()
     assert not list(odd.rglob("pwned"))
 
@@ -71,15 +71,15 @@ def test_from_another_folder_a_dry_run_writes_and_locks_nothing(odd, tmp_path):
     data = tmp_path / "data"
     data.mkdir()
     arguments = ("-n", "-s", odd / "workflow" / "Snakefile", "--configfile", odd / "c.yaml", "--", STATISTICS)
-    ended = snakemake(data, *arguments)
-    assert ended.returncode == 0 and "prepare" in ended.stdout, ended.stdout + ended.stderr
+    result = snakemake(data, *arguments)
+    assert result.returncode == 0 and "prepare" in result.stdout, result.stdout + result.stderr
     assert {path.name for path in data.iterdir()} <= {".snakemake"}
     assert not (data / ".snakemake" / "settings").exists()
     assert not list((data / ".snakemake").glob("locks/*"))
 
 
 @pytest.mark.slow
-def test_as_a_module_with_the_locks_of_a_killed_one(odd, tmp_path):
+def test_a_module_reports_stale_locks(odd, tmp_path):
     mine = tmp_path / "mine"
     locks = mine / ".snakemake" / "locks"
     locks.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Rounds of tuning by the workflow's checkpoints; the trainings of all rounds are made up beforehand."""
+"""Tuning rounds by the workflow's checkpoints; the results of all trainings are written beforehand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_rounds_follow_each_other_until_the_best_value_is_inside(project, jobs):
     results = project.folder / "results"
     write_json(results / "corpora" / "iwslt14" / "statistics.json", {})
     listed = search.grid["learning_rate"]
-    for rate in (*listed, 0.000179, 0.000128):  # the smallest is best, then the one beyond it, whose neighbour is not
+    for rate in (*listed, 0.000179, 0.000128):  # first the smallest is best, then the one beyond it; the next is worse
         run = results / "runs" / search.run_at({"learning_rate": rate}).path
         bleu = 30 - 1e4 * abs(rate - 0.000179)
         for name in ("model.safetensors", "config.yaml", "log.jsonl"):

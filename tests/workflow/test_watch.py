@@ -1,4 +1,4 @@
-"""`reluformer watch` on what this version of Snakemake really writes: a failure with its log and its last line."""
+"""`reluformer watch` on the real output of this Snakemake: a failed job with its log file and last line."""
 
 from __future__ import annotations
 
