@@ -1,4 +1,4 @@
-"""Snakemake that looks at its jobs every second: the SLURM plugin waits ten seconds longer after each look in vain."""
+"""Runs Snakemake with a job check every second; the SLURM plugin adds ten seconds after each check without news."""
 
 from snakemake.cli import main
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor

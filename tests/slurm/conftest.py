@@ -1,8 +1,8 @@
-"""A SLURM of two nodes on this machine (the real daemons, stand-ins for two GPUs on each node), and workflows on it.
+"""A SLURM cluster of two nodes on this machine (real daemons, two fake GPUs per node), and workflows on it.
 
-It is started only where SLURM and munge are installed, and by root. SLURM's commands look for the configuration in
-/etc/slurm: it is there in the mounts of this process alone (tests/leftovers.py). Where this machine allows no such
-mounts, the folder itself is used, by one run at a time, unless it holds a configuration of the machine's own.
+It needs SLURM, munge and root. SLURM's commands read their configuration from /etc/slurm, which is mounted for this
+process alone (tests/leftovers.py). If the machine allows no such mounts, one test run at a time writes into the folder
+itself, unless it holds a configuration of the machine's own.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} {node}
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} {node}
 PartitionName=main Nodes=n1,n2 Default=YES State=UP MaxTime=INFINITE
 """
-NODE = "CPUs=8 Sockets=1 CoresPerSocket=8 ThreadsPerCore=1 RealMemory=40000 Gres=gpu:2"  # whatever the machine has
+NODE = "CPUs=8 Sockets=1 CoresPerSocket=8 ThreadsPerCore=1 RealMemory=40000 Gres=gpu:2"  # not the real hardware
 GRES_CONF = f"{MARK}\nNodeName=n[1-2] Name=gpu File=/dev/tty[0-1]\n"
 
 
 def obstacle() -> str | None:
-    """Why no cluster can be started here; none where one can."""
+    """Returns why no cluster can be started here, or None if one can."""
     absent = [program for program in PROGRAMS if shutil.which(program) is None]
     if absent:
         return f"not installed: {', '.join(absent)} (Debian's slurm-wlm and munge)"
@@ -82,7 +82,7 @@ def obstacle() -> str | None:
 
 @contextlib.contextmanager
 def configured(files: dict[str, str], state: Path) -> Iterator[None]:
-    """Puts files into /etc/slurm, as this process and what it starts see it."""
+    """Writes files into /etc/slurm as seen by this process and its children."""
     FOLDER.mkdir(exist_ok=True)
     if leftovers.private_mounts:
         own = state / "etc"
@@ -101,17 +101,17 @@ def configured(files: dict[str, str], state: Path) -> Iterator[None]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
+    """Returns ports that nobody listens on."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("", 0))
-        return [each.getsockname()[1] for each in sockets]
+        for listener in sockets:
+            listener.bind(("", 0))
+        return [listener.getsockname()[1] for listener in sockets]
 
 
 @contextlib.contextmanager
 def running_cluster() -> Iterator[Path]:
-    """Starts the cluster and stops it; yields the folder of its logs."""
+    """Starts the cluster, yields its log folder, and stops the cluster."""
     with tempfile.TemporaryDirectory(prefix="slurm-") as temporary:
         state = Path(temporary)
         state.chmod(0o755)
@@ -139,20 +139,20 @@ def running_cluster() -> Iterator[Path]:
 
 
 def run(*command: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    """A command of SLURM, bounded in time."""
+    """Runs a SLURM command with a time limit."""
     return subprocess.run(["timeout", "-k", "5", str(timeout), *command], capture_output=True, text=True, check=False)
 
 
-def wait_until(true: Callable[[], object], seconds: float, explain: Callable[[], str]) -> None:
-    """Waits until `true()` is; says `explain()` when it takes too long."""
+def wait_until(condition: Callable[[], object], seconds: float, explain: Callable[[], str]) -> None:
+    """Waits until `condition()` is true; fails with `explain()` after `seconds`."""
     end = time.monotonic() + seconds
-    while not true():
+    while not condition():
         assert time.monotonic() < end, explain()
         time.sleep(0.2)
 
 
 def tail(folder: Path) -> str:
-    """The ends of the daemons' logs."""
+    """Returns the ends of the daemons' logs."""
     return "\n".join(f"{path}: {path.read_text(errors='replace')[-1500:]}" for path in sorted(folder.glob("*.log")))
 
 
@@ -162,7 +162,7 @@ def _start(name: str, command: list[str], state: Path) -> subprocess.Popen[bytes
 
 
 def _start_munge(state: Path, daemons: list[subprocess.Popen[bytes]]) -> None:
-    """A munged of the cluster's own, with a key that only this cluster has."""
+    """Starts a munged for this cluster, with a key of its own."""
     folder = state / "munge"
     folder.mkdir(mode=0o755)
     (folder / "key").write_bytes(secrets.token_bytes(64))
@@ -175,28 +175,28 @@ def _start_munge(state: Path, daemons: list[subprocess.Popen[bytes]]) -> None:
 
 
 class Workflow:
-    """A project whose jobs go to the cluster by the profile."""
+    """A project whose jobs the profile submits to the cluster."""
 
     def __init__(self, project: Any, python: str = sys.executable) -> None:
         self.profile = "slurm"
         self.python = python
         self.project, self.folder = project, project.folder
         self.process: subprocess.Popen[bytes] | None = None
-        self.says = self.folder / "snakemake.out"
+        self.output_file = self.folder / "snakemake.out"
 
     def configure(self, **changes: Any) -> None:
-        """Lays `changes` over the smoke configuration: `training`, `model`, `only`, ..."""
+        """Overrides top-level keys of the smoke configuration: `training`, `model`, `only`, ..."""
         path = self.folder / "smoke" / "smoke.yaml"
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
         path.write_text(yaml.safe_dump({**config, **changes}), encoding="utf-8")
 
     def here(self, *targets: str) -> subprocess.CompletedProcess[str]:
-        """Runs snakemake without the cluster, to its end."""
+        """Runs snakemake to completion without the cluster."""
         archives = ("--config", f"archives={self.folder / 'archives'}")
         return self.project.snakemake("--configfile", "smoke/smoke.yaml", *archives, "--", *targets)
 
     def start(self, *targets: str, options: tuple[str, ...] = (), timeout: float = 2000) -> None:
-        """Starts snakemake with the profile; what it says goes to a file."""
+        """Starts snakemake with the profile, with its output in a file."""
         environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -212,28 +212,28 @@ class Workflow:
             *("--jobs", "4", *options),
             *(("--", *targets) if targets else ()),
         ]
-        with self.says.open("wb") as says:
+        with self.output_file.open("wb") as file:
             self.process = subprocess.Popen(
-                command, cwd=self.folder, env=environment, stdout=says, stderr=says, start_new_session=True
+                command, cwd=self.folder, env=environment, stdout=file, stderr=file, start_new_session=True
             )
 
-    def until(self, true: Callable[[], object], seconds: float = 600) -> None:
-        """Waits until `true()` is, while snakemake runs."""
-        wait_until(lambda: true() or self._ended(), seconds, self.said)
-        assert true(), self.said()
+    def until(self, condition: Callable[[], object], seconds: float = 600) -> None:
+        """Waits until `condition()` is true; fails if snakemake ends first."""
+        wait_until(lambda: condition() or self._ended(), seconds, self.said)
+        assert condition(), self.said()
 
     def _ended(self) -> bool:
         return self.process is None or self.process.poll() is not None
 
     def wait(self) -> int:
-        """Waits for snakemake's end; its exit code."""
+        """Waits for snakemake to end; returns its exit code."""
         assert self.process is not None
         code = self.process.wait()
         self.process = None
         return code
 
     def stop(self) -> None:
-        """Ends snakemake and its jobs, where a test left them."""
+        """Ends snakemake and its jobs if a test left them running."""
         if self.process is not None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.wait()
@@ -242,44 +242,44 @@ class Workflow:
         wait_until(lambda: not self.submitted("", states="PD,R,CG"), 240, lambda: run("squeue").stdout)
 
     def said(self) -> str:
-        """What snakemake said, its streams as one text."""
-        return self.says.read_text(encoding="utf-8", errors="replace")
+        """Returns snakemake's output and standard error as one text."""
+        return self.output_file.read_text(encoding="utf-8", errors="replace")
 
     def submitted(self, rule: str, states: str = "all") -> list[str]:
-        """The numbers of a rule's SLURM jobs so far, the oldest first."""
+        """Returns the IDs of a rule's SLURM jobs so far, oldest first."""
         lines = run("squeue", f"--states={states}", "--noheader", "--format=%i %k %Z").stdout.splitlines()
         here = [line.split() for line in lines if line.endswith(str(self.folder))]
         return sorted((job for job, comment, _ in here if comment.startswith(f"rule_{rule}")), key=int)
 
 
 def cancel(job: str) -> None:
-    """What a user does to a job: scancel."""
+    """Cancels a job as a user does."""
     assert run("scancel", job).returncode == 0
 
 
 def warn(job: str) -> None:
-    """What SLURM does before a job's time limit: USR1 to the processes of its steps."""
+    """Sends USR1 to the processes of a job's steps, as SLURM does before the time limit."""
     assert run("scancel", "--signal=USR1", job).returncode == 0
 
 
 def fail_node(name: str) -> None:
-    """What SLURM does to a node that no longer answers: it is down, its jobs are queued again or lost.
+    """Marks a node as down, as SLURM does if it stops responding: its jobs are requeued or lost.
 
-    This one does answer, and so comes back by itself (ReturnToService).
+    As the node does respond, it returns to service by itself (ReturnToService).
     """
     assert run("scontrol", "update", f"nodename={name}", "state=down", "reason=test").returncode == 0
 
 
 def job_state(job: str) -> dict[str, str]:
-    """What scontrol knows of a job: JobState, Restarts, NumNodes, ...; `nodes`: the GPUs of each of its nodes."""
+    """Returns the fields that scontrol shows of a job: JobState, Restarts, NumNodes, TresPerJob, ..."""
     return dict(re.findall(r"(\w+)=(\S*)", run("scontrol", "--details", "show", "job", job).stdout))
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Path]:
-    """The cluster, for the whole session: its tests are one xdist group, so that one worker runs it."""
-    if why := obstacle():
-        pytest.skip(f"no SLURM cluster: {why}")
+    """The cluster, for the whole session; all its tests go to one xdist worker."""
+    if reason := obstacle():
+        pytest.skip(f"no SLURM cluster: {reason}")
     with running_cluster() as state:
         yield state
 
@@ -288,10 +288,10 @@ def cluster() -> Iterator[Path]:
 def new_workflow(
     cluster: Path, smoke_project: Callable[[], Any], warm_python: str
 ) -> Iterator[Callable[..., Workflow]]:
-    """Makes workflows of the smoke configuration, to be submitted to the cluster; the session's end stops them.
+    """Returns a function that makes workflows of the smoke configuration on the cluster, stopped after the session.
 
-    In each the corpus of single sentences is prepared, unless it is a `bare` one. A `quick` one starts its processes by
-    tests/warm.py; SLURM does not know those as a job's own and cannot signal them.
+    Unless `bare`, the corpus of single sentences is already prepared. A `quick` workflow starts its processes through
+    tests/warm.py; SLURM does not attribute those to the job and cannot signal them.
     """
     workflows: list[Workflow] = []
     template = Workflow(smoke_project())
@@ -311,7 +311,7 @@ def new_workflow(
 
 @pytest.fixture
 def workflow(new_workflow: Callable[..., Workflow]) -> Iterator[Workflow]:
-    """One of them, stopped at the test's end."""
+    """A workflow that is stopped after the test."""
     workflow = new_workflow()
     yield workflow
     workflow.stop()
@@ -319,7 +319,7 @@ def workflow(new_workflow: Callable[..., Workflow]) -> Iterator[Workflow]:
 
 @pytest.fixture
 def quick_workflow(new_workflow: Callable[..., Workflow]) -> Iterator[Workflow]:
-    """One that starts its processes quickly, stopped at the test's end."""
+    """A `quick` workflow that is stopped after the test."""
     workflow = new_workflow(quick=True)
     yield workflow
     workflow.stop()
@@ -327,23 +327,23 @@ def quick_workflow(new_workflow: Callable[..., Workflow]) -> Iterator[Workflow]:
 
 @pytest.fixture(scope="session")
 def state_of() -> Callable[[str], dict[str, str]]:
-    """`job_state`, for tests."""
+    """Returns `job_state`."""
     return job_state
 
 
 @pytest.fixture(scope="session")
 def scancel() -> Callable[[str], None]:
-    """`cancel`, for tests."""
+    """Returns `cancel`."""
     return cancel
 
 
 @pytest.fixture(scope="session")
 def warn_of_time_limit() -> Callable[[str], None]:
-    """`warn`, for tests."""
+    """Returns `warn`."""
     return warn
 
 
 @pytest.fixture(scope="session")
 def lose_node() -> Callable[[str], None]:
-    """`fail_node`, for tests."""
+    """Returns `fail_node`."""
     return fail_node

@@ -1,4 +1,4 @@
-"""Jobs by the generic cluster plugin and its profile, with SLURM's sbatch in place of another scheduler's command."""
+"""Jobs submitted by the generic cluster plugin and its profile; SLURM's sbatch stands in for other schedulers."""
 
 from __future__ import annotations
 
@@ -37,4 +37,4 @@ def test_a_run_is_trained_and_scored_by_jobs(quick_workflow):
     assert quick_workflow.wait() == 0, quick_workflow.said()[-6000:]
     assert (quick_workflow.folder / RUN / "scores.json").is_file()
     submitted = re.findall(r"Submitted job \d+ with external jobid '\d+'", quick_workflow.said())
-    assert len(submitted) == 2  # train, translate; the score is made beside Snakemake
+    assert len(submitted) == 2  # train and translate; the score is computed locally

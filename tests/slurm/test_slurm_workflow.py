@@ -1,4 +1,4 @@
-"""The workflow on a real SLURM of two nodes, by workflow/profiles/slurm."""
+"""The workflow with workflow/profiles/slurm on a real SLURM cluster of two nodes."""
 
 from __future__ import annotations
 
@@ -33,32 +33,32 @@ def train_log(workflow, run=RUN):
 
 
 def resumed(workflow):
-    """The updates from which its training went on."""
+    """Returns the updates from which the training resumed."""
     return [int(update) for update in re.findall(r"resuming from update (\d+)", train_log(workflow))]
 
 
 def worker(workflow):
-    """The process that trains."""
+    """Returns the training process."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.NoSuchProcess):
             words = process.cmdline()
-            named = {"reluformer.training.worker", str(workflow.folder / RUN)} <= set(words)
-            if named and "torch.distributed.run" not in words:
+            trains = {"reluformer.training.worker", str(workflow.folder / RUN)} <= set(words)
+            if trains and "torch.distributed.run" not in words:
                 return process
     raise AssertionError(f"nothing trains: {workflow.said()}")
 
 
-def is_asked(process):
-    """Whether a process that was stopped has a SIGUSR1 to answer."""
+def is_warned(process):
+    """Returns whether SIGUSR1 is pending for a stopped process."""
     pending = re.findall(r"^(?:SigPnd|ShdPnd):\s*(\w+)$", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
     return any(int(mask, 16) >> (signal.SIGUSR1 - 1) & 1 for mask in pending)
 
 
 @pytest.fixture(scope="module")
 def limited(new_workflow):
-    """A training whose job has two minutes, held up in its middle until it is warned, beside the other tests.
+    """A training with a time limit of two minutes, suspended midway until SLURM warns it; other tests run meanwhile.
 
-    SLURM looks at its limits every 30 s and warns a little early: here 70 to 100 s after the start.
+    SLURM checks time limits every 30 s and warns a little early, here 70 to 100 s after the start.
     """
     workflow = new_workflow()
     workflow.configure(training={**LONG, "updates": 1500})
@@ -70,7 +70,7 @@ def limited(new_workflow):
 
     def answer():
         with contextlib.suppress(FileNotFoundError, psutil.NoSuchProcess):
-            while not is_asked(process):
+            while not is_warned(process):
                 time.sleep(0.2)
             process.resume()
 
@@ -80,7 +80,7 @@ def limited(new_workflow):
 
 @pytest.fixture(scope="module")
 def failing(new_workflow):
-    """A training that cannot begin; it runs beside the other tests, too."""
+    """A training that cannot begin; other tests run meanwhile."""
     workflow = new_workflow(quick=True)
     workflow.configure(model={"vocabulary": 7})
     workflow.start(f"{RUN}/summary.json", options=("--retries", "0"))
@@ -89,7 +89,7 @@ def failing(new_workflow):
 
 @pytest.mark.usefixtures("limited")
 def test_the_dag_ends_in_the_report(new_workflow, state_of):
-    """Every rule that submits jobs, once or twice, by three studies; all studies are built without a cluster."""
+    """Three studies cover every rule that submits jobs; test_smoke.py builds all studies without a cluster."""
     workflow = new_workflow(bare=True, quick=True)
     segments = {"packing": ["within"], "lengths": [32], "systems": ["transformer", "reluformer"]}
     few = {
@@ -123,7 +123,7 @@ def test_the_dag_ends_in_the_report(new_workflow, state_of):
     assert (workflow.folder / "logs" / "train" / "letters@within-32" / "reluformer" / "seed1.log").is_file()
 
 
-def test_a_training_goes_on_after_its_node_failed_and_after_it_was_cancelled(workflow, state_of, lose_node, scancel):
+def test_a_training_resumes_after_its_node_failed_and_after_it_was_cancelled(workflow, state_of, lose_node, scancel):
     workflow.configure(training=LONG)
     workflow.start(f"{RUN}/summary.json", options=("--retries", "0"))
     workflow.until(lambda: checkpoints(workflow))
@@ -140,7 +140,7 @@ def test_a_training_goes_on_after_its_node_failed_and_after_it_was_cancelled(wor
 
 
 @pytest.mark.usefixtures("failing")
-def test_a_training_on_two_nodes_is_warned_and_queued_again_and_ends(workflow, state_of, warn_of_time_limit):
+def test_a_warned_training_on_two_nodes_is_requeued_and_finishes(workflow, state_of, warn_of_time_limit):
     workflow.configure(training={**LONG, "nodes": 2, "updates": 600})
     workflow.start(f"{RUN}/summary.json", options=("--retries", "0"))
     workflow.until(lambda: checkpoints(workflow))
@@ -148,7 +148,7 @@ def test_a_training_on_two_nodes_is_warned_and_queued_again_and_ends(workflow, s
     process.suspend()
     [job] = workflow.submitted("train")
     warn_of_time_limit(job)
-    workflow.until(lambda: is_asked(process))
+    workflow.until(lambda: is_warned(process))
     process.resume()
     assert workflow.wait() == 0, workflow.said()[-6000:]
     assert len(resumed(workflow)) == 1
@@ -165,7 +165,7 @@ def test_the_log_of_a_job_that_fails_is_shown(failing):
     assert str(log) in failing.said() and "rule train" in log.read_text(encoding="utf-8")
 
 
-def test_a_training_that_meets_its_time_limit_is_queued_again_and_ends(limited, state_of):
+def test_a_training_that_reaches_its_time_limit_is_requeued_and_finishes(limited, state_of):
     assert limited.wait() == 0, limited.said()[-6000:]
     [job] = limited.submitted("train")
     assert int(state_of(job)["Restarts"]) >= 1
