@@ -1,4 +1,4 @@
-"""Headless Chromium for the tests in here: they are skipped where it is not installed."""
+"""Headless Chromium for the tests of this folder, which are skipped if it is not installed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MARKS = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks every test of this folder."""
+    """Adds MARKS to every test of this folder."""
     for item in items:
         if item.path.parent == Path(__file__).parent:
             for mark in MARKS:
@@ -39,7 +39,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def opened(browser: Any) -> Callable[..., Any]:
-    """`opened(path, width, scheme)`: a file in the only tab; `page.errors` collects what its console complains of."""
+    """`opened(path, width, scheme)` opens a file in the only tab; `page.errors` collects the errors of its console."""
     page = browser.new_page()
     page.errors = []
     page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)

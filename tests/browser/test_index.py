@@ -1,4 +1,4 @@
-"""The reader's page in a real browser, on a phone and on a desk: nothing cut off, everything opens, filters filter."""
+"""The index page in a real browser, at the width of a phone and of a desktop: layout, links, filters, accessibility."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ CUT_OFF = """() => {
     }
     return {wide: document.documentElement.scrollWidth, window: innerWidth, cut: cut.map(text => text.slice(0, 120))};
 }"""
-"""What lies beyond the window's edge, or would have to be scrolled to inside its own box."""
+"""Finds elements that extend beyond the window, or whose content overflows their own box."""
 
 
 def open_everything(page):
-    """Opens what is folded."""
+    """Opens all folded sections."""
     page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
 
 
 @pytest.fixture(params=[390, 1440], ids=["phone", "desk"])
 def page(request, opened, smoke):
-    """The page of the smoke run."""
+    """The index page of the smoke run."""
     return opened(smoke.folder / "results" / "paper" / "index.html", request.param)
 
 
 def test_nothing_is_cut_off_with_everything_open(page):
     open_everything(page)
-    seen = page.evaluate(CUT_OFF)
-    assert seen["wide"] <= seen["window"] and seen["cut"] == []
+    layout = page.evaluate(CUT_OFF)
+    assert layout["wide"] <= layout["window"] and layout["cut"] == []
     assert page.errors == []
 
 
@@ -52,14 +52,14 @@ def test_nothing_is_cut_off_on_the_pages_of_tables(opened, smoke):
         assert page.errors == []
 
 
-def test_a_phone_shows_a_cell_beside_the_name_of_its_column(page):
+def test_a_phone_shows_the_column_name_next_to_each_cell(page):
     cell = page.locator("#claims td").nth(1)
     label = cell.evaluate("part => getComputedStyle(part, '::before').content")
     assert label == ('"reported"' if page.viewport_size["width"] == 390 else "none")
     assert page.locator("#claims thead").first.is_visible() is (page.viewport_size["width"] == 1440)
 
 
-def test_the_measure_finds_what_is_cut_off(page):
+def test_the_check_detects_what_is_cut_off(page):
     page.evaluate("document.querySelector('.wide table').style.width = '3000px'")
     assert page.evaluate(CUT_OFF)["cut"]
     page.reload()
@@ -81,14 +81,14 @@ def test_every_claim_leads_to_what_it_rests_on(page, smoke):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_an_accessibility_checker_finds_nothing_serious(opened, smoke, scheme):
-    """axe-core, with everything unfolded; the report is Snakemake's own page. The scheme changes the colours alone."""
+    """Runs axe-core with everything unfolded; in the dark scheme only its contrast rule, as only colours differ."""
     paper = smoke.folder / "results" / "paper"
     rules = {} if scheme == "light" else {"runOnly": ["color-contrast"]}
     for name in ("index.html", "claims.html", "tables/ffn-activation.html", "corpora/numbers.html"):
         page = opened(paper / name, 1440, scheme)
         open_everything(page)
         violations = Axe().run(page, options=rules).response["violations"]
-        serious = [(one["id"], one["nodes"][0]["html"][:200]) for one in violations if one["impact"] in SERIOUS]
+        serious = [(v["id"], v["nodes"][0]["html"][:200]) for v in violations if v["impact"] in SERIOUS]
         assert serious == [], name
 
 
@@ -96,7 +96,9 @@ def test_long_tables_are_folded(page):
     assert page.evaluate("document.documentElement.scrollHeight") < 60_000
     assert not page.locator("#runs table").is_visible()
     long = "section:not(#claims) table"
-    visible = f"[...document.querySelectorAll('{long}')].filter(one => one.rows.length > 11 && one.checkVisibility())"
+    visible = (
+        f"[...document.querySelectorAll('{long}')].filter(table => table.rows.length > 11 && table.checkVisibility())"
+    )
     assert page.viewport_size["width"] == 1440 or page.evaluate(f"{visible}.length") == 0
 
 
@@ -136,7 +138,7 @@ def test_filters_leave_the_rows_that_fit(page):
     assert page.errors == []
 
 
-def test_it_prints(page):
+def test_the_page_prints_as_a_pdf(page):
     if page.viewport_size["width"] == 390:
         pytest.skip("paper has one width")
     pdf = page.pdf(format="A4")

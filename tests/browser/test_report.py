@@ -77,10 +77,10 @@ def test_a_category_opens_by_click_and_shows_its_picture(page):
 
 
 def test_an_accessibility_checker_finds_nothing_serious(page):
-    """axe-core, on the first view and in an open category; the names are those of workflow/report/labels.html."""
+    """Runs axe-core on the first view and on an open category; labels come from workflow/report/labels.html."""
     for _ in range(2):
         violations = Axe().run(page).response["violations"]
-        serious = [(one["id"], one["nodes"][0]["html"][:200]) for one in violations if one["impact"] in SERIOUS]
+        serious = [(v["id"], v["nodes"][0]["html"][:200]) for v in violations if v["impact"] in SERIOUS]
         assert serious == []
         page.click("text=ReLU against Softmax in the FFN")
         page.wait_for_selector("text=ffn-activation-bleu")
