@@ -1,4 +1,4 @@
-"""The tests of this folder are collected where torch sees a CUDA device; those of Triton's in its interpreter, too."""
+"""Collects the tests of this folder only if torch sees a CUDA device; Triton's also run in its interpreter."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The search by CUDA graphs gives what the search without them gives on the same card.
+"""The search with CUDA graphs gives the same results as the search without them on the same GPU.
 
-That the search of fixed shapes is right is in `tests/unit/translation`, on a CPU.
+`tests/unit/translation` tests the search with fixed shapes on a CPU.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _exact_matmul(monkeypatch):
 
 
 class Counted(GraphCapture):
-    """Counts the graphs that it captured and how often one was replayed."""
+    """Counts captured graphs and their replays."""
 
     def __init__(self):
         super().__init__(CUDA)
@@ -75,11 +75,11 @@ def batch(count=60, longest=50, seed=0):
 
 
 def agree(actual, expected, tolerance=1e-3, share=0.98):
-    """The same scores, and but for ties that rounding decides the same tokens."""
+    """Asserts equal scores, and equal tokens except for ties that rounding decides."""
     same = 0
-    for one, other in zip(actual, expected, strict=True):
-        assert [h.score for h in one] == pytest.approx([h.score for h in other], abs=tolerance)
-        same += [h.tokens.tolist() for h in one] == [h.tokens.tolist() for h in other]
+    for ours, reference in zip(actual, expected, strict=True):
+        assert [h.score for h in ours] == pytest.approx([h.score for h in reference], abs=tolerance)
+        same += [h.tokens.tolist() for h in ours] == [h.tokens.tolist() for h in reference]
     assert same >= share * len(expected)
 
 
@@ -97,7 +97,7 @@ def test_graphs_give_the_same_translations_and_serve_later_batches(name, beam):
         before = capture.captured, capture.replayed
         actual = graph_search(model, *batch(seed=seed), config, min(beam, 2), buckets)
         agree(actual, n_best_search(model, *batch(seed=seed), config, min(beam, 2)))
-    assert capture.captured - before[0] <= 2  # all slices but those that the first batch went through once
+    assert capture.captured - before[0] <= 2  # only slices that the first batch called just once
     assert capture.replayed - before[1] > 20
 
 
@@ -110,11 +110,11 @@ def test_half_precision_by_graphs_is_near_half_precision_without_and_fp32(name, 
     assert model.embeddings.target.dtype == {"fp16": torch.float16, "bf16": torch.bfloat16}[precision]
     actual = graph_search(model, *batch(), config, 1, GraphBuckets(CUDA, GraphCapture(CUDA)))
     without = n_best_search(model, *batch(), config, 1)
-    scores, plain, wide = (np.array([one[0].score for one in each]) for each in (actual, without, exact))
+    scores, plain, wide = (np.array([n_best[0].score for n_best in results]) for results in (actual, without, exact))
     assert np.abs(scores - plain).mean() < 0.1 and np.abs(scores - wide).mean() < 0.1
 
 
-def test_the_public_functions_take_graphs_on_a_card_and_keep_them():
+def test_the_public_functions_use_graphs_on_a_gpu_and_reuse_them():
     model, config = build(), TranslationConfig(beam=4, batch_tokens=600)
     sources = [np.arange(5, 5 + n) for n in (40, 3, 17, 9, 25, 1)] * 8
     assert search_on(CUDA, model, config, 1).func is graph_search
@@ -126,7 +126,7 @@ def test_the_public_functions_take_graphs_on_a_card_and_keep_them():
     assert [h.tokens.tolist() for h in first] == [actual[0].tokens.tolist() for actual in again]
 
 
-def test_graphs_read_weights_that_change_in_place_and_not_those_that_moved():
+def test_graphs_follow_weights_that_change_in_place_or_move():
     model, config = build(), TranslationConfig(beam=4)
     for change in (lambda: None, lambda: model.embeddings.target.data.mul_(1.3), model.double):
         change()
@@ -135,7 +135,7 @@ def test_graphs_read_weights_that_change_in_place_and_not_those_that_moved():
             agree(search(*batch(seed=3)), n_best_search(model, *batch(seed=3), config, 1))
 
 
-def test_a_broken_model_is_one_clear_sentence_and_the_bucket_is_as_new():
+def test_a_broken_model_is_reported_and_its_bucket_stays_usable():
     model, config = build("transformer"), TranslationConfig(beam=4)
     buckets = GraphBuckets(CUDA, GraphCapture(CUDA))
     expected = graph_search(model, *batch(), config, 1, buckets)

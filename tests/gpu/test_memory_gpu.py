@@ -1,4 +1,4 @@
-"""The read on CUDA equals the float64 read on the CPU, which `tests/unit/memory/test_read.py` compares with loops."""
+"""The read on CUDA equals the float64 read on the CPU, which tests/unit/memory/test_read.py checks against loops."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def _exact_matmul(monkeypatch):
 
 
 def run(name, tensors, keys, causal, penalised, device, dtype):
-    """Output, penalty and gradients of one read, as float64 on the CPU."""
+    """Returns output, gradients and penalty of one read, as float64 on the CPU."""
     torch.manual_seed(0)
     config = MemoryConfig(activation=name.removesuffix("-learned"), options=ACTIVATIONS[name])
-    built = build_activation(config, H).to(device, dtype)
+    activation = build_activation(config, H).to(device, dtype)
     inputs = [t.to(device, dtype).detach().requires_grad_() for t in tensors]
     visible = AttentionMask(inputs[1].size(-2), None if keys is None else keys.to(device), causal)
     penalty = Penalty(PenaltyConfig(weight=0.1)) if penalised else None
-    reading = read(*inputs, built, visible, scale=D**-0.5, penalty=penalty)
+    reading = read(*inputs, activation, visible, scale=D**-0.5, penalty=penalty)
     loss = reading.output.double().square().sum() + (reading.penalty.double() if penalised else 0)
     loss.backward()
-    results = [reading.output, *(t.grad for t in inputs), *(p.grad for p in built.parameters())]
+    results = [reading.output, *(t.grad for t in inputs), *(p.grad for p in activation.parameters())]
     return [r.detach().double().cpu() for r in results + ([reading.penalty] if penalised else [])]
 
 
@@ -55,19 +55,19 @@ def run(name, tensors, keys, causal, penalised, device, dtype):
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_equals_the_cpu_in_double(name, rows, slots, kind, penalised, dtype):
     torch.manual_seed(rows + slots)
-    # rounded first, so that both sides read the same numbers
+    # rounded first, so that both reads get the same numbers
     tensors = [torch.randn(B, H, n, D).to(dtype).double() for n in (rows, slots, slots)]
     lengths = torch.tensor([slots, max(1, slots // 2), max(1, slots - 1)])
     keys = torch.arange(slots)[None] < lengths[:, None] if kind == "ragged" else None
     exact = run(name, tensors, keys, kind == "causal", penalised, "cpu", torch.float64)
     ours = run(name, tensors, keys, kind == "causal", penalised, "cuda", dtype)
-    for one, other in zip(ours, exact, strict=True):
+    for actual, expected in zip(ours, exact, strict=True):
         if dtype == torch.float32:
-            size = other.abs().max().clamp(min=1)
-            torch.testing.assert_close(one / size, other / size, **TOLERANCE[dtype])
-        else:  # a score that rounds across 0, or out of sparsemax's support, makes single gradients jump
+            size = expected.abs().max().clamp(min=1)
+            torch.testing.assert_close(actual / size, expected / size, **TOLERANCE[dtype])
+        else:  # scores that round across 0 or out of sparsemax's support change single gradients
             allowed = 0.2 if name == "sparsemax" else 0.05
-            assert (one - other).norm() <= allowed * other.norm() + 1e-2
+            assert (actual - expected).norm() <= allowed * expected.norm() + 1e-2
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -108,10 +108,10 @@ def test_training_and_decoding_run_and_agree(dtype):
 @pytest.mark.parametrize("name", ["sparsemax", "entmax15"])
 def test_adasplash_gives_what_entmax_gives(name):
     pytest.importorskip("adasplash")
-    built = build_activation(MemoryConfig(activation=name))
+    activation = build_activation(MemoryConfig(activation=name))
     scores = torch.randn(4, 300, device="cuda", requires_grad=True)
     exact = scores.detach().cpu().double().requires_grad_()
-    ours, theirs = built(scores), built(exact)
+    ours, theirs = activation(scores), activation(exact)
     grad = torch.randn_like(ours)
     ours.backward(grad)
     theirs.backward(grad.cpu().double())

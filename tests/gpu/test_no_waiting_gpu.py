@@ -1,4 +1,4 @@
-"""An update asks nothing of a GPU that it must wait for; tests/unit/model/test_no_waiting.py looks without one."""
+"""A training update never synchronises with the GPU; tests/unit/model/test_no_waiting.py checks it without a GPU."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def feed(tmp_path):
 
 @pytest.mark.parametrize("precision", [None, torch.bfloat16])
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_nothing_waits(name, precision, feed):
+def test_an_update_never_synchronises(name, precision, feed):
     dropouts = {"dropout": 0.1, "attention_dropout": 0.1}
     model = Transformer(ModelConfig(**SHAPE, **dropouts, **SystemConfig(**SYSTEMS[name]).memories())).cuda().train()
     model.embeddings.positions(40)
@@ -51,7 +51,7 @@ def test_nothing_waits(name, precision, feed):
         optimizer.step()
         optimizer.zero_grad()
 
-    for _ in range(5):  # what is made once, kernels that are measured once
+    for _ in range(5):  # warm-up: one-time allocations and kernel autotuning
         update()
     before = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")

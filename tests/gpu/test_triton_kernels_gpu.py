@@ -1,4 +1,4 @@
-"""Which tiles a Triton kernel visits, against loops over rows and slots; also in Triton's interpreter."""
+"""The tiles that a Triton kernel visits, checked against loops over rows and slots; also in Triton's interpreter."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def test_reach(rows, slots, causal):
             _reach_kernel[(1,)](out, first, rows, slots, solid, end, causal, 16, 16)
             free, stop = out.tolist()
             tile = range(first, min(first + 16, rows))
-            seen = [{j for j in range(end) if not causal or j <= i + slots - rows} for i in tile]
-            assert stop == max((max(row) + 1 for row in seen if row), default=0)
+            visible = [{j for j in range(end) if not causal or j <= i + slots - rows} for i in tile]
+            assert stop == max((max(row) + 1 for row in visible if row), default=0)
             assert free % 16 == 0 and free <= max(stop, 0)
-            assert all(set(range(free)) <= row for row in seen) and free <= solid
+            assert all(set(range(free)) <= row for row in visible) and free <= solid
             if not causal:
                 assert free == solid // 16 * 16
 
@@ -69,9 +69,9 @@ def test_dropout_depends_on_seed_and_place_alone():
         _kept_kernel[(1,)](out.view(torch.uint8), seed, group, first, 64, 64)
         return out
 
-    one = draw(5, 0, 0)
-    assert one.double().mean().item() == pytest.approx(0.75, abs=4 * (0.25 * 0.75 / 4096) ** 0.5)
-    assert torch.equal(one[16:], draw(5, 0, 16)[:-16])
+    drawn = draw(5, 0, 0)
+    assert drawn.double().mean().item() == pytest.approx(0.75, abs=4 * (0.25 * 0.75 / 4096) ** 0.5)
+    assert torch.equal(drawn[16:], draw(5, 0, 16)[:-16])
     for other in (draw(6, 0, 0), draw(5, 1, 0), draw(5 + 2**40, 0, 0)):
-        agree = (one == other).double().mean().item()
+        agree = (drawn == other).double().mean().item()
         assert agree == pytest.approx(0.75**2 + 0.25**2, abs=0.04)

@@ -1,7 +1,7 @@
 """Fused ReLU attention in Triton equals the dense float64 one: on a CUDA device, or in Triton's interpreter.
 
-`tests/unit/memory/backends/test_triton_relu.py` runs this file in the interpreter. A score that rounds across 0 moves
-single gradients, so results are compared by the norm of their difference; a wrong row or slot moves it far more.
+`tests/unit/memory/backends/test_triton_relu.py` runs this file in the interpreter. A score that rounds across 0 changes
+single gradients, so results are compared by the norm of their difference; a wrong row or slot changes it far more.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SHAPES = [
     (65, 513, 48),
 ]
 GRID = [(*shape, kind) for shape in SHAPES for kind in KINDS]
-if INTERPRETED:  # which is slow: large shapes once each
+if INTERPRETED:  # slow: each large shape once
     GRID = GRID[: 4 * len(KINDS)]
     GRID += [(64, 64, 128, "both"), (130, 140, 80, "both"), (257, 65, 16, "causal"), (1, 257, 48, "ragged")]
 
@@ -52,8 +52,8 @@ def _exact_matmul(monkeypatch):
         monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
 
 
-def made(rows, slots, width, dtype=torch.float32, batch=2, heads=2):
-    """query, key, value on the device and the same numbers in float64, each to be differentiated."""
+def make_inputs(rows, slots, width, dtype=torch.float32, batch=2, heads=2):
+    """Returns query, key and value on the device and copies in float64, all requiring gradients."""
     torch.manual_seed(rows * 1000 + slots)
     ours = [torch.randn(batch, heads, n, width).to(DEVICE, dtype).requires_grad_() for n in (rows, slots, slots)]
     return ours, [t.detach().double().requires_grad_() for t in ours]
@@ -65,7 +65,7 @@ def visible_keys(kind, slots, batch=2):
 
 
 def dense(query, key, value, keys, causal, scale, factor=None):
-    """(output, Σs, Σ s log s, s) with all weights at once; factor: of the weights that meet the values."""
+    """Returns (output, Σs, Σ s log s, s) from the full weights s, [B, H, Q, K]; `factor` scales those of the output."""
     s = (scale * query @ key.mT).relu()
     mask = AttentionMask(key.size(-2), keys, causal).mask(query.size(-2), query.device)
     s = s if mask is None else s * mask
@@ -73,7 +73,7 @@ def dense(query, key, value, keys, causal, scale, factor=None):
 
 
 def probe(results):
-    """One number of several tensors that weighs all their elements differently."""
+    """Reduces tensors to one number in which every element has a different weight."""
     total = 0.0
     for n, tensor in enumerate(results):
         index = torch.arange(tensor.numel(), device=tensor.device, dtype=torch.float64).view(tensor.shape)
@@ -82,15 +82,15 @@ def probe(results):
 
 
 def assert_near(ours, exact, allowed=ALLOWED[torch.float32]):
-    for one, other in zip(ours, exact, strict=True):
-        assert one.shape == other.shape
-        assert (one.double() - other).norm() <= allowed * other.norm() + 1e-6
+    for actual, expected in zip(ours, exact, strict=True):
+        assert actual.shape == expected.shape
+        assert (actual.double() - expected).norm() <= allowed * expected.norm() + 1e-6
 
 
 @pytest.mark.parametrize(("rows", "slots", "width", "kind"), GRID)
 def test_equals_double(rows, slots, width, kind):
-    """With a learned γ for each head in the query, its gradient and those of the row statistics included."""
-    ours, exact = made(rows, slots, width)
+    """With a learned γ per head folded into the query; includes its gradient and those of the row statistics."""
+    ours, exact = make_inputs(rows, slots, width)
     keys, causal = visible_keys(kind, slots), kind in ("causal", "both")
     results = []
     for (query, key, value), call in ((ours, triton_relu_attention), (exact, None)):
@@ -108,7 +108,7 @@ def test_equals_double(rows, slots, width, kind):
 
 @pytest.mark.parametrize(("rows", "slots", "width", "kind"), [case for case in GRID if case[1] in (3, 65, 129)])
 def test_without_statistics(rows, slots, width, kind):
-    ours, exact = made(rows, slots, width, batch=1 if kind == "all" else 2)
+    ours, exact = make_inputs(rows, slots, width, batch=1 if kind == "all" else 2)
     keys, causal = visible_keys(kind, slots), kind in ("causal", "both")
     output, total, logs = triton_relu_attention(*ours, AttentionOptions(keys=keys, causal=causal, scale=0.25))
     assert total is None and logs is None
@@ -124,8 +124,8 @@ def test_without_statistics(rows, slots, width, kind):
     ("rows", "slots", "width", "kind"), [(1, 40, 24, "ragged"), (33, 65, 64, "both"), (64, 64, 32, "all")]
 )
 def test_other_functions_with_a_shift(function, rows, slots, width, kind):
-    """The output and its gradients; a hidden slot gets no weight, whatever f(shift) is."""
-    ours, exact = made(rows, slots, width)
+    """Compares the output and its gradients; a hidden slot gets no weight, whatever f(shift) is."""
+    ours, exact = make_inputs(rows, slots, width)
     keys, causal = visible_keys(kind, slots), kind in ("causal", "both")
     shift = torch.linspace(-1, 0.5, rows, device=DEVICE).view(1, 1, rows, 1)
     options = AttentionOptions(keys, causal, 0.25, shift=shift, function=function)
@@ -141,8 +141,8 @@ def test_other_functions_with_a_shift(function, rows, slots, width, kind):
     )
 
 
-def dropped(query, key, keys, causal, scale, dropout, seed, width):
-    """The weights that met the values, [B, H, Q, K]: read with unit vectors as values, `width` at a time."""
+def weights_after_dropout(query, key, keys, causal, scale, dropout, seed, width):
+    """Returns the weights after dropout, [B, H, Q, K], read with unit vectors as values, `width` at a time."""
     parts = []
     for start in range(0, key.size(-2), width):
         unit = torch.zeros(key.size(-2), width, device=DEVICE)
@@ -161,11 +161,11 @@ def dropped(query, key, keys, causal, scale, dropout, seed, width):
     [(7, 3, 32, "both"), (40, 70, 64, "both"), *([] if INTERPRETED else [(140, 150, 128, "causal")])],
 )
 def test_dropout_is_seeded_and_the_same_in_backward(rows, slots, width, kind):
-    ours, exact = made(rows, slots, width)
+    ours, exact = make_inputs(rows, slots, width)
     query, key, _ = (t.detach() for t in ours)
     keys, causal = visible_keys(kind, slots), kind in ("causal", "both")
     seed, rate = 2**40 + 7, 0.3
-    kept_weights = dropped(query, key, keys, causal, 0.25, rate, seed, width)
+    kept_weights = weights_after_dropout(query, key, keys, causal, 0.25, rate, seed, width)
     *_, s = dense(*exact, keys, causal, 0.25)
     factor = (kept_weights != 0) / (1 - rate)
     assert_near([kept_weights], [s.detach() * factor])
@@ -173,7 +173,7 @@ def test_dropout_is_seeded_and_the_same_in_backward(rows, slots, width, kind):
     if alive.sum() > 1000:
         kept_share = (kept_weights != 0)[alive].double().mean().item()
         assert abs(kept_share - (1 - rate)) < 4 * math.sqrt(rate * (1 - rate) / alive.sum().item())
-        other = dropped(query, key, keys, causal, 0.25, rate, seed + 1, width) != 0
+        other = weights_after_dropout(query, key, keys, causal, 0.25, rate, seed + 1, width) != 0
         agree = ((kept_weights != 0) == other)[alive].double().mean().item()
         assert agree == pytest.approx(rate**2 + (1 - rate) ** 2, abs=0.05)
         assert not torch.equal(factor[0, 0][alive[0, 0] & alive[0, 1]], factor[0, 1][alive[0, 0] & alive[0, 1]])
@@ -187,7 +187,7 @@ def test_dropout_is_seeded_and_the_same_in_backward(rows, slots, width, kind):
 
 
 def test_penalty_from_the_sums_equals_the_penalty_of_the_weights():
-    ours, exact = made(30, 50, 32)
+    ours, exact = make_inputs(30, 50, 32)
     keys = visible_keys("ragged", 50)
     rows = torch.arange(30, device=DEVICE)[None] < torch.tensor([[12], [30]], device=DEVICE)
     penalty, visible = Penalty(PenaltyConfig(weight=1.0, margin=0.4)), AttentionMask(50, keys)
@@ -200,8 +200,8 @@ def test_penalty_from_the_sums_equals_the_penalty_of_the_weights():
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_read_is_the_same_as_with_its_weights(causal, monkeypatch):
-    """Through the one read of the memory, with a learned γ and the penalty."""
-    ours, _ = made(20, 40, 16)
+    """By the read of the memory, with a learned γ and the penalty."""
+    ours, _ = make_inputs(20, 40, 16)
     rows = torch.arange(20, device=DEVICE)[None] < torch.tensor([[20], [7]], device=DEVICE)
     activation = ScaledReLU(2, "learned").to(DEVICE)
     results = []
@@ -217,8 +217,8 @@ def test_a_read_is_the_same_as_with_its_weights(causal, monkeypatch):
 @pytest.mark.parametrize("dtype", [torch.float16] if INTERPRETED else [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(("rows", "slots", "width"), [(5, 9, 16), (70, 130, 64)])
 def test_half_precision(rows, slots, width, dtype):
-    """bf16 on a card only: the interpreter multiplies bf16 as if it were integers (Triton 3.7)."""
-    ours, exact = made(rows, slots, width, dtype)
+    """bf16 on a GPU only: the interpreter multiplies bf16 as if it were integers (Triton 3.7)."""
+    ours, exact = make_inputs(rows, slots, width, dtype)
     read = triton_relu_attention(
         *ours, AttentionOptions(keys=visible_keys("ragged", slots), scale=0.2, statistics=True)
     )
@@ -231,14 +231,12 @@ def test_half_precision(rows, slots, width, dtype):
     )
 
 
-@pytest.mark.skipif(
-    INTERPRETED, reason="the same as above but for the card's tensor cores; its dense peer is too large elsewhere"
-)
+@pytest.mark.skipif(INTERPRETED, reason="as above, on tensor cores; the dense reference is too large elsewhere")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("rows", "slots", "width"), [*SHAPES, (1000, 1500, 64), (2048, 2048, 128)])
 def test_half_precision_on_the_card(rows, slots, width, kind, dtype):
-    ours, exact = made(rows, slots, width, dtype)
+    ours, exact = make_inputs(rows, slots, width, dtype)
     keys, causal = visible_keys(kind, slots), kind in ("causal", "both")
     read = triton_relu_attention(*ours, AttentionOptions(keys=keys, causal=causal, scale=width**-0.5, statistics=True))
     expected = dense(*exact, keys, causal, width**-0.5)[:3]
@@ -250,7 +248,7 @@ def test_half_precision_on_the_card(rows, slots, width, kind, dtype):
 
 
 def test_strides():
-    """Slices of one joint projection, and a gradient that is one number expanded."""
+    """Slices of one joint projection, and a gradient that is an expanded scalar."""
     torch.manual_seed(0)
     joint = torch.randn(2, 21, 3, 4, 16, device=DEVICE, requires_grad=True)
     query, key, value = joint.permute(2, 0, 3, 1, 4).unbind(0)
@@ -263,7 +261,7 @@ def test_strides():
 
 
 def test_holes_and_rows_that_see_nothing():
-    ours, exact = made(20, 50, 16)
+    ours, exact = make_inputs(20, 50, 16)
     keys = torch.rand(2, 50, device=DEVICE) < 0.5
     keys[1] = False
     read = triton_relu_attention(*ours, AttentionOptions(keys=keys, scale=0.25, statistics=True))
@@ -276,7 +274,7 @@ def test_holes_and_rows_that_see_nothing():
 
 def test_tiles_without_a_positive_score():
     """Slots 128 to 383 give every row but the last a negative score."""
-    ours, _ = made(150, 520, 16, batch=1, heads=1)
+    ours, _ = make_inputs(150, 520, 16, batch=1, heads=1)
     with torch.no_grad():
         ours[0][..., 0], ours[1][..., 0] = 1.0, 0.0
         ours[0][:, :, -1, 0], ours[1][:, :, 128:384, 0] = -1.0, -90.0
@@ -300,7 +298,7 @@ def test_nothing_to_read(shape):
 
 @pytest.mark.parametrize("slots", [9, 300])
 def test_not_a_number_is_not_hidden(slots):
-    (query, key, value), _ = made(5, slots, 16)
+    (query, key, value), _ = make_inputs(5, slots, 16)
     with torch.no_grad():
         query[0, 0, 2, 3] = float("nan")
     output, *_ = triton_relu_attention(query, key, value, AttentionOptions(scale=0.25))
@@ -309,7 +307,7 @@ def test_not_a_number_is_not_hidden(slots):
 
 
 def test_backward_keeps_no_weights():
-    ours, _ = made(40, 60, 16)
+    ours, _ = make_inputs(40, 60, 16)
     saved: list[Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
         triton_relu_attention(*ours, AttentionOptions(scale=0.25, statistics=True, dropout=0.1))
@@ -318,7 +316,7 @@ def test_backward_keeps_no_weights():
 
 @pytest.mark.skipif(INTERPRETED, reason="memory of a CUDA device")
 def test_memory_is_linear():
-    """At 8,192 tokens under a tenth of what one matrix of weights takes."""
+    """At 8,192 tokens, less than a tenth of one weight matrix."""
     ours = [torch.randn(1, 8, 8192, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True) for _ in range(3)]
     triton_relu_attention(*ours, AttentionOptions(scale=0.125))[0].sum().backward()
     torch.cuda.reset_peak_memory_stats()
@@ -329,8 +327,8 @@ def test_memory_is_linear():
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_the_operator_is_well_formed(causal):
-    """Schema, shapes without data, autograd and, with them, torch.compile."""
-    ours, _ = made(5, 9, 16)
+    """Its schema, fake tensors and autograd pass opcheck, as torch.compile needs."""
+    ours, _ = make_inputs(5, 9, 16)
     arguments = (*ours, visible_keys("ragged", 9), None, causal, 0.25, 0.1, 3, True, "relu")
     torch.library.opcheck(
         _attend, arguments, test_utils=("test_schema", "test_autograd_registration", "test_faketensor")
@@ -338,7 +336,7 @@ def test_the_operator_is_well_formed(causal):
 
 
 def test_it_is_compiled_for_all_shapes():
-    """With a seed that torch's generator draws in the compiled program, and is another one each time."""
+    """With a dropout seed that the compiled program draws anew from torch's generator on each call."""
 
     def attend(query, key, value):
         return triton_relu_attention(
@@ -349,7 +347,7 @@ def test_it_is_compiled_for_all_shapes():
     compiled = torch.compile(attend, fullgraph=True, dynamic=True, backend="aot_eager")
     outputs = []
     for rows in (9, 9, 17):
-        ours, _ = made(rows, 17, 16)
+        ours, _ = make_inputs(rows, 17, 16)
         results = []
         for function in (compiled, attend):
             torch.manual_seed(len(outputs))
@@ -361,7 +359,7 @@ def test_it_is_compiled_for_all_shapes():
 
 
 def test_bad_arguments():
-    (query, key, value), _ = made(5, 9, 16)
+    (query, key, value), _ = make_inputs(5, 9, 16)
     for tensors, wrong in (
         ((query.double(), key, value), {}),
         ((query, key[:, :, :4], value), {}),
