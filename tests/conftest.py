@@ -1,4 +1,4 @@
-"""A copy of the workflow in a folder, the snakemake command on it, one whole run of its DAG; and two small models."""
+"""Fixtures: copies of the workflow to run snakemake in, one full run of the DAG, and two small trained models."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ ROOT = Path(__file__).parents[1]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Whatever ends this process ends what it started; `timeout` and CI end it by SIGTERM, which is to be as Ctrl-C."""
+    """Ties child processes to this one; SIGTERM, from `timeout` and CI, acts like Ctrl-C."""
     leftovers.watch()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores; threads that wait for others take them
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes would compile the package anew
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores, and waiting threads would occupy them
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or hundreds of processes would each compile the package
     sys.dont_write_bytecode = False
     if not hasattr(config, "workerinput"):
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, leave)
         if config.getoption("numprocesses", None) and "not slow" not in config.getoption("markexpr"):
-            start_warm_python()  # for all workers
+            start_warm_python()  # shared by all workers
 
 
 def leave(number: int, _: object) -> None:
-    """Ends the run with its summary, or without it where tests take long to clear up: leftovers.py does it for them."""
+    """Ends the run as Ctrl-C does; exits hard after 30 s of teardown, which leaves the cleanup to leftovers.py."""
     end = threading.Timer(30, os._exit, (128 + number,))
     end.daemon = True
     end.start()
@@ -51,29 +51,29 @@ def leave(number: int, _: object) -> None:
 
 
 WARM = "RELUFORMER_WARM_PYTHON"
-"""The environment variable with the executable of tests/warm.py."""
+"""The environment variable that holds the executable of tests/warm.py."""
 
 
 def start_warm_python() -> None:
-    """Starts the server of tests/warm.py unless there is one."""
+    """Starts the server of tests/warm.py unless one is running."""
     if WARM not in os.environ:
         os.environ[WARM] = warm.start(tempfile.mkdtemp(prefix="warm-"))
 
 
 @pytest.fixture(scope="session")
 def warm_python() -> str:
-    """A Python that has imported the libraries, or without xdist one that has not."""
+    """The preloaded Python of tests/warm.py if it is running (with xdist), or sys.executable."""
     return os.environ.get(WARM, sys.executable)
 
 
 @dataclass
 class Project:
-    """A copy of the project's workflow and configuration; `src` is the one under test."""
+    """A copy of the project's workflow and configuration; the package is the one under test."""
 
     folder: Path
 
     def snakemake(self, *arguments: str, timeout: float = 1200) -> subprocess.CompletedProcess[str]:
-        """Runs snakemake here, bounded in time; its streams come back as one text."""
+        """Runs snakemake in the folder with a time limit; merges its standard error into its output."""
         python = os.environ.get(WARM, sys.executable)
         return subprocess.run(
             ["timeout", "-k", "5", str(timeout), python, "-P", "-m", "snakemake", "--cores", "2", *arguments],
@@ -85,7 +85,7 @@ class Project:
 
 
 def copy_workflow(folder: Path) -> Project:
-    """The files that a run of the DAG reads, copied into `folder`."""
+    """Copies the files that a run of the DAG reads into `folder`."""
     shutil.copy(ROOT / "Snakefile", folder)
     (folder / "profiles").symlink_to("workflow/profiles")
     for name in ("workflow", "config"):
@@ -100,7 +100,7 @@ NUMBERS = {
 
 
 def made_up_pairs(count: int, seed: int) -> list[tuple[str, str]]:
-    """Sentences of number words in Finnish and Portuguese, no two alike."""
+    """Returns `count` distinct pairs of sentences of number words in Finnish and Portuguese."""
     random = Random(seed)
     pairs: dict[str, str] = {}
     while len(pairs) < count:
@@ -111,7 +111,7 @@ def made_up_pairs(count: int, seed: int) -> list[tuple[str, str]]:
 
 
 def write_smoke(folder: Path) -> Path:
-    """The smoke configuration and the text that its two datasets are made of; returns the configuration file."""
+    """Writes the smoke configuration and the text of its two datasets; returns the configuration file."""
     shutil.copytree(ROOT / "tests" / "workflow" / "smoke", folder / "smoke")
     archives = folder / "archives"
     archives.mkdir()
@@ -133,7 +133,7 @@ def project(tmp_path: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def smoke_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Project]:
-    """Makes projects with the smoke configuration, smoke/smoke.yaml, and its text in archives/."""
+    """Returns a function that makes projects with smoke/smoke.yaml and its text in archives/."""
 
     def make() -> Project:
         project = copy_workflow(tmp_path_factory.mktemp("project"))
@@ -153,14 +153,14 @@ class Smoke(Project):
     seconds: float
 
     def again(self, *arguments: str, timeout: float = 1200) -> subprocess.CompletedProcess[str]:
-        """Snakemake once more, on the same configuration; configuration files given come on top."""
+        """Runs snakemake on the same configuration; further `--configfile` arguments override it."""
         archives = ("--config", f"archives={self.folder / 'archives'}")
         return self.snakemake(*arguments, "--configfile", str(self.config), *archives, timeout=timeout)
 
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Smoke:
-    """The DAG of the smoke configuration, run once for all xdist workers."""
+    """The finished DAG of the smoke configuration, run once for all xdist workers."""
     shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
     folder = shared / "smoke"
     record = shared / "smoke.json"
@@ -180,7 +180,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Smoke:
 
 
 class Trained(NamedTuple):
-    """Results with two translated and scored runs that know the number words; `raw` is the test split's source."""
+    """Results with two translated and scored runs on number words; `raw` is the source text of the test split."""
 
     results: Path
 
@@ -190,12 +190,12 @@ class Trained(NamedTuple):
 
     @property
     def run(self) -> Path:
-        """Trained until it makes few mistakes: a ReLUFormer."""
+        """A ReLUFormer, trained until it makes few mistakes."""
         return self.results / "runs" / "numbers" / "reluformer" / "seed1"
 
     @property
     def other(self) -> Path:
-        """Trained half as long: a Transformer."""
+        """A Transformer, trained half as long."""
         return self.results / "runs" / "numbers" / "transformer" / "seed1"
 
     @property
@@ -204,7 +204,7 @@ class Trained(NamedTuple):
 
 
 def train_numbers(folder: Path) -> None:
-    """The results of `Trained`: a truecased corpus and two runs, with every file that the steps leave."""
+    """Writes the results of `Trained`: a truecased corpus and two runs, with every file that the steps write."""
     import numpy as np
     import torch
 
@@ -273,7 +273,7 @@ def train_numbers(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Trained:
-    """`Trained`, made once for all xdist workers in a few seconds."""
+    """`Trained`, built once for all xdist workers in a few seconds."""
     shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
     done = shared / "trained.done"
     with FileLock(shared / "trained.lock"):
@@ -284,13 +284,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Trained
 
 
 def planned(dry_run: str) -> dict[str, int]:
-    """How many jobs of each rule a dry run would do."""
+    """Returns the number of jobs of each rule in the output of a dry run."""
     return {rule: int(count) for rule, count in re.findall(r"^(\w+)\s+(\d+)$", dry_run, flags=re.MULTILINE)}
 
 
 @pytest.fixture(scope="session")
 def jobs() -> Callable[[str], dict[str, int]]:
-    """`planned`, for tests."""
+    """Returns `planned`."""
     return planned
 
 
@@ -310,13 +310,13 @@ def edit() -> Callable[..., None]:
 
 
 APART = re.compile(r"tests/(workflow/test_(?!smoke)|unit/training/test_(launch|resume|worker))")
-"""Files whose tests share nothing, and take long: they are handed to the workers one by one."""
+"""Files of slow, independent tests, which are distributed one test at a time."""
 
 
 class LongestFirst(LoadScopeScheduling):  # type: ignore[misc]
-    """Hands the tests to the workers in their order, by file; those of `APART` one by one, of SLURM all at once.
+    """Distributes tests in order, file by file; those of `APART` one by one, those of SLURM all to one worker.
 
-    Without slow tests the trainings, too, go to one worker: one server to fork from takes less than they do.
+    Without slow tests, all trainings go to one worker, too: starting a fork server for each worker would take longer.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -328,15 +328,15 @@ class LongestFirst(LoadScopeScheduling):  # type: ignore[misc]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LongestFirst:
-    """What `--dist` would choose, but for the unit in which tests are handed out."""
+    """Replaces the scheduler of `--dist` by one with its own scopes."""
     return LongestFirst(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The DAG and the cluster start first, then what takes long, then what reads the DAG's results, which are there.
+    """Puts the DAG and the cluster first, then slow tests, then those that read the DAG's results, by then complete.
 
-    Of the others the files that train or draw come first, then those of many tests, so that no worker ends long after
-    another.
+    Of the rest, files that train or draw figures come first, then those with many tests, so that the workers finish at
+    about the same time.
     """
     tests = Counter(item.path for item in items)
 

@@ -1,11 +1,11 @@
-"""Ends what a process of the tests leaves behind, however it ended: by itself, by Ctrl-C, a timeout or `kill -9`.
+"""Cleans up after a test process, however it ended: normally, by Ctrl-C, a timeout or `kill -9`.
 
     pytest (and each of its xdist workers)
-      └─ this file, in a session of its own: waits for the end of that process, then kills and removes what is left
+      └─ this file, in its own session: waits for that process to end, then kills its processes and removes its folder
 
-What belongs to a process of the tests carries a variable of its own in its environment, or runs in its mount namespace
-(SLURM's step daemons overwrite their environment), or was started by such a process. Linux only; the namespace needs
-root and leaves /etc/slurm and mounts of the tests to this process alone: they go with it.
+A process belongs to a test process if its environment has that process's variable, if it runs in its mount namespace
+(SLURM's step daemons overwrite their environment), or if it was started by such a process. Linux only; the namespace
+needs root. In it, /etc/slurm and the mounts of the tests are private to the process and vanish with it.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from pathlib import Path
 
 CLONE_NEWNS, MS_REC, MS_SLAVE = 0x20000, 1 << 14, 1 << 19
 SECONDS = 60
-"""After which the rest is given up."""
+"""How long the cleanup keeps killing processes before it gives up."""
 
 private_mounts = False
-"""Whether mounts of this process are its own."""
+"""Whether this process has a mount namespace of its own."""
 
 
 def watch() -> None:
-    """Gives this process temporary files and, if it is root, mounts of its own; starts what clears up after it."""
+    """Gives this process its own temporary folder and, for root, its own mounts; starts the process that cleans up."""
     global private_mounts
     if not hasattr(os, "pidfd_open"):
         return
@@ -54,38 +54,38 @@ def watch() -> None:
 
 
 def _unshare_mounts() -> bool:
-    """Whether this thread, and what it starts, has mounts of its own from now on."""
+    """Moves this thread and its children into a new mount namespace; returns whether that succeeded."""
     libc = ctypes.CDLL(None)
     return libc.unshare(CLONE_NEWNS) == 0 and libc.mount(b"none", b"/", None, MS_REC | MS_SLAVE, None) == 0
 
 
 def bind(folder: Path, place: Path) -> None:
-    """Shows `folder` at `place` in mounts that are this process's own."""
+    """Bind-mounts `folder` at `place` in the private mount namespace."""
     assert private_mounts
     subprocess.run(["mount", "--bind", str(folder), str(place)], check=True)
 
 
 def main(pid: int, mark: str, namespace: str, folder: str) -> None:
-    """Waits for the end of `pid`, then kills what carries `mark` or runs in `namespace`, and removes `folder`."""
+    """Waits for `pid` to end, kills the processes that belong to it, and removes `folder`."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(ProcessLookupError):
-        gone = select.poll()
-        gone.register(os.pidfd_open(pid), select.POLLIN)
-        gone.poll()
+        poll = select.poll()
+        poll.register(os.pidfd_open(pid), select.POLLIN)
+        poll.poll()
     end = time.monotonic() + SECONDS
     while (left := belonging(mark, namespace)) and time.monotonic() < end:
-        for each in left:
+        for process in left:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(each, signal.SIGKILL)
+                os.kill(process, signal.SIGKILL)
         time.sleep(0.05)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def belonging(mark: str, namespace: str) -> set[int]:
-    """The processes that carry `mark` or run in `namespace`, and all that they started.
+    """Returns the processes with `mark` in their environment or in `namespace`, and all their descendants.
 
-    Not those that clear up, this one and those of xdist's workers: they have work to do when the workers are killed.
+    Leaves out the cleanup processes, this one and those of xdist's workers, which act when the workers are killed.
     """
     parents = dict(_parents())
     ours = {pid for pid in parents if _carries(pid, mark, namespace)}

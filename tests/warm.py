@@ -1,10 +1,11 @@
-"""A Python that has imported the libraries and this package: tests start `python -m MODULE` by a fork of it.
+"""A preloaded Python: tests start `python -m MODULE` as a fork of a process that has imported the libraries.
 
     the executable (`start` writes it; it stands in for sys.executable) ─ arguments, environment, streams ─▶ server
                                                                                                     └─ fork: the module
 
-A fork takes a tenth of a second less than the imports of a command, and three less than those of a training. A copy of
-the package that the environment names is imported by the fork. Linux only; not beside a GPU, which no fork may use.
+Compared with importing everything, a fork saves a tenth of a second for a command and three seconds for a training. If
+the environment names another copy of the package, the fork imports that one. Linux only, and not on a machine with a
+GPU: forks cannot use it.
 """
 
 from __future__ import annotations
@@ -36,13 +37,16 @@ MODULES = (
 )
 PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 SECONDS = 120
-"""How long a start waits for the server to listen."""
+"""How long a client waits for the server to listen."""
 MESSAGE = 1 << 17
-"""Bytes of the largest request; a socket takes no larger message."""
+"""Maximum size of a request in bytes; the socket limits messages to it."""
 
 
 def start(folder: str) -> str:
-    """Starts a server, which tests/leftovers.py ends with this process; returns the executable, or Python's own."""
+    """Starts a server, which tests/leftovers.py ends with this process; returns the client's executable.
+
+    Returns `sys.executable` if forking is not supported here.
+    """
     import subprocess
     from pathlib import Path
 
@@ -61,7 +65,7 @@ def start(folder: str) -> str:
 
 
 def client(python: str, address: str) -> None:
-    """Has the server run `-m MODULE ...`, passes signals on, ends as the module does; `python` runs anything else."""
+    """Has the server run `-m MODULE ...`, forwards signals and exits like it; `python` runs everything else."""
     options = sys.argv[1 : sys.argv.index("-m")] if "-m" in sys.argv else ["-c"]
     if not {"-P", "-u"}.issuperset(options):
         os.execv(python, [python, *sys.argv[1:]])
@@ -74,7 +78,7 @@ def client(python: str, address: str) -> None:
         time.sleep(0.02)
     request = {
         "arguments": sys.argv[len(options) + 2 :],
-        "folder": os.getcwd(),  # noqa: PTH109  this file imports little: each start does it
+        "folder": os.getcwd(),  # noqa: PTH109  few imports: every start pays for them
         "environment": dict(os.environ),
         "group": os.getpgrp(),
         "pid": os.getpid(),
@@ -95,9 +99,9 @@ def client(python: str, address: str) -> None:
 
 
 def serve(executable: str, address: str) -> NoReturn:
-    """Imports the modules and forks for every connection: answers with the fork's number, then with its exit code.
+    """Imports the modules and forks for every connection: sends the fork's process ID, then its exit code.
 
-    A fork whose client is gone first is killed.
+    Kills a fork whose client disconnects.
     """
     import gc
     import importlib
@@ -113,13 +117,13 @@ def serve(executable: str, address: str) -> NoReturn:
     listener, events = socket(AF_UNIX, SOCK_SEQPACKET), selectors.DefaultSelector()
     listener.bind(f"{address}.new")
     listener.listen(64)
-    os.rename(f"{address}.new", address)  # noqa: PTH104  from here on it answers
+    os.rename(f"{address}.new", address)  # noqa: PTH104  clients can connect from here on
     events.register(listener, selectors.EVENT_READ)
     while True:
         for key, _ in events.select():
             if key.fileobj is listener:
                 events.register(listener.accept()[0], selectors.EVENT_READ)
-            elif key.data is None:  # a client, with its request or gone already
+            elif key.data is None:  # a client sent its request or disconnected
                 connection = key.fileobj
                 events.unregister(connection)
                 message, streams, _, _ = recv_fds(connection, MESSAGE, 3)
@@ -142,13 +146,13 @@ def serve(executable: str, address: str) -> NoReturn:
                 connection.close()
                 events.unregister(ended)
                 os.close(ended)
-            elif key.fileobj.fileno() >= 0:  # the client is gone
+            elif key.fileobj.fileno() >= 0:  # the client has disconnected
                 events.unregister(key.fileobj)
                 os.kill(key.data[0], signal.SIGKILL)
 
 
 def fork(message: bytes, streams: list[int]) -> int:
-    """Forks for the request of a client; returns the number of the fork."""
+    """Forks to serve a client's request; returns the process ID of the fork."""
     if (pid := os.fork()) == 0:
         try:
             for number, descriptor in enumerate(streams):
@@ -163,7 +167,7 @@ def fork(message: bytes, streams: list[int]) -> int:
 
 
 def enter_mounts(pid: int) -> None:
-    """Takes over the mounts of a process; where this one may not, it has the same."""
+    """Enters the mount namespace of a process; without the permission, both share one anyway."""
     import ctypes
 
     namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY)
@@ -177,7 +181,7 @@ def search_path() -> list[str]:
 
 
 def run(request: dict[str, Any]) -> NoReturn:
-    """Is `python -m MODULE ...` from here on."""
+    """Turns this process into `python -m MODULE ...`."""
     import atexit
     import runpy
     import tempfile
