@@ -24,7 +24,7 @@ TGT_LENGTHS = (4, 6, 2, 10, 3, 9, 1)
 
 
 def rows_from(weights, counts=None, **changes):
-    """Rows of weights [N, H, K] (or [N, K] for one head) with output, residual and values that do not matter."""
+    """Returns rows of weights [N, H, K] (or [N, K] for one head) with placeholder output, residual and values."""
     weights = torch.as_tensor(weights, dtype=torch.float32)
     weights = weights[:, None] if weights.dim() == 2 else weights
     counts = torch.full((len(weights),), weights.size(-1)) if counts is None else torch.as_tensor(counts)
@@ -35,7 +35,7 @@ def rows_from(weights, counts=None, **changes):
 
 
 def write_store(folder, src_lengths=SRC_LENGTHS, tgt_lengths=TGT_LENGTHS, vocabulary=40):
-    """A store of random sequences of these lengths (without EOS)."""
+    """Writes a store of random sequences of these lengths (without EOS)."""
     random = np.random.default_rng(5)
 
     def sequences(lengths):
@@ -47,7 +47,7 @@ def write_store(folder, src_lengths=SRC_LENGTHS, tgt_lengths=TGT_LENGTHS, vocabu
 
 
 def small_model(vocabulary=40, **changes):
-    """A model of ReLU FFNs and scaled-ReLU attention, in evaluation mode."""
+    """Returns a model with ReLU FFNs and scaled-ReLU attention, in evaluation mode."""
     attention = {"activation": "relu-scaled", "penalty": {}}
     memories = {f"{kind}_attention": attention for kind in ("encoder", "decoder", "cross")}
     shape = {"encoder_layers": 2, "decoder_layers": 1, "width": 16, "heads": 2, "slots": 24, "vocabulary": vocabulary}

@@ -40,7 +40,7 @@ def test_slots_that_are_never_used_learn_nothing(make_store, make_model):
     model = make_model()
     memory = model.encoder[0].ffn.memory
     with torch.no_grad():
-        memory.key[4:] = 0  # ReLU(0) = 0, with no slope: 4 of 24 slots are left
+        memory.key[4:] = 0  # ReLU(0) = 0 has no gradient: 4 of 24 slots are left
     shares = gradient_top_shares(Objective(model, 0.1).eval(), make_store(), batches=2, tokens=20)
     assert shares["encoder.0.ffn"]["20"] == pytest.approx(1.0)  # 4.8 slots
     assert shares["encoder.0.ffn"]["10"] < 1.0

@@ -16,17 +16,17 @@ def pieces(ids):
 
 
 def maps(model, store, tokens=512):
-    """The maps of the store's fourth pair."""
+    """Returns the maps of the store's fourth pair."""
     return maps_of(model, on_device(collate(store, [3]), torch.device("cpu")), pieces, tokens)
 
 
-def test_sentences_show_the_one_of_median_length(make_store):
+def test_the_chosen_sentence_has_the_median_length(make_store):
     # Longer sides: 9 2 5 3 5
     store = make_store((9, 2, 5, 1, 4), (3, 2, 1, 3, 5))
     assert choose_segment(store, documents=False, tokens=512) == 2
 
 
-def test_documents_show_the_longest_that_fits(make_store):
+def test_the_chosen_segment_of_documents_is_the_longest_that_fits(make_store):
     store = make_store((9, 2, 5, 1, 4), (3, 2, 1, 3, 5))
     assert choose_segment(store, documents=True, tokens=9) == 2  # with EOS: 10 3 6 4 6
     assert choose_segment(store, documents=True, tokens=10) == 0
@@ -86,7 +86,7 @@ def test_cells_are_the_darker_the_larger_their_weight():
     ]
 
 
-def test_what_does_not_fit_goes_on_below_and_labels_are_cut():
+def test_wide_maps_wrap_and_long_labels_are_cut():
     weights = np.ones((2, 30))
     text = ascii_map(weights, ["a" * 40, "中文"], [f"k{i}" for i in range(30)], 40)
     assert max(map(cell_len, text.splitlines())) <= 40

@@ -37,7 +37,7 @@ COMMAS = torch.tensor([False, True])
 
 
 def read_of(queries, slots, heads=2):
-    """A read whose weights name their place: 1000·b + 100·h + 10·q + k."""
+    """Returns a read whose weights encode their index: 1000·b + 100·h + 10·q + k."""
     b, h, q, k = torch.meshgrid(*(torch.arange(n) for n in (2, heads, queries, slots)), indexing="ij")
     weights = (1000 * b + 100 * h + 10 * q + k).float()
     tokens = (10 * torch.arange(2)[:, None] + torch.arange(queries)).float()[..., None]  # 10·b + q

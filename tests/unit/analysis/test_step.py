@@ -34,7 +34,7 @@ def test_a_run_is_measured(run):
         assert maps["tgt_tokens"][0] == "<s>"
 
 
-def test_it_is_the_same_every_time(run):
+def test_the_analysis_is_deterministic(run):
     folder, corpora = run
     analyse_run(folder, corpora, threads=1)
     first = (folder / "analysis.json").read_bytes()

@@ -19,7 +19,7 @@ PUNCTUATION = np.arange(40) % 7 == 6
 
 
 def flat(result, path=()):
-    """Every number of a result by its path."""
+    """Returns every number of a result by its path."""
     if isinstance(result, dict):
         return {key: value for name, item in result.items() for key, value in flat(item, (*path, name)).items()}
     if isinstance(result, list):
@@ -45,7 +45,7 @@ def test_padding_and_batch_size_change_nothing(make_store, make_model, memory):
 
 
 def test_measures_are_those_of_a_plain_loop(make_store, make_model):
-    """Entropy, zeros, distance, commas and variances written out over single sentences."""
+    """Computes entropy, zeros, distance, commas and variances in loops over single sentences."""
     model, store = make_model(), make_store()
     place = "decoder.0.attention"
     measured = sweep(model, store, PUNCTUATION, padded_tokens=64, top_rows=1000)[place]
@@ -60,10 +60,10 @@ def test_measures_are_those_of_a_plain_loop(make_store, make_model):
         residuals.append(read.residual[0])
         for head in read.weights[0].tolist():
             for q, row in enumerate(head):
-                seen = row[: q + 1]
-                zeros.append(sum(w == 0 for w in seen) / (q + 1))
-                if total := sum(seen):
-                    p = [w / total for w in seen]
+                visible = row[: q + 1]
+                zeros.append(sum(w == 0 for w in visible) / (q + 1))
+                if total := sum(visible):
+                    p = [w / total for w in visible]
                     entropies.append(-sum(x * math.log(x) for x in p if x))
                     distances.append(sum(x * (q - k) for k, x in enumerate(p)))
                     commas.append(sum(x for k, x in enumerate(p) if PUNCTUATION[batch.tgt_in[0, k]]))
@@ -100,7 +100,7 @@ class SquareReLU(Activation):
         return scores.relu_().square()
 
 
-def test_an_activation_that_did_not_exist_is_measured(make_store, make_model, monkeypatch):
+def test_a_new_activation_is_measured(make_store, make_model, monkeypatch):
     monkeypatch.setattr(activations, "SquareReLU", SquareReLU, raising=False)
     target = config.Activation("reluformer.memory.activations:SquareReLU", {})
     monkeypatch.setitem(config.ACTIVATIONS, "relu-squared", target)
@@ -108,7 +108,7 @@ def test_an_activation_that_did_not_exist_is_measured(make_store, make_model, mo
     model = make_model(ffn=memory, encoder_attention=memory)
     places = sweep(model, make_store(), PUNCTUATION, padded_tokens=64, top_rows=100)
     plain = sweep(make_model(), make_store(), PUNCTUATION, padded_tokens=64, top_rows=100)
-    place = "encoder.0.attention"  # squares of the same scores: the same zeros, more on the largest
+    place = "encoder.0.attention"  # squares of the same scores: same zeros, more weight on the largest
     assert places[place]["zero_share"] == plain[place]["zero_share"]
     assert places[place]["top_share"]["20"] > plain[place]["top_share"]["20"]
     assert places[place]["entropy"] < plain[place]["entropy"]
@@ -170,5 +170,5 @@ def test_means_over_the_places_of_a_kind():
     }
 
 
-def test_no_places_no_kinds():
+def test_without_places_there_are_no_kinds():
     assert mean_by_kind({}) == {}

@@ -78,7 +78,7 @@ def test_direct_relu_grows_as_half_of_n(law):
     assert law["measured"]["relu"] == pytest.approx(law["theory_direct"], rel=0.1)
 
 
-def test_the_factor_makes_it_flat(law):
+def test_the_scaling_factor_keeps_the_variance_constant(law):
     assert law["measured"]["relu-scaled"] == pytest.approx([1.0] * len(LENGTHS), rel=0.1)
 
 
@@ -90,6 +90,6 @@ def test_softmax_falls_as_e_over_n(law):
         assert variance < 1
 
 
-def test_the_seed_decides():
+def test_the_variance_law_is_seeded():
     assert measured_variance("relu", 16, seed=1, reads=64) == measured_variance("relu", 16, seed=1, reads=64)
     assert measured_variance("relu", 16, seed=1, reads=64) != measured_variance("relu", 16, seed=2, reads=64)

@@ -25,7 +25,7 @@ def means(*batches):
 
 
 def attention(make_rows, weights, counts=None):
-    """Rows of attention without commas and periods: weights [N, H, K]."""
+    """Returns attention rows of weights [N, H, K], without commas and periods."""
     weights = torch.as_tensor(weights)
     return make_rows(weights, counts, punctuation=torch.zeros(len(weights), weights.shape[-1], dtype=torch.bool))
 
@@ -125,10 +125,10 @@ def test_equal_weights_give_exactly_p_percent(n):
 
 
 def test_one_slot_holds_all_from_the_first_whole_slot_on():
-    one = torch.zeros(1000)
-    one[17] = 4.0
-    assert set(shares(one).values()) == {1.0}
-    half = shares(one[:500])  # 0.1 % of 500 slots is half a slot
+    weights = torch.zeros(1000)
+    weights[17] = 4.0
+    assert set(shares(weights).values()) == {1.0}
+    half = shares(weights[:500])  # 0.1 % of 500 slots is half a slot
     assert (half["0.1"], half["0.2"]) == (0.5, 1.0)
 
 
@@ -142,7 +142,7 @@ def test_between_whole_slots_the_curve_is_a_line():
     assert curve["50"] == curve["100"] == 1.0
 
 
-def test_slots_that_are_not_there_do_not_count():
+def test_hidden_slots_do_not_count():
     assert shares([1.0, 1, 1, 1, 0, 0], n=4) == pytest.approx({p: float(p) / 100 for p in SHARES})
 
 
@@ -165,9 +165,9 @@ def test_heads_are_rows_of_their_own(make_rows):
     assert measure.result()["top_share"]["50"] == pytest.approx((0.5 + 1) / 2)
 
 
-def test_every_third_token_of_the_stream_is_looked_at(make_rows):
+def test_every_third_token_of_the_stream_is_sampled(make_rows):
     rows = torch.eye(10)
-    rows[::3] = 1.0  # equal weights in exactly those that are looked at
+    rows[::3] = 1.0  # equal weights in exactly the sampled rows
     whole, parts = TopShare(every=3), TopShare(every=3)
     whole.update(make_rows(rows))
     for part in (rows[:2], rows[2:3], rows[3:4], rows[4:9], rows[9:]):
@@ -202,7 +202,7 @@ def test_value_norms(make_rows):
 
 
 def cosine(*batches):
-    """The anisotropy of value vectors [M, D] of one head, or [M, H, D]."""
+    """Returns the anisotropy of value vectors [M, D] of one head, or [M, H, D]."""
     measure = Anisotropy()
     for values in map(torch.as_tensor, batches):
         measure.add(values[:, None] if values.dim() == 2 else values)
