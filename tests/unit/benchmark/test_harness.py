@@ -12,8 +12,8 @@ from reluformer.benchmark.harness import matmul_peak, median_seconds, peak_memor
 CPU = torch.device("cpu")
 
 
-def test_memory_is_what_is_taken_and_given_back():
-    # Of the system: the allocator may have as much at hand.
+def test_peak_memory_counts_memory_that_was_freed_again():
+    # Memory from mmap, as the allocator may reuse memory that it holds.
     with peak_memory(CPU) as taken, mmap.mmap(-1, 64 << 20) as block:
         block[:: mmap.PAGESIZE] = b"x" * (len(block) // mmap.PAGESIZE)
     assert 60 * 2**20 < taken() < 100 * 2**20
@@ -23,7 +23,7 @@ def test_memory_is_what_is_taken_and_given_back():
 
 
 @pytest.mark.parametrize(("threads", "clock"), [(1, "process_time"), (2, "perf_counter")])
-def test_a_time_is_the_median_of_several(threads, clock, monkeypatch):
+def test_a_time_is_the_median_of_several_calls(threads, clock, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     ticks = iter([0.0, 1.0, 1.0, 10.0, 10.0, 12.0])
     monkeypatch.setattr(time, clock, lambda: next(ticks))

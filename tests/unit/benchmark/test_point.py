@@ -1,4 +1,4 @@
-"""One point: as many tokens as asked for, memory that grows with the length, a peak that matrix products reach."""
+"""One point of a measurement: its batch, its forced output length and its speeds."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def test_a_batch_is_full():
     assert batch.src_mask.all() and batch.tgt_mask.all()
 
 
-def test_a_search_puts_out_as_many_tokens_as_the_source_has(small_run):
+def test_a_search_outputs_as_many_tokens_as_the_source_has(small_run):
     point = Point(small_run(), 12, SETTINGS, CPU)
-    with torch.no_grad():  # a model that would end at once
+    with torch.no_grad():  # a model that would stop at once
         point.model.embeddings.output_weight[EOS] *= 100
     search = point.config.translation.model_copy(update={"max_ratio": 1.0, "max_extra": 0})
     hypotheses = translate(Endless(point.model.eval()), [np.arange(10, 21)] * 2, search, CPU)
-    assert [len(one.tokens) for one in hypotheses] == [11, 11]
+    assert [len(hypothesis.tokens) for hypothesis in hypotheses] == [11, 11]
 
 
 def test_speeds_are_tokens_by_seconds(small_run, monkeypatch):

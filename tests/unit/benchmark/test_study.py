@@ -1,4 +1,4 @@
-"""Rounds of points in processes of their own: what is slow, large or broken, and what ratios are of."""
+"""Rounds of points in separate processes: ratios to the baseline, and parts that are slow, too large or broken."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_every_point_of_every_round(small_run):
 
 
 class FakeProcess:
-    """Stands for a part's process; `started` lists the parts."""
+    """Stands in for a part's process; `started` lists the parts."""
 
     started: list = []
 
@@ -57,7 +57,7 @@ class FakeProcess:
 
 
 class FakeContext:
-    """Whose processes send the messages in `answers`, by part."""
+    """A context whose processes send the messages in `answers`, by part."""
 
     Process = FakeProcess
 
@@ -117,20 +117,20 @@ def test_a_process_that_takes_too_long_is_ended(small_run):
 
 
 def test_an_allocation_that_does_not_fit_is_a_result(small_run, monkeypatch):
-    """1.5-entmax stores the weights: of 131,072 tokens and two heads they are 128 GiB each time."""
+    """1.5-entmax stores the weights: 128 GiB for 131,072 tokens and two heads, in each part."""
     run = small_run(activation="entmax15")
     result = measure_study(plan_of([run], lengths=[1 << 17], rounds=1), 1, print)
     assert result["points"][0]["problems"]["training"] == OUT_OF_MEMORY
 
 
-def test_any_other_error_is_one(small_run):
+def test_any_other_error_is_raised(small_run):
     run = small_run()
     broken = run.model_copy(update={"model": run.model.model_copy(update={"heads": 3})})
     with pytest.raises(PointError):
         measure_study(plan_of([broken], rounds=1), 1, print)
 
 
-def test_a_point_imports_little_that_was_not_there_before():
+def test_a_point_imports_few_additional_modules():
     code = (
         "import importlib, sys\n"
         "from reluformer.benchmark.study import PRELOAD\n"
