@@ -12,7 +12,7 @@ from benchmarks.attention import Problem, forced, memory, rows
 def test_every_length_has_its_rows(monkeypatch):
     monkeypatch.setattr(attention, "memory", lambda name, backend: {"reference": 900.0}.get(backend, 30.0))
     calls = []
-    monkeypatch.setattr(attention, "keep_freed_memory", lambda: calls.append(True))  # not in the process of the tests
+    monkeypatch.setattr(attention, "keep_freed_memory", lambda: calls.append(True))  # must not run in the test process
     threads = torch.get_num_threads()
     measured = rows(lengths=[8, 16], heads=1, width=16, tokens=32, rounds=1)
     assert torch.get_num_threads() == threads and calls
@@ -34,7 +34,7 @@ def test_a_ragged_batch_is_half_to_fully_visible_and_a_causal_one_triangular():
 
 
 @pytest.mark.parametrize("before", [None, "tiled"])
-def test_a_backend_is_forced_for_a_while(before, monkeypatch):
+def test_a_backend_is_forced_temporarily(before, monkeypatch):
     monkeypatch.delenv("RELUFORMER_KERNEL", raising=False)
     if before:
         monkeypatch.setenv("RELUFORMER_KERNEL", before)
@@ -45,12 +45,12 @@ def test_a_backend_is_forced_for_a_while(before, monkeypatch):
 
 @pytest.mark.slow
 def test_memory_is_that_of_the_read():
-    """The weights of 1,024 tokens are 4 MiB, of which the read that stores them needs several; a tile is 0.5."""
+    """The weights of 1,024 tokens take 4 MiB; the read that stores them needs several such tensors, a tile 0.5 MiB."""
     assert memory("relu-scaled", "tiled", 1024) + 4 < memory("relu-scaled", "reference", 1024) < 100
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
-def test_flex_attention_carries_relu():
+def test_flex_attention_computes_relu():
     torch.manual_seed(0)
     query, key, value = (torch.randn(2, 3, 16, 8) for _ in range(3))
     query[0, 0, 0] = 0  # a row without positive scores

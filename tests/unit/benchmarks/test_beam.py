@@ -22,7 +22,7 @@ def test_every_output_has_the_same_length_and_its_end_costs_nothing():
     assert all(-5 < hypothesis.score < 0 for hypothesis in hypotheses)
 
 
-def test_graphs_give_outputs_of_that_length_too_and_its_twin_is_searched_without():
+def test_graphs_give_outputs_of_the_same_length_as_the_eager_twin():
     config = ModelConfig(encoder_layers=1, decoder_layers=1, width=16, heads=2, slots=16, vocabulary=50)
     search = TranslationConfig(beam=3, max_ratio=1e-6, max_extra=LENGTH)
     model, eager = Fixed(config).eval(), Eager(config).eval()
@@ -31,8 +31,8 @@ def test_graphs_give_outputs_of_that_length_too_and_its_twin_is_searched_without
     src = torch.tensor([[5, 6, 7, 3], [8, 9, 10, 3]])
     hypotheses = graph_search(model, src, src > 0, search, 1, GraphBuckets(torch.device("cpu"), None))
     expected = translate(eager, [np.array([5, 6, 7]), np.array([8, 9, 10])], search)
-    assert [one[0].tokens.tolist() for one in hypotheses] == [one.tokens.tolist() for one in expected]
-    assert [len(one.tokens) for one in expected] == [LENGTH] * 2
+    assert [n_best[0].tokens.tolist() for n_best in hypotheses] == [h.tokens.tolist() for h in expected]
+    assert [len(h.tokens) for h in expected] == [LENGTH] * 2
 
 
 def test_other_translations_are_an_error():
@@ -43,7 +43,7 @@ def test_other_translations_are_an_error():
 
 
 class Echo:
-    """Stands in for both peers: our own search without weights of its own."""
+    """Stands in for both peers: answers every search at once."""
 
     def __init__(self, name, threads):
         self.name = name

@@ -1,4 +1,4 @@
-"""The parts of benchmarks/gpu.sh: their order, results and repetition. What they run needs a GPU and is replaced."""
+"""The parts of benchmarks/gpu.sh: their order, results and repetition. Their programs need a GPU and are replaced."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PARTS = ["tests", "attention", "training", "beam", "precision", "iwslt"]
 
 @pytest.fixture
 def gpu(tmp_path):
-    """Runs gpu.sh with a Python that writes down its arguments, and fails if they match FAILS."""
+    """Runs gpu.sh with a fake Python that records its arguments and fails if they match FAILS."""
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\ncase "$*" in ${{FAILS:-none}}) exit 3;; esac\n')
     python.chmod(0o755)

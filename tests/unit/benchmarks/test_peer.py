@@ -1,4 +1,4 @@
-"""Workers that are asked line by line."""
+"""Workers that serve one call per line."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_worker_answers_call_after_call_whatever_it_prints(worker):
     assert worker.call("threads") == "2"
 
 
-def test_a_failure_comes_back_with_its_traceback_and_the_worker_goes_on(worker):
+def test_a_failure_is_raised_with_its_traceback_and_the_worker_continues(worker):
     with pytest.raises(PeerError, match=r"(?s)toy: fail: .*ZeroDivisionError"):
         worker.call("fail")
     assert worker.call("add", a=1, b=1) == 2

@@ -1,4 +1,4 @@
-"""The rows that benchmarks give, their table and their file."""
+"""The rows of benchmarks, their table and their file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_row_without_a_target_is_neither_met_nor_missed():
     assert Row("x", 1.0, "them", 2.0, "s").record()["met"] is None
 
 
-def test_the_reason_is_told_only_of_a_miss():
+def test_the_reason_is_shown_only_for_a_miss():
     missed = Row("slow thing", 1.0, "them", 2.0, "tokens/s", target=1.0, why="bound by memory").record()
     reached = Row("fast thing", 3.0, "them", 2.0, "tokens/s", target=1.0, why="bound by memory").record()
     assert missed["why"] == "bound by memory" and reached["why"] == ""
@@ -76,7 +76,7 @@ def test_a_benchmark_that_does_not_exist_is_named(capsys):
 
 
 def test_pairs_give_the_median_of_their_ratios_whatever_the_turns():
-    """Turns differ five-fold and one of ours was disturbed: every other pair says 1.1, and so do they all."""
+    """Turns differ five-fold and one of ours was disturbed; all other pairs, and so the median, have the ratio 1.1."""
     theirs = [100.0, 500.0, 200.0, 300.0, 400.0]
     ours = [1.1 * speed for speed in theirs[:4]] + [40.0]
     middle, other, spread = paired(ours, theirs)

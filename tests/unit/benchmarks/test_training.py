@@ -1,4 +1,4 @@
-"""What the training benchmark counts."""
+"""The synthetic data, counts and contests of the training benchmark."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_our_batches_are_padded_less_than_the_limit():
 
 
 def test_a_contest_is_decided_update_by_update(tmp_path, monkeypatch):
-    """The worker that is always a tenth faster is 1.1 times as fast, though one of its updates was disturbed."""
+    """A worker that is always a tenth faster gets the ratio 1.1, although one of its updates was disturbed."""
     shape = training.Shape(1, 32, 32, tokens=64, length=9, rounds=5)
 
     def add(self, system):
@@ -49,7 +49,7 @@ def test_a_contest_is_decided_update_by_update(tmp_path, monkeypatch):
 
 
 def test_on_a_gpu_ours_is_measured_with_and_without_compile(tmp_path, monkeypatch):
-    """The compiled worker is a fifth faster on a GPU, and on a CPU there is none."""
+    """The compiled worker is a fifth faster on a GPU; on a CPU there is none."""
     shape = training.Shape(1, 32, 32, tokens=64, length=9, rounds=5)
     monkeypatch.setattr(training, "GPU_TOKENS", 64)
 
