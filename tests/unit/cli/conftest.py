@@ -1,4 +1,4 @@
-"""The command line as a person runs it."""
+"""The command line, run as users do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 @pytest.fixture
 def run(warm_python):
-    """Runs `reluformer ARGUMENTS` in a process of its own; keyword arguments go to `subprocess.run`."""
+    """Runs `reluformer ARGUMENTS` in a separate process; keyword arguments go to `subprocess.run`."""
 
     def run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
         command = [warm_python, "-m", "reluformer.cli", *arguments]

@@ -1,4 +1,4 @@
-"""The application is empty until the modules of commands add to it, and says so when called without a command."""
+"""The application, the examples of its commands, shell completion and settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sys
 import pytest
 from typer.main import get_command
 
-from reluformer.cli import models, results, steps, tools  # noqa: F401  they add commands
+from reluformer.cli import models, results, steps, tools  # noqa: F401  register commands
 from reluformer.cli.app import PEOPLE, STEPS, app, experiment_of, parse_settings
 from reluformer.config.dataset import ArchiveConfig
 from reluformer.config.settings import SettingsError, merge, read_yaml
@@ -28,7 +28,7 @@ COMMANDS = sorted(get_command(app).commands)
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_examples_that_are_right(command, monkeypatch, name):
-    """The examples name commands and options that there are, and the arguments that are needed."""
+    """The examples use existing commands and options, with all required arguments."""
     monkeypatch.setenv("COLUMNS", "400")
     known = get_command(app).commands
     head, *lines = known[name].epilog.split("\n\n")
@@ -38,7 +38,7 @@ def test_every_command_has_examples_that_are_right(command, monkeypatch, name):
         assert line in shown
         words = shlex.split(re.search(r"reluformer (.*)", line.partition(" < ")[0].partition(" | jq")[0])[1])
         assert words[0] == name or (name, words[0]) == ("export", "translate")
-        known[words[0]].make_context(words[0], words[1:])  # raises where an option or an argument is wrong
+        known[words[0]].make_context(words[0], words[1:])  # raises if an option or an argument is wrong
 
 
 def test_completion_knows_commands_and_options():
@@ -69,7 +69,7 @@ def test_settings_come_from_a_file_or_as_json(tmp_path):
         (b'{"name": "/"}', "an archive's name is a plain file name"),
     ],
 )
-def test_a_settings_file_that_is_none_is_one_line(tmp_path, content, said):
+def test_an_invalid_settings_file_is_a_one_line_error(tmp_path, content, said):
     path = tmp_path / "settings.json"
     if content is not None:
         path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Bad command lines and bad inputs: one line of error or the right answer, the right code, nothing half-written."""
+"""Bad command lines and inputs: a one-line error or the right answer, the right exit code, no partial files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BINARY = bytes(range(256)) * 20
 RUN = "{runs}/seed1"
 TEXT = b"Yksi kaksi .\n"
 
-# (what it is, arguments, standard input, exit code, what standard error says; "" says nothing at all)
+# (label, arguments, standard input, exit code, text in standard error; "" means empty)
 CASES = [
     ("no command of that name", "trasnlate", b"", 2, "No such command 'trasnlate'. Did you mean 'translate'"),
     ("an option of no command", "--colour", b"", 2, "No such option: --colour"),
@@ -119,7 +119,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def places(trained, edit, tmp_path_factory) -> dict[str, Path]:
-    """Runs and corpora that are broken, each in its own way."""
+    """Runs and corpora, each broken in its own way."""
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -220,7 +220,7 @@ def test_a_closed_pipe_ends_quietly(places, start):
     assert process.stdout.readline().startswith(b"Um dois")
     process.stdout.close()
     with pytest.raises(BrokenPipeError):
-        while True:  # until the other end is gone
+        while True:  # until the other end is closed
             process.stdin.write(TEXT)
             process.stdin.flush()
             time.sleep(0.01)

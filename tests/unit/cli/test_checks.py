@@ -1,4 +1,4 @@
-"""The checks of the doctor; stand-ins on the PATH play the programs of other machines."""
+"""The checks of `reluformer doctor`; stand-ins on the PATH imitate the programs of other machines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reluformer.cli import checks
 from reluformer.cli.checks import Check, Ended, demo_can_run, run, show
 
 
-def test_a_command_that_is_not_there():
+def test_a_missing_command():
     ended = run(["no-such-command"], 5)
     assert ended.code is None and ended.last_line == "no-such-command: No such file or directory"
 
@@ -24,7 +24,7 @@ def test_a_command_that_hangs_is_killed_with_its_children():
     assert ended.code is None and "no answer within" in ended.last_line
 
 
-def test_what_a_command_says():
+def test_the_output_of_a_command():
     ended = run([sys.executable, "-c", "import sys; print(1); sys.exit('first\\nlast\\n')"], 600)
     assert ended.code == 1 and ended.output == "1\n" and ended.last_line == "last"
 
@@ -63,7 +63,7 @@ def bin(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("bin")
 @pytest.mark.parametrize("check", [checks.compiler, checks.slurm])
-def test_a_bare_machine_lacks_it_and_learns_how_to_fix_it(check):
+def test_a_bare_machine_is_told_how_to_fix_what_it_lacks(check):
     result = check()
     assert result.state == "missing" and result.fix and result.effect and not result.needed
 
@@ -74,7 +74,7 @@ def test_a_compiler_that_does_not_compile(bin):
     assert check.state == "warn" and "vector: No such file" in check.detail and "apt install g++" in check.fix
 
 
-def test_a_compiler_that_does(bin):
+def test_a_compiler_that_compiles(bin):
     bin("g++", "exit 0")
     check = checks.compiler()
     assert check.state == "ok" and check.detail.endswith("g++, ninja")
@@ -112,7 +112,7 @@ TWO = ["NVIDIA A100, 40960 MiB, 550.1", "NVIDIA A100, 40960 MiB, 550.1"]
         ([True, False], TWO, None, "warn", "install the torch that fits the driver"),
     ],
 )
-def test_what_driver_and_torch_say_together(monkeypatch, works, listed, hidden, state, words):
+def test_the_gpu_check_combines_driver_and_torch(monkeypatch, works, listed, hidden, state, words):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if hidden is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
@@ -141,15 +141,15 @@ def test_processes_that_hang(monkeypatch):
     assert check.state == "missing" and check.detail == f"{sys.executable}: no answer within 0 s"
 
 
-def test_each_fast_path_with_its_verdict(monkeypatch):
+def test_each_fast_path_gets_a_verdict(monkeypatch):
     about = {"what": "ReLU attention in C++", "fallback": "tiles in plain torch"}
     lines = [{"path": "cpu", "device": "cpu", **about, "reason": reason} for reason in (None, "killed by SIGILL")]
     output = "".join(f"{json.dumps(line)}\n" for line in lines)
     monkeypatch.setattr(checks, "run", lambda *_: Ended(0, output, ""))
-    right, wrong = checks.fast_paths()
-    assert right.state == "ok" and right.name == "cpu (cpu)" and "equals its reference" in right.effect
-    assert wrong.state == "warn" and "killed by SIGILL" in wrong.detail and "tiles in plain torch" in wrong.effect
-    assert wrong.fix and not wrong.needed
+    passed, failed = checks.fast_paths()
+    assert passed.state == "ok" and passed.name == "cpu (cpu)" and "equals its reference" in passed.effect
+    assert failed.state == "warn" and "killed by SIGILL" in failed.detail and "tiles in plain torch" in failed.effect
+    assert failed.fix and not failed.needed
     monkeypatch.setattr(checks, "run", lambda *_: Ended(1, "", "ImportError: libcudart.so.13"))
     (broken,) = checks.fast_paths()
     assert broken.state == "warn" and "libcudart" in broken.detail

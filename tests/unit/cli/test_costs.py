@@ -27,7 +27,7 @@ NONE = Path("none")
 
 
 @pytest.fixture
-def given(paper, tmp_path):
+def run_and_sizes(paper, tmp_path):
     return paper.resolve(Run("iwslt14", "transformer", 1)), read_sizes("iwslt14", paper.dataset("iwslt14"), tmp_path)
 
 
@@ -37,17 +37,17 @@ def demo_sizes(demo, tmp_path):
     return {name: read_sizes(name, demo.dataset(name), tmp_path) for name in names}
 
 
-def test_a_faster_gpu_takes_less_but_launches_stay(given):
-    slow, fast = (stated_speed(name, 0.4).update(*given) for name in ("v100", "h100"))
+def test_a_faster_gpu_takes_less_time_but_the_same_launch_overhead(run_and_sizes):
+    slow, fast = (stated_speed(name, 0.4).update(*run_and_sizes) for name in ("v100", "h100"))
     assert fast < slow < fast * 10
-    config, sizes = given
+    config, sizes = run_and_sizes
     bf16 = config.model_copy(update={"training": config.training.model_copy(update={"precision": "bf16"})})
     assert 0.005 < stated_speed("h100", 1.0).update(bf16, sizes) < fast
 
 
-def test_the_update_of_the_common_recipe_is_of_the_right_size(given):
-    # 6 · 36 M weights of the layers and the projection · about 4,096 tokens of each side, at 40 % of 66.9 TFLOP/s
-    assert 0.02 < stated_speed("h100", 0.4).update(*given) < 0.08
+def test_the_update_of_the_common_recipe_is_of_the_right_size(run_and_sizes):
+    # 6 · 36 M weights of the layers and the projection · about 4,096 tokens per side, at 40 % of 66.9 TFLOP/s
+    assert 0.02 < stated_speed("h100", 0.4).update(*run_and_sizes) < 0.08
 
 
 def test_an_unknown_gpu_is_refused_and_the_assumptions_are_stated():
@@ -59,7 +59,7 @@ def test_an_unknown_gpu_is_refused_and_the_assumptions_are_stated():
 
 @pytest.fixture
 def measured(tmp_path, demo):
-    """Speeds of a made-up measured.json on one core, of `points` (system, length, FLOP/s, decoded tokens/s)."""
+    """Speeds from a synthetic measured.json on one core with `points` (system, length, FLOP/s, decoded tokens/s)."""
 
     def make(*points, **machine):
         keys = ("system", "length", "flops_per_second", "decoding_speed")
@@ -99,7 +99,7 @@ def test_a_file_that_is_not_of_measure_is_one_line(measured, demo, tmp_path):
         measured()
 
 
-def test_measuring_costs_its_rounds(demo, demo_sizes):
+def test_the_cost_of_measuring_grows_with_its_rounds(demo, demo_sizes):
     def seconds(experiment):
         return job_seconds(Job("measure", ""), experiment, demo_sizes, stated_speed("h100", 0.4))
 
@@ -118,7 +118,7 @@ def test_an_unprepared_corpus_is_estimated_from_its_configured_sizes(paper, tmp_
     assert sizes.test.tgt == pytest.approx(6750 * (dataset.sizes.tgt_tokens + 1))
 
 
-def test_packed_documents_fill_what_their_packing_fills(paper, tmp_path):
+def test_packed_documents_have_the_lengths_of_their_packing(paper, tmp_path):
     dataset = paper.dataset("europarl7")
     means = {
         view: max(sizes.test.src_length, sizes.test.tgt_length)
@@ -161,13 +161,13 @@ def test_a_corpus_without_sizes_is_one_line(paper, tmp_path):
     ("seconds", "text"),
     [(3.2, "3 s"), (725, "12 min 5 s"), (11_040, "3 h 4 min"), (86_400 * 12 + 3600 * 3, "12 d 3 h")],
 )
-def test_durations_are_for_people(seconds, text):
+def test_durations_are_readable(seconds, text):
     assert duration(seconds) == text
 
 
 @pytest.fixture
 def no_gpu(monkeypatch):
-    """The paper's experiment on a machine without GPU that multiplies at 200 GFLOP/s; changes come as arguments."""
+    """Makes the paper's experiment, with changes, on a machine without GPU whose matrix products run at 200 GFLOP/s."""
     monkeypatch.setattr(costs, "visible_devices", list)
     monkeypatch.setattr(costs, "matrix_speed", lambda: 200e9)
     config = read_yaml(ROOT / "config" / "config.yaml")
@@ -204,17 +204,17 @@ def test_flops_are_those_of_the_plan_and_none_where_no_sizes_are_known(no_gpu, t
     config = next(iter(experiment.runs.values()))
     weights = 6 * (4 * 512**2 + 2 * 512 * 1024) + 6 * (8 * 512**2 + 2 * 512 * 1024) + 512 * 10_000
     flops = costs.training_flops(experiment, [config], tmp_path)
-    assert flops == pytest.approx(6 * weights * 4096 * 50_000, rel=0.15)  # and the attentions'
+    assert flops == pytest.approx(6 * weights * 4096 * 50_000, rel=0.15)  # plus the attention products
     assert costs.training_flops(experiment, [config, config], tmp_path) == pytest.approx(2 * flops)
     dataset = experiment.datasets["iwslt14"]
     experiment.datasets["iwslt14"] = dataset.model_copy(update={"sizes": None})
     assert costs.training_flops(experiment, [config], tmp_path) == 0
 
 
-def test_this_machines_speed_is_a_speed():
+def test_the_speed_of_this_machine_is_plausible():
     assert 1e8 < costs.matrix_speed(256) < 1e15
 
 
-def test_a_snakemake_that_asks_it_does_not_load_torch():
+def test_the_module_does_not_import_torch():
     code = "import sys, reluformer.cli.costs; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Event files hold what the logs hold, and are written again only where a log has changed."""
+"""Event files match the logs and are rewritten only if a log has changed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EVENTS = [
 
 @pytest.fixture
 def runs(tmp_path):
-    """The folder of an ended run, whose log has a last line that is cut off, and that of a training."""
+    """The folder of a finished run, whose log ends in a truncated line, and that of a training."""
     for path in ("runs/iwslt14/reluformer+gamma=1/seed1", "checkpoints/iwslt14/transformer/seed2/0a1b2c"):
         (tmp_path / path).mkdir(parents=True)
         text = "".join(json.dumps(event) + "\n" for event in EVENTS) + '{"event": "tr'

@@ -4,15 +4,15 @@ from reluformer.cli.jobs import Job, list_jobs
 from reluformer.config.run import Run
 
 
-def test_every_run_is_trained_once_and_jobs_come_after_what_they_wait_for(paper):
+def test_every_run_is_trained_once_and_jobs_follow_their_dependencies(paper):
     jobs = list_jobs(paper)
     steps = Counter(job.step for job in jobs)
     assert steps["train"] == len(paper.runs) + 54 and steps["tune"] == 9
-    seen = set()
+    previous = set()
     for job in jobs:
-        assert set(job.after) <= seen
-        seen.add(job.name)
-    assert jobs[-1].step == "report" and len(seen) == len(jobs)
+        assert set(job.after) <= previous
+        previous.add(job.name)
+    assert jobs[-1].step == "report" and len(previous) == len(jobs)
 
 
 def test_a_run_waits_for_the_tuning_of_its_system_and_that_for_its_rounds(paper):

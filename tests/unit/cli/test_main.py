@@ -1,4 +1,4 @@
-"""A mistake is one line and exit code 2."""
+"""A user's mistake prints one line and exits with code 2."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(command, tmp_path, monkeypatch, a
 NO_RUN = "train nonsense"
 C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 STARTS = [
-    # label, command line, environment, exit code, what standard error says
+    # label, command line, environment, exit code, start of standard error
     ("closed standard output", "--help >&-", {}, 1, "reluformer: standard input or output: bad file descriptor\n"),
     ("a full disk", "--help > /dev/full", {}, 1, "reluformer: standard input or output: no space left on device\n"),
     ("a full disk for JSON", "plan --json > /dev/full", {}, 1, "reluformer: standard input or output: no space"),

@@ -1,4 +1,4 @@
-"""The commands for trained models, in the process of the test."""
+"""The commands for trained models, run in the test process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def expected(trained) -> list[str]:
-    """The translations of the test split, as its step wrote and scored them."""
+    """The translations of the test split that the translate step wrote."""
     from reluformer.corpus.moses import detokenise_all
 
     lines = (trained.run / "hypotheses.jsonl").read_text(encoding="utf-8").splitlines()
@@ -46,7 +46,7 @@ def test_translate_options_reach_the_search(trained, command):
     assert json.loads(long.splitlines()[0])["translations"][0]["score"] > -0.05
 
 
-def test_a_long_line_is_translated_in_parts_and_said_so(trained, command):
+def test_a_long_line_is_translated_in_parts_with_a_warning(trained, command):
     sentence = "Yksi kaksi kolme neljä viisi kuusi ."
     once = command("translate", trained.run, stdin=sentence).out.strip()
     result = command("translate", trained.run, stdin=f"{' '.join([sentence] * 30)}\n\n{sentence}")
@@ -56,7 +56,7 @@ def test_a_long_line_is_translated_in_parts_and_said_so(trained, command):
     assert first.lower().count(once.lower()) == 30
 
 
-def test_export_makes_what_translate_takes(trained, expected, command, tmp_path):
+def test_translate_accepts_an_export(trained, expected, command, tmp_path):
     result = command("export", trained.run, tmp_path / "model")
     assert result == (0, f"{tmp_path / 'model'}\n", "")
     assert command("translate", tmp_path / "model", stdin="\n".join(trained.raw[:9])).out.splitlines() == expected[:9]

@@ -9,10 +9,10 @@ from reluformer.cli.main import run
 
 @pytest.fixture
 def folder(scored, tmp_path, monkeypatch):  # noqa: F811
-    """A folder with the configuration and results of a made-up experiment."""
-    made = scored()
+    """A folder with the configuration and results of a synthetic experiment."""
+    synthetic = scored()
     monkeypatch.chdir(tmp_path)
-    config = made.experiment.config.model_dump(mode="json")
+    config = synthetic.experiment.config.model_dump(mode="json")
     (tmp_path / "config" / "config.yaml").write_text(yaml.safe_dump({**config, "record": "record/made-up"}), "utf-8")
     return tmp_path
 
@@ -37,7 +37,7 @@ def test_a_record_is_taken_and_checked(folder, capsys):
     )
 
 
-def test_what_is_missing_is_said_in_a_line(folder, capsys):
+def test_a_missing_file_is_a_one_line_error(folder, capsys):
     assert run(["record", "--check"]) == 2
     assert "record: no record is there" in capsys.readouterr().err
     config = folder / "config" / "config.yaml"
@@ -47,7 +47,7 @@ def test_what_is_missing_is_said_in_a_line(folder, capsys):
 
 
 @pytest.mark.slow
-def test_a_broken_archive_ends_with_code_1_and_none_with_2(run, tmp_path):
+def test_a_broken_archive_exits_with_1_and_a_missing_one_with_2(run, tmp_path):
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("SHA256SUMS", "")

@@ -1,4 +1,4 @@
-"""Sources that answer, refuse, or are not there: a server on this machine and its closed ports."""
+"""Sources that answer, refuse or are unreachable: a local server and a closed port."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_why_a_url_does_not_answer(server, closed, monkeypatch):
     assert try_url("http://example.invalid/a") == "ProxyError"
 
 
-def test_one_line_a_corpus(server, closed, tmp_path):
+def test_each_corpus_has_one_line(server, closed, tmp_path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "here.gz").write_bytes(b"x")
     here = ArchiveConfig(name="here.gz", urls=[closed])

@@ -59,7 +59,7 @@ def test_measure_without_a_measured_study_is_one_line(tmp_path, command):
     assert result.code == 2 and "no study of this configuration is measured" in result.err
 
 
-def test_an_output_is_tried_before_the_work_of_hours(command, monkeypatch, tmp_path):
+def test_an_output_is_checked_before_hours_of_work(command, monkeypatch, tmp_path):
     work = []
     monkeypatch.setattr(study, "measure_study", lambda *_: work.append("measure"))
     monkeypatch.setattr(variance, "write_variance_law", lambda *_: work.append("variance-law"))

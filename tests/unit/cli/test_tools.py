@@ -1,4 +1,4 @@
-"""`plan`, `watch`, and `doctor` on this machine, made to look like one without compiler, SLURM, network and GPU."""
+"""`plan`, `watch`, and `doctor` on a simulated machine without compiler, SLURM, network and GPU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory, warm_python):
-    """What `reluformer doctor --json` says on a machine that has Python and nothing else."""
+    """The output of `reluformer doctor --json` on a machine that has only Python."""
     closed = "http://127.0.0.1:9"
     environment = {
         **{key: value for key, value in os.environ.items() if "proxy" not in key.lower()},
@@ -31,7 +31,7 @@ def bare(tmp_path_factory, warm_python):
 
 
 @pytest.mark.slow
-def test_it_says_what_is_missing_and_how_to_fix_it(bare):
+def test_doctor_names_what_is_missing_and_the_fix(bare):
     checks = {check["name"]: check for check in json.loads(bare.stdout)["checks"]}
     for name, words in {
         "compiler": "apt install g++",
@@ -44,7 +44,7 @@ def test_it_says_what_is_missing_and_how_to_fix_it(bare):
 
 
 @pytest.mark.slow
-def test_it_tells_what_works_by_training_on_two_processes(bare):
+def test_doctor_trains_on_two_processes(bare):
     checks = {check["name"]: check for check in json.loads(bare.stdout)["checks"]}
     assert checks["two processes"]["state"] == "ok", checks["two processes"]
     assert "gloo" in checks["two processes"]["detail"] and "equal" in checks["two processes"]["effect"]
@@ -77,7 +77,7 @@ def test_an_unknown_gpu_is_one_line(run):
     assert result.returncode == 2 and result.stderr.startswith("reluformer: --gpu: 'h10'")
 
 
-def test_once_is_plain_text_and_ends(run):
+def test_watch_once_prints_plain_text_and_exits(run):
     result = run("watch", "--once", "--config", "config/demo.yaml", cwd=ROOT)
     assert result.returncode == 0, result.stderr
     assert "\x1b" not in result.stdout and result.stdout.splitlines()[0] == "ReLUFormer in small: the toy configuration"
@@ -85,5 +85,5 @@ def test_once_is_plain_text_and_ends(run):
 
 
 @pytest.mark.slow
-def test_a_pipe_gets_one_look(run):
+def test_watch_prints_once_into_a_pipe(run):
     assert run("watch", cwd=ROOT).returncode == 0

@@ -27,7 +27,7 @@ LOG = "logs/train/numbers/rela/seed{}.log"
 
 @pytest.fixture
 def training(tmp_path):
-    """A training's files as it writes them, `updates` of 1000 done; all last touched at `at`."""
+    """Writes a training's files with `updates` of 1000 done and the modification time `at`."""
 
     def write(name="numbers/transformer/seed1", updates=(100, 200), at=1000.0):
         own = tmp_path / name / "fingerprint"
@@ -55,13 +55,13 @@ def training(tmp_path):
 
 def test_update_loss_speed_and_time_left(training, tmp_path):
     training()
-    (one,) = read_trainings(tmp_path, now=1010.0)
-    assert one.run == "numbers/transformer/seed1"
-    assert (one.update, one.updates, one.loss, one.tokens_per_second) == (200, 1000, 7.0, 50.0)
-    assert one.left == pytest.approx(80.0) and one.running and one.quiet == 10.0
+    (state,) = read_trainings(tmp_path, now=1010.0)
+    assert state.run == "numbers/transformer/seed1"
+    assert (state.update, state.updates, state.loss, state.tokens_per_second) == (200, 1000, 7.0, 50.0)
+    assert state.left == pytest.approx(80.0) and state.running and state.quiet == 10.0
 
 
-def test_one_that_just_starts_and_one_that_stopped(training, tmp_path):
+def test_a_training_that_is_starting_and_one_that_stopped(training, tmp_path):
     training(updates=())
     training("numbers/rela/seed1", at=0.0)
     stopped, starting = read_trainings(tmp_path, now=1010.0)
@@ -69,7 +69,7 @@ def test_one_that_just_starts_and_one_that_stopped(training, tmp_path):
     assert stopped.run == "numbers/rela/seed1" and not stopped.running
 
 
-def test_files_that_are_not_whole_are_no_error(training, tmp_path):
+def test_incomplete_files_are_ignored(training, tmp_path):
     training()
     (tmp_path / "numbers/transformer/seed1/fingerprint/run.json").write_text('{"run"')
     assert read_trainings(tmp_path) == [] and read_trainings(tmp_path / "none") == []
@@ -113,7 +113,7 @@ def test_a_job_is_done_when_its_last_file_is_there(tmp_path):
 
 @pytest.fixture
 def look(tmp_path):
-    """What is seen of the folder `tmp_path`, as lines of words."""
+    """Returns the view of the folder `tmp_path` as lines with single spaces."""
 
     def look() -> list[str]:
         experiment = Experiment.from_files(ROOT / "config" / "config.yaml", ROOT / "config" / "demo.yaml")
@@ -176,7 +176,7 @@ def test_a_failure_names_job_log_and_remedy(tmp_path, count):
     assert "line 499" in text and "line 400" not in text and "start the same command again" in text
 
 
-def test_a_log_that_is_gone_or_that_there_never_was(tmp_path):
+def test_a_missing_log(tmp_path):
     text = explain_failures([("claims", None), ("index", Path("logs/index.log"))], tmp_path)
     assert "claims failed.\n" in text and "  | (no such file or directory)" in text
 
