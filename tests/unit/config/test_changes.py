@@ -1,4 +1,4 @@
-"""Changes in a system's name: the keys that they reach, their one spelling, and mistakes in them."""
+"""Changes in a system's name: the keys they set, their canonical spelling, and mistakes in them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def experiment() -> Experiment:
-    """The datasets of the paper and of the demo, with the project's own systems."""
+    """An experiment with the datasets of the paper and of the demo, and the project's systems."""
     datasets = {"sentences": "iwslt14", "documents": "europarl7", "toy": "demo-sentences"}
     return Experiment({"title": "t", "datasets": datasets, "only": ["ffn-activation"]}, ROOT / "config")
 
@@ -25,7 +25,7 @@ def resolve(experiment: Experiment, system: str, dataset: str = "iwslt14"):
     return experiment.resolve(Run(dataset, experiment.canonical(dataset, system), 1))
 
 
-def test_a_name_is_taken_apart_and_put_together_again():
+def test_a_name_is_split_and_joined():
     name = "reluformer+gamma=learned+slots=32+penalty.entropy=false+training.clip_norm=0.5"
     base, changes = split_system(name)
     assert (base, changes["gamma"], changes["slots"], changes["penalty.entropy"]) == (
@@ -101,7 +101,7 @@ def test_two_spellings_of_one_run_are_one_run(experiment, spelled, canonical):
     assert resolve(experiment, spelled) == resolve(experiment, canonical)
 
 
-def test_a_run_is_asked_for_by_its_one_name(experiment):
+def test_a_run_has_one_canonical_name(experiment):
     with pytest.raises(SettingsError, match=r"named iwslt14/reluformer\+gamma=7/seed1"):
         experiment.resolve(Run("iwslt14", "reluformer+options.gamma=7.0", 1))
 
@@ -122,7 +122,7 @@ def test_a_run_is_asked_for_by_its_one_name(experiment):
         ("transformer+gamma=1", "gamma: no attention of this system has it"),
     ],
 )
-def test_a_mistake_in_a_change_is_one_line(experiment, system, message):
+def test_a_mistake_in_a_change_is_a_one_line_error(experiment, system, message):
     with pytest.raises(SettingsError) as caught:
         experiment.canonical("demo-sentences" if "recipe" in system else "iwslt14", system)
     assert message in str(caught.value) and "\n" not in str(caught.value)

@@ -42,7 +42,7 @@ def test_published_datasets_are_valid(path: Path) -> None:
         ({"archives": []}, "archives"),
     ],
 )
-def test_contradictions_are_one_line(change: dict[str, Any], message: str) -> None:
+def test_contradictions_are_one_line_errors(change: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message) as error:
         parse(CorpusConfig, BASE | change, "x.yaml")
     assert "\n" not in str(error.value)

@@ -1,4 +1,4 @@
-"""The experiment as data: expansion into runs, resolution of names, mistakes caught before anything runs."""
+"""The experiment: expansion into runs, resolution of names, and mistakes that are caught before anything runs."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_adding_a_seed_adds_only_that_seeds_runs(folder):
     assert {run.seed for run in after.keys() - before.keys()} == {3}
 
 
-def test_resolution_lays_system_config_recipe_override_and_name_over_the_dataset(folder):
+def test_system_config_recipe_override_and_name_override_the_dataset(folder):
     experiment = Experiment(
         {
             **CONFIG,
@@ -130,7 +130,7 @@ def test_every_system_of_the_project_resolves(folder):
     assert models["transformer"].decoder_attention.activation == "softmax"
 
 
-def test_reluformer_differs_from_scaled_relu_by_its_penalty_and_from_those_of_fewer_places_by_the_place(folder):
+def test_reluformer_differs_from_scaled_relu_by_its_penalty_and_from_its_variants_by_place(folder):
     experiment = Experiment(CONFIG, folder)
 
     def attentions(name):
@@ -146,7 +146,7 @@ def test_reluformer_differs_from_scaled_relu_by_its_penalty_and_from_those_of_fe
         assert attentions(name) == [relu if place in name.split("-") else softmax for place in places]
 
 
-def test_a_system_that_says_nothing_is_the_transformer(folder, edit):
+def test_a_system_without_settings_is_the_transformer(folder, edit):
     edit(folder / "systems.yaml", "plain", value={"title": "Plain"})
     experiment = Experiment(CONFIG, folder)
     plain, known = (experiment.resolve(Run("pairs", name, 1)).model for name in ("plain", "transformer"))
@@ -260,7 +260,7 @@ def test_a_run_to_start_from_is_checked_before_anything_runs(folder, edit, value
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_single_sentences_beside_segments_are_trained_plainly_and_once(folder, edit):
+def test_single_sentences_compared_with_segments_are_trained_once_from_scratch(folder, edit):
     starting(folder, edit)
     edit(folder / "studies.yaml", "length", "lengths", value=["sentence", 64])
     edit(folder / "studies.yaml", "length", "packing", value=["within", "across"])
@@ -272,7 +272,7 @@ def test_single_sentences_beside_segments_are_trained_plainly_and_once(folder, e
     assert {run.system for run in points if run.dataset == "papers"} == {"reluformer"}
 
 
-def test_a_stage_counts_what_its_runs_start_from(folder, edit):
+def test_a_stage_includes_the_runs_that_its_runs_start_from(folder, edit):
     starting(folder, edit)
     experiment = Experiment({**CONFIG, "stages": {"first": ["ffn"], "second": ["length"]}}, folder)
     second = experiment.stage_runs()["second"]
@@ -288,7 +288,7 @@ def test_a_name_cannot_hold_the_name_of_a_run(folder, edit):
         Experiment(CONFIG, folder)
 
 
-def test_a_study_of_documents_without_lengths_is_of_their_sentences(folder, edit):
+def test_a_study_of_documents_without_lengths_uses_their_sentences(folder, edit):
     edit(folder / "studies.yaml", "length", "lengths", value=[])
     edit(folder / "studies.yaml", "length", "packing", value=[])
     assert {run.dataset for run in Experiment(CONFIG, folder).study_runs("length")} == {"papers"}

@@ -1,4 +1,4 @@
-"""Names that are taken for unique keys: each has a place of its own, or is refused in one line before anything runs."""
+"""Names that must be unique: a clash is refused in one line before anything runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CONFIG = {"title": "t", "datasets": {"sentences": "pairs"}, "seeds": [1]}
 
 
 def experiment(folder: Path, config: Any = None, **files: Any) -> Experiment:
-    """An experiment of tiny files; `a/b` in the name of a file is a path below `folder`."""
+    """Returns an experiment from tiny files; names such as `a/b` are paths below `folder`."""
     written = {"systems": SYSTEMS, "studies": {"one": STUDY}, "datasets/pairs": DATASET, **files}
     for name, content in written.items():
         path = folder / f"{name}.yaml"
@@ -64,7 +64,7 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("config", "files", "message"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_is_there_twice_is_one_line(tmp_path: Path, config: Any, files: dict[str, Any], message: str) -> None:
+def test_duplicate_names_are_one_line_errors(tmp_path: Path, config: Any, files: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message) as caught:
         experiment(tmp_path, config, **files)
     assert "\n" not in str(caught.value)
@@ -79,7 +79,9 @@ def test_what_is_there_twice_is_one_line(tmp_path: Path, config: Any, files: dic
         ("a/x", "a/../a/x", None),
     ],
 )
-def test_datasets_by_the_stem_of_their_file(tmp_path: Path, one: str, other: str, message: str | None) -> None:
+def test_datasets_are_named_by_the_stem_of_their_file(
+    tmp_path: Path, one: str, other: str, message: str | None
+) -> None:
     files = {one: DATASET, other: DATASET}
     config = {"datasets": {"sentences": f"{tmp_path}/{one}.yaml", "documents": f"{tmp_path}/{other}.yaml"}}
     if message is None:
@@ -123,7 +125,7 @@ def test_language_codes(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", ["", "de/en", "../x", "de ", "de.en", "*"])
-def test_what_is_no_language_code(code: str) -> None:
+def test_invalid_language_codes(code: str) -> None:
     with pytest.raises(SettingsError, match=r"src: .*: not a language code such as de"):
         parse(DatasetConfig, {**DATASET, "src": code}, "d.yaml")
 

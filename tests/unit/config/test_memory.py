@@ -33,7 +33,7 @@ def test_options_are_read_as_their_type():
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_every_line_of_the_registry_names_an_activation(name):
+def test_every_entry_of_the_registry_names_an_activation(name):
     assert isinstance(build_activation(MemoryConfig(activation=name), heads=2), Activation)
 
 

@@ -20,12 +20,12 @@ def test_values_are_found_in_their_files():
     assert metric("attention.beyond.128").read(FILES) == 0.25
 
 
-def test_what_is_no_number_is_absent():
+def test_a_value_that_is_no_number_is_absent():
     for name in ("s_bleu", "chrf", "final_loss", "parameters", "ffn.entropy", "decoding_speed"):
         assert metric(name).read(FILES) is None, name
 
 
-def test_values_are_shown_in_their_own_way():
+def test_values_are_formatted_by_metric():
     assert metric("bleu").show(12.346) == "12.35"
     assert metric("ffn.top_share.0.2").show(0.905, 0.011) == "90.5% ± 1.1%"
     assert metric("updates").show(50000.0, 0.0) == "50,000"

@@ -31,7 +31,7 @@ def test_mistakes_are_one_clear_line(data, message):
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_mistake_elsewhere_is_reported_for_itself():
+def test_a_mistake_elsewhere_is_reported_separately():
     with pytest.raises(SettingsError, match="encoder_layers"):
         parse(ModelConfig, {"encoder_layers": 0, "layers": {"encoder.0.ffn": {}}}, "x")
 
@@ -54,11 +54,11 @@ def test_a_mistake_elsewhere_is_reported_for_itself():
 )
 def test_models_of_one_shape_have_the_same_parameters(change):
     sizes = {"encoder_layers": 1, "decoder_layers": 1, "width": 8, "heads": 2, "slots": 4, "vocabulary": 9}
-    one, other = ModelConfig(**sizes), ModelConfig.model_validate(sizes | change)
+    base, changed = ModelConfig(**sizes), ModelConfig.model_validate(sizes | change)
     shapes = [
-        {name: tensor.shape for name, tensor in Transformer(config).state_dict().items()} for config in (one, other)
+        {name: tensor.shape for name, tensor in Transformer(config).state_dict().items()} for config in (base, changed)
     ]
-    assert (one.shape() == other.shape()) == (shapes[0] == shapes[1])
+    assert (base.shape() == changed.shape()) == (shapes[0] == shapes[1])
 
 
 def test_places():
@@ -82,7 +82,7 @@ def test_places():
     ]
 
 
-def test_changes_are_laid_over_their_kind_in_order():
+def test_changes_apply_to_their_kind_in_order():
     scaled = {"activation": "relu-scaled", "options": {"gamma": 2.0}, "penalty": {"weight": 0.1}}
     config = ModelConfig(
         encoder_attention=scaled,

@@ -1,4 +1,4 @@
-"""config/rectified.yaml and alignment.yaml over the others: studies, claims, a system that someone adds."""
+"""config/rectified.yaml and alignment.yaml on top of the others: studies, claims, and added systems."""
 
 import shutil
 from pathlib import Path
@@ -26,13 +26,13 @@ def overlaid(folder, base="small.yaml"):
 
 
 @pytest.mark.parametrize("base", ["config.yaml", "small.yaml", "demo.yaml"])
-def test_the_studies_lie_over_every_configuration(folder, base):
+def test_the_studies_can_be_added_to_every_configuration(folder, base):
     experiment = overlaid(folder, base)
     assert tuple(experiment.studies) == STUDIES and experiment.measured_study == "rectified-speed"
     assert experiment.study_runs("rectified-learning") == experiment.study_runs("rectified-accuracy")
 
 
-def test_every_system_after_the_paper_has_a_claim_that_only_this_configuration_brings(folder):
+def test_every_system_after_the_paper_has_a_claim_of_this_configuration(folder):
     paper, ours = (
         read_claims(experiment)
         for experiment in (Experiment.from_files(folder / "config.yaml", folder / "small.yaml"), overlaid(folder))
@@ -41,7 +41,7 @@ def test_every_system_after_the_paper_has_a_claim_that_only_this_configuration_b
     judged = {rule.system for claim in ours.values() for rule in claim.rule}
     judged |= {rule.than for claim in ours.values() for rule in claim.rule}
     compared = set(overlaid(folder).studies["rectified-accuracy"].systems)
-    assert compared - judged == {"rela"}  # of attention-activation, whose claim is the paper's
+    assert compared - judged == {"rela"}  # judged by the paper's claim about attention-activation
 
 
 def test_a_configuration_with_fewer_systems_keeps_the_claims_of_the_others(folder):
@@ -65,7 +65,7 @@ def test_a_mistake_in_a_claim_of_the_configuration_is_named(folder, old, new, me
 
 
 @pytest.mark.parametrize("name", ["relu-cubed", "transformer+activation=relu-squared"])
-def test_a_system_that_someone_adds_appears_in_every_study_by_its_name(folder, name):
+def test_an_added_system_appears_in_every_study_that_lists_it(folder, name):
     with (folder / "systems.yaml").open("a", encoding="utf-8") as file:
         file.write(SYSTEM)
     path = folder / "rectified.yaml"
@@ -82,14 +82,14 @@ def test_a_system_that_someone_adds_appears_in_every_study_by_its_name(folder, n
     assert plan is not None and name in {run.system for run in plan.runs}
 
 
-def test_a_system_that_someone_adds_can_stand_in_every_study_of_the_paper(folder):
+def test_an_added_system_can_join_every_study_of_the_paper(folder):
     with (folder / "systems.yaml").open("a", encoding="utf-8") as file:
         file.write(SYSTEM)
     plain = Experiment.from_files(folder / "config.yaml")
     changes = {
         name: {"systems": [*study.systems, "relu-cubed"]}
         for name, study in plain.studies.items()
-        if not {"gamma", "penalty.weight"} & study.vary.keys()  # keys that this system lacks
+        if not {"gamma", "penalty.weight"} & study.vary.keys()  # keys that the new system lacks
     }
     grown = Experiment({**plain.config.model_dump(), "studies": changes}, folder)
     for name in changes.keys() - {"speed-by-length"}:
@@ -98,16 +98,16 @@ def test_a_system_that_someone_adds_can_stand_in_every_study_of_the_paper(folder
 
 
 @pytest.mark.parametrize("base", ["config.yaml", "small.yaml"])
-def test_the_study_of_alignment_lies_over_every_configuration(folder, base):
+def test_the_study_of_alignment_can_be_added_to_every_configuration(folder, base):
     experiment = Experiment.from_files(folder / "config.yaml", folder / base, folder / "alignment.yaml")
     assert list(experiment.studies) == ["alignment", "alignment-heads", "alignment-full"]
     annealed = [run for run in experiment.runs if "anneal_from_softmax" in run.system]
     memories = experiment.resolve(annealed[0]).model
     assert memories.cross_attention.anneal_from_softmax == 0.1
-    assert len(annealed) == (2 if base == "small.yaml" else 1)  # of one length where no recipe is shorter
+    assert len(annealed) == (2 if base == "small.yaml" else 1)  # only small.yaml has a shorter recipe
     own = list(read_claims(experiment).values())
     assert {claim.study for claim in own} == {"alignment"}
     systems = {run.system.removesuffix("+recipe=alignment") for run in experiment.runs}
-    assert len(own) == 7 and systems >= {rule.system for one in own for rule in one.rule}
+    assert len(own) == 7 and systems >= {rule.system for claim in own for rule in claim.rule}
     shorter = {experiment.resolve(run).training.updates for run in experiment.runs if "+recipe=alignment" in run.system}
     assert shorter == ({2000} if base == "small.yaml" else set())

@@ -1,4 +1,4 @@
-"""A run's names and its saved configuration."""
+"""A run's name, path and saved configuration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reluformer.config.training import TrainingConfig
 from reluformer.config.translation import TranslationConfig
 
 
-def test_a_run_and_its_path_are_each_others_inverse():
+def test_a_run_is_parsed_from_its_path():
     run = Run("europarl7@across-1024", "reluformer+gamma=0.5+recipe=sweep", 3)
     assert run.path == "europarl7@across-1024/reluformer+gamma=0.5+recipe=sweep/seed3"
     assert Run.parse(run.path) == run
@@ -31,7 +31,7 @@ def test_a_datasets_name_carries_its_segmentation():
 
 
 def saved_as(**parts) -> RunConfig:
-    """A run's configuration."""
+    """Returns a run's configuration."""
     about = {"dataset": "d", "system": "s", "seed": 1, "src": "de", "tgt": "en"}
     return RunConfig(**about, **{"training": {}, "translation": {}, **parts})
 
@@ -60,7 +60,7 @@ def test_a_run_saved_with_the_former_names_of_keys_is_read(tmp_path: Path):
     assert RunConfig.load(tmp_path) == config
 
 
-def test_a_run_that_is_not_there_has_a_neighbour_that_is(tmp_path: Path):
+def test_a_missing_run_suggests_a_similar_one(tmp_path: Path):
     (tmp_path / "seed1").mkdir()
     (tmp_path / "seed1" / "config.yaml").touch()
     with pytest.raises(SettingsError, match="seed2: there is no such run or exported model; did you mean 'seed1'"):
@@ -78,7 +78,7 @@ def test_the_status_is_that_of_the_summary(tmp_path: Path):
     assert run_status(tmp_path) == "finished"
 
 
-def test_an_exported_model_is_told_by_its_configuration(tmp_path: Path):
+def test_an_exported_model_is_recognised_by_its_configuration(tmp_path: Path):
     assert read_export(tmp_path) is None
     for wrong in ("[]", "{", '{"run": {}}'):
         (tmp_path / "config.json").write_text(wrong)
@@ -103,7 +103,7 @@ def test_corpora_of_runs_behind_a_link_lie_beside_the_link(tmp_path, monkeypatch
     assert corpora_of(results / "runs" / "d" / "s" / "seed1") == results / "corpora"
     (tmp_path / "short").symlink_to(results / "runs" / "d" / "s" / "seed1")
     (disk.parent / "corpora").mkdir()
-    assert corpora_of(tmp_path / "short") == disk.parent / "corpora"  # where the link leads
+    assert corpora_of(tmp_path / "short") == disk.parent / "corpora"  # the target of the link
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 18446744073709551616, True, "x", 1.5])
@@ -116,6 +116,6 @@ def test_a_seed_that_no_generator_takes_is_refused(seed):
 
 
 @pytest.mark.parametrize("name", ["d/s/seed²", "d/s/seed-1", "d/s/seed", "d/s/seed1.0", "d/s/seed 1"])
-def test_a_run_without_a_seed_is_none(name):
+def test_a_run_needs_a_valid_seed(name):
     with pytest.raises(SettingsError, match="a run is named DATASET/SYSTEM/seedN"):
         Run.parse(name)

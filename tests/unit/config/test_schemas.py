@@ -1,4 +1,4 @@
-"""The schemas beside the rules, and config/README.md, are those of the models."""
+"""The committed schemas and config/README.md match the models."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEAD = "# yaml-language-server: $schema="
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_a_committed_schema_is_that_of_its_model(name):
+def test_a_committed_schema_matches_its_model(name):
     assert (FOLDER / f"{name}.schema.json").read_text(encoding="utf-8") == schema_text(name)
 
 
@@ -35,7 +35,7 @@ def test_an_editor_finds_the_schema_of_a_configuration_file_and_it_fits(path):
     jsonschema.validate(yaml.safe_load(text), schema)
 
 
-def test_the_page_is_that_of_the_models():
+def test_the_page_matches_the_models():
     assert (ROOT / "config" / "README.md").read_text(encoding="utf-8") == reference_text(), "run `make format`"
 
 

@@ -1,4 +1,4 @@
-"""Reading configuration: one clear line for every mistake."""
+"""Reading configuration: every mistake is a clear one-line error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Outer(Strict):
     table: dict[str, Inner] = {}
 
 
-def test_merge_goes_into_mappings_and_replaces_everything_else():
+def test_merge_recurses_into_mappings_and_replaces_everything_else():
     base = {"a": {"x": 1, "y": [1, 2]}, "b": 1}
     assert merge(base, {"a": {"y": [3]}, "c": 2}) == {"a": {"x": 1, "y": [3]}, "b": 1, "c": 2}
     assert base == {"a": {"x": 1, "y": [1, 2]}, "b": 1}

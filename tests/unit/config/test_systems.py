@@ -1,4 +1,4 @@
-"""What the YAML files hold: a system's memories, and what decides a corpus."""
+"""The YAML files: a system's memories, and the keys that define a corpus."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CORPUS = {
 }
 
 
-def test_a_system_says_what_differs_from_the_transformer():
+def test_a_system_states_its_differences_from_the_transformer():
     plain = SystemConfig(title="t").memories()
     assert plain["ffn"] == {"activation": "relu"} and plain["cross_attention"] == {}
     system = SystemConfig(
@@ -28,7 +28,7 @@ def test_a_system_says_what_differs_from_the_transformer():
     assert settings["cross_attention"] == {"activation": "relu-scaled", "options": {"gamma": 4}}
 
 
-def test_a_recipe_does_not_decide_the_corpus():
+def test_a_recipe_does_not_change_the_corpus():
     plain = DatasetConfig(title="t", src="de", tgt="en", corpus=CORPUS)
     changed = DatasetConfig(title="other", src="de", tgt="en", corpus=CORPUS, training={"updates": 5})
     assert plain.preparation() == changed.preparation()

@@ -17,7 +17,7 @@ def test_refuses(wrong):
         parse(TrainingConfig, wrong, "recipe")
 
 
-def test_a_compiled_layer_is_not_computed_again():
+def test_compile_excludes_activation_checkpointing():
     both = {"compile": True, "activation_checkpointing": True}
     with pytest.raises(SettingsError, match=r"recipe: compile: True: is incompatible with activation_checkpointing"):
         parse(TrainingConfig, both, "recipe")

@@ -1,4 +1,4 @@
-"""YAML as people write it: what the words of a file stand for, and what is refused."""
+"""YAML as people write it: the values of scalars, and what is refused."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_scalars(text, value):
         ("# nothing\n", {}),
     ],
 )
-def test_what_is_plain_is_read(tmp_path: Path, content, expected):
+def test_plain_yaml_is_read(tmp_path: Path, content, expected):
     assert load(Words, written(tmp_path, content)) == Words(**expected)
 
 
@@ -74,7 +74,7 @@ def test_what_is_plain_is_read(tmp_path: Path, content, expected):
         ("number: 1:30", "number: '1:30': input should be a valid integer"),
     ],
 )
-def test_what_is_not_is_one_line(tmp_path: Path, content, message):
+def test_anything_else_is_a_one_line_error(tmp_path: Path, content, message):
     with pytest.raises(SettingsError, match=message) as caught:
         load(Words, written(tmp_path, content))
     assert "words.yaml: " in str(caught.value) and "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""A small experiment that tunes, and results with made-up scores."""
+"""A small experiment with tuning, and results with synthetic scores."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ CONFIGURATION = {
 
 
 @dataclass
-class Made:
-    """A configuration folder and results; `pairs` is laid over the sentence dataset."""
+class Workspace:
+    """A configuration folder and a results folder; `pairs` changes the sentence dataset."""
 
     folder: Path
     results: Path
@@ -87,7 +87,7 @@ class Made:
         return Experiment(merge(CONFIGURATION, changes), self.folder)
 
     def train(self, search: Search, bleu: Callable[[Point], float | None]) -> dict[str, Any]:
-        """Every run of a search with made-up BLEU (None: diverged); returns what its file says."""
+        """Finishes every run of a search with the given BLEU (None: diverged); returns the search's outcome."""
         rounds = 0
         while following := replay(search, self.results, rounds)["next"]:
             for path in following:
@@ -100,6 +100,6 @@ class Made:
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Made:
+def workspace(tmp_path: Path) -> Workspace:
     (tmp_path / "config" / "datasets").mkdir(parents=True)
-    return Made(tmp_path / "config", tmp_path / "results")
+    return Workspace(tmp_path / "config", tmp_path / "results")

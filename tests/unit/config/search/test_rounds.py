@@ -1,4 +1,4 @@
-"""Searches as runs: names, files, guesses."""
+"""Searches as runs: their names, files and expected rounds."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ START = {"learning_rate": 0.001, "gamma": 2}
 
 
 @pytest.fixture
-def search(made) -> Search:
-    outcome = made.experiment().tuning.search("pairs", "reluformer")
+def search(workspace) -> Search:
+    outcome = workspace.experiment().tuning.search("pairs", "reluformer")
     assert outcome is not None
     return outcome
 
@@ -28,8 +28,8 @@ def test_every_key_is_in_a_runs_name_and_its_recipe_last(search):
     ]
 
 
-def test_the_names_are_those_that_the_experiment_asks_for(made, search):
-    experiment = made.experiment()
+def test_the_names_are_those_of_the_experiments_runs(workspace, search):
+    experiment = workspace.experiment()
     for runs in expected_rounds(search):
         for run, config in runs.items():
             assert experiment.resolve(run) == config
@@ -37,8 +37,8 @@ def test_the_names_are_those_that_the_experiment_asks_for(made, search):
     assert experiment.resolve(list(expected_rounds(search)[1])[1]).model.cross_attention.options == {"gamma": 4}
 
 
-def test_the_file_tells_grid_runs_scores_and_choice(made, search):
-    outcome = made.train(search, bleu)
+def test_the_file_has_grid_runs_scores_and_choice(workspace, search):
+    outcome = workspace.train(search, bleu)
     assert [run["changes"] for run in outcome["runs"]] == [
         {"learning_rate": 0.0005, "gamma": 2},
         {"learning_rate": 0.001, "gamma": 2},
@@ -58,34 +58,34 @@ def test_the_file_tells_grid_runs_scores_and_choice(made, search):
     }
 
 
-def test_a_round_looks_at_its_own_runs_only(made, search):
-    made.train(search, bleu)
-    assert len(replay(search, made.results, 0)["next"]) == 2 and replay(search, made.results, 0)["runs"] == []
-    first = replay(search, made.results, 1)
+def test_a_round_reads_only_its_own_runs(workspace, search):
+    workspace.train(search, bleu)
+    assert len(replay(search, workspace.results, 0)["next"]) == 2 and replay(search, workspace.results, 0)["runs"] == []
+    first = replay(search, workspace.results, 1)
     assert first["next"] == ["pairs/reluformer+gamma=2+learning_rate=0.002+recipe=tuning/seed9"]
     assert first["choice"] is None and len(first["runs"]) == 2
 
 
-def test_a_run_that_is_not_there_is_named(made, search):
+def test_a_missing_run_is_named(workspace, search):
     with pytest.raises(SettingsError, match=r"pairs/reluformer: pairs/reluformer\+gamma=2\+.* has not been trained"):
-        replay(search, made.results)
+        replay(search, workspace.results)
 
 
-def test_where_every_run_diverged_nothing_is_chosen(made, search):
-    assert made.train(search, lambda point: None)["choice"] is None
+def test_where_every_run_diverged_nothing_is_chosen(workspace, search):
+    assert workspace.train(search, lambda point: None)["choice"] is None
 
 
-def test_runs_are_guessed_without_widening_and_known_as_far_as_scores_are_there(made, search):
+def test_expected_rounds_assume_no_widening_and_use_the_scores_so_far(workspace, search):
     guess = [[run.path for run in runs] for runs in expected_rounds(search)]
     assert [len(runs) for runs in guess] == [2, 2] and all("learning_rate=0.001" in path for path in guess[1])
-    outcome = made.train(search, bleu)
-    known = [run.path for runs in expected_rounds(search, made.results) for run in runs]
+    outcome = workspace.train(search, bleu)
+    known = [run.path for runs in expected_rounds(search, workspace.results) for run in runs]
     assert known == [run["run"] for run in outcome["runs"]]
 
 
-def test_a_widened_value_that_the_key_does_not_allow_is_not_asked_for(made):
+def test_widening_skips_values_that_the_key_does_not_allow(workspace):
     grid = {"reluformer": {"learning_rate": [0.001], "gamma": [2], "model.dropout": [0.2, 0.3, 0.4, 0.8]}}
-    search = made.experiment(tuning={"grid": grid}).tuning.search("pairs", "reluformer")
-    outcome = made.train(search, lambda point: 10 * point["dropout"])
+    search = workspace.experiment(tuning={"grid": grid}).tuning.search("pairs", "reluformer")
+    outcome = workspace.train(search, lambda point: 10 * point["dropout"])
     assert outcome["choice"]["changes"]["dropout"] == 0.8 and "dropout" in outcome["edges"], "1.6 is no probability"
     assert outcome["runs"][0]["run"].startswith("pairs/reluformer+dropout=0.3+gamma=2+")

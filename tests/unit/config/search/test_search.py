@@ -1,4 +1,4 @@
-"""The search on made-up scores: which points it asks for, and what it chooses."""
+"""The search on synthetic scores: the points it requests, and its choice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run_all(
     bleu: Callable[[dict[str, Any]], float | None],
     **more: Any,
 ) -> tuple[list[list[dict[str, Any]]], Step]:
-    """The rounds of a search to its end, and its end; a BLEU of None is a divergence."""
+    """Runs a search to its end; returns its rounds and its last step. A BLEU of None is a divergence."""
     scores: dict[str, Score] = {}
     rounds = []
     while (step := search(axes, start, scores, **more)).points:
@@ -34,11 +34,11 @@ def run_all(
 
 
 def near(**best: float) -> Callable[[dict[str, Any]], float]:
-    """BLEU that falls with the distance (in octaves) from the best value of each key."""
+    """Returns a BLEU that falls with the distance, in octaves, from the best value of each key."""
     return lambda point: 30 - sum(abs(math.log2(point[key] / value)) for key, value in best.items())
 
 
-def test_each_axis_is_tried_around_the_best_of_the_ones_before():
+def test_each_axis_is_tried_around_the_best_point_so_far():
     rounds, end = run_all({**AXES, "rate": [1, 2, 4]}, START, near(rate=2, gamma=2, weight=0.1))
     assert rounds == [
         [{"rate": rate, "gamma": 2, "weight": 0.1} for rate in (1, 2, 4)],
@@ -49,7 +49,7 @@ def test_each_axis_is_tried_around_the_best_of_the_ones_before():
     assert not end.widened and not end.edges
 
 
-def test_a_systems_own_value_takes_part_though_the_grid_does_not_list_it():
+def test_a_systems_own_value_is_included_even_if_the_grid_does_not_list_it():
     rounds, end = run_all({"rate": [1, 2, 4], "gamma": [1, 4]}, START, near(rate=2, gamma=2))
     assert rounds[1] == [{**START, "rate": 2, "gamma": gamma} for gamma in (1, 4)]
     assert end.choice["gamma"] == 2
@@ -85,7 +85,7 @@ def test_ties_in_bleu_are_broken_by_loss_then_by_the_grids_order():
     assert search({"rate": [2, 1, 4]}, {}, equal).choice == {"rate": 2}
 
 
-def test_bleu_goes_before_loss_and_loss_alone_ranks_where_there_is_no_bleu():
+def test_bleu_ranks_before_loss_which_ranks_alone_without_bleu():
     assert Score(10.0, 5.0).rank > Score(9.0, 1.0).rank
     assert Score(None, 1.0).rank > Score(None, 2.0).rank
     assert Score(0.0, 9.0).rank > Score(None, 1.0).rank
@@ -129,7 +129,7 @@ def test_beyond(best, tried, value):
     assert wider == value and type(wider) is type(value)
 
 
-def test_a_key_without_a_single_value_of_its_own_is_left_alone_until_its_turn():
+def test_a_key_without_a_single_value_of_its_own_is_unset_until_its_axis():
     rounds, _ = run_all({"rate": [1, 2, 4], "gamma": [1, 2, 4]}, {}, near(rate=2))
     assert rounds[0][0] == {"rate": 1}
     assert rounds[1] == [{"rate": 2, "gamma": gamma} for gamma in (1, 2, 4)]

@@ -1,4 +1,4 @@
-"""Which systems are tuned, which runs take whose choice, and mistakes in it."""
+"""Which systems are tuned, which choice a run takes, and mistakes in the configuration."""
 
 from __future__ import annotations
 
@@ -13,51 +13,54 @@ from reluformer.config.settings import SettingsError
 from reluformer.config.tuning import apply_choice, read_choice
 
 
-def test_every_system_of_a_tuned_dataset_has_as_many_runs(made):
-    experiment = made.experiment()
-    assert {one.system: one.budget for one in experiment.tuning.searches} == {"transformer": 4, "reluformer": 4}
+def test_every_system_of_a_tuned_dataset_has_as_many_runs(workspace):
+    experiment = workspace.experiment()
+    assert {search.system: search.budget for search in experiment.tuning.searches} == {
+        "transformer": 4,
+        "reluformer": 4,
+    }
     assert len(experiment.tuning.runs()) == 8
 
 
-def test_documents_take_the_choice_of_the_sentences_and_tuning_runs_none(made):
-    experiment = made.experiment()
+def test_documents_take_the_choice_of_the_sentences_and_tuning_runs_none(workspace):
+    experiment = workspace.experiment()
     for run in experiment.runs:
         assert experiment.tuning.search_for(run).path == f"tuning/pairs/{run.system.split('+')[0]}.json"
     assert not any(experiment.tuning.search_for(run) for run in experiment.tuning.runs())
 
 
-def test_a_varied_value_stays_in_the_name_though_the_system_has_it_anyway(made):
-    names = [run.system for run in made.experiment().study_runs("gamma")]
+def test_a_varied_value_stays_in_the_name_even_if_it_is_the_default(workspace):
+    names = [run.system for run in workspace.experiment().study_runs("gamma")]
     assert names == [f"reluformer+gamma={gamma}+recipe=sweep" for gamma in (1, 2, 4)]
-    untuned = [run.system for run in made.experiment(tuning=False).study_runs("gamma")]
+    untuned = [run.system for run in workspace.experiment(tuning=False).study_runs("gamma")]
     assert untuned[1] == "reluformer+recipe=sweep"
 
 
-def test_a_system_may_take_the_choice_of_another_and_the_longest_pattern_counts(made):
+def test_a_system_may_take_the_choice_of_another_and_the_longest_pattern_counts(workspace):
     grid = {"*": {"learning_rate": [0.001]}, "transformer": "reluformer", "trans*": "rela"}
-    experiment = made.experiment(tuning={"grid": grid})
+    experiment = workspace.experiment(tuning={"grid": grid})
     run = Run("pairs", "transformer", 1)
     assert experiment.tuning.search_for(run).path == "tuning/pairs/reluformer.json"
-    assert [one.system for one in experiment.tuning.searches] == ["reluformer"]
+    assert [search.system for search in experiment.tuning.searches] == ["reluformer"]
     with pytest.raises(SettingsError, match=r"tuning.grid.rela: 'transformer' has no choice of its own"):
-        made.experiment(tuning={"grid": {"rela": "transformer", "transformer": "reluformer"}})
+        workspace.experiment(tuning={"grid": {"rela": "transformer", "transformer": "reluformer"}})
     with pytest.raises(SettingsError, match=r"tuning.grid.rela: 'reluforner': unknown system; did you mean"):
-        made.experiment(tuning={"grid": {"rela": "reluforner"}})
+        workspace.experiment(tuning={"grid": {"rela": "reluforner"}})
 
 
 @pytest.mark.parametrize("off", [None, False])
-def test_without_the_part_nothing_is_tuned(made, off):
-    experiment = made.experiment(tuning=off)
+def test_without_the_section_nothing_is_tuned(workspace, off):
+    experiment = workspace.experiment(tuning=off)
     assert experiment.tuning.runs() == {} and not any(experiment.tuning.search_for(run) for run in experiment.runs)
 
 
-def test_a_choice_made_before_is_taken_without_tuning_runs(made, tmp_path):
+def test_a_choice_made_before_is_taken_without_tuning_runs(workspace, tmp_path):
     file = tmp_path / "choice.json"
     content = {"next": [], "choice": {"changes": {"gamma": 4}, "validation_bleu": 30.5}}
     file.write_text(json.dumps(content), encoding="utf-8")
-    experiment = made.experiment(tuning={"choices": {"reluformer": str(file)}})
+    experiment = workspace.experiment(tuning={"choices": {"reluformer": str(file)}})
     tuning = experiment.tuning
-    assert [one.system for one in tuning.searches] == ["transformer"]
+    assert [search.system for search in tuning.searches] == ["transformer"]
     for dataset in ("pairs", "papers@within-64"):
         run = Run(dataset, "reluformer", 1)
         assert tuning.choice_file(run, Path("results")) == file and tuning.search_for(run) is None
@@ -69,19 +72,19 @@ def test_a_choice_made_before_is_taken_without_tuning_runs(made, tmp_path):
     assert tuning.choice_file(Run("pairs", "transformer", 1), Path("r")) == Path("r/tuning/pairs/transformer.json")
 
 
-def test_a_choice_that_cannot_be_taken_is_one_line(made, tmp_path):
+def test_a_choice_that_cannot_be_taken_is_one_line(workspace, tmp_path):
     for choices, message in (
         ({"reluforner": "x.json"}, r"tuning.choices: 'reluforner': unknown system; did you mean 'reluformer'"),
         ({"reluformer": str(tmp_path / "x.json")}, r"x.json: there is no such file"),
     ):
         with pytest.raises(SettingsError, match=message):
-            made.experiment(tuning={"choices": choices})
+            workspace.experiment(tuning={"choices": choices})
 
 
-def test_a_role_that_is_left_out_is_not_tuned(made):
-    config = made.experiment().config.model_dump()
+def test_a_role_that_is_left_out_is_not_tuned(workspace):
+    config = workspace.experiment().config.model_dump()
     config["tuning"]["datasets"] = {"sentences": "sentences"}
-    experiment = Experiment(config, made.folder)
+    experiment = Experiment(config, workspace.folder)
     tuned = {run.dataset: experiment.tuning.search_for(run) is not None for run in experiment.runs}
     assert tuned == {"pairs": True, "papers@within-64": False}
 
@@ -102,17 +105,17 @@ def test_a_role_that_is_left_out_is_not_tuned(made):
         ({"recipe": None}, r"tuning of pairs/transformer: runs are ranked by validation BLEU, .*`validate_bleu: true`"),
     ],
 )
-def test_a_mistake_is_one_line(made, tuning, message):
+def test_a_mistake_is_a_one_line_error(workspace, tuning, message):
     with pytest.raises(SettingsError, match=message):
-        made.experiment(tuning=tuning)
+        workspace.experiment(tuning=tuning)
 
 
-def test_a_pinned_choice_of_earlier_versions_names_its_new_place(made):
-    made.pairs = {"choices": {"reluformer": {"changes": {}, "source": "x"}}}
+def test_a_pinned_choice_of_earlier_versions_names_its_new_place(workspace):
+    workspace.pairs = {"choices": {"reluformer": {"changes": {}, "source": "x"}}}
     with pytest.raises(SettingsError, match=r"pairs.yaml: choices: this key is now `tuning.choices` in config.yaml"):
-        made.experiment()
+        workspace.experiment()
 
 
-def test_a_dataset_without_the_recipe_trains_as_it_is(made):
-    experiment = made.experiment(tuning={"recipe": "another"})
+def test_a_dataset_without_the_recipe_trains_as_it_is(workspace):
+    experiment = workspace.experiment(tuning={"recipe": "another"})
     assert experiment.tuning.searches == [] and not any(experiment.tuning.search_for(run) for run in experiment.runs)
