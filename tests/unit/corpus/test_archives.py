@@ -1,4 +1,4 @@
-"""Where archives lie: no corpus is given another's file, and what was changed is noticed."""
+"""Where archives are stored: no corpus gets another's file, and changes are detected."""
 
 from __future__ import annotations
 
@@ -46,14 +46,16 @@ def dataset(*archives: dict[str, Any]) -> DatasetConfig:
         ({"name": "b", "sha256": ONE}, {"name": "y"}, ["a/b", "b/y"]),
     ],
 )
-def test_only_a_known_content_is_shared(a: dict[str, Any], b: dict[str, Any], expected: list[str]) -> None:
+def test_only_archives_with_equal_checksums_are_shared(
+    a: dict[str, Any], b: dict[str, Any], expected: list[str]
+) -> None:
     datasets = {"a": dataset(a), "b": dataset(b)}
     places = archive_places(datasets)
     assert list(places) == expected
     for name in datasets:
         assert places_of(name, places, datasets[name].corpus.archives)[0] in (expected[0], expected[-1])
-    sole = {one.partition("/")[2]: one for one in expected if "/" in one}
-    names = [one.partition("/")[2] for one in expected]
+    sole = {place.partition("/")[2]: place for place in expected if "/" in place}
+    names = [place.partition("/")[2] for place in expected]
     assert sole_places(places) == {name: place for name, place in sole.items() if names.count(name) == 1}
 
 
@@ -63,7 +65,7 @@ def written(path: Path, text: str) -> Path:
     return path
 
 
-def test_of_several_files_of_a_name_each_dataset_gets_its_own(tmp_path: Path) -> None:
+def test_datasets_get_their_own_file_of_several_with_one_name(tmp_path: Path) -> None:
     archive, folder = ArchiveConfig(name="train.de"), tmp_path / "archives"
     for name in ("a", "b"):
         written(folder / "corpora" / name / "train.de", name)
@@ -75,21 +77,21 @@ def test_of_several_files_of_a_name_each_dataset_gets_its_own(tmp_path: Path) ->
 
 
 class Project:
-    """A folder of archives, what was fetched from it, and what the workflow asks of both."""
+    """A folder of archives, a file fetched from it, and the states that the workflow compares."""
 
     def __init__(self, folder: Path) -> None:
-        self.one = Fetched("a", ArchiveConfig(name="n"))
+        self.fetched = Fetched("a", ArchiveConfig(name="n"))
         self.archives, self.target, self.sums = folder / "archives", folder / "resources" / "a" / "n", folder / "sums"
         self.source = written(self.archives / "n", "old text")
 
     def fetch(self) -> None:
         self.target.unlink(missing_ok=True)  # as Snakemake does
-        fetch(self.one.archive, self.target.parent, self.archives, "a")
+        fetch(self.fetched.archive, self.target.parent, self.archives, "a")
 
     def states(self, archives: bool = True) -> tuple[str, str]:
         sums = Checksums(self.sums)
-        state = fetched_state(self.one, self.target, self.archives if archives else None, sums)
-        return state, edited_state([(self.one.archive, self.target)], sums)
+        state = fetched_state(self.fetched, self.target, self.archives if archives else None, sums)
+        return state, edited_state([(self.fetched.archive, self.target)], sums)
 
 
 @pytest.fixture
@@ -97,12 +99,12 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 
 
-def test_what_is_not_changed_stays(project: Project) -> None:
+def test_unchanged_files_keep_their_state(project: Project) -> None:
     before = project.states()
     project.fetch()
     assert project.states() == before
-    assert project.states(archives=False) == before  # the folder need not be named again
-    os.utime(project.source, (1, 1))  # a time alone is no change
+    assert project.states(archives=False) == before  # the folder need not be given again
+    os.utime(project.source, (1, 1))  # a new timestamp alone is no change
     os.utime(project.target)
     assert project.states() == before
 
@@ -119,7 +121,7 @@ def test_an_archive_that_was_corrected_is_fetched_anew(project: Project, how: st
     assert changed[0] != before[0]
     project.fetch()
     assert project.target.read_text() == "new text"
-    assert project.states() == changed  # and once is enough
+    assert project.states() == changed  # fetching once is enough
 
 
 @pytest.mark.parametrize("older", [False, True])
@@ -140,7 +142,7 @@ def test_a_download_is_not_fetched_again_from_a_folder_that_has_the_same(project
     record = record_of(project.target)
     assert record is not None and record.local
     file = project.target.with_name("n.sha256")
-    file.write_text(f"{record.sha256}  n\n")  # as a download leaves it
+    file.write_text(f"{record.sha256}  n\n")  # as a download writes it
     assert project.states(archives=False) == project.states() == ("", "")
 
 

@@ -18,7 +18,7 @@ Lengths = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def iwslt_like(count: int = 30_000, seed: int = 0) -> Lengths:
-    """Source lengths log-normal with a mean of about 25 tokens, target lengths in proportion."""
+    """Returns log-normal source lengths with a mean of about 25 tokens, and proportional target lengths."""
     rng = np.random.default_rng(seed)
     src = np.clip(rng.lognormal(3.0, 0.6, count), 1, 175).astype(np.int64)
     tgt = np.clip(src * rng.normal(1.0, 0.15, count), 1, 175).astype(np.int64)
@@ -31,17 +31,17 @@ def epoch(lengths: Lengths, **options: int) -> list[Update]:
 
 
 def global_batch(updates: list[Update]) -> list[int]:
-    """The sequences that all ranks together see in one update."""
+    """Returns the sequences of all ranks in one update."""
     return sorted(np.concatenate([part for update in updates for part in update.micro]).tolist())
 
 
 def test_an_epoch_is_every_sequence_once() -> None:
     lengths = iwslt_like(3000)
-    seen = np.concatenate([part for update in epoch(lengths) for part in update.micro])
-    assert sorted(seen.tolist()) == list(range(3000))
+    indices = np.concatenate([part for update in epoch(lengths) for part in update.micro])
+    assert sorted(indices.tolist()) == list(range(3000))
 
 
-def test_batches_have_at_most_so_many_target_tokens() -> None:
+def test_batches_stay_within_the_budget_of_target_tokens() -> None:
     lengths = iwslt_like()
     tokens = [update.target_tokens for update in epoch(lengths)]
     assert max(tokens) <= 4096
@@ -67,13 +67,13 @@ def test_real_tokens_are_at_least_95_percent() -> None:
 
 
 @pytest.mark.parametrize(("world_size", "accumulation"), [(2, 1), (1, 3), (2, 2), (8, 1)])
-def test_the_global_batch_is_the_same_however_it_is_dealt(world_size: int, accumulation: int) -> None:
+def test_the_global_batch_does_not_depend_on_processes_and_accumulation(world_size: int, accumulation: int) -> None:
     lengths = iwslt_like(3000)
     dealt = [epoch(lengths, rank=rank, world_size=world_size, accumulation=accumulation) for rank in range(world_size)]
-    for one, several in zip(epoch(lengths), zip(*dealt, strict=True), strict=True):
-        assert global_batch([one]) == global_batch(list(several))
-        assert all(len(update.micro) == accumulation for update in several)
-        tokens = [int((lengths[1][part] + 1).sum()) for update in several for part in update.micro]
+    for whole, split in zip(epoch(lengths), zip(*dealt, strict=True), strict=True):
+        assert global_batch([whole]) == global_batch(list(split))
+        assert all(len(update.micro) == accumulation for update in split)
+        tokens = [int((lengths[1][part] + 1).sum()) for update in split for part in update.micro]
         assert min(tokens) > 0
     assert min(tokens) > 0.3 * max(tokens)
 
@@ -82,8 +82,8 @@ def test_no_part_is_ever_empty_with_few_long_segments() -> None:
     lengths = np.full(37, 2000), np.full(37, 2000)
     updates = [epoch(lengths, rank=rank, world_size=4) for rank in range(4)]
     assert all(len(part) for rank in updates for update in rank for part in update.micro)
-    seen = [i for step in zip(*updates, strict=True) for i in global_batch(list(step))]
-    assert set(seen) == set(range(37)) and len(seen) <= 40
+    indices = [i for step in zip(*updates, strict=True) for i in global_batch(list(step))]
+    assert set(indices) == set(range(37)) and len(indices) <= 40
 
 
 def test_too_few_sequences_for_the_processes() -> None:
@@ -106,40 +106,40 @@ def test_deterministic_in_seed_epoch_and_rank() -> None:
     assert sorted(np.concatenate(first)) == sorted(np.concatenate(second))
 
 
-def test_goes_on_in_the_middle_of_an_epoch() -> None:
+def test_resumes_in_the_middle_of_an_epoch() -> None:
     lengths = iwslt_like(2000)
 
     def sampler() -> BatchSampler:
         return BatchSampler(*lengths, batch_tokens=4096, seed=1, world_size=2)
 
-    one, count = sampler(), len(epoch(lengths, world_size=2))
+    saved, count = sampler(), len(epoch(lengths, world_size=2))
     for _ in range(count + 3):  # three updates into the second epoch
-        next(one)
-    state = one.state_dict()
-    expected = [next(one) for _ in range(count)]
-    other = sampler()
-    other.load_state_dict(state)
-    for update, again in zip(expected, other, strict=False):
+        next(saved)
+    state = saved.state_dict()
+    expected = [next(saved) for _ in range(count)]
+    resumed = sampler()
+    resumed.load_state_dict(state)
+    for update, again in zip(expected, resumed, strict=False):
         assert update.epoch == again.epoch
         assert [part.tolist() for part in update.micro] == [part.tolist() for part in again.micro]
 
 
-def test_goes_on_with_another_number_of_processes() -> None:
+def test_resumes_with_another_number_of_processes() -> None:
     lengths = iwslt_like(2000)
-    one = BatchSampler(*lengths, batch_tokens=2000, seed=1)
+    single = BatchSampler(*lengths, batch_tokens=2000, seed=1)
     for _ in range(5):
-        next(one)
-    two = [BatchSampler(*lengths, batch_tokens=2000, seed=1, rank=rank, world_size=2) for rank in range(2)]
-    for sampler in two:
-        sampler.load_state_dict(one.state_dict())
-    assert global_batch([next(one)]) == global_batch([next(sampler) for sampler in two])
+        next(single)
+    ranks = [BatchSampler(*lengths, batch_tokens=2000, seed=1, rank=rank, world_size=2) for rank in range(2)]
+    for sampler in ranks:
+        sampler.load_state_dict(single.state_dict())
+    assert global_batch([next(single)]) == global_batch([next(sampler) for sampler in ranks])
 
 
 def test_state_of_another_seed() -> None:
     lengths = iwslt_like(100)
-    one, other = (BatchSampler(*lengths, batch_tokens=100, seed=seed) for seed in (1, 2))
+    first, second = (BatchSampler(*lengths, batch_tokens=100, seed=seed) for seed in (1, 2))
     with pytest.raises(CorpusError, match="seed 1, this run has 2"):
-        other.load_state_dict(one.state_dict())
+        second.load_state_dict(first.state_dict())
 
 
 @settings(max_examples=30, deadline=None)
@@ -147,8 +147,8 @@ def test_state_of_another_seed() -> None:
 def test_any_lengths(pairs: list[tuple[int, int]], parts: int) -> None:
     src, tgt = np.array(pairs).T
     updates = [epoch((src, tgt), batch_tokens=50, rank=rank, world_size=parts, window=2) for rank in range(parts)]
-    seen = [i for step in zip(*updates, strict=True) for i in global_batch(list(step))]
-    assert set(seen) == set(range(len(pairs)))
+    indices = [i for step in zip(*updates, strict=True) for i in global_batch(list(step))]
+    assert set(indices) == set(range(len(pairs)))
     assert all(len(part) for rank in updates for update in rank for part in update.micro)
 
 
@@ -172,7 +172,7 @@ def test_length_batches_hold_every_sequence_once_within_the_budget(descending: b
     assert np.concatenate(batches).tolist() == order.tolist()
     for batch, following in itertools.pairwise([*batches, None]):
         assert len(batch) * lengths[batch].max() <= 100
-        if following is not None:  # no sequence more would fit
+        if following is not None:  # no further sequence would fit
             assert (len(batch) + 1) * max(lengths[batch].max(), lengths[following[0]]) > 100
     assert [len(batch) for batch in length_batches(order, lengths, 1)] == [1] * 100
     assert list(length_batches(order[:0], lengths, 100)) == []

@@ -1,4 +1,4 @@
-"""What a file holds, by its content: each kind is read or named whatever the file is called."""
+"""Files are recognised by content: each kind is read, or named in the error, whatever the file is called."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ OTHER = {
 
 
 @pytest.mark.parametrize("content", OTHER.values(), ids=OTHER.keys())
-def test_what_is_no_corpus_at_all_is_no_text_either(tmp_path: Path, content: bytes) -> None:
+def test_binary_files_are_not_text(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "f").write_bytes(content)
     with pytest.raises(CorpusError, match=r"f: binary data, where text|f:1: (a NUL byte: .* not text|invalid UTF-8)"):
         list(read_lines(tmp_path / "f"))
@@ -118,7 +118,7 @@ LONG = b"".join(b"line %d\n" % (i * i) for i in range(20_000))
     [("gzip", gzip.compress), ("xz", lzma.compress), ("bzip2", bz2.compress), ("zstd", zstd.compress)],
 )
 @pytest.mark.parametrize("broken", ["cut", "damaged"])
-def test_broken_data_is_one_line(tmp_path: Path, kind: str, compress: Any, broken: str) -> None:
+def test_broken_data_is_a_one_line_error(tmp_path: Path, kind: str, compress: Any, broken: str) -> None:
     data = bytearray(compress(LONG))
     middle = len(data) // 2
     data = data[:middle] if broken == "cut" else data[:middle] + bytes(400) + data[middle + 400 :]
@@ -158,7 +158,7 @@ def test_what_is_no_tar_archive_is_named(tmp_path: Path, content: bytes, message
         extract(tmp_path / "de-en.tgz", tmp_path / "out")
 
 
-def test_a_stream_without_a_name_of_its_own() -> None:
+def test_a_gzip_stream_without_a_name() -> None:
     assert decompress_text(io.BytesIO(READ["zstd"]), "standard input").read() == TEXT
     assert decompress_text(io.BytesIO(b""), "standard input").read() == b""
 
@@ -167,7 +167,7 @@ ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 def archive(path: Path, *members: tuple[str, Callable[[tarfile.TarInfo], None] | bytes]) -> Path:
-    """A tar.gz with a good file first and then the members given."""
+    """Writes a tar.gz with a valid file and then the given members."""
     with tarfile.open(path, "w:gz") as tar:
         for name, what in (("good", b"abc"), *members):
             member = tarfile.TarInfo(name)

@@ -28,7 +28,7 @@ URLS = ["http://one.invalid/file", "http://two.invalid/file"]
 
 @pytest.fixture
 def mirrors(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes | None]:
-    """What each URL serves; None is an error."""
+    """The content that each URL serves; None is an error."""
     served: dict[str, bytes | None] = {}
 
     def download(url: str, part: Path) -> None:
@@ -95,7 +95,7 @@ def test_unknown_checksum_is_recorded_and_enforced(tmp_path: Path, mirrors: dict
     assert names(tmp_path) == ["file.sha256"]
 
 
-def test_what_is_there_is_verified_and_kept(tmp_path: Path) -> None:
+def test_an_existing_file_is_verified_and_kept(tmp_path: Path) -> None:
     archive = ArchiveConfig(name="file", sha256=SHA)
     (tmp_path / "file").write_bytes(GOOD)
     before = (tmp_path / "file").stat().st_mtime_ns
@@ -141,7 +141,7 @@ def test_no_such_archives_folder(tmp_path: Path) -> None:
         fetch(ArchiveConfig(name="file"), tmp_path / "r", tmp_path / "no")
 
 
-def test_nowhere_to_get_it(tmp_path: Path) -> None:
+def test_an_archive_without_any_source(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="it has no URL"):
         fetch(ArchiveConfig(name="file"), tmp_path, None)
 
@@ -199,14 +199,14 @@ CONTENT = bytes(range(256)) * 4096  # 1 MiB
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few attempts without pauses, each with much time: machines are busy."""
+    """Makes few attempts without pauses, with long timeouts for busy machines."""
     monkeypatch.setattr(module, "ATTEMPTS", 3)
     monkeypatch.setattr(module, "BACKOFF", 0.01)
     monkeypatch.setattr(module, "TIMEOUT", (120.0, 120.0))
 
 
 class Server(ThreadingHTTPServer):
-    """Serves CONTENT; `faults` are used up one a request, then it behaves."""
+    """Serves CONTENT; each request uses up one of `faults`, later requests succeed."""
 
     daemon_threads = True
     faults: list[Callable[[BaseHTTPRequestHandler], None]]
@@ -215,7 +215,7 @@ class Server(ThreadingHTTPServer):
     content = CONTENT
 
     def handle_error(self, *_: object) -> None:
-        """Broken connections are the point here."""
+        """Ignores broken connections, which these tests cause."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -253,7 +253,7 @@ def status(code: int) -> Callable[[Handler], None]:
 
 
 def drop(after: int) -> Callable[[Handler], None]:
-    """Promises everything, sends `after` bytes and closes the connection."""
+    """Announces the whole content, sends `after` bytes and closes the connection."""
 
     def fault(handler: Handler) -> None:
         handler.send_response(200)
@@ -270,7 +270,7 @@ def hang_up(handler: Handler) -> None:
 
 
 def stall(handler: Handler) -> None:
-    """Sends a little, then nothing until the client has gone."""
+    """Sends a little, then nothing until the client disconnects."""
     handler.send_response(200)
     handler.headers_and(len(CONTENT))
     handler.wfile.write(CONTENT[:1000])
@@ -279,7 +279,7 @@ def stall(handler: Handler) -> None:
 
 
 def trickle(handler: Handler) -> None:
-    """Slow, but never silent for long: this is not an error."""
+    """Sends slowly but without long gaps, which is not an error."""
     handler.send_response(200)
     handler.headers_and(len(CONTENT))
     for start in range(0, len(CONTENT), 1 << 18):
@@ -316,26 +316,26 @@ def url(server: Server) -> str:
     ],
     ids=["good", "drops", "drops twice", "hangs up", "503", "503 and 429", "stalls", "slow"],
 )
-def test_ends_in_the_whole_file(
+def test_retries_until_the_file_is_complete(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: list[Callable[[Handler], None]]
 ) -> None:
     server.faults = list(faults)  # type: ignore[arg-type]
     if faults in ([stall], [trickle]):
         monkeypatch.setattr(module, "TIMEOUT", (120.0, 0.5))
-        monkeypatch.setattr(module, "ATTEMPTS", 100)  # on a busy machine it may run out more often
+        monkeypatch.setattr(module, "ATTEMPTS", 100)  # a busy machine may need more attempts
     download(url(server), tmp_path / "part")
     assert (tmp_path / "part").read_bytes() == CONTENT
     assert [path.name for path in tmp_path.iterdir()] == ["part"]
 
 
-def test_goes_on_where_the_connection_broke(server: Server, tmp_path: Path) -> None:
+def test_resumes_where_the_connection_broke(server: Server, tmp_path: Path) -> None:
     server.faults = [drop(700_000)]  # type: ignore[list-item]
     download(url(server), tmp_path / "part")
     assert server.requests[0] == ""
     assert int(server.requests[1].removeprefix("bytes=").removesuffix("-")) > 0
 
 
-def test_goes_on_in_a_later_process(server: Server, tmp_path: Path) -> None:
+def test_resumes_in_a_later_process(server: Server, tmp_path: Path) -> None:
     server.faults = [drop(700_000), status(503), status(503), status(503)]  # type: ignore[list-item]
     with pytest.raises(CorpusError):
         download(url(server), tmp_path / "part")
@@ -346,7 +346,7 @@ def test_goes_on_in_a_later_process(server: Server, tmp_path: Path) -> None:
     assert (tmp_path / "part").read_bytes() == CONTENT
 
 
-def test_begins_anew_when_the_file_changed(server: Server, tmp_path: Path) -> None:
+def test_restarts_when_the_file_changed(server: Server, tmp_path: Path) -> None:
     server.faults = [drop(700_000), status(503), status(503), status(503)]  # type: ignore[list-item]
     with pytest.raises(CorpusError):
         download(url(server), tmp_path / "part")
@@ -356,7 +356,7 @@ def test_begins_anew_when_the_file_changed(server: Server, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("validator", ["", 'W/"weak"'])
-def test_begins_anew_without_a_strong_validator(server: Server, tmp_path: Path, validator: str) -> None:
+def test_restarts_without_a_strong_validator(server: Server, tmp_path: Path, validator: str) -> None:
     server.validator = validator
     server.faults = [drop(700_000)]  # type: ignore[list-item]
     download(url(server), tmp_path / "part")
@@ -364,14 +364,14 @@ def test_begins_anew_without_a_strong_validator(server: Server, tmp_path: Path, 
     assert (tmp_path / "part").read_bytes() == CONTENT
 
 
-def test_a_part_of_another_url_is_not_used(server: Server, tmp_path: Path) -> None:
+def test_a_partial_file_of_another_url_is_not_used(server: Server, tmp_path: Path) -> None:
     (tmp_path / "part").write_bytes(b"something else")
     (tmp_path / "part.json").write_text(json.dumps({"url": "http://other", "validator": '"v1"'}))
     download(url(server), tmp_path / "part")
     assert (tmp_path / "part").read_bytes() == CONTENT
 
 
-def test_416_begins_anew(server: Server, tmp_path: Path) -> None:
+def test_status_416_restarts(server: Server, tmp_path: Path) -> None:
     (tmp_path / "part").write_bytes(CONTENT + b"too much")
     (tmp_path / "part.json").write_text(json.dumps({"url": url(server), "validator": '"v1"'}))
     server.faults = [status(416)]  # type: ignore[list-item]
@@ -398,7 +398,7 @@ def test_one_clear_error(
     assert len(server.requests) == requests
 
 
-def test_nobody_there(tmp_path: Path) -> None:
+def test_no_server_answers(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"3 attempts"):
         download("http://127.0.0.1:9/file", tmp_path / "part")
 

@@ -1,4 +1,4 @@
-"""Expected output: what Moses' tokenizer.perl gives for these made-up sentences."""
+"""Expected outputs are those of Moses' tokenizer.perl for these synthetic sentences."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_period_and_quote_at_the_end_leave_a_space_as_in_moses() -> None:
 
 
 def test_the_correction_is_needed() -> None:
-    """If sacremoses ever does this itself, our layer can shrink."""
+    """If sacremoses fixes this, our correction can go."""
     assert MosesTokenizer("de").tokenize("Käse usw.", return_str=True) == "Käse usw."
 
 
@@ -90,7 +90,7 @@ def test_learns_only_where_casing_means_something() -> None:
     assert counts["The"] == counts["Is"] == counts["It"] == counts["We"] == 0
     assert counts["the"] == 2  # the one after ":" begins a sentence
     assert counts["house"] == 3 and counts["House"] == 1
-    # Opening quotes are skipped only where a line begins, so the word after ". &quot;" counts.
+    # Opening quotes are skipped only at the start of a line, so the word after ". &quot;" counts.
     assert counts["Then"] == 1
     # "(" at the start is skipped, and so is Anna; ")" and what follows count.
     assert counts["Anna"] == 1

@@ -28,7 +28,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_everything_that_is_promised(write_corpus: Write, tmp_path: Path) -> None:
+def test_all_outputs_are_written(write_corpus: Write, tmp_path: Path) -> None:
     config, archives = write_corpus(documents=True)
     out = tmp_path / "out"
     prepare(config, "de", "en", archives, out, 1)
@@ -163,13 +163,13 @@ def test_prepared_again_in_place(write_corpus: Write, tmp_path: Path) -> None:
     assert len(Subword(tmp_path / "out" / "subword.model")) == 80
 
 
-# The published corpora are not part of the project: RELUFORMER_ARCHIVES names a folder that holds them.
+# The published corpora are not part of the project: RELUFORMER_ARCHIVES names a folder with them.
 ARCHIVES = os.environ.get("RELUFORMER_ARCHIVES")
-needs_archives = pytest.mark.skipif(ARCHIVES is None, reason="RELUFORMER_ARCHIVES names no folder with the corpora")
+needs_archives = pytest.mark.skipif(ARCHIVES is None, reason="RELUFORMER_ARCHIVES is not set")
 
 
 def published(name: str, folder: Path) -> Path:
-    """A published corpus, prepared from the files under RELUFORMER_ARCHIVES."""
+    """Prepares a published corpus from the files under RELUFORMER_ARCHIVES."""
     config = parse(CorpusConfig, read_yaml(DATASETS / f"{name}.yaml")["corpus"], name)
     src, tgt = (read_yaml(DATASETS / f"{name}.yaml")[side] for side in ("src", "tgt"))
     files = [fetch(archive, folder / "resources", Path(str(ARCHIVES))) for archive in config.archives]
@@ -185,7 +185,7 @@ FAIRSEQ_TEST = {
 
 @needs_archives
 def test_iwslt14_test_text_is_that_of_fairseq(tmp_path: Path) -> None:
-    """The digests are of what prepare-iwslt14.sh makes of the published test sets with Moses' own Perl scripts."""
+    """The digests are of the output of prepare-iwslt14.sh with Moses' Perl scripts on the published test sets."""
     corpus = published("iwslt14", tmp_path)
     for language, digest in FAIRSEQ_TEST.items():
         tokens = (corpus / f"test.tok.{language}").read_bytes()
@@ -200,7 +200,7 @@ def test_europarl7_sizes(tmp_path: Path) -> None:
 
 
 def test_two_sides_of_one_language(tmp_path: Path) -> None:
-    """Simplification: source and target have files of their own, the truecasing models as well."""
+    """As in text simplification: source and target have separate files and truecasing models."""
     lines = {"hard": [f"An Intricate utterance numbered {i} ." for i in range(40)]}
     lines["easy"] = [f"A Simple text {i} ." for i in range(40)]
     for name, text in lines.items():
@@ -232,12 +232,12 @@ ODD = [
 ]
 
 
-def test_odd_lines_of_a_test_set_are_a_line_in_every_file(tmp_path: Path) -> None:
-    """Line n is line n for whatever tool reads the files, and nothing of a test set is dropped uncounted."""
+def test_odd_lines_of_a_test_set_stay_one_line_in_every_file(tmp_path: Path) -> None:
+    """Every tool sees the same line numbers, and no line of a test set is dropped without being counted."""
     files = {f"{split}.{side}": ODD for split in ("valid", "test") for side in "ab"}
     files |= {f"train.{side}": [f"{i} {i * i} word" for i in range(60)] for side in "ab"}
     for name, lines in files.items():
-        (tmp_path / name).write_bytes("\n".join(lines).encode())  # no end of the last line
+        (tmp_path / name).write_bytes("\n".join(lines).encode())  # without a final newline
     corpus = {"reader": "lines", "archives": [{"name": name} for name in files], "vocabulary": 64}
     corpus |= {"files": {s: {"src": f"{s}.a", "tgt": f"{s}.b"} for s in ("train", "valid", "test")}}
     config = CorpusConfig.model_validate(corpus)
@@ -295,7 +295,7 @@ def test_reads_only_a_few_ahead() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_an_error_comes_out(count: int) -> None:
+def test_an_error_is_raised(count: int) -> None:
     with pytest.raises(ValueError, match="three"), Workers(count) as pool:
         list(pool.stream(fail, range(100)))
 

@@ -35,9 +35,9 @@ def test_unknown_characters(model: Subword) -> None:
 
 
 def test_sentences(model: Subword) -> None:
-    one, other = model.encode(["haus und maus", "hund"])
-    assert model.sentences([BOS, *one, SENT, *other, EOS, PAD]) == ["haus und maus", "hund"]
-    assert model.sentences([SENT, *one]) == ["", "haus und maus"]
+    first, second = model.encode(["haus und maus", "hund"])
+    assert model.sentences([BOS, *first, SENT, *second, EOS, PAD]) == ["haus und maus", "hund"]
+    assert model.sentences([SENT, *first]) == ["", "haus und maus"]
     assert model.sentences([]) == [""]
 
 
@@ -65,8 +65,8 @@ def test_counts_give_what_the_text_gives(tmp_path: Path) -> None:
         user_defined_symbols=["<sent>"],
         minloglevel=2,
     )
-    one, other = Subword(tmp_path / "counts.model"), Subword(tmp_path / "text.model")
-    assert one.pieces(range(40)) == other.pieces(range(40))
+    from_counts, from_text = Subword(tmp_path / "counts.model"), Subword(tmp_path / "text.model")
+    assert from_counts.pieces(range(40)) == from_text.pieces(range(40))
 
 
 def test_text_too_small_for_the_vocabulary(tmp_path: Path) -> None:

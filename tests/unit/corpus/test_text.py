@@ -1,4 +1,4 @@
-"""Text is prepared as its corpus was, wherever its models lie."""
+"""Text is prepared like its corpus, wherever the models are stored."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_sentences_of_a_segment_are_joined_and_blank_ones_left_out(text):
     assert text.ids([" "]) == []
 
 
-def test_long_text_is_cut_where_sentences_end_else_between_words_else_anywhere(text):
+def test_long_text_is_cut_at_sentence_ends_else_between_words_else_anywhere(text):
     sentence = text.ids(["Yksi kaksi kolme ."])
     ids = sentence * 5
     assert text.parts(ids, len(ids), fill=False) == [ids]

@@ -18,7 +18,7 @@ CONFIG = CorpusConfig.model_validate(
 
 
 def wheel(folder: Path, texts: dict[str, dict[str, Any]]) -> dict[str, Path]:
-    """A wheel with `texts[integration][language]` as its translations."""
+    """Writes a wheel with `texts[integration][language]` as its translations."""
     with zipfile.ZipFile(folder / "w", "w") as file:
         file.writestr("homeassistant/core.py", "")
         file.writestr("homeassistant/components/hue/strings.json", "{}")

@@ -41,7 +41,7 @@ test_set.__test__ = False  # type: ignore[attr-defined]
 
 
 def archive(folder: Path, changes: dict[str, str | None] | None = None) -> dict[str, Path]:
-    """A made-up archive in the published layout; `changes` replaces or removes files by name."""
+    """Writes a synthetic archive in the published layout; `changes` replaces or removes files by name."""
     files: dict[str, str | None] = {}
     for language in ("de", "en"):
         files[f"train.tags.de-en.{language}"] = talk(language, 1) + talk(language, 2)

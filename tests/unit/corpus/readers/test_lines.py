@@ -14,7 +14,7 @@ from reluformer.corpus.readers.lines import read
 
 
 def pairs(folder: Path, src: str, tgt: str, **settings: Any) -> list[Pair]:
-    """The pairs of a corpus whose training files hold `src` and `tgt`."""
+    """Returns the pairs of a corpus with the training text `src` and `tgt`."""
     for name, text in (("a.src", src), ("a.tgt", tgt)):
         (folder / name).write_text(text, encoding="utf-8")
     base: dict[str, Any] = {
@@ -70,7 +70,7 @@ def test_held_out_by_document(tmp_path: Path) -> None:
     for pair in result:
         splits.setdefault(pair.document, set()).add(pair.split)
     assert all(len(split) == 1 for split in splits.values())
-    assert {split for one in splits.values() for split in one} == {"train", "valid", "test"}
+    assert {split for document in splits.values() for split in document} == {"train", "valid", "test"}
 
 
 def test_held_out_by_text_keeps_equal_texts_together(tmp_path: Path) -> None:
