@@ -21,7 +21,7 @@ def score(metric, hypotheses, references):
 
 
 def by_hand(hypotheses: list[str], references: list[str]) -> float:
-    """BLEU of whitespace tokens, written out: geometric mean of clipped n-gram precisions times the brevity penalty."""
+    """Computes BLEU of whitespace tokens: geometric mean of clipped n-gram precisions times the brevity penalty."""
     matches, totals, ours, theirs = [0] * 4, [0] * 4, 0, 0
     for hypothesis, reference in zip(hypotheses, references, strict=True):
         a, b = hypothesis.split(), reference.split()

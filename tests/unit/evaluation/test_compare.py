@@ -1,4 +1,4 @@
-"""Two runs, segment by segment: scores are sacreBLEU's, and what differs is found."""
+"""Comparison of two runs segment by segment: scores are sacreBLEU's, and differences are found."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_lengths_are_buckets_of_all_segments(comparison):
     assert narrow[0]["bleu_a"] == pytest.approx(sum(shortest) / len(shortest))
 
 
-def test_words_that_only_one_has_are_told():
+def test_words_of_only_one_system_are_listed():
     assert differing("the old cat sat", "the cat sat down") == (
         [("the", False), ("old", True), ("cat sat", False)],
         [("the", False), ("cat sat", False), ("down", True)],

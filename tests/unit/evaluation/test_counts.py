@@ -22,7 +22,7 @@ def counts():
     }
 
 
-def test_what_was_written_is_read(tmp_path, counts):
+def test_counts_round_trip(tmp_path, counts):
     write_counts(tmp_path / "counts.npz", counts)
     restored = read_counts(tmp_path / "counts.npz")
     assert restored.keys() == counts.keys()
@@ -30,7 +30,7 @@ def test_what_was_written_is_read(tmp_path, counts):
         np.testing.assert_array_equal(restored[name], rows)
 
 
-def test_columns_that_follow_from_each_other_take_little_room(tmp_path):
+def test_redundant_columns_take_little_space(tmp_path):
     random = np.random.default_rng(1)
     references = [" ".join(random.choice(WORDS, random.integers(3, 40))) for _ in range(300)]
     lines = [
@@ -43,7 +43,7 @@ def test_columns_that_follow_from_each_other_take_little_room(tmp_path):
     assert (tmp_path / "counts.npz").stat().st_size < 0.6 * len(plain.getvalue())
 
 
-def test_large_counts_and_none_at_all(tmp_path):
+def test_large_and_empty_counts(tmp_path):
     large = np.array([[70_000, 80_000, 9, 8, 7, 6, 70_000, 69_999, 69_998, 69_997]])
     write_counts(tmp_path / "a.npz", {"bleu": large, "s_bleu": np.zeros((0, 10))})
     restored = read_counts(tmp_path / "a.npz")
@@ -53,7 +53,7 @@ def test_large_counts_and_none_at_all(tmp_path):
     assert read_counts(tmp_path / "b.npz") == {}
 
 
-def test_counts_kept_as_they_are_are_read_too(tmp_path, counts):
+def test_uncompacted_counts_are_read_too(tmp_path, counts):
     np.savez(tmp_path / "counts.npz", bleu=counts["bleu"].astype(np.int32))
     restored = read_counts(tmp_path / "counts.npz")
     assert COMPACT not in restored

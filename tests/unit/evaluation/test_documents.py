@@ -15,7 +15,7 @@ REFERENCES = [
 
 
 def scored(hypotheses):
-    """d-BLEU, s-BLEU, and which segments have as many sentences as the source."""
+    """Returns d-BLEU, s-BLEU, and which segments have as many sentences as the source."""
     counts = count_documents(SEGMENTS, hypotheses, REFERENCES, BLEU())
     return *(summarise(BLEU(), counts[kind]) for kind in ("d_bleu", "s_bleu")), counts["agreeing"].tolist()
 
@@ -42,7 +42,7 @@ def test_perfect_translations_score_100():
     assert agreeing == [True, True, True]
 
 
-def test_sentences_are_scored_where_their_numbers_agree():
+def test_sentences_are_scored_if_their_counts_agree():
     hypotheses = [["One two three four five. Six seven eight nine."], ["Ten apples fell up."], REFERENCES[3:]]
     documents, sentences, agreeing = scored(hypotheses)
     assert agreeing == [False, True, True]

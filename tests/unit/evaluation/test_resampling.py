@@ -1,4 +1,4 @@
-"""Against sacreBLEU's own tests, sample by sample; test_significance.py compares with its command line."""
+"""Resampling against sacreBLEU's functions, sample by sample; test_significance.py compares with its command line."""
 
 import numpy as np
 import pytest
@@ -10,14 +10,14 @@ from reluformer.evaluation.significance import bootstrap, randomisation
 
 
 class Counted(BLEU):
-    """sacreBLEU's BLEU, given counts in place of text."""
+    """sacreBLEU's BLEU on counts instead of text."""
 
     def _extract_corpus_statistics(self, hypotheses, references):
         return hypotheses
 
 
 def made_up(segments, seed, quality=0.6):
-    """The counts of a translation of this many segments."""
+    """Returns synthetic counts of a translation of `segments` segments."""
     random = np.random.default_rng(seed)
     length = random.integers(1, 40, segments)
     written = np.maximum(0, length[:, None] - np.arange(4))
@@ -50,8 +50,8 @@ def test_the_formula_is_sacrebleus(sums):
 @pytest.mark.parametrize("segments", [7, 33, 500])
 def test_samples_of_the_bootstrap_are_sacrebleus(segments):
     counts = made_up(segments, seed=1)
-    expected = [one.score for one in _bootstrap_resample(counts, BLEU(), 300)[1]]
-    np.testing.assert_allclose(bootstrap_scores(counts, 300), expected, rtol=1e-6)  # sacreBLEU divides float32
+    expected = [sample.score for sample in _bootstrap_resample(counts, BLEU(), 300)[1]]
+    np.testing.assert_allclose(bootstrap_scores(counts, 300), expected, rtol=1e-6)  # sacreBLEU divides in float32
 
 
 @pytest.mark.parametrize("segments", [7, 33, 500])

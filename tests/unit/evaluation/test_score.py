@@ -60,7 +60,7 @@ def run(folder: Path, dataset: str, sentences: list[list[str]], status: str = "f
 
 
 def finished(folder: Path, status: str = "finished") -> Path:
-    """The folder of a run whose training has ended."""
+    """Creates the folder of a run whose training has ended."""
     (folder / "summary.json").write_text(json.dumps({"status": status}), encoding="utf-8")
     return folder
 
@@ -143,7 +143,7 @@ def test_single_sentences_of_a_document_corpus_have_document_scores(tmp_path):
     assert rescore_run(finished(folder)) == scores
 
 
-def test_a_diverged_run_has_scores_without_content(tmp_path):
+def test_a_diverged_run_has_empty_scores(tmp_path):
     folder = run(tmp_path / "run", "D", [], status="diverged")
     score_run(folder, tmp_path / "no corpora needed")
     assert scores_of(folder) == {"status": "diverged", "metrics": {}, "buckets": [], "lengths": None}
@@ -159,7 +159,7 @@ def test_every_score_comes_out_of_the_counts_alone_and_a_changed_segment_changes
     counts = read_counts(folder / "counts.npz")
     for kind in ("bleu", "tokenized_bleu", "chrf"):
         changed = {name: rows.copy() for name, rows in counts.items()}
-        changed[kind][0, 2] -= 1  # a match fewer
+        changed[kind][0, 2] -= 1  # one match fewer
         write_counts(folder / "counts.npz", changed)
         metrics = rescore_run(folder)["metrics"]
         assert {name for name in metrics if metrics[name]["score"] < scores_of(folder)["metrics"][name]["score"]} == {
@@ -167,7 +167,7 @@ def test_every_score_comes_out_of_the_counts_alone_and_a_changed_segment_changes
         }
 
 
-def test_counts_of_an_earlier_version_are_told_from_damage(tmp_path):
+def test_counts_of_an_earlier_version_are_distinguished_from_damage(tmp_path):
     folder = run(tmp_path / "run", "D", [])
     with pytest.raises(SettingsError, match=r"counts\.npz: there is no such file; score the run again"):
         rescore_run(finished(folder))

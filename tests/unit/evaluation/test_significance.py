@@ -1,4 +1,4 @@
-"""The paired tests against the sacrebleu command line, on hypotheses and references made here."""
+"""The paired tests against the sacrebleu command line, on synthetic hypotheses and references."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def sentences(count: int, seed: int) -> list[str]:
 
 
 def worsened(lines: list[str], share: float, seed: int, noise: float = 0.4) -> list[str]:
-    """`lines` with words replaced at random in a share of them."""
+    """Returns `lines` with random words replaced in a share of them."""
     random = Random(seed)
 
     def change(line: str) -> str:
@@ -45,7 +45,7 @@ def p_values(ours, baseline):
 
 
 def command_line(folder, systems: list[list[str]], test: str, samples: str, *arguments: str) -> list[dict]:
-    """What `sacrebleu ref -i baseline system ... --paired-TEST` prints for each system after the baseline."""
+    """Returns what `sacrebleu ref -i baseline system ... --paired-TEST` prints for the baseline and each system."""
     for name, lines in {"ref": REFERENCES, **{f"s{i}": lines for i, lines in enumerate(systems)}}.items():
         (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
     command = [sys.executable, "-m", "sacrebleu", "ref", "-i", *(f"s{i}" for i in range(len(systems)))]
@@ -64,7 +64,7 @@ def test_scores_and_p_values_equal_the_sacrebleu_command_line(tmp_path, metric, 
     close = worsened(BASELINE, 0.5, seed=4, noise=0.05)
     systems = [BASELINE, worsened(REFERENCES, 1.0, seed=3, noise=0.3), close]
     counts = [count(metric, lines, REFERENCES) for lines in systems]
-    ours = [p_values(one, counts[0]) for one in counts[1:]]
+    ours = [p_values(system, counts[0]) for system in counts[1:]]
     for test, name in (("bs", "bootstrap"), ("ar", "randomisation")):
         baseline, *theirs = command_line(tmp_path, systems, test, "1000", *arguments)
         for mine, expected in zip(ours, theirs, strict=True):
@@ -77,11 +77,11 @@ def test_a_system_equal_to_itself_is_never_significant(tmp_path):
     counts = count(BLEU(), BASELINE, REFERENCES)
     result = p_values(counts, counts.copy())
     assert result["difference"] == 0 and result["bootstrap"] == result["randomisation"] == 1
-    # sacreBLEU itself finds its smallest p-value there: the reason for `least_p`
+    # sacreBLEU itself gives its smallest p-value here, which is why `least_p` exists
     assert command_line(tmp_path, [BASELINE, BASELINE], "bs", "1000")[1]["p_value"] < 0.001
 
 
-def test_one_made_worse_on_30_percent_of_the_sentences_is_significant():
+def test_a_system_worse_on_30_percent_of_the_sentences_is_significant():
     counts = count(BLEU(), BASELINE, REFERENCES)
     for seed in range(5):
         worse = count(BLEU(), worsened(BASELINE, 0.3, seed=seed), REFERENCES)
@@ -105,7 +105,7 @@ def save(folder, **kinds):
     np.savez(folder / "counts.npz", **{kind: rows.astype(np.int32) for kind, rows in kinds.items()})
 
 
-def test_runs_that_are_there_are_compared(tmp_path):
+def test_existing_runs_are_compared(tmp_path):
     counts = count(BLEU(), BASELINE, REFERENCES)
     save(tmp_path / "a", bleu=counts)
     save(tmp_path / "b", bleu=counts)

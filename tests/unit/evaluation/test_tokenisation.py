@@ -1,4 +1,4 @@
-"""The score fits the language: the right tokeniser for text without spaces, in every figure and its signature."""
+"""Scores use the tokeniser of the language, also for text without spaces, and state it in their signatures."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def with_mecab(monkeypatch: pytest.MonkeyPatch) -> None:
         (["th", "tha_Thai", "lo", "km-KH", "khm_Khmr", "my", "mya_Mymr", "bo", "dz", "shn"], "char"),
     ],
 )
-def test_by_language(with_mecab: None, languages: list[str], name: str) -> None:
+def test_the_tokeniser_of_each_language(with_mecab: None, languages: list[str], name: str) -> None:
     assert {choose(language) for language in languages} == {name}
 
 
 @pytest.mark.parametrize("language", ["ja", "ko", "th", "km"])
-def test_where_there_is_none_it_is_by_character_and_said(without_mecab: None, language: str) -> None:
+def test_without_a_tokeniser_it_falls_back_to_characters_with_a_warning(without_mecab: None, language: str) -> None:
     warnings: list[str] = []
     assert choose(language, warn=warnings.append) == "char"
     assert len(warnings) == 1 and language in warnings[0] and "by character (char)" in warnings[0]
@@ -52,13 +52,13 @@ def test_where_there_is_none_it_is_by_character_and_said(without_mecab: None, la
     assert len(warnings) == 1
 
 
-def test_a_key_overrides_it(without_mecab: None) -> None:
+def test_the_configuration_overrides_the_tokeniser(without_mecab: None) -> None:
     assert choose("zh", "char") == "char" and choose("de", "intl") == "intl"
     with pytest.raises(SettingsError, match="tokenizer: 'ja-mecab': not installed"):
         choose("ja", "ja-mecab")
 
 
-def test_what_is_missing_is_one_line() -> None:
+def test_a_missing_tokeniser_is_a_one_line_error() -> None:
     assert missing("zh") is None
     for name in ("ja-mecab", "ko-mecab"):
         assert missing(name) is None or "\n" not in str(missing(name))  # type: ignore[arg-type]
@@ -88,7 +88,7 @@ TEXT = {
 
 
 def scored(folder: Path, src: str, tgt: str) -> tuple[Path, Path]:
-    """A run's folder and the corpora, with one segment translated right and one nearly so."""
+    """Returns a run's folder and the corpora, with one segment translated correctly and one nearly so."""
     hypotheses, references = TEXT[tgt]
     corpus = folder / "corpora" / "D"
     (corpus / "raw").mkdir(parents=True)
@@ -115,13 +115,13 @@ def scored(folder: Path, src: str, tgt: str) -> tuple[Path, Path]:
 @pytest.mark.parametrize(("tgt", "tok"), [("zh", "zh"), ("th", "char"), ("km", "char"), ("ja", "char")])
 def test_a_run_is_scored_by_its_language(without_mecab: None, tmp_path: Path, tgt: str, tok: str) -> None:
     run, corpora = scored(tmp_path, "en", tgt)
-    said: list[str] = []
-    score_run(run, corpora, warn=said.append)
+    warnings: list[str] = []
+    score_run(run, corpora, warn=warnings.append)
     scores = json.loads((run / "scores.json").read_text())
     for metric in ("bleu", "tokenized_bleu"):
         assert f"|tok:{tok}|" in scores["metrics"][metric]["signature"]
-        assert 40 < scores["metrics"][metric]["score"] < 100  # by 13a a line without spaces is one word
-    assert scores["tokenizer"] == tok and len(said) == (tok == "char")
+        assert 40 < scores["metrics"][metric]["score"] < 100  # for 13a, a line without spaces is one word
+    assert scores["tokenizer"] == tok and len(warnings) == (tok == "char")
     assert rescore_run(run) == scores
     compared = compare_runs(run, run, corpora)
     assert compared.metrics["bleu"][0]["score"] == pytest.approx(scores["metrics"]["bleu"]["score"])
