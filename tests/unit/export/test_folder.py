@@ -1,6 +1,6 @@
-"""An exported folder is whole, stands alone, and holds no pickle.
+"""An exported folder is complete, self-contained and free of pickles.
 
-Its model card says what the model is, what it scores and on whose terms.
+Its model card states the model, its scores and its licence.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def test_an_export_translates_as_its_run(trained, exported, tmp_path):
     assert Translator(alone).limit == Translator(trained.run).limit
 
 
-def test_an_export_says_what_transformers_asks(trained, exported):
+def test_an_export_has_the_configuration_that_transformers_reads(trained, exported):
     config = json.loads((exported / "config.json").read_text(encoding="utf-8"))
     assert config["memories"]["encoder.0.attention"] == {
         "activation": "relu-scaled",
@@ -83,14 +83,14 @@ def weights_header(folder) -> bytes:
     return content[8 : 8 + int.from_bytes(content[:8], "little")]
 
 
-def test_the_weights_say_which_run_they_come_from(exported):
+def test_the_weights_name_their_run(exported):
     with safe_open(exported / "model.safetensors", "pt") as file:
         metadata = file.metadata()
     assert (metadata["format"], metadata["run"]) == ("pt", "numbers/reluformer/seed1") and metadata["code_version"]
     assert list(json.loads(weights_header(exported))["__metadata__"]) == ["code_version", "format", "paper", "run"]
 
 
-def test_what_is_in_the_way_is_left_alone_without_force(trained, exported, tmp_path):
+def test_an_existing_folder_is_not_overwritten_without_force(trained, exported, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("x")
     (tmp_path / "file").write_text("x")
@@ -116,7 +116,7 @@ def test_an_activation_that_the_exported_model_lacks_is_named(trained, tmp_path,
     assert not (tmp_path / "out").exists()
 
 
-def test_a_failure_leaves_nothing_and_takes_nothing(trained, exported, tmp_path, monkeypatch):
+def test_a_failure_leaves_no_files_and_removes_none(trained, exported, tmp_path, monkeypatch):
     old = shutil.copytree(exported, tmp_path / "old")
 
     def fail(*_):

@@ -1,4 +1,4 @@
-"""An exported folder, alone in another folder and another virtual environment that has transformers."""
+"""An exported folder, used in a separate folder and a separate virtual environment with transformers."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ODD = ["Yksi </s> kaksi <sent> <pad> <unk> .", "yksi’kaksi & <b>  »kolme« �
 
 @pytest.fixture(scope="session")
 def odd() -> list[str]:
-    """Lines that a tokenizer may get wrong."""
+    """Lines that are hard to tokenise."""
     return ODD
 
 
 @pytest.fixture(scope="session")
 def elsewhere(trained, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> dict:
-    """What `elsewhere.py` says; the environment is made for it and removed. Skips where it cannot be made."""
+    """The output of `elsewhere.py` in a temporary environment; skips if the environment cannot be created."""
     shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
     folder, record = shared / "elsewhere", shared / "elsewhere.json"
     with FileLock(shared / "elsewhere.lock"):
@@ -41,7 +41,7 @@ def elsewhere(trained, tmp_path_factory: pytest.TempPathFactory, worker_id: str)
 
 
 def lend(packages: Path, lent: Path, site: Path) -> None:
-    """Shows an environment what is installed in this one, but for this project: pip finds torch there, and pip."""
+    """Makes the packages of this environment, except this project, visible in another, for pip and torch."""
     lent.mkdir()
     for path in packages.iterdir():
         if not path.name.startswith(("reluformer", "__editable__", "deepspeed", "entmax")):

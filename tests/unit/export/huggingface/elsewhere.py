@@ -1,4 +1,4 @@
-"""What a person does with an exported folder: run beside it, in an environment of its own; prints JSON."""
+"""Uses an exported folder as a user does: runs next to it in a separate environment and prints JSON."""
 
 from __future__ import annotations
 

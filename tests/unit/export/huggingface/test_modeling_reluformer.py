@@ -1,4 +1,4 @@
-"""The proof that a model can leave: the same translations from transformers, without this package."""
+"""An exported model gives the same translations in transformers, without this package."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_model_saved_by_transformers_is_the_same(elsewhere):
     assert elsewhere["again"] == elsewhere["translations"][:20]
 
 
-def test_in_int8_it_translates_nearly_the_same_also_once_saved(elsewhere):
+def test_int8_translations_are_nearly_the_same_also_after_saving(elsewhere):
     same = sum(a == b for a, b in zip(elsewhere["int8"], elsewhere["translations"], strict=False))
     assert same >= 16
     assert elsewhere["int8_again"] == elsewhere["int8"]
@@ -60,7 +60,7 @@ def test_the_n_best_and_their_scores_are_the_same(elsewhere, translator):
     assert elsewhere["scores"] == pytest.approx([translation.score for translation in line.translations], abs=1e-4)
 
 
-def test_labels_give_the_cross_entropy_of_what_they_shift_to(elsewhere):
+def test_the_loss_is_the_cross_entropy_of_the_labels(elsewhere):
     loss, expected = elsewhere["losses"]
     assert loss == pytest.approx(expected, rel=1e-5) and loss > 0
 

@@ -1,4 +1,4 @@
-"""The tokenizer that leaves with a model is the corpus's preparation."""
+"""The exported tokenizer equals the corpus preparation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exported model is a second version of ours: it gives the same logits for every system of systems.yaml."""
+"""The exported model, a second implementation of ours, gives the same logits for every system of systems.yaml."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FORMS = [
 
 
 def both(config):
-    """Our model with random parameters, and the exported one with the same; both in double precision."""
+    """Returns our model and the exported one with the same random parameters, in double precision."""
     torch.manual_seed(1)
     ours = Transformer(config).eval()
     for parameter in ours.parameters():
