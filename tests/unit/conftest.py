@@ -1,4 +1,4 @@
-"""Made-up corpora, and the experiments of config/."""
+"""Synthetic corpora, and the experiments of config/."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FILES = ("train.src", "train.tgt", "valid.src", "valid.tgt", "test.src", "test.t
 
 
 def sentences(count: int, seed: int) -> list[tuple[str, str]]:
-    """Aligned made-up sentences, word for word."""
+    """Returns aligned synthetic sentences, translated word for word."""
     rng = random.Random(seed)
     pairs = []
     for _ in range(count):
@@ -33,7 +33,7 @@ def sentences(count: int, seed: int) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def write_corpus(tmp_path: Path) -> Callable[..., tuple[CorpusConfig, list[Path]]]:
-    """Writes line-aligned files of made-up text; with `documents`, a `<d>` line before every fifth pair."""
+    """Writes line-aligned files of synthetic text; with `documents`, a `<d>` line before every fifth pair."""
 
     def write(
         train: int = 300, held: int = 20, documents: bool = False, **config: Any
@@ -63,11 +63,11 @@ def write_corpus(tmp_path: Path) -> Callable[..., tuple[CorpusConfig, list[Path]
 
 @pytest.fixture(scope="session")
 def paper() -> Experiment:
-    """config.yaml: the whole paper."""
+    """The experiment of config.yaml: the whole paper."""
     return Experiment.from_files(CONFIG / "config.yaml")
 
 
 @pytest.fixture(scope="session")
 def demo() -> Experiment:
-    """demo.yaml: the paper in small."""
+    """The experiment of demo.yaml: a small version of the paper."""
     return Experiment.from_files(CONFIG / "config.yaml", CONFIG / "demo.yaml")

@@ -1,4 +1,4 @@
-"""Files are the old one or the whole new one."""
+"""Writes are atomic: a file has its old content or its complete new content."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_standard_output_is_written_into_and_not_cut_short(name, capfd):
     assert capfd.readouterr().out == "before text" and not Path("-").exists()
 
 
-def test_a_device_stays_one(tmp_path):
+def test_a_device_stays_a_device(tmp_path):
     replace(Path("/dev/null"), lambda path: path.write_text("text"))
     assert Path("/dev/null").is_char_device()
     with pytest.raises(OSError, match="No space left"):
@@ -112,7 +112,7 @@ def test_a_device_stays_one(tmp_path):
 
 
 @pytest.mark.parametrize("path", [".", "..", "/", "", "folder", "to-folder", "circle", "text/x", "socket"])
-def test_what_no_file_can_be_is_refused_and_named(tmp_path, monkeypatch, path):
+def test_an_impossible_output_path_is_refused_by_name(tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
     Path("folder").mkdir()
     Path("to-folder").symlink_to("folder")
@@ -139,7 +139,7 @@ def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path):
     assert error.value.filename == str(path) and path.read_text() == "old" and names(tmp_path) == ["a"]
 
 
-def test_a_name_as_long_as_may_be(tmp_path):
+def test_a_name_of_maximum_length(tmp_path):
     path = tmp_path / ("n" * 250 + ".txt")
     write_text(path, "text")
     assert names(tmp_path) == [path.name]
@@ -148,7 +148,7 @@ def test_a_name_as_long_as_may_be(tmp_path):
 @pytest.mark.parametrize(
     "name", ["a[1].fi", "*", "what?.fi", "it's", "$(touch pwned)", "-rf", "a;b", " ", "é 'x' \"y\""]
 )
-def test_files_are_found_by_their_very_name(tmp_path, name):
+def test_glob_characters_in_names_are_literal(tmp_path, name):
     (tmp_path / "sub").mkdir()
     for other in ("a1.fi", "whatx.fi", "anything"):
         (tmp_path / other).touch()
@@ -180,7 +180,7 @@ def test_one_process_at_a_time(tmp_path):
 
 
 @pytest.mark.parametrize("path", [".", "..", "/", "", "../{name}", "here"])
-def test_the_working_folder_is_nobodys_output(tmp_path, monkeypatch, path):
+def test_the_working_folder_is_refused_as_output(tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
     Path("here").symlink_to(".")
     with pytest.raises(OSError, match="current folder or one of its parents"):

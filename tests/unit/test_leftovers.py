@@ -1,4 +1,4 @@
-"""tests/leftovers.py: what a process of the tests started ends with it, and its folder goes."""
+"""tests/leftovers.py: the children of a test process end with it, and its folder is removed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "pidfd_open")
 
 @pytest.fixture
 def start():
-    """`start(stay, *command)`: a process like pytest that started a command; it, the command's process, its folder."""
+    """`start(stay, *command)` runs a process that, like pytest, starts a command.
+
+    Returns it, the command's process, its temporary folder, and whether it has private mounts.
+    """
     starters = []
 
     def start(stay: bool, *command: str) -> tuple[subprocess.Popen[str], psutil.Process, Path, bool]:
@@ -49,7 +52,7 @@ def start():
         starter.stdout.close()
 
 
-def gone(folder: Path) -> bool:
+def is_removed(folder: Path) -> bool:
     end = time.monotonic() + 600
     while folder.exists() and time.monotonic() < end:
         time.sleep(0.02)
@@ -57,18 +60,18 @@ def gone(folder: Path) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, None], ids=["killed", "terminated", "by itself"])
-def test_what_was_started_ends_and_the_folder_goes(start, number):
+def test_child_processes_end_and_the_folder_is_removed(start, number):
     starter, process, folder, _ = start(number is not None, "setsid", "sleep", "600")
     assert folder.is_dir()
     if number is not None:
         starter.send_signal(number)
     starter.wait(60)
     process.wait(60)
-    assert gone(folder)
+    assert is_removed(folder)
 
 
 def test_the_processes_of_a_worker_end_with_the_run(start):
-    """A worker is killed with the run, and what only the worker's own clearing up knows ends as well."""
+    """A worker is killed with the run; processes that only its own cleanup knows of end, too."""
     worker = [sys.executable, "-c", START, str(ROOT), "stay", "env", "-i", "setsid", "sleep", "600"]
     starter, process, folder, private = start(True, *worker)
     if not private:
@@ -77,21 +80,21 @@ def test_the_processes_of_a_worker_end_with_the_run(start):
     starter.kill()
     for each in (process, sleep):
         each.wait(60)
-    assert gone(folder)
+    assert is_removed(folder)
 
 
 def started_by(process: psutil.Process, name: str) -> list[psutil.Process]:
-    """The children of a process that have this name, once there are any."""
+    """Waits for a process to have children of this name; returns them."""
     end = time.monotonic() + 600
     while not (named := [child for child in process.children() if child.name() == name]) and time.monotonic() < end:
         time.sleep(0.02)
     return named
 
 
-def test_processes_that_forgot_their_environment_are_known_by_their_mounts(start):
+def test_processes_without_the_variable_are_recognised_by_their_mounts(start):
     starter, process, folder, private = start(True, "env", "-i", "setsid", "sleep", "600")
     if not private:
         pytest.skip("needs the right to have mounts of its own")
     starter.kill()
     process.wait(60)
-    assert gone(folder)
+    assert is_removed(folder)

@@ -1,4 +1,4 @@
-"""The logger plugin is one that Snakemake finds, and it logs the losses of running trainings."""
+"""Snakemake finds the logger plugin, which logs the progress and losses of running trainings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STARTED = logging.makeLogRecord({"event": LogEvent.WORKFLOW_STARTED})
 
 @pytest.fixture
 def training(tmp_path, monkeypatch):
-    """A training that runs in the working folder, at its second log line."""
+    """A running training in the working folder, at its second log line."""
     folder = tmp_path / "checkpoints" / "iwslt14" / "reluformer" / "seed1" / "0a1b"
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps({"run": {"training": {"updates": 1300}}}))
@@ -36,8 +36,8 @@ def handler():
         return handlers[-1]
 
     yield make
-    for one in handlers:
-        one.close()
+    for handler in handlers:
+        handler.close()
 
 
 def test_snakemake_finds_the_plugin():

@@ -1,4 +1,4 @@
-"""tests/warm.py: the server outlives its clients, and without it a start is one of Python itself."""
+"""tests/warm.py: the server outlives its clients, and without it Python itself is started."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ HELLO = ["-P", "-m", "calendar", "-t", "text", "2023", "2"]
 
 
 def connect(address):
-    """Connects to a server, and leaves."""
+    """Connects to a server and disconnects."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
         client.connect(str(address))
 
 
-def test_a_client_that_is_gone_before_its_request_does_no_harm(warm_python):
+def test_a_client_that_disconnects_before_its_request_is_harmless(warm_python):
     if warm_python == sys.executable:
         pytest.skip("there is no server without xdist, and none beside a GPU")
     for _ in range(2):
