@@ -15,7 +15,7 @@ from reluformer.memory.read import read
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_hidden_slots_weigh_exactly_nothing(name):
+def test_hidden_slots_have_zero_weight(name):
     built = build_activation(MemoryConfig(activation=name))
     for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
         scores = torch.tensor([[1.0, 2.0, 0.5, torch.finfo(dtype).min / 2]], dtype=dtype)
@@ -31,7 +31,7 @@ def test_normalised_rows_sum_to_one(name):
     torch.testing.assert_close(built(torch.randn(5, 9).mul(3)).sum(-1), torch.ones(5))
 
 
-def test_sparse_ones_equal_entmax():
+def test_sparse_activations_equal_entmax():
     scores = torch.randn(4, 6, dtype=torch.float64) * 3
     for name, exact in (("sparsemax", entmax.sparsemax), ("entmax15", entmax.entmax15)):
         torch.testing.assert_close(
@@ -89,7 +89,7 @@ def test_temperature_divides_the_scores(name):
 @pytest.mark.parametrize(("name", "slope"), [("softmax", 1 / 16), ("entmax15", 1 / 4), ("sparsemax", 1.0)])
 @pytest.mark.parametrize("temper", [False, True])
 def test_temperature_gives_a_uniform_row_the_slope_of_softmax(name, slope, temper):
-    """Of n = 16 equal weights, one follows its score by 1/n under softmax, 1/√n under 1.5-entmax, 1 under sparsemax."""
+    """Of n = 16 equal weights, the slope in the own score is 1/n for softmax, 1/√n for 1.5-entmax, 1 for sparsemax."""
     built = build_activation(MemoryConfig(activation=name, options={"temperature": 16 * slope if temper else 1.0}))
     weights = torch.autograd.functional.jacobian(lambda s: built(s * built.factor(16)), torch.zeros(1, 16).double())
     own = weights.squeeze().diagonal()
@@ -99,7 +99,7 @@ def test_temperature_gives_a_uniform_row_the_slope_of_softmax(name, slope, tempe
 @pytest.mark.parametrize("length", [65, 130, 300])
 @pytest.mark.parametrize("spread", [0.01, 1.0, 10.0])
 def test_sorting_a_few_scores_is_as_exact_as_sorting_all(length, spread):
-    """With small spreads hundreds of slots have weight, far more than are sorted at first."""
+    """With small spreads hundreds of slots have weight, far more than the first partial sort covers."""
     torch.manual_seed(length)
     scores = torch.randn(7, length, dtype=torch.float64, requires_grad=True)
     for name, exact in (("sparsemax", entmax.sparsemax), ("entmax15", entmax.entmax15)):
@@ -114,7 +114,7 @@ def test_sorting_a_few_scores_is_as_exact_as_sorting_all(length, spread):
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_undefined_scores_give_undefined_weights_and_no_error(name, bad):
-    """A training that diverges has to end as diverged, whatever reads its memories; σ(∞) = 1 is defined."""
+    """A diverging training must be recognised as diverged with every activation; σ(∞) = 1 is defined."""
     scores = torch.randn(3, 300)
     scores[1, 2] = bad
     weights = build_activation(MemoryConfig(activation=name))(scores.requires_grad_() * 1)

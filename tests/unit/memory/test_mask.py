@@ -12,9 +12,9 @@ def test_counts_are_the_papers_n():
     assert AttentionMask(7).count(3, LIKE) == 7
     assert AttentionMask(4, KEYS).count(2, LIKE).flatten().tolist() == [3, 1, 1]  # at least 1, so that √(2/n) is finite
     assert AttentionMask(4, causal=True).count(4, LIKE).flatten().tolist() == [1, 2, 3, 4]
-    both = AttentionMask(4, KEYS, causal=True).count(4, LIKE)
-    assert both.shape == (3, 1, 4, 1)
-    assert both[0].flatten().tolist() == [1, 2, 3, 3]
+    counts = AttentionMask(4, KEYS, causal=True).count(4, LIKE)
+    assert counts.shape == (3, 1, 4, 1)
+    assert counts[0].flatten().tolist() == [1, 2, 3, 3]
 
 
 def test_causal_rows_are_the_last_of_the_slots():
@@ -44,7 +44,7 @@ def test_select_follows_the_batch():
     assert whole.select(torch.tensor([0])) is whole and whole.some() is None
 
 
-def test_marks_say_what_each_row_sees():
+def test_marks_list_the_slots_of_each_row():
     marks = torch.tensor([[[True, False, True], [False, True, True]]])
     marked = RowMask(marks, torch.tensor(2))
     assert marked.slots == 3 and torch.equal(marked.mask(2), marks[:, None])

@@ -14,7 +14,7 @@ E, H = 12, 3
 
 
 def test_a_feed_forward_layer_without_bias_is_a_memory_read():
-    """The paper's equivalence: W1's rows are keys, W2's columns are values."""
+    """The paper's equivalence: the rows of W1 are keys, the columns of W2 are values."""
     torch.manual_seed(0)
     first, second = torch.nn.Linear(E, 20, bias=False), torch.nn.Linear(20, E, bias=False)
     memory = LearnedMemory(MemoryConfig(activation="relu"), E, 20)
@@ -42,7 +42,7 @@ def test_softmax_memory_has_no_root_of_the_width():
 
 
 @pytest.mark.parametrize("output_norm", ["layernorm", "gated-rmsnorm"])
-def test_what_follows_a_learned_memory_acts_on_its_output(output_norm):
+def test_an_output_norm_acts_on_the_output_of_a_learned_memory(output_norm):
     memory = LearnedMemory(MemoryConfig(activation="softmax", output_norm=output_norm), E, 20)
     x = torch.randn(2, 5, E)
     raw = torch.softmax(x @ memory.key.T, -1) @ memory.value
@@ -65,7 +65,7 @@ def test_softmax_attention_is_torchs_multi_head_attention():
 
 
 def test_rela_normalises_the_joined_heads_before_the_projection():
-    """ReLA-g from its equation: ReLU(q·k/√d), heads joined, gated RMSNorm over E, output projection."""
+    """ReLA-g by its equation: ReLU(q·k/√d), joined heads, gated RMSNorm over E, output projection."""
     torch.manual_seed(0)
     attention = SelfAttention(MemoryConfig(activation="relu", output_norm="gated-rmsnorm"), E, H).double()
     torch.nn.init.normal_(attention.head_norm.gate)
@@ -123,7 +123,7 @@ def test_dropout_only_in_training():
     assert torch.equal(memory(x, visible).output, memory(x, visible).output)
 
 
-def test_projections_start_as_in_fairseq():
+def test_projections_are_initialised_as_in_fairseq():
     joint = joint_linear(64, 3, bias=True)
     bound = (6 / 128) ** 0.5 * 2**-0.5
     for part in joint.weight.chunk(3):
@@ -147,8 +147,8 @@ def test_the_gated_norm_equals_its_equation():
                 assert y[b, i, d].item() == pytest.approx(norm.scale[d].item() * v / rms * gate, rel=1e-6)
 
 
-def test_the_gated_norm_starts_as_its_authors_start_it():
-    """Scale 1, gate U(±√(3/E)): TensorFlow's variance scaling, fan_avg, uniform, of a vector of E."""
+def test_the_gated_norm_is_initialised_as_by_its_authors():
+    """Scale 1, gate U(±√(3/E)): TensorFlow's uniform variance scaling with fan_avg for a vector of size E."""
     torch.manual_seed(0)
     norm = GatedRMSNorm(4096)
     bound = math.sqrt(3 / 4096)
@@ -182,8 +182,8 @@ def test_statistics_are_in_single_precision():
 
 
 @pytest.mark.parametrize(("done", "share"), [(0, 1.0), (0.05, 0.5), (0.1, 0.0), (0.5, 0.0)])
-def test_annealed_weights_turn_from_softmaxs_into_the_activations(done, share):
-    """Of one tenth of the updates; seen by the gradients, too."""
+def test_annealing_moves_weights_from_softmax_to_the_activation(done, share):
+    """Over the first tenth of the updates; applies to the gradients, too."""
     annealed, relu, softmax = (
         SelfAttention(MemoryConfig(activation=name, anneal_from_softmax=part), E, H)
         for name, part in (("relu-scaled", 0.1), ("relu-scaled", 0.0), ("softmax", 0.0))

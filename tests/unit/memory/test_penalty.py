@@ -1,4 +1,4 @@
-"""Eq. 7 on rows whose value is known by hand; `test_read` compares it with loops."""
+"""Eq. 7 on rows with known values; `test_read` compares it with loops."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_hand_made_rows():
     assert penalty_of([2.0, 2.0, 0, 0], normalisation=False, margin=0.25) == pytest.approx(0.5 * math.log(2))
 
 
-def test_without_the_bars_the_first_term_is_the_logarithm_itself():
+def test_without_absolute_the_first_term_is_the_signed_logarithm():
     assert penalty_of([3.0, 0, 0, 0], absolute=False) == pytest.approx(math.log(3))
     assert penalty_of([1 / 3, 0, 0, 0], absolute=False) == pytest.approx(-math.log(3))
     assert penalty_of([1 / 3, 0, 0, 0], absolute=False, normalisation=False) == 0
@@ -56,7 +56,7 @@ def test_one_visible_slot_allows_no_entropy():
     assert penalty_of([1.0, 0.0, 0.0], n=1) == 0
 
 
-def test_padding_rows_and_heads_are_meaned_out():
+def test_the_penalty_is_the_mean_over_real_rows_and_heads():
     weights = torch.rand(2, 3, 4, 5, dtype=torch.float64)
     penalty = Penalty(PenaltyConfig(weight=0.5))
     rows = torch.tensor([[True, True, False, False], [True, False, False, False]])
@@ -69,8 +69,8 @@ def test_padding_rows_and_heads_are_meaned_out():
 
 def test_weight_is_lambda():
     weights = torch.rand(1, 1, 2, 5)
-    one, half = (call(Penalty(PenaltyConfig(weight=w)), weights, 5).item() for w in (1.0, 0.5))
-    assert half == pytest.approx(one / 2)
+    full, half = (call(Penalty(PenaltyConfig(weight=w)), weights, 5).item() for w in (1.0, 0.5))
+    assert half == pytest.approx(full / 2)
 
 
 def test_row_sums_are_accumulated_in_single_precision():

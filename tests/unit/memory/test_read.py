@@ -47,7 +47,7 @@ def tensors(rows, slots, dtype=torch.float64, width=D):
 
 
 def visible_slots(kind, rows, slots):
-    """The `AttentionMask` of one kind, and the lists of slots that each batch entry's row sees."""
+    """Returns an `AttentionMask` of this kind, and the lists of slots that each row of each batch entry sees."""
     lengths = [slots, max(1, slots // 2), max(1, slots - 2)]
     keys = torch.arange(slots)[None] < torch.tensor(lengths)[:, None] if kind in ("ragged", "both") else None
     causal = kind in ("causal", "both")
@@ -62,7 +62,7 @@ def visible_slots(kind, rows, slots):
 
 
 def loop_weights(name, scores, n, head, built):
-    """f of one row's visible scores, from its equation."""
+    """Computes f of one row's visible scores by its equation."""
     if name == "softmax":
         powers = [math.exp(s / 0.7) for s in scores]
         return [p / sum(powers) for p in powers]
@@ -97,7 +97,7 @@ def loop_weights(name, scores, n, head, built):
 
 
 def loop_entmax(scores, alpha):
-    """α-entmax of a row by its definition, [(α−1)s − τ]₊^(1/(α−1)), with the τ at which it sums to 1."""
+    """Computes α-entmax of a row by definition, [(α−1)s − τ]₊^(1/(α−1)), with τ such that it sums to 1."""
 
     def powers(tau):
         return [max((alpha - 1) * s - tau, 0.0) ** (1 / (alpha - 1)) for s in scores]
@@ -110,7 +110,7 @@ def loop_entmax(scores, alpha):
 
 
 def loop_read(name, built, query, key, value, seen, scale):
-    """Output [B, H, Q, D] and weights [B, H, Q, K] by loops over batch, heads, rows and slots."""
+    """Computes output [B, H, Q, D] and weights [B, H, Q, K] by loops over batch, heads, rows and slots."""
     weights = torch.zeros(*query.shape[:3], key.size(2), dtype=torch.float64)
     output = torch.zeros_like(query)
     for b in range(query.size(0)):
@@ -127,7 +127,7 @@ def loop_read(name, built, query, key, value, seen, scale):
 
 
 def loop_penalty(weights, seen, config, rows):
-    """Eq. 7 by loops: |log Σs| + max(H(s) − C, 0), meaned over the real rows and heads, times λ."""
+    """Computes Eq. 7 by loops: |log Σs| + max(H(s) − C, 0), averaged over real rows and heads, times λ."""
     losses = []
     for b, h, i in torch.cartesian_prod(*(torch.arange(n) for n in weights.shape[:3])).tolist():
         if not rows[b, i]:
@@ -191,15 +191,15 @@ def test_gradients_with_the_penalty(name, part):
     penalty = Penalty(PenaltyConfig(weight=0.7, margin=0.3, **part))
     rows = torch.tensor([[True, True, False], [True, False, False], [True, True, True]])
 
-    def both(query, key, value, *_):
+    def output_and_penalty(query, key, value, *_):
         reading = read(query, key, value, built, visible, penalty=penalty, rows=rows)
         return reading.output, reading.penalty
 
-    assert torch.autograd.gradcheck(both, (*tensors(3, 4, width=2), *built.parameters()))
+    assert torch.autograd.gradcheck(output_and_penalty, (*tensors(3, 4, width=2), *built.parameters()))
 
 
 def test_learned_slots_are_the_same_read():
-    """A read of [K, D] slots equals a read of a sequence that every batch entry shares, biases as in an FFN."""
+    """A read of [K, D] slots equals a read of a sequence shared by all batch entries, with biases as in an FFN."""
     torch.manual_seed(1)
     x, key, value = torch.randn(2, 3, D), torch.randn(7, D), torch.randn(7, D)
     bias = torch.randn(7)
@@ -234,7 +234,7 @@ def test_dropout_is_on_the_weights_and_after_the_penalty(name):
 @pytest.mark.parametrize("weights", [False, True])
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_rows_that_see_nothing_or_have_no_positive_score_are_finite(name, weights, dtype):
-    """Forward and backward, penalty included: a batch entry of padding alone, and a row of negative scores."""
+    """Forward and backward, with the penalty: a batch entry of padding only, and a row of negative scores."""
     built = activation(name, dtype)
     query, key, value = (t.detach().to(dtype).requires_grad_() for t in tensors(4, 6))
     with torch.no_grad():
@@ -279,8 +279,8 @@ def test_variance_law(n):
         assert out.var().item() == pytest.approx(expected, rel=0.1)
 
 
-def test_a_shift_is_not_lost_in_a_kernel():
-    """The kernels know c_i and no b_i: a ReLU with a shift is read without them."""
+def test_a_shift_is_not_dropped_by_a_kernel():
+    """The kernels compute c_i but not b_i, so a ReLU with a shift is read without them."""
     built = build_activation(MemoryConfig(activation="relu-shifted"), H).float()
     query, key, value = tensors(4, 6, torch.float32)
     weights = (query @ key.mT / 6 + 1 / 6).relu()

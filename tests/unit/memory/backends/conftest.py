@@ -1,4 +1,4 @@
-"""ReLU attention in float64 with all its weights, and a grid of shapes: what every kernel is compared with."""
+"""The reference for every kernel, ReLU attention in float64 with full weights, and a grid of shapes."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class Case(NamedTuple):
 
 
 MASKS = ["all", "ragged", "causal", "both"]
-GRID = [  # each pair of lengths, mask, dropout and statistics meets
+GRID = [  # covers all pairs of lengths, mask, dropout and statistics
     Case(*lengths, WIDTHS[(n + m) % len(WIDTHS)], mask, (0.0, 0.3)[(n + m) % 2], bool((n + m // 2) % 2))
     for (n, lengths), (m, mask) in itertools.product(enumerate(LENGTHS), enumerate(MASKS))
 ]
 
 
 def visible_keys(case):
-    """Right-padded in the first entry, holes in the second, nothing visible in the last; none without raggedness."""
+    """Returns keys with padding (first entry), holes (second) and nothing visible (last); None if not ragged."""
     if case.mask not in ("ragged", "both"):
         return None
     keys = torch.ones(B, case.slots, dtype=torch.bool)
@@ -52,8 +52,11 @@ def visible_keys(case):
 
 
 def inputs(case, dtype=torch.float32):
-    """Query, key, value and the gradients of output, Σs, Σ s log s; scores are exact in fp32, so that none of them is
-    rounded across 0, where the gradient jumps. Heads are strided as those of a joint projection."""
+    """Returns query, key, value and the gradients of output, Σs, Σ s log s.
+
+    Scores are exact in fp32, so none is rounded across 0, where the gradient jumps. Heads are strided as in a joint
+    projection.
+    """
     torch.manual_seed(case.rows * 1000 + case.slots + case.width)
 
     def whole(length):
@@ -66,7 +69,7 @@ def inputs(case, dtype=torch.float32):
 
 
 def exact(query, key, value, case, scale):
-    """(output, Σs, Σ s log s) by the equations, differentiable."""
+    """Computes (output, Σs, Σ s log s) by the equations, differentiably."""
     mask = torch.ones(case.rows, case.slots, dtype=torch.bool)
     if case.mask in ("causal", "both"):
         mask = mask.tril(case.slots - case.rows)
@@ -79,13 +82,13 @@ def exact(query, key, value, case, scale):
 
 
 def error(ours, theirs):
-    """The largest difference in units of the largest number."""
+    """Returns the largest difference relative to the largest number."""
     return ((ours.double() - theirs).abs().max() / theirs.abs().max().clamp(min=1e-6)).item()
 
 
 @pytest.fixture
 def compare():
-    """Compares a kernel's outputs and gradients with `exact` in float64."""
+    """Returns a function that compares a kernel's outputs and gradients with `exact` in float64."""
 
     def check(kernel, case, dtype=torch.float32, tolerance=2e-6):
         scale = 0.25
@@ -125,7 +128,7 @@ def make_inputs():
 
 
 def pytest_generate_tests(metafunc):
-    """A test with an argument `case` runs over the grid."""
+    """Parametrises tests with an argument `case` over the grid."""
     if "case" in metafunc.fixturenames:
         metafunc.parametrize("case", GRID, ids=lambda case: "-".join(str(part) for part in case))
 
@@ -135,9 +138,9 @@ ROOT = Path(__file__).parents[4]
 
 @pytest.fixture
 def interpret() -> Callable[..., Counter[str]]:
-    """Runs files of tests/gpu in Triton's interpreter, fails with its output, returns how many tests of each passed.
+    """Returns a function that runs files of tests/gpu in Triton's interpreter and counts the passed tests of each.
 
-    In a process of its own: Triton decides when it is imported whether it compiles or interprets.
+    It uses a separate process, as Triton chooses between compiler and interpreter when it is imported.
     """
 
     def run(*names: str) -> Counter[str]:

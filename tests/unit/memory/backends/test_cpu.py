@@ -15,7 +15,7 @@ OPTIONS = {"keys": None, "causal": True, "scale": 0.25, "dropout": 0.1, "seed": 
 
 
 def outcome(query, key, value, kernel=cpu_relu_attention, **changes):
-    """Outputs and gradients of one pass."""
+    """Returns outputs and gradients of one pass."""
     leaves = [x.detach().requires_grad_() for x in (query, key, value)]
     results = [x for x in kernel(*leaves, AttentionOptions(**OPTIONS | changes)) if x is not None]
     torch.autograd.backward(results, [torch.ones_like(x) for x in results])
@@ -35,8 +35,8 @@ def test_equals_float64(compare, case):
 
 @pytest.mark.parametrize("mask", ["all", "ragged", "causal", "both"])
 @pytest.mark.parametrize(("rows", "slots", "width"), [(1, 1, 16), (1, 60, 64), (2, 7, 128), (3, 130, 32), (3, 2, 48)])
-def test_decoding_a_few_rows_gives_the_same_bits_or_nearly(make_case, make_inputs, rows, slots, width, mask):
-    """Without gradients, rows this few take a way of their own."""
+def test_decoding_a_few_rows_gives_nearly_the_same(make_case, make_inputs, rows, slots, width, mask):
+    """Without gradients, so few rows take a separate path."""
     case = make_case(rows, slots, width, mask, 0.0, True)
     query, key, value, *_ = make_inputs(case)
     keys = torch.tensor([[True] * slots, [True] + [False] * (slots - 1), [False] * slots])
@@ -45,9 +45,9 @@ def test_decoding_a_few_rows_gives_the_same_bits_or_nearly(make_case, make_input
     exact = tiled_relu_attention(query.double(), key.double(), value.double(), AttentionOptions(**options))
     for statistics in (False, True):
         ours = cpu_relu_attention(query, key, value, AttentionOptions(**options | {"statistics": statistics}))
-        for one, other in zip(ours, exact, strict=True):
-            if one is not None:
-                torch.testing.assert_close(one.double(), other, atol=2e-5, rtol=1e-5)
+        for actual, expected in zip(ours, exact, strict=True):
+            if actual is not None:
+                torch.testing.assert_close(actual.double(), expected, atol=2e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -57,7 +57,7 @@ def test_half_precision_is_computed_in_fp32(compare, make_case, dtype):
 
 
 @pytest.mark.parametrize("heads", [1, 6])
-def test_the_same_bits_every_time_and_close_ones_on_any_number_of_threads(heads, threads):
+def test_results_are_deterministic_and_close_for_any_number_of_threads(heads, threads):
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, heads, n, 64) for n in (300, 500, 500))
     outputs = {}
@@ -68,14 +68,14 @@ def test_the_same_bits_every_time_and_close_ones_on_any_number_of_threads(heads,
             for once, again in zip(outputs[count], outcome(query, key, value), strict=True):
                 assert torch.equal(once, again)
     for count in (2, 5):
-        for index, (one, many) in enumerate(zip(outputs[1], outputs[count], strict=True)):
-            if heads == 6 or index != 3:  # the query's gradient is a sum over the parts of a head
-                assert torch.equal(one, many)
-            torch.testing.assert_close(one, many, atol=1e-4, rtol=1e-4)
+        for index, (single, multiple) in enumerate(zip(outputs[1], outputs[count], strict=True)):
+            if heads == 6 or index != 3:  # the query's gradient is summed over the parts of a head
+                assert torch.equal(single, multiple)
+            torch.testing.assert_close(single, multiple, atol=1e-4, rtol=1e-4)
 
 
 def test_rows_without_a_positive_score_and_tiles_of_them():
-    """The tiles that are skipped are 0 in every result, between tiles that are not."""
+    """Skipped tiles are 0 in every result, next to tiles that are computed."""
     torch.manual_seed(1)
     query, key, value = (torch.randn(1, 2, 400, 32).mul(2).round() for _ in range(3))  # exact scores
     query[:, :, 100:300] = -query[:, :, 100:300].abs()
@@ -93,7 +93,7 @@ def test_rows_without_a_positive_score_and_tiles_of_them():
 
 
 def test_infinite_and_undefined_scores_are_not_hidden():
-    """A diverging training must see it."""
+    """So that a diverging training is noticed."""
     for bad in (float("nan"), float("inf")):
         query, key, value = (torch.ones(1, 1, 5, 16) for _ in range(3))
         query[0, 0, 2, 3] = bad
@@ -104,8 +104,8 @@ def test_infinite_and_undefined_scores_are_not_hidden():
 
 @pytest.mark.parametrize("shape", [(2, 1, 1, 1), (1, 1, 130, 1), (2, 3, 130, 1)])
 @pytest.mark.parametrize("heads", ["few", "many"])
-def test_a_factor_of_the_rows_is_as_if_in_the_query(shape, heads, threads):
-    threads(16 if heads == "few" else 1)  # fewer heads than threads: parts of the query's gradient are added
+def test_a_row_factor_equals_a_scaled_query(shape, heads, threads):
+    threads(16 if heads == "few" else 1)  # fewer heads than threads: partial gradients of the query are added
     torch.manual_seed(2)
     query, key, value = (torch.randn(2, 3, 130, 32) for _ in range(3))
     factor = torch.rand(shape) + 0.5
@@ -113,8 +113,8 @@ def test_a_factor_of_the_rows_is_as_if_in_the_query(shape, heads, threads):
     results = [cpu_relu_attention(leaf, key, value, AttentionOptions(factor=factor, **OPTIONS))]
     results.append(cpu_relu_attention(leaf * factor, key, value, AttentionOptions(**OPTIONS)))
     grads = [torch.autograd.grad([x.sum() for x in result], leaf)[0] for result in results]
-    for one, other in zip((*results[0], grads[0]), (*results[1], grads[1]), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-5)
+    for actual, expected in zip((*results[0], grads[0]), (*results[1], grads[1]), strict=True):
+        torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-5)
     few = [
         cpu_relu_attention(
             query[:, :, :1], key, value, AttentionOptions(factor=factor[:, :, :1], **OPTIONS | {"dropout": 0.0})
@@ -125,11 +125,11 @@ def test_a_factor_of_the_rows_is_as_if_in_the_query(shape, heads, threads):
             query[:, :, :1] * factor[:, :, :1], key, value, AttentionOptions(**OPTIONS | {"dropout": 0.0})
         )
     )
-    for one, other in zip(*few, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    for actual, expected in zip(*few, strict=True):
+        torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_gradients_lie_side_by_side_where_the_tensors_do_and_hidden_slots_have_none():
+def test_gradients_share_the_layout_of_the_tensors_and_are_zero_for_hidden_slots():
     torch.manual_seed(4)
     joint = torch.randn(2, 7, 3 * 2 * 16).requires_grad_()
     query, key, value = split_heads(joint, 2, 3)
@@ -147,8 +147,8 @@ def test_gradients_of_any_layout(make_case, make_inputs):
     query, key, value, *_ = make_inputs(make_case(6, 9, 16, "all", 0.0, False))
     plain = outcome(query, key, value)
     query, key, value = (x.mT.contiguous().mT for x in (query, key, value))  # the last dimension is not dense
-    for one, other in zip(plain, outcome(query, key, value), strict=True):
-        assert torch.equal(one, other)
+    for actual, expected in zip(plain, outcome(query, key, value), strict=True):
+        assert torch.equal(actual, expected)
     leaf = query.detach().requires_grad_()
     cpu_relu_attention(leaf, key, value, AttentionOptions(**OPTIONS))[
         0
@@ -156,7 +156,7 @@ def test_gradients_of_any_layout(make_case, make_inputs):
     assert leaf.grad.isfinite().all() and leaf.grad.any()
 
 
-def test_no_rows_no_slots_no_batch():
+def test_empty_inputs():
     for batch, rows, slots in ((2, 0, 3), (2, 3, 0), (0, 3, 3)):
         output, *_ = outcome(*(torch.randn(batch, 2, n, 8) for n in (rows, slots, slots)))
         assert output.shape == (batch, 2, rows, 8) and not output.any()

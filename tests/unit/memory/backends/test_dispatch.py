@@ -34,7 +34,7 @@ def test_the_backend_follows_device_and_dtype(monkeypatch):
     assert backend(QUERY) == "tiled"
 
 
-def test_heads_on_a_card_are_as_wide_as_the_kernel_has_them(monkeypatch):
+def test_the_triton_backend_needs_a_head_width_that_the_kernel_supports(monkeypatch):
     monkeypatch.delenv("RELUFORMER_KERNEL", raising=False)
     monkeypatch.setattr(attention, "TRITON", True)
     monkeypatch.setattr(attention, "trusted", lambda path, device: True)
@@ -68,7 +68,7 @@ def test_the_kernel_is_the_backends(name, monkeypatch):
 
 
 def gradients(name, monkeypatch, activation, visible, penalty, rows, dropout=0.0):
-    """Output, penalty and all gradients of a read, a learned γ's included."""
+    """Returns output, penalty and all gradients of a read, including that of a learned γ."""
     monkeypatch.setenv("RELUFORMER_KERNEL", name)
     torch.manual_seed(3)
     query, key, value = (torch.randint(-3, 4, (2, 3, n, 16)).float().requires_grad_() for n in (9, 14, 14))
@@ -94,8 +94,8 @@ def test_a_read_is_the_same_as_with_its_weights(name, built, causal, penalised, 
     ours = gradients(name, monkeypatch, built, visible, penalty, rows)
     theirs = gradients("reference", monkeypatch, built, visible, penalty, rows)
     assert len(ours) == len(theirs) == 4 + (penalty is not None) + len(list(built.parameters()))
-    for one, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+    for actual, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -104,13 +104,13 @@ def test_dropout_follows_torchs_generator(name, monkeypatch):
     first = gradients(name, monkeypatch, built, visible, None, None, dropout=0.4)
     again = gradients(name, monkeypatch, built, visible, None, None, dropout=0.4)
     without = gradients(name, monkeypatch, built, visible, None, None)
-    for one, two in zip(first, again, strict=True):
-        assert torch.equal(one, two)
+    for actual, expected in zip(first, again, strict=True):
+        assert torch.equal(actual, expected)
     assert not torch.equal(first[0], without[0])
 
 
 def test_a_kernel_serves_only_what_it_computes(monkeypatch):
-    """Asked for weights, on learned slots, or with another f, the read does without."""
+    """The read uses no kernel if weights are requested, slots are learned, or f is another function."""
     monkeypatch.setenv("RELUFORMER_KERNEL", "tiled")
 
     class Squared(ReLU):

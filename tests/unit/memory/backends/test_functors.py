@@ -30,15 +30,15 @@ EQUATIONS = {
 }
 
 
-def loop(name, query, key, value, keys, causal, scale, factor, shift, kept):
-    """The output, row by row; differentiable. kept: dropout's factors of the weights."""
+def loop(name, query, key, value, keys, causal, scale, factor, shift, dropout_factors):
+    """Computes the output row by row, differentiably; `dropout_factors` multiply the weights."""
     rows, slots = query.size(2), key.size(2)
     outputs = []
     for b in range(B):
         for i in range(rows):
             seen = [j for j in range(slots) if keys[b, j] and (not causal or j <= i + slots - rows)]
             x = factor[0, 0, i, 0] * scale * (query[b, :, i, None] * key[b, :, seen]).sum(-1) + shift[0, 0, i, 0]
-            weights = EQUATIONS[name](x) * kept[b, :, i, seen]
+            weights = EQUATIONS[name](x) * dropout_factors[b, :, i, seen]
             outputs.append((weights[..., None] * value[b, :, seen]).sum(1))
     return torch.stack(outputs).view(B, rows, H, -1).transpose(1, 2)
 
@@ -60,16 +60,16 @@ def test_equals_loops_in_float64(kernel, name, rows, slots, width, causal):
     grads = torch.autograd.grad(ours, leaves, grad)
     wide = [x.detach().double().requires_grad_() for x in leaves]
     shape = (B, H, rows, slots)
-    kept = dropout_mask(SEED, shape, dropout).double() if dropout else torch.ones(shape, dtype=torch.float64)
-    exact = loop(name, *wide, keys, causal, width**-0.5, factor.double(), shift.double(), kept)
-    for one, other in zip((ours, *grads), (exact, *torch.autograd.grad(exact, wide, grad.double())), strict=True):
-        torch.testing.assert_close(one.double(), other, atol=5e-5, rtol=1e-4)
+    dropout_factors = dropout_mask(SEED, shape, dropout).double() if dropout else torch.ones(shape, dtype=torch.float64)
+    exact = loop(name, *wide, keys, causal, width**-0.5, factor.double(), shift.double(), dropout_factors)
+    for actual, expected in zip((ours, *grads), (exact, *torch.autograd.grad(exact, wide, grad.double())), strict=True):
+        torch.testing.assert_close(actual.double(), expected, atol=5e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("name", FUNCTORS)
 def test_extreme_scores_and_undefined_ones(kernel, name):
-    """Nothing overflows; NaN in a query stays in its row."""
+    """Nothing overflows, and NaN in a query stays in its row."""
     query = torch.tensor([300.0, -300.0, 0.0, math.nan]).view(1, 1, 4, 1).repeat(1, 1, 1, 16).requires_grad_()
     key = torch.ones(1, 1, 40, 16)
     output = kernel(query, key, key, AttentionOptions(function=name, shift=torch.tensor(0.0))).output
@@ -91,7 +91,7 @@ FUSED = {
 
 @pytest.mark.parametrize(("name", "function"), FUSED.items())
 @pytest.mark.parametrize("mask", [None, [70, 31]])
-def test_a_read_goes_through_the_kernel_and_is_what_it_would_be_without(name, function, mask, monkeypatch):
+def test_a_read_uses_the_kernel_and_equals_the_read_without_it(name, function, mask, monkeypatch):
     torch.manual_seed(0)
     query, key, value = (torch.randn(2, H, n, 32) for n in (50, 70, 70))
     keys = None if mask is None else torch.arange(70)[None] < torch.tensor(mask)[:, None]
@@ -103,14 +103,14 @@ def test_a_read_goes_through_the_kernel_and_is_what_it_would_be_without(name, fu
         leaves = [x.clone().requires_grad_() for x in (query, key, value)]
         output = read(*leaves, activation, visible, scale=0.3).output
         results.append([output, *torch.autograd.grad(output.square().sum(), leaves)])
-    for one, other in zip(*results, strict=True):
-        torch.testing.assert_close(one, other, atol=2e-4, rtol=1e-4)
+    for actual, expected in zip(*results, strict=True):
+        torch.testing.assert_close(actual, expected, atol=2e-4, rtol=1e-4)
 
 
 def test_what_no_kernel_computes_is_read_with_its_weights():
     query = torch.randn(2, H, 5, 8)
     visible, sigmoid = AttentionMask(5), build_activation(MemoryConfig(activation="sigmoid"), H)
-    assert sigmoid.fused(query, visible, AttentionOptions(statistics=True)) is None  # the sums are of ReLU
+    assert sigmoid.fused(query, visible, AttentionOptions(statistics=True)) is None  # only ReLU has the sums
     assert (
         sigmoid.fused(query, RowMask(torch.ones(2, 5, 5, dtype=torch.bool), torch.tensor(5)), AttentionOptions())
         is None

@@ -35,7 +35,7 @@ def test_no_weights_are_kept_for_the_backward_pass():
     assert saved and max(saved) == query.numel()
 
 
-def test_no_rows_no_slots_no_batch():
+def test_empty_inputs():
     for batch, rows, slots in ((2, 0, 3), (2, 3, 0), (0, 3, 3)):
         query, key, value = (torch.randn(batch, 2, n, 8, requires_grad=True) for n in (rows, slots, slots))
         output, *_ = tiled_relu_attention(

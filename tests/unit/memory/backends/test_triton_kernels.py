@@ -1,4 +1,4 @@
-"""The Triton kernels compile for Ampere and Hopper cards, on any machine, and the forms that they choose from."""
+"""The Triton kernels compile for Ampere and Hopper GPUs on any machine, and their launch forms fit both."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TENSORS = {"query", "key", "value", "output", "grad", "query_grad", "key_grad", 
 
 
 def compiled(name, capability, form, monkeypatch, tmp_path, width=64, function="relu"):
-    """The kernel as compiled for bf16 without dropout and with all else: ReLU with statistics, others with a shift."""
+    """Compiles a kernel for bf16 without dropout and with every other option: ReLU statistics, or else a shift."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     kernel = getattr(triton_kernels, f"{name}_kernel")
     names = kernel.arg_names
@@ -50,7 +50,7 @@ def compiled(name, capability, form, monkeypatch, tmp_path, width=64, function="
 
 
 def spilled(binary, capability, tmp_path):
-    """Bytes of registers that do not fit, as ptxas counts them."""
+    """Returns the bytes of spilled registers that ptxas reports."""
     (tmp_path / "kernel.ptx").write_text(binary.asm["ptx"])
     ptxas = Path(nvidia.__file__).parent / "bin" / "ptxas"
     architecture = f"--gpu-name=sm_{capability}" + ("a" if capability >= 90 else "")
@@ -70,7 +70,7 @@ def test_compiles_to_tensor_cores_without_spilling(name, capability, multiply, m
     form = next(f for f in triton_relu.forms(64, 3, 2, KERNELS[name]) if not f.skip and f.rows + f.slots < 200)
     binary = compiled(name, capability, form, monkeypatch, tmp_path)
     assert multiply in binary.asm["ptx"]
-    if (name, capability) != ("slot", 80):  # there Triton prefetches no tile that is used both ways round
+    if (name, capability) != ("slot", 80):  # there Triton does not prefetch tiles that are also used transposed
         assert "cp.async" in binary.asm["ptx"]
     assert binary.metadata.shared <= 163 * 1024
     assert spilled(binary, capability, tmp_path) <= 512
@@ -98,8 +98,8 @@ def test_buckets():
 
 
 @pytest.mark.parametrize(("width", "length", "bytes_each"), CASES)
-def test_forms_fit_the_cards(width, length, bytes_each):
-    """Powers of two of at least 16, and all tiles in flight within the 163 KiB that both kinds of card have."""
+def test_forms_fit_the_gpus(width, length, bytes_each):
+    """Powers of two of at least 16, with all tiles in flight within the 163 KiB of shared memory of both GPUs."""
     for turned in (False, True):
         for form in triton_relu.forms(width, length, bytes_each, turned):
             for side in (form.rows, form.slots):
@@ -114,7 +114,7 @@ def test_empty_tiles_are_skipped_where_there_are_many():
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_a_card_measures_what_fits_and_nothing_else(turned):
+def test_autotuning_measures_only_the_forms_that_fit(turned):
     tuner = triton_relu.tuned(triton_kernels.slot_kernel if turned else triton_kernels.forward_kernel, turned)
     for width, length, bytes_each in CASES:
         query = torch.empty(0, dtype=torch.bfloat16 if bytes_each == 2 else torch.float32)
@@ -124,7 +124,7 @@ def test_a_card_measures_what_fits_and_nothing_else(turned):
         assert len(chosen) == len(expected) <= 8 and all(config in chosen for config in expected)
 
 
-def test_what_a_choice_depends_on_is_known_to_the_kernels():
+def test_the_autotuning_keys_are_kernel_arguments():
     for kernel in (triton_kernels.forward_kernel, triton_kernels.query_kernel, triton_kernels.slot_kernel):
         assert set(triton_relu.KINDS) <= set(kernel.arg_names)
         assert {"BM", "BN", "SKIP"} <= set(kernel.arg_names)
