@@ -20,7 +20,7 @@ SMALL = {"encoder_layers": 2, "decoder_layers": 2, "width": 24, "heads": 3, "slo
 
 
 class Sentences(NamedTuple):
-    """A padded batch: src [B, S], tgt_in and tgt_out [B, T], masks true on real tokens."""
+    """A padded batch: src [B, S], tgt_in and tgt_out [B, T]; masks are true for real tokens."""
 
     src: torch.Tensor
     src_mask: torch.Tensor
@@ -33,12 +33,12 @@ class Sentences(NamedTuple):
         return self.src, self.src_mask, self.tgt_in, self.tgt_mask
 
     def rows(self, rows, src_length=None, tgt_length=None):
-        """Some sentences, padding beyond the lengths cut off."""
+        """Selects sentences and cuts padding beyond the lengths."""
         return Sentences(*(t[rows, :n] for t, n in zip(self, [src_length] * 2 + [tgt_length] * 3, strict=True)))
 
 
 def batch(src_lengths=(7, 3, 5), tgt_lengths=(4, 6, 2), extra=0):
-    """Random sentences of these lengths, `extra` columns of padding."""
+    """Returns random sentences of these lengths with `extra` columns of padding."""
     generator = torch.Generator().manual_seed(3)
 
     def padded(lengths):
@@ -52,7 +52,7 @@ def batch(src_lengths=(7, 3, 5), tgt_lengths=(4, 6, 2), extra=0):
 
 
 def build(system, **changes):
-    """A small model of one system with every parameter moved off its start, in evaluation mode."""
+    """Builds a small model of a system with every parameter perturbed, in evaluation mode."""
     memories = SystemConfig(**SYSTEMS[system]).memories()
     torch.manual_seed(11)
     model = Transformer(ModelConfig(**merge(merge(SMALL, memories), changes)))
@@ -76,11 +76,11 @@ def make_batch():
 
 @pytest.fixture
 def sentences():
-    """Three sentences, ragged on both sides, source and target lengths different."""
+    """Three ragged sentences with different source and target lengths."""
     return batch()
 
 
 @pytest.fixture(params=[name for name in SYSTEMS if name == "reluformer-cross" or "reluformer-" not in name])
 def system(request):
-    """Every system; of those with ReLU in some attentions, one."""
+    """Every system, but only one of those with ReLU in some attentions."""
     return request.param

@@ -1,4 +1,4 @@
-"""Every system of the configuration computes, learns and translates the same whichever kernel reads its memories."""
+"""Every system of the configuration computes, learns and translates the same with every kernel."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHAPE = {"encoder_layers": 1, "decoder_layers": 1, "width": 32, "heads": 2, "slo
 
 
 def learnt(name):
-    """Loss, penalty, gradients and translations of a small model on one ragged batch."""
+    """Returns loss, penalty, gradients and translations of a small model on one ragged batch."""
     torch.manual_seed(1)
     model = Transformer(ModelConfig(**SHAPE, **SystemConfig(**SYSTEMS[name]).memories()))
     src, tgt = torch.randint(5, 50, (3, 19)), torch.randint(5, 50, (3, 13))

@@ -10,7 +10,7 @@ TIGHT = {"atol": 1e-5, "rtol": 1e-5}
 
 
 def state(capacity=4):
-    """Two layers, three sources of five tokens, one head of width 2."""
+    """Returns a cache of two layers, three sources of five tokens and one head of width 2."""
     source = torch.arange(2 * 2 * 3 * 1 * 5 * 2).view(2, 2, 3, 1, 5, 2).float()
     keys = torch.ones(3, 5, dtype=torch.bool)
     keys[2, 4:] = False
@@ -18,14 +18,14 @@ def state(capacity=4):
 
 
 def put(s, layer, numbers):
-    """One more token for each row, whose key is its number and whose value is the opposite."""
+    """Appends a token to each row, with its number as key and the negative number as value."""
     s.advance()
     key = torch.tensor(numbers).float().view(s.sources, 1, s.width, 1).expand(-1, -1, -1, 2)
     return s.extend(layer, key, -key)
 
 
-def seen(s, layer=0):
-    """The numbers that each row sees, by what a query of ones reads."""
+def numbers_seen(s, layer=0):
+    """Returns the numbers that each row sees."""
     key, value = s.target[layer]
     rows = []
     for source, paths in enumerate(s.path):
@@ -35,13 +35,13 @@ def seen(s, layer=0):
     return rows
 
 
-def test_grows_without_losing_what_was_written():
+def test_the_cache_grows_without_losing_content():
     s = state(capacity=2)
     for i in range(40):
         key, value = put(s, 1, [i, 100 + i, 200 + i])
         assert torch.equal(key.path, value.path) and key.path.shape == (3, 1, i + 1)
     assert s.position == 40
-    assert seen(s, layer=1) == [[100 * source + i for i in range(40)] for source in range(3)]
+    assert numbers_seen(s, layer=1) == [[100 * source + i for i in range(40)] for source in range(3)]
 
 
 def test_rows_are_reordered_repeated_and_dropped_without_moving_their_slots():
@@ -54,10 +54,10 @@ def test_rows_are_reordered_repeated_and_dropped_without_moving_their_slots():
     s.select(torch.tensor([1, 0, 2, 2, 5, 4]))
     put(s, 0, [12, 13, 22, 23, 32, 33])
     assert s.target[0][0] is before
-    assert seen(s) == [[1, 11, 12], [1, 10, 13], [2, 20, 22], [2, 20, 23], [3, 31, 32], [3, 30, 33]]
+    assert numbers_seen(s) == [[1, 11, 12], [1, 10, 13], [2, 20, 22], [2, 20, 23], [3, 31, 32], [3, 30, 33]]
 
 
-def test_a_source_that_ends_gives_its_place_to_another_and_no_other_moves():
+def test_the_place_of_a_finished_source_is_filled_by_another_and_no_other_moves():
     s = state()
     put(s, 0, [1, 2, 3])
     s.select(torch.tensor([0, 0, 1, 1, 2, 2]))
@@ -66,12 +66,12 @@ def test_a_source_that_ends_gives_its_place_to_another_and_no_other_moves():
     s.select(torch.tensor([5, 4, 3, 3]))
     assert (len(s), s.sources) == (4, 2)
     assert s.target[0][0].data_ptr() == memory
-    assert seen(s) == [[3, 31], [3, 30], [2, 21], [2, 21]]
+    assert numbers_seen(s) == [[3, 31], [3, 30], [2, 21], [2, 21]]
     assert torch.equal(s.source[1][1], source[[2, 1]])
     assert s.visible.keys.sum(1).tolist() == [4, 5]
 
 
-def test_unequal_numbers_of_rows_get_sources_of_their_own():
+def test_unequal_numbers_of_rows_each_get_their_own_source():
     s = state()
     put(s, 0, [1, 2, 3])
     source = s.source[0][0].clone()
@@ -80,28 +80,28 @@ def test_unequal_numbers_of_rows_get_sources_of_their_own():
     assert torch.equal(s.source[0][0], source[[2, 0, 0, 1]])
     put(s, 0, [30, 10, 11, 20])
     s.select(torch.tensor([0, 2]))
-    assert seen(s) == [[3, 30], [1, 11]]
+    assert numbers_seen(s) == [[3, 30], [1, 11]]
     assert torch.equal(s.source[0][0], source[[2, 0]])
 
 
 def static(sources=4, width=2, capacity=6):
-    """Two layers, three source tokens, one head of width 2; the vectors of the positions are their numbers."""
+    """Returns a static cache of two layers, three source tokens and one head; position n has a vector of n."""
     table = torch.arange(capacity).float()[:, None].expand(-1, 5).contiguous()
     return StaticCache.empty(table, 2, sources, width, 3, (1, 2))
 
 
-def marked(s, layer=0):
-    """The numbers that each row sees."""
+def numbers_marked(s, layer=0):
+    """Returns the numbers that each row sees."""
     key, value = s.target[layer]
     assert torch.equal(key, -value)
     return [[key[b, 0, marks, 0].int().tolist() for marks in rows] for b, rows in enumerate(s.marks)]
 
 
-def test_logits_are_those_of_the_state_that_grows(make_model, make_batch, system):
+def test_static_and_growing_caches_give_the_same_logits(make_model, make_batch, system):
     model, few = make_model(system), make_batch()
     cache = model.static_cache(5, 2, 9, 8)
     with torch.inference_mode():
-        for sentences in (make_batch((9, 2, 6, 4, 1), (3,) * 5), few):  # what a batch leaves does not reach the next
+        for sentences in (make_batch((9, 2, 6, 4, 1), (3,) * 5), few):  # no batch affects the next
             model.fill(cache, sentences.src, sentences.src_mask)
             narrowed = cache.narrow(len(sentences.src), 7)
             grown = model.start(sentences.src, sentences.src_mask)
@@ -132,32 +132,32 @@ def test_static_rows_are_reordered_without_moving_their_slots():
     assert torch.equal(s.target, memory)
     put(s, 0, [3, 4])
     s.reorder(torch.tensor([[1, 0]]))
-    assert marked(s) == [[[2, 4], [2, 3]]]
+    assert numbers_marked(s) == [[[2, 4], [2, 3]]]
     assert s.seen.count(2, memory) == 2 and s.seen.mask(2).shape == (1, 1, 2, 12)
     assert s.first.tolist() == [[1.0] * 5]
 
 
-def test_a_narrowed_cache_lies_in_the_same_memory():
+def test_a_narrowed_cache_shares_memory():
     s = static()
     put(s.narrow(2, 3), 1, [1, 2, 3, 4])
-    assert marked(s, layer=1) == [[[1], [2]], [[3], [4]], [[], []], [[], []]]
+    assert numbers_marked(s, layer=1) == [[[1], [2]], [[3], [4]], [[], []], [[], []]]
     put(s, 1, [5, 6, 7, 8, 9, 10, 11, 12])
-    assert marked(s, layer=1)[:2] == [[[1, 5], [2, 6]], [[3, 7], [4, 8]]]
+    assert numbers_marked(s, layer=1)[:2] == [[[1, 5], [2, 6]], [[3, 7], [4, 8]]]
 
 
-def test_sources_that_live_on_take_the_places_of_others():
+def test_unfinished_sources_take_the_places_of_finished_ones():
     s = static(sources=3)
     source = [(torch.full((3, 1, 3, 2), float(layer)), torch.rand(3, 1, 3, 2)) for layer in range(2)]
     s.fill(source, torch.tensor([[True] * 3, [True, False, False], [True, True, False]]))
     put(s, 0, [1, 2, 3, 4, 5, 6])
     s.move(torch.tensor([0]), torch.tensor([2]))
-    assert marked(s) == [[[5], [6]], [[3], [4]], [[5], [6]]]
+    assert numbers_marked(s) == [[[5], [6]], [[3], [4]], [[5], [6]]]
     assert s.visible.count(2, source[0][0]).flatten().tolist() == [2, 1, 2]
     for layer in range(2):
         assert torch.equal(s.source_slots(layer)[1], source[layer][1][[2, 1, 2]])
 
 
-def test_a_new_batch_finds_nothing_of_the_last():
+def test_a_new_batch_starts_with_an_empty_cache():
     s = static()
     s.fill([(torch.ones(4, 1, 3, 2),) * 2] * 2, torch.ones(4, 3, dtype=torch.bool))
     put(s, 0, range(8))
@@ -165,14 +165,14 @@ def test_a_new_batch_finds_nothing_of_the_last():
     assert s.source.sum() == 2 * 2 * 2 * 2 and s.keys.sum() == 2
     assert not s.target.any() and not s.marks.any() and s.position == 0
     put(s, 0, range(8))
-    assert marked(s)[3] == [[6], [7]]
+    assert numbers_marked(s)[3] == [[6], [7]]
 
 
-def test_only_known_steps_can_be_captured(make_model):
+def test_models_whose_steps_can_be_captured(make_model):
     model = make_model("reluformer")
     assert model.static and make_model("transformer").static
     assert not make_model("attention-entmax15").static
-    assert make_model("transformer", encoder_attention={"activation": "sparsemax"}).static  # encodes but once
+    assert make_model("transformer", encoder_attention={"activation": "sparsemax"}).static  # the encoder runs once
     place = next(place for place in model.places() if place.place == "decoder.0.ffn")
     place.observer = lambda name, read: None
     assert not model.static

@@ -8,7 +8,7 @@ import torch
 from reluformer.model.embedding import Embeddings, sinusoids
 
 
-def test_sinusoids_of_known_places():
+def test_sinusoids_of_known_positions():
     table = sinusoids(5, 6)
     assert table.shape == (5, 6)
     assert table[0].tolist() == [0, 0, 0, 1, 1, 1]
@@ -26,7 +26,7 @@ def test_shared_matrices_exist_once(share, matrices):
     assert (embeddings.output_weight is embeddings.target) == (share != "none")
 
 
-def test_vectors_are_scaled_and_placed():
+def test_vectors_are_scaled_and_get_positions():
     embeddings = Embeddings(20, 8, "none")
     tokens = torch.tensor([[5, 6, 0]])
     expected = embeddings.source[tokens] * math.sqrt(8) + sinusoids(3, 8)
@@ -38,7 +38,7 @@ def test_vectors_are_scaled_and_placed():
     assert torch.equal(embeddings.embed_target(tokens, places), embeddings.embed_target(tokens, first=4))
 
 
-def test_start_is_fairseqs():
+def test_the_initialisation_is_that_of_fairseq():
     embeddings = Embeddings(4000, 64, "all")
     assert embeddings.target[1:].std().item() == pytest.approx(1 / 8, rel=0.02)
     assert not embeddings.target[0].any()

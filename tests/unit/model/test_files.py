@@ -24,7 +24,7 @@ def save_run(model, folder):
     save_model(model, folder / "model.safetensors")
 
 
-def test_a_saved_model_comes_back(make_model, sentences, system, tmp_path):
+def test_a_saved_model_is_loaded_unchanged(make_model, sentences, system, tmp_path):
     for share in ("none", "decoder", "all"):
         model = make_model(system, share_embeddings=share, layers={"encoder.*.attention": {"output_norm": "layernorm"}})
         save_run(model, tmp_path)

@@ -33,6 +33,6 @@ def test_flops_are_those_that_torch_counts(monkeypatch):
 def test_attention_grows_with_the_length_and_decoding_with_the_beam():
     config = ModelConfig.model_validate(SMALL)
     assert forward_flops(config, 100, 100, 50, 50) > forward_flops(config, 100, 100, 10, 10)
-    one, five = (decoding_flops(config, 100, 100, 10, 10, beam) for beam in (1, 5))
+    greedy, five = (decoding_flops(config, 100, 100, 10, 10, beam) for beam in (1, 5))
     encoder = forward_flops(config, 100, 0, 10, 0)
-    assert five - encoder == pytest.approx(5 * (one - encoder))
+    assert five - encoder == pytest.approx(5 * (greedy - encoder))

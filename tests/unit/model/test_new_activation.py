@@ -1,4 +1,4 @@
-"""An activation that does not exist yet: one class and one line of the registry, and it is everywhere."""
+"""Adding an activation takes one class and one line of the registry."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _registered(monkeypatch):
     monkeypatch.setitem(ACTIVATIONS, "relu-squared", Activation("reluformer.memory.activations:SquareReLU", {}))
 
 
-def test_it_is_in_configuration_training_decoding_and_observation(make_model, sentences):
+def test_a_new_activation_works_in_configuration_training_decoding_and_observation(make_model, sentences):
     memory = {"activation": "relu-squared", "penalty": {"weight": 0.1}}
     kinds = ("ffn", "encoder_attention", "decoder_attention", "cross_attention")
     model = make_model("transformer", **dict.fromkeys(kinds, memory)).train()
@@ -34,17 +34,17 @@ def test_it_is_in_configuration_training_decoding_and_observation(make_model, se
     assert losses.penalty > 0
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     model.eval()
-    seen = {}
+    reads = {}
     with torch.no_grad():
-        with observe(model, seen.setdefault):
+        with observe(model, reads.setdefault):
             full = model.project(model(*sentences.inputs))
         state = model.start(sentences.src, sentences.src_mask)
         steps = torch.stack([model.step(tokens, state) for tokens in sentences.tgt_in.unbind(1)], 1)
     torch.testing.assert_close(steps[sentences.tgt_mask], full[sentences.tgt_mask], atol=1e-5, rtol=1e-5)
-    ffn = seen["encoder.0.ffn"]
+    ffn = reads["encoder.0.ffn"]
     torch.testing.assert_close(ffn.weights, (ffn.query @ ffn.key.T).relu() ** 2)
 
 
-def test_its_options_are_checked_like_any_other():
+def test_the_options_of_a_new_activation_are_checked():
     with pytest.raises(ValueError, match="relu-squared has no option 'gamma'"):
         MemoryConfig(activation="relu-squared", options={"gamma": 1})

@@ -1,7 +1,7 @@
-"""No operator of an update waits for the device, nor copies from pageable memory, at which CUDA waits, too.
+"""No operator of an update waits for the device or copies from pageable memory, which makes CUDA wait, too.
 
-A `meta` device stands for the GPU: it takes the paths of a device that is no CPU, and every operator is seen. What a
-GPU itself says to it is in tests/gpu/test_no_waiting_gpu.py.
+A `meta` device stands in for the GPU: it takes the paths of an accelerator, and every operator can be intercepted.
+tests/gpu/test_no_waiting_gpu.py checks it on a GPU.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ WAITING = {"_local_scalar_dense", "nonzero", "is_nonzero", "masked_select", "uni
 
 
 class NoWaiting(TorchDispatchMode):
-    """Refuses operators that a GPU has to answer before the host goes on."""
+    """Refuses operators that make the host wait for the GPU."""
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name = function.overloadpacket.__name__
-        given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
-        on_device = any(x.device.type != "cpu" for x in given)
+        arguments = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        on_device = any(x.device.type != "cpu" for x in arguments)
         assert not (on_device and name in WAITING), f"{function} waits for the device"
         if name in ("index", "index_put", "index_put_", "_index_put_impl_"):
             chosen = [x for x in tree_leaves(args[1]) if isinstance(x, Tensor)]
-            scalar = name != "index" and args[2].numel() == 1  # torch fills then
+            scalar = name != "index" and args[2].numel() == 1  # torch fills without a copy
             assert scalar or not any(x.dtype == torch.bool for x in chosen), (
                 f"{function} by a mask waits for the device"
             )
         result = function(*args, **(kwargs or {}))
-        tensors = [*given, *(x for x in tree_leaves(result) if isinstance(x, Tensor))]
+        tensors = [*arguments, *(x for x in tree_leaves(result) if isinstance(x, Tensor))]
         assert len({x.device.type for x in tensors}) <= 1, f"{function} copies between host and device"
         return result
 
 
 class NoNumbers(TorchFunctionMode):
-    """Refuses tensors on a device made of the host's numbers, whose copy no dispatch mode sees."""
+    """Refuses to create device tensors from host numbers, a copy that no dispatch mode intercepts."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         creates = function in (torch.tensor, torch.as_tensor) and not isinstance(args[0], Tensor)
@@ -57,7 +57,7 @@ def no_waiting():
 
 
 def update(objective, batch):
-    """Forward and backward as a training does them."""
+    """Runs forward and backward as in training."""
     losses = objective(*batch, torch.empty(5, dtype=torch.int64, device="meta"))
     (losses.loss_sum + losses.penalty * losses.tokens).backward()
 
@@ -65,7 +65,7 @@ def update(objective, batch):
 @pytest.fixture
 def on_meta(make_model, sentences, monkeypatch):
     """`on_meta(system, batch, **changes)`: an objective with every kind of dropout and a batch, both on `meta`."""
-    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)  # which knows no such device
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)  # it does not support `meta`
 
     def make(system, batch=sentences, **changes):
         dropouts = {"dropout": 0.1, "attention_dropout": 0.1}
@@ -76,7 +76,7 @@ def on_meta(make_model, sentences, monkeypatch):
     return make
 
 
-def test_it_is_seen_when_something_waits(on_meta):
+def test_waiting_operations_are_detected(on_meta):
     objective, batch = on_meta("transformer")
     scores = torch.empty(3, 4, device="meta")
     waiting = [
@@ -88,9 +88,9 @@ def test_it_is_seen_when_something_waits(on_meta):
         lambda: scores.to("cpu"),
         lambda: objective(*batch),
     ]
-    for each in waiting:
+    for operation in waiting:
         with no_waiting(), pytest.raises((AssertionError, NotImplementedError)):
-            each()
+            operation()
 
 
 def assert_never_waits(objective, batch):
@@ -123,7 +123,7 @@ def test_every_kernel(on_meta, name, backend, norm, monkeypatch):
         {"output_norm": "layernorm"},
     ],
 )
-def test_what_a_memory_may_have(on_meta, memory):
+def test_every_option_of_a_memory(on_meta, memory):
     objective, batch = on_meta("reluformer", layers={"*": memory})
     with no_waiting():
         update(objective, batch)

@@ -13,7 +13,7 @@ from reluformer.ops.linear import product
 
 
 def loop_losses(logits, target, smoothing):
-    """Label smoothing from its definition: ε spread over the whole vocabulary."""
+    """Computes label smoothing by definition: ε spread over the whole vocabulary."""
     loss = nll = 0.0
     vocabulary = logits.size(1)
     for row, t in zip(logits.tolist(), target.tolist(), strict=True):
@@ -75,7 +75,7 @@ def test_a_target_outside_the_vocabulary_is_an_error():
 
 
 @pytest.mark.parametrize("broken", [torch.nan, torch.inf])
-def test_a_broken_logit_is_a_broken_loss(broken):
+def test_an_undefined_logit_makes_the_loss_undefined(broken):
     hidden = torch.ones(3, 4)
     hidden[1, 2] = broken
     loss, nll = ProjectedCrossEntropy.apply(hidden, torch.eye(5, 4) + 1, torch.tensor([0, 1, 4]), 0.1)
@@ -100,7 +100,7 @@ def test_half_precision_is_summed_in_single(dtype):
         torch.testing.assert_close(half.grad.double(), wide.grad, atol=0.05, rtol=0.05)
 
 
-def test_autocast_computes_in_its_type_and_gives_gradients_in_theirs(monkeypatch):
+def test_autocast_computes_in_its_dtype_and_gradients_keep_the_parameters_dtype(monkeypatch):
     products = []
     monkeypatch.setattr(objective, "product", lambda *a: products.append({t.dtype for t in a}) or product(*a))
     torch.manual_seed(0)
@@ -130,8 +130,8 @@ def test_only_real_tokens_count(make_model, make_batch, sentences):
     losses = objective(*sentences)
     assert losses.tokens == 12
     padded = type(sentences)(*(torch.nn.functional.pad(t, (0, 3)) for t in sentences))
-    for one, other in zip(losses, objective(*padded), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-5)
+    for actual, expected in zip(losses, objective(*padded), strict=True):
+        torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-5)
 
 
 def test_losses_are_those_of_the_logits(make_model, sentences, system):
@@ -161,9 +161,9 @@ def test_the_penalty_moves_the_attention(make_model, sentences):
     assert model.encoder[0].attention.memory.query_key_value.weight.grad.any()
 
 
-def test_it_can_be_told_where_the_real_tokens_are(make_model, sentences):
+def test_the_positions_of_real_tokens_may_be_given(make_model, sentences):
     objective = Objective(make_model("reluformer"), 0.1)
     real = sentences.tgt_mask.flatten().nonzero().squeeze(1)
-    for one, other in zip(objective(*sentences), objective(*sentences, real), strict=True):
-        assert torch.equal(one, other)
+    for actual, expected in zip(objective(*sentences), objective(*sentences, real), strict=True):
+        assert torch.equal(actual, expected)
     assert objective(*sentences, real[:5]).nll_sum < objective(*sentences, real).nll_sum

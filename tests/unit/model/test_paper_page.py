@@ -1,6 +1,6 @@
-"""docs/paper.md shows the code as it is: every block stands, line for line, in the file named before it.
+"""docs/paper.md quotes the current code: every block is found, line for line, in the file named before it.
 
-Indentation and empty lines do not count: formatters of Markdown change them.
+Indentation and empty lines are ignored, as Markdown formatters change them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PAGE = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
 
 
 def lines(code):
-    """The code without indentation and empty lines, each line ended."""
+    """Returns the code without indentation and empty lines, each line with its newline."""
     return "".join(f"{line.strip()}\n" for line in code.splitlines() if line.strip())
 
 

@@ -35,7 +35,7 @@ def test_padding_changes_nothing(make_model, make_batch, system):
         )
 
 
-def test_what_stands_in_the_padding_changes_nothing(make_model, sentences, system):
+def test_the_content_of_padding_changes_nothing(make_model, sentences, system):
     model = make_model(system)
     noisy = sentences._replace(
         src=torch.where(sentences.src_mask, sentences.src, 17),
@@ -71,7 +71,7 @@ def test_a_token_does_not_depend_on_later_ones(make_model, sentences, system):
 
 
 def test_select_keeps_reorders_and_repeats_rows(make_model, sentences, system):
-    """As a beam does: expand, take two steps, reorder, drop a finished sentence."""
+    """As in beam search: expands, takes two steps, reorders, and drops a finished sentence."""
     model = make_model(system)
     tokens = sentences.tgt_in
     with torch.no_grad():
@@ -118,7 +118,7 @@ def test_attention_dropout_acts_in_every_system_and_in_training_alone(make_model
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_penalty_is_lambda_times_equation_7_meaned_or_summed_over_all_memories(make_model, sentences, reduction):
+def test_penalty_is_lambda_times_equation_7_averaged_or_summed_over_all_memories(make_model, sentences, reduction):
     model = make_model("reluformer", penalty_reduction=reduction)
     penalties = []
     for place in model.places():
@@ -140,7 +140,7 @@ def test_half_precision_forward_and_backward_are_finite(make_model, sentences, s
 
 
 def test_any_activation_in_any_place(make_model, sentences):
-    """Scaled ReLU in the encoder alone, sparsemax in one FFN, entmax in one cross-attention, ReLA's norm in another."""
+    """Scaled ReLU in the encoder, sparsemax in one FFN, entmax in one cross-attention, and ReLA's norm in another."""
     model = make_model(
         "transformer",
         encoder_attention={"activation": "relu-scaled", "options": {"gamma": "learned"}},
@@ -179,7 +179,7 @@ def test_vocabulary_must_be_known():
         Transformer(ModelConfig())
 
 
-def test_norm_stands_after_the_sum_or_before_the_memory():
+def test_the_norm_is_after_the_sum_or_before_the_memory():
     x = torch.randn(2, 5, 12)
     for norm in ("post", "pre"):
         layer = Layer(ModelConfig(norm=norm, **CONFIG), "encoder", 0).eval()
@@ -190,7 +190,7 @@ def test_norm_stands_after_the_sum_or_before_the_memory():
         torch.testing.assert_close(out, expected)
 
 
-def test_dropout_is_on_the_output_alone():
+def test_dropout_applies_only_to_the_output():
     layer = Layer(ModelConfig(norm="pre", dropout=0.5, **CONFIG), "encoder", 0).train()
     x = torch.randn(2, 200, 12)
     added = layer.ffn(x, None, False)[0] - x
@@ -204,9 +204,9 @@ def test_decoder_layer_takes_the_source_or_its_slots():
     layer = Layer(ModelConfig(**CONFIG), "decoder", 1).eval()
     x, source = torch.randn(2, 5, 12), torch.randn(2, 4, 12)
     visible = AttentionMask(5, causal=True), AttentionMask(4)
-    one, _ = layer(x, visible[0], source, visible[1])
-    other, _ = layer(x, visible[0], layer.source_slots(source), visible[1])
-    assert torch.equal(one, other)
+    from_source, _ = layer(x, visible[0], source, visible[1])
+    from_slots, _ = layer(x, visible[0], layer.source_slots(source), visible[1])
+    assert torch.equal(from_source, from_slots)
 
 
 def test_each_place_reads_its_own_configuration():
@@ -224,10 +224,10 @@ def reads(model, sentences):
 
 def test_every_place_in_order_and_its_shapes(make_model, sentences, system):
     model = make_model(system)
-    seen = reads(model, sentences)
-    assert list(seen) == model.config.places() == [place.place for place in model.places()]
+    observed = reads(model, sentences)
+    assert list(observed) == model.config.places() == [place.place for place in model.places()]
     src, tgt = sentences.src.shape, sentences.tgt_in.shape
-    for place, read in seen.items():
+    for place, read in observed.items():
         queries = src if place.startswith("encoder") else tgt
         slots = tgt if place.startswith("decoder") and place.endswith(".attention") else src
         ffn = place.endswith("ffn")
@@ -256,15 +256,15 @@ def test_hidden_slots_have_no_weight_and_the_mask_says_so(make_model, sentences,
 @pytest.mark.parametrize("norm", ["post", "pre"])
 def test_output_is_what_is_added_to_the_residual(make_model, sentences, norm):
     model = make_model("reluformer", norm=norm)
-    seen = reads(model, sentences)
-    first, second = seen["encoder.0.attention"], seen["encoder.0.ffn"]
+    observed = reads(model, sentences)
+    first, second = observed["encoder.0.attention"], observed["encoder.0.ffn"]
     total = first.residual + first.output
     torch.testing.assert_close(second.residual, total if norm == "pre" else model.encoder[0].attention.norm(total))
 
 
 def test_weights_read_the_values(make_model, sentences, system):
-    seen = reads(make_model(system), sentences)
-    ffn = seen["decoder.0.ffn"]
+    observed = reads(make_model(system), sentences)
+    ffn = observed["decoder.0.ffn"]
     model_output = ffn.weights @ ffn.value
     if system != "ffn-softmax-layernorm":
         torch.testing.assert_close(ffn.output, model_output)
@@ -296,7 +296,7 @@ def test_decoding_is_observed_too(make_model, sentences):
     assert torch.equal(keys[2][1][..., :2, :], keys[1][1])
 
 
-def test_it_ends_and_it_nests(make_model, sentences):
+def test_observation_ends_and_nests(make_model, sentences):
     model, outer, inner = make_model("transformer"), [], []
     with observe(model, lambda *a: outer.append(a)):
         with pytest.raises(RuntimeError), observe(model, lambda *a: inner.append(a)):
@@ -308,10 +308,10 @@ def test_it_ends_and_it_nests(make_model, sentences):
     assert (len(outer), len(inner)) == (10, 10)
 
 
-def test_each_read_is_seen_once_while_activations_are_checkpointed(make_model, sentences):
+def test_each_read_is_observed_once_with_checkpointed_activations(make_model, sentences):
     model = make_model("transformer")
     model.checkpoint_activations = True
-    seen = []
-    with observe(model, lambda place, read: seen.append(place)):
+    places = []
+    with observe(model, lambda place, read: places.append(place)):
         model(*sentences.inputs).sum().backward()
-    assert len(seen) == 10
+    assert len(places) == 10
