@@ -24,9 +24,9 @@ def test_a_row_reads_its_path_as_in_torch(rows, tokens, width, threads, monkeypa
     cached = SharedKVCache(keys, path), SharedKVCache(values, path)
     ours = cached[0].scores(query), cached[1].mix(weights)
     monkeypatch.setattr(beam, "library", lambda source: None)
-    for one, other in zip(ours, (cached[0].scores(query), cached[1].mix(weights)), strict=True):
-        assert one.shape == other.shape
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+    for actual, expected in zip(ours, (cached[0].scores(query), cached[1].mix(weights)), strict=True):
+        assert actual.shape == expected.shape
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kernel", [True, False])
@@ -66,7 +66,7 @@ def test_the_best_of_a_row_are_those_of_log_softmax(rows, vocabulary, k, threads
     assert torch.equal(token[finite], best.indices[finite])
 
 
-def test_equals_come_by_their_number_and_what_is_missing_is_minus_infinity():
+def test_ties_are_ordered_by_token_and_missing_entries_are_minus_infinity():
     logits = torch.zeros(1, 200)
     logits[0, [150, 70, 3]] = 1.0
     assert beam.best_tokens(logits.clone(), 5, 2, [0, 1])[2].tolist() == [[3, 70, 150, 2, 4]]
@@ -82,7 +82,7 @@ def test_a_broken_row_has_no_finite_log_p(broken):
     assert value[0].isfinite().all() and not value[1].isfinite().any()
 
 
-def test_what_is_to_be_differentiated_or_not_fp32_is_left_to_torch():
+def test_tensors_that_need_gradients_or_are_not_fp32_are_left_to_torch():
     assert beam.has_kernel(torch.zeros(2, 2))
     assert not beam.has_kernel(torch.zeros(2, 2, dtype=torch.float64)) and not beam.has_kernel(torch.zeros(2, 3).T)
     leaf = torch.zeros(2, 2, requires_grad=True)

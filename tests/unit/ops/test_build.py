@@ -17,7 +17,7 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g
 
 @pytest.fixture
 def fake_compiler(tmp_path, monkeypatch):
-    """A compiler that takes a moment, notes each call, and writes its -o."""
+    """A slow compiler that records each call and writes its output file."""
     script = tmp_path / "compiler"
     script.write_text(f'#!/bin/sh\necho call >> {tmp_path}/calls\nsleep 0.3\nfor last; do :; done\necho x > "$last"\n')
     script.chmod(script.stat().st_mode | stat.S_IEXEC)
@@ -34,7 +34,7 @@ def test_compiles_once_for_concurrent_processes(fake_compiler, tmp_path):
     assert not list((tmp_path / "cache").glob("*.part"))
 
 
-def test_another_processor_or_source_is_another_file(fake_compiler, tmp_path, monkeypatch):
+def test_another_processor_or_source_gets_another_file(fake_compiler, tmp_path, monkeypatch):
     first = build.compiled(tmp_path, SOURCE)
     assert build.compiled(tmp_path, SOURCE) == first and fake_compiler() == 1
     monkeypatch.setattr(build, "processor", lambda: "another")
@@ -48,14 +48,16 @@ def test_another_processor_or_source_is_another_file(fake_compiler, tmp_path, mo
     assert len({first, second, third, build.compiled(tmp_path, changed)}) == 4
 
 
-def test_another_compiler_compiles_again_and_no_compiler_takes_what_is_there(fake_compiler, tmp_path, monkeypatch):
+def test_another_compiler_compiles_again_and_without_one_the_existing_file_is_used(
+    fake_compiler, tmp_path, monkeypatch
+):
     first = build.compiled(tmp_path, SOURCE)
     monkeypatch.setenv("CXX", f"{os.environ['CXX']} -g")
     second = build.compiled(tmp_path, SOURCE)
     assert first != second and fake_compiler() == 2
     second.unlink()
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(OSError, match="no-such-compiler"):  # asked for, so another's work does not do
+    with pytest.raises(OSError, match="no-such-compiler"):  # $CXX is explicit, so another compiler's output is not used
         build.compiled(tmp_path, SOURCE)
     monkeypatch.delenv("CXX")
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
@@ -67,7 +69,7 @@ def test_another_compiler_compiles_again_and_no_compiler_takes_what_is_there(fak
 
 
 @pytest.mark.parametrize("compiler", ["false", "no-such-compiler", "true"])
-def test_without_a_working_compiler_there_is_none_and_one_line_says_so(compiler, tmp_path, monkeypatch, caplog):
+def test_without_a_working_compiler_there_is_no_library_and_one_warning(compiler, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("CXX", compiler)
     monkeypatch.setenv("RELUFORMER_CACHE", str(tmp_path))
     paths.library.cache_clear()

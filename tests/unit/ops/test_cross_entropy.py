@@ -11,14 +11,14 @@ pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
 
 def in_place(logits, target, weight):
-    """The losses; the logits become the slopes."""
-    losses, slopes = cross_entropy(logits, target[:, None], weight)
-    assert slopes is logits
+    """Returns the losses and replaces the logits by their gradients."""
+    losses, gradients = cross_entropy(logits, target[:, None], weight)
+    assert gradients is logits
     return losses
 
 
 def exact(logits, target, weight):
-    """The same from its definition in float64."""
+    """Returns losses and gradients by definition in float64."""
     log_p = logits.double().log_softmax(1)
     p = log_p.exp()
     p[torch.arange(len(p)), target] -= weight
@@ -31,9 +31,9 @@ def test_equals_float64(rows, vocabulary, spread):
     torch.manual_seed(0)
     logits = torch.randn(rows, vocabulary) * spread
     target = torch.randint(vocabulary, (rows,))
-    losses, slopes = exact(logits, target, 0.9)
+    losses, gradients = exact(logits, target, 0.9)
     torch.testing.assert_close(in_place(logits, target, 0.9).double(), losses, rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(logits.double(), slopes, rtol=2e-6, atol=1e-7)
+    torch.testing.assert_close(logits.double(), gradients, rtol=2e-6, atol=1e-7)
 
 
 def test_small_probabilities_are_as_exact_as_large_ones():
@@ -49,9 +49,9 @@ def test_threads_do_not_matter(monkeypatch):
     results = []
     for threads in (1, 2, 5):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        results.append((slopes := logits.clone(), in_place(slopes, target, 0.9)))
-    for slopes, losses in results[1:]:
-        assert torch.equal(slopes, results[0][0]) and torch.equal(losses, results[0][1])
+        results.append((gradients := logits.clone(), in_place(gradients, target, 0.9)))
+    for gradients, losses in results[1:]:
+        assert torch.equal(gradients, results[0][0]) and torch.equal(losses, results[0][1])
 
 
 def test_without_a_gradient_the_logits_stay():
@@ -79,7 +79,7 @@ def test_minus_infinity_is_a_probability_of_zero():
 
 @pytest.mark.parametrize("place", [0, 17, 99])
 @pytest.mark.parametrize("broken", [torch.nan, torch.inf])
-def test_a_broken_row_is_nan_and_no_other(broken, place):
+def test_only_a_broken_row_is_nan(broken, place):
     logits = torch.randn(3, 100)
     logits[1, place] = broken
     losses = in_place(logits, torch.tensor([0, 17, 17]), 0.9)
@@ -87,7 +87,7 @@ def test_a_broken_row_is_nan_and_no_other(broken, place):
     assert logits[1].isnan().all() and logits[[0, 2]].isfinite().all()
 
 
-def test_rows_of_nothing_but_minus_infinity_are_nan():
+def test_rows_of_minus_infinity_are_nan():
     assert in_place(torch.full((1, 20), -torch.inf), torch.tensor([3]), 0.9).isnan().all()
 
 

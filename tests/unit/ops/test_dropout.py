@@ -13,7 +13,7 @@ compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
 @pytest.fixture(params=["C++", "torch"])
 def path(request, monkeypatch):
-    """With the kernel and without."""
+    """Runs a test with the kernel and without it."""
     if request.param == "torch":
         monkeypatch.setattr(dropout, "can_drop", lambda x, added: False)
     elif shutil.which("g++") is None:
@@ -35,7 +35,7 @@ def test_share_scale_and_gradient(probability):
 
 @pytest.mark.usefixtures("path")
 def test_neighbours_are_independent():
-    """In torch four elements share a draw: no pair of them may agree more often than chance."""
+    """The torch path draws once for four elements; no pair of them may agree more often than by chance."""
     torch.manual_seed(0)
     kept = (drop(torch.ones(50_000, 4), 0.5) != 0).double()
     correlation = torch.corrcoef(kept.T) - torch.eye(4)
@@ -43,7 +43,7 @@ def test_neighbours_are_independent():
 
 
 @pytest.mark.usefixtures("path")
-def test_zero_is_nothing_and_the_seed_decides():
+def test_probability_zero_is_the_identity_and_the_seed_determines_the_mask():
     x = torch.randn(3, 5)
     assert drop(x, 0.0) is x
     torch.manual_seed(1)
@@ -54,7 +54,7 @@ def test_zero_is_nothing_and_the_seed_decides():
 
 
 @pytest.mark.usefixtures("path")
-def test_what_it_is_added_to():
+def test_the_residual_is_added():
     x, added = torch.randn(3, 500, requires_grad=True), torch.randn(3, 500, requires_grad=True)
     torch.manual_seed(1)
     dropped = drop(x, 0.5)
@@ -82,7 +82,7 @@ def mask(seed, shape, probability):
 
 
 def next_seed():
-    """The seed that is drawn after torch.manual_seed(3)."""
+    """Returns the seed that is drawn after torch.manual_seed(3)."""
     torch.manual_seed(3)
     return draw_seed()
 
@@ -124,7 +124,7 @@ def test_broken_numbers_stay_broken():
 
 
 @compiler
-def test_what_the_kernel_takes():
+def test_the_inputs_that_the_kernel_accepts():
     x = torch.zeros(2, 3)
     assert can_drop(x, None) and can_drop(x, x + 1)
     assert not can_drop(x.double(), None) and not can_drop(x, x.double()) and not can_drop(x.bfloat16(), x)
@@ -132,25 +132,25 @@ def test_what_the_kernel_takes():
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.9])
-def test_drops_this_share_and_keeps_the_mean(probability):
+def test_the_mask_drops_its_share_and_keeps_the_mean(probability):
     mask = dropout_mask(3, (2, 4, 100, 200), probability)
     assert (mask == 0).double().mean().item() == pytest.approx(probability, abs=0.005)
     assert mask[mask != 0].unique().tolist() == pytest.approx([1 / (1 - probability)], rel=1e-6)
 
 
 def test_neighbours_and_seeds_are_independent():
-    """Correlations of places side by side in every dimension, and of two seeds, are those of chance."""
+    """Neighbours in every dimension, and two seeds, are uncorrelated."""
     kept = (dropout_mask(1, (4, 4, 128, 128), 0.5) != 0).double()
     other = (dropout_mask(2, (4, 4, 128, 128), 0.5) != 0).double()
     pairs = [(kept, other)] + [
         (kept.narrow(dim, 0, kept.size(dim) - 1), kept.narrow(dim, 1, kept.size(dim) - 1)) for dim in range(4)
     ]
-    for one, two in pairs:
-        assert abs(torch.corrcoef(torch.stack([one.flatten(), two.flatten()]))[0, 1]) < 0.01
+    for first, second in pairs:
+        assert abs(torch.corrcoef(torch.stack([first.flatten(), second.flatten()]))[0, 1]) < 0.01
 
 
 def test_rows_and_columns_are_uniform():
-    """No row, slot or head is dropped more than others: sums have the binomial's spread."""
+    """No row, slot or head is dropped more than others: the sums have binomial variance."""
     dropped = (dropout_mask(5, (1, 8, 256, 256), 0.25) == 0).double()
     for dim in (-1, -2):
         assert dropped.sum(dim).var().item() == pytest.approx(256 * 0.25 * 0.75, rel=0.1)

@@ -19,18 +19,18 @@ def test_heads_are_views_of_their_parts(joint):
         assert torch.equal(heads.transpose(1, 2).flatten(2), joint[..., part * H * D : (part + 1) * H * D])
 
 
-def test_what_lies_side_by_side_is_joined_without_a_copy_and_the_rest_with_one(joint):
+def test_adjacent_heads_are_joined_without_a_copy_and_others_with_one(joint):
     parts = split_heads(joint, H, 3)
     assert join_heads(parts).data_ptr() == joint.data_ptr()
     apart = [part.clone() for part in parts]
     swapped = (parts[0], parts[2], parts[1])
     whole = torch.stack([joint.view(B, L, 3, -1)[:, :, n] for n in (0, 2, 1)], 2).flatten(2)
-    for given, expected in ((parts, joint), (apart, joint), (swapped, whole), (parts[1:], joint[..., H * D :])):
-        assert torch.equal(join_heads(given), expected)
+    for heads, expected in ((parts, joint), (apart, joint), (swapped, whole), (parts[1:], joint[..., H * D :])):
+        assert torch.equal(join_heads(heads), expected)
     assert join_heads(parts[1:]).data_ptr() != joint.data_ptr()  # two of the three parts of a token
 
 
-def test_room_is_side_by_side_where_the_tensors_are(joint):
+def test_empty_heads_are_adjacent_if_the_tensors_are(joint):
     query, key, value = split_heads(joint, H, 3)
     assert side_by_side(empty_like_heads((query, key, value)))
     alone, *pair = empty_like_heads((query[:, :, :2], key, value))
@@ -49,5 +49,5 @@ def test_the_gradient_is_that_of_the_views(joint, together):
     (theirs,) = torch.autograd.grad(leaf.view(B, L, 3, H, D).permute(2, 0, 3, 1, 4).unbind(0), leaf, grads)
     assert torch.equal(ours, theirs)
     assert (ours.data_ptr() == grads[0].data_ptr()) == together
-    (one,) = torch.autograd.grad(split_heads(leaf, H, 3)[1].sum(), leaf)
-    assert torch.equal(one.view(B, L, 3, -1).amax((0, 1, 3)), torch.tensor([0.0, 1.0, 0.0]))
+    (middle,) = torch.autograd.grad(split_heads(leaf, H, 3)[1].sum(), leaf)
+    assert torch.equal(middle.view(B, L, 3, -1).amax((0, 1, 3)), torch.tensor([0.0, 1.0, 0.0]))

@@ -1,7 +1,7 @@
-"""The C++ kernels as other processors compute them: this one's without AVX-512; NEON, emulated by qemu.
+"""The C++ kernels with other instruction sets: this processor without AVX-512, and NEON, emulated by qemu.
 
-The proofs of `ops.paths` compare every kernel with its reference, forward and backward. Under qemu there is no torch:
-the test sends each call's arguments and memory to a small program (`emulated.cpp`), and takes over what it changed.
+The proofs of `ops.paths` compare every kernel with its reference, forward and backward. There is no torch under qemu,
+so the test sends each call's arguments and memory to a small program (`emulated.cpp`) and copies its changes back.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 PROOFS = {"cpu": proofs.cpu, "cross_entropy": cross_entropy.prove, "dropout": dropout.prove, "beam": beam.prove}
 PROOFS |= {"int8": int8.prove} if int8.AVAILABLE else {}
 WINDOW = 1 << 18
-"""Bytes behind a pointer that a kernel of a proof may reach."""
+"""How many bytes after a pointer a kernel may access in a proof."""
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
@@ -48,7 +48,7 @@ def test_the_kernels_are_right_without_avx512(tmp_path, warm_python):
 
 @pytest.fixture(scope="session")
 def cross(tmp_path_factory):
-    """Compiles for aarch64: returns a function (sources, options) -> file, and the emulator's command."""
+    """Returns a function (sources, options) -> file that compiles for aarch64, and the emulator's command."""
     compiler, qemu = shutil.which("aarch64-linux-gnu-g++"), shutil.which("qemu-aarch64")
     if compiler is None or qemu is None:
         pytest.skip("needs Debian's packages g++-aarch64-linux-gnu and qemu-user")

@@ -1,4 +1,4 @@
-"""Products in int8: their error, rows that do not depend on each other, NaN, with the C++ and without."""
+"""Int8 matrix products: error, independent rows and NaN, with and without the C++ kernels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not int8.AVAILABLE, reason="this torch has no on
 
 @pytest.fixture(params=["C++", "torch"])
 def kernels(request, monkeypatch):
-    """With the C++ kernels, and without."""
+    """Runs a test with the C++ kernels and without them."""
     if request.param == "torch":
         monkeypatch.setattr(int8, "library", lambda source: None)
     elif int8.library(int8.SOURCE) is None:
@@ -51,7 +51,7 @@ def test_a_row_does_not_depend_on_the_others():
 
 
 @pytest.mark.usefixtures("kernels")
-def test_rows_and_weights_of_zeros_stay_zero_and_a_broken_row_breaks_only_itself():
+def test_zero_rows_and_weights_give_zero_and_nan_stays_in_its_row():
     weight = torch.randn(5, 8)
     weight[0] = 0
     x = torch.randn(4, 8)
@@ -72,7 +72,7 @@ def test_the_cpp_quantises_as_torch_does(monkeypatch):
     assert (ours.int() - theirs.int()).abs().max() <= 1  # a half may round either way
 
 
-def test_a_model_packed_in_int8_reads_its_memories_so():
+def test_a_model_packed_in_int8_reads_its_memories_in_int8():
     torch.manual_seed(0)
     memory = LearnedMemory(MemoryConfig(activation="relu"), width=16, slots=40, bias=True)
     nn.init.normal_(memory.key_bias)

@@ -1,4 +1,4 @@
-"""Products by oneDNN equal torch's, with their gradients."""
+"""oneDNN products and their gradients equal those of torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def always_worthwhile(monkeypatch):
 
 
 def gradients(compute, *inputs):
-    """The output and the gradients of all inputs."""
+    """Returns the output and the gradients of all inputs."""
     inputs = [tensor.clone().requires_grad_() for tensor in inputs]
     output = compute(*inputs)
     slope = torch.sin(torch.arange(output.numel(), dtype=torch.float32)).view(output.shape)
@@ -72,7 +72,7 @@ def test_a_learned_memory_reads_the_same_either_way(bias, monkeypatch):
 
 
 @pytest.mark.usefixtures("always_worthwhile")
-def test_only_large_products_in_single_precision_on_a_cpu(monkeypatch):
+def test_only_large_fp32_products_on_a_cpu_use_onednn(monkeypatch):
     x, weight = torch.randn(4, 5), torch.randn(6, 5)
     assert not worthwhile(x.double(), weight.double())
     with torch.autocast("cpu", torch.bfloat16):
@@ -114,7 +114,7 @@ def test_a_packed_model_gives_the_same_and_has_no_linear_left(bias):
 
 
 @needs_packing
-def test_what_onednn_has_no_kernel_for_stays_as_it_is():
+def test_layers_without_a_onednn_kernel_are_left_unchanged():
     model = nn.Sequential(nn.Linear(4, 4).double())
     pack(model)
     assert isinstance(model[0], nn.Linear)

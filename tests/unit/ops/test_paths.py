@@ -1,4 +1,4 @@
-"""Faults injected into fast paths: each is noticed in time, said once, and the next path takes over."""
+"""Faults injected into fast paths are detected and logged once, and the next path takes over."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ QUERY = torch.randn(2, 2, 5, 16, generator=torch.Generator().manual_seed(1))
 
 @pytest.fixture(autouse=True)
 def unproved(monkeypatch):
-    """A process that has asked for no path yet."""
+    """A process that has used no path yet."""
     monkeypatch.delenv("RELUFORMER_KERNEL", raising=False)
     monkeypatch.setattr(paths, "_verdicts", {})
 
 
 @pytest.fixture
 def new_machine(tmp_path, monkeypatch, warm_python):
-    """A machine on which nothing has been compiled or proved."""
+    """A machine on which nothing has been compiled or proved yet."""
     monkeypatch.setattr(paths.sys, "executable", warm_python)
     monkeypatch.setenv("RELUFORMER_CACHE", str(tmp_path / "cache"))
     paths.library.cache_clear()
@@ -42,7 +42,7 @@ def new_machine(tmp_path, monkeypatch, warm_python):
 
 @pytest.fixture
 def miscompile(tmp_path, monkeypatch):
-    """Puts a compiler in $CXX that replaces a piece of the source first."""
+    """Sets $CXX to a compiler that first replaces a piece of the source."""
 
     def put(piece, replacement):
         script = tmp_path / "miscompiler"
@@ -83,7 +83,7 @@ def test_a_kernel_that_is_compiled_wrongly_is_never_used(new_machine, miscompile
     assert reason in paths.verdicts()["cpu"] and paths.verdicts()["tiled"] == "trusted"
 
 
-def test_a_verdict_is_made_once_for_a_device_and_again_on_demand(new_machine, monkeypatch, tmp_path):
+def test_a_path_is_proved_once_per_device_and_again_on_request(new_machine, monkeypatch, tmp_path):
     proofs = []
 
     def run(command, **_):
@@ -113,7 +113,7 @@ def test_a_proof_that_hangs(new_machine, monkeypatch):
     assert paths.prove("tiled", "cpu") == "no result within 0.01 s"
 
 
-def test_a_card_that_is_this_process_alone_is_proved_here(new_machine, monkeypatch):
+def test_a_gpu_exclusive_to_this_process_is_proved_in_it(new_machine, monkeypatch):
     busy = SimpleNamespace(returncode=1, stderr="RuntimeError: CUDA-capable device(s) is/are busy or unavailable\n")
     monkeypatch.setattr(paths.subprocess, "run", lambda *_, **__: busy)
     proved = []
@@ -149,7 +149,7 @@ def _more(result):
 
 
 class OnCard(SimpleNamespace):
-    """A query as the dispatcher sees it on a GPU."""
+    """A query on a GPU as far as the dispatcher can tell."""
 
     def __init__(self):
         super().__init__(device=torch.device("cuda"), dtype=torch.bfloat16, size=lambda _: 64)
@@ -162,12 +162,12 @@ def test_the_next_path_takes_over(failing, backend, monkeypatch):
     monkeypatch.setattr(dispatch, "TRITON", True)
     monkeypatch.setattr(paths, "_cached_verdict", lambda path, _: "it failed" if path in failing else None)
     assert dispatch.backend(OnCard()) == backend
-    monkeypatch.setenv("RELUFORMER_KERNEL", "triton")  # asked for, so not proved
+    monkeypatch.setenv("RELUFORMER_KERNEL", "triton")  # explicit, so not proved
     assert dispatch.backend(OnCard()) == "triton"
 
 
 @pytest.mark.parametrize("fails", ["launch", "memory", "shapes"])
-def test_a_kernel_that_fails_at_work_is_replaced_once_and_for_all(fails, monkeypatch, caplog):
+def test_a_kernel_that_fails_in_use_is_replaced_for_good(fails, monkeypatch, caplog):
     error = {
         "launch": RuntimeError("Triton Error [CUDA]: invalid argument\nmore"),
         "memory": torch.OutOfMemoryError("CUDA out of memory"),
@@ -197,7 +197,7 @@ def test_a_kernel_that_fails_at_work_is_replaced_once_and_for_all(fails, monkeyp
     assert dispatch.backend(OnCard()) == "tiled"
 
 
-def test_a_capture_that_fails_searches_without_graphs(monkeypatch, caplog):
+def test_after_a_failed_capture_the_search_runs_without_graphs(monkeypatch, caplog):
     monkeypatch.setattr(paths, "_cached_verdict", lambda *_: None)
     calls = []
 
@@ -212,7 +212,7 @@ def test_a_capture_that_fails_searches_without_graphs(monkeypatch, caplog):
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), graphs.BrokenModelError()])
-def test_a_full_card_or_a_broken_model_is_not_the_graphs_fault(error, monkeypatch):
+def test_out_of_memory_or_a_broken_model_does_not_disable_graphs(error, monkeypatch):
     monkeypatch.setattr(paths, "_cached_verdict", lambda *_: None)
 
     def by_graphs(src, mask):
@@ -238,12 +238,12 @@ def test_a_compiler_that_fails_or_computes_something_else(fault, monkeypatch, ca
         with pytest.raises(ArithmeticError, match=r"the loss is wrong by"):
             prove_compiled("cpu", backend=faulty)
         return
-    prove_compiled("cpu", backend=faulty)  # eager took over, and is right
+    prove_compiled("cpu", backend=faulty)  # eager took over, with correct results
     assert ("compile" in paths.verdicts()) and (paths.verdicts()["compile"] == "trusted") == (fault == "right")
     assert ("training without compilation takes over" in caplog.text) == (fault == "raises")
 
 
-def test_every_path_on_every_device_is_a_line_of_json(monkeypatch, capsys):
+def test_every_path_on_every_device_gets_a_line_of_json(monkeypatch, capsys):
     monkeypatch.setattr(paths, "prove", lambda path, device: "it failed" if path == "beam" else None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert paths.main([]) == 0

@@ -1,4 +1,4 @@
-"""Processes end with the one that started them (each test kills a starter of a child), and keep freed memory."""
+"""Child processes end with their starter, which the tests kill; processes keep freed memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
 @pytest.fixture
 def start():
-    """`start(code)`: a starter that runs `code` and says PID\\n of its child, which is returned with it."""
+    """`start(code)` runs a starter whose `code` prints the PID of its child; returns both processes."""
     starters = []
 
     def start(code: str) -> tuple[subprocess.Popen[str], psutil.Process]:
@@ -62,7 +62,7 @@ def test_a_child_ends_with_its_starter(start, function, between):
     child.wait(600)
 
 
-def test_a_process_of_multiprocessing_dies_with_the_one_that_asked_for_it(start, tmp_path):
+def test_a_multiprocessing_child_dies_with_the_main_process(start, tmp_path):
     (tmp_path / "child.py").write_text(
         f"def main():\n{textwrap.indent(CHILD, '    ')}".format(function="die_with_main_process")
     )
@@ -76,35 +76,35 @@ def test_a_process_of_multiprocessing_dies_with_the_one_that_asked_for_it(start,
         process.join()
         """
     )
-    assert child.ppid() != starter.pid  # the server's
+    assert child.ppid() != starter.pid  # its parent is the fork server
     starter.kill()
     starter.wait()
     child.wait(600)
 
 
 @pytest.fixture
-def asked(monkeypatch):
-    """The signals that this process sent itself."""
+def sent_signals(monkeypatch):
+    """The signals that this process sent."""
     sent = []
     monkeypatch.setattr("os.kill", lambda pid, number: sent.append((pid, number)))
     return sent
 
 
-def test_a_starter_that_is_gone_already(asked, monkeypatch):
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    monkeypatch.setenv(STARTER, f"{gone.pid}@{socket.gethostname()}")
+def test_a_starter_that_has_already_ended(sent_signals, monkeypatch):
+    finished = subprocess.Popen(["true"])
+    finished.wait()
+    monkeypatch.setenv(STARTER, f"{finished.pid}@{socket.gethostname()}")
     end_with_starter()
-    assert asked == [(os.getpid(), signal.SIGTERM)]
+    assert sent_signals == [(os.getpid(), signal.SIGTERM)]
 
 
 @pytest.mark.parametrize("starter", [None, f"{2**22 + 1}@another-host"])
-def test_without_a_starter_on_this_host_nothing_happens(starter, asked, monkeypatch):
+def test_without_a_starter_on_this_host_nothing_happens(starter, sent_signals, monkeypatch):
     monkeypatch.delenv(STARTER, raising=False)
     if starter:
         monkeypatch.setenv(STARTER, starter)
     end_with_starter()
-    assert asked == []
+    assert sent_signals == []
 
 
 FAULTS = """
@@ -124,7 +124,7 @@ def faults(code: str) -> int:
 
 
 def test_freed_memory_stays_without_page_faults():
-    """64 MiB, too much for malloc to keep by itself, are touched five times; 16,384 pages each time if given back."""
+    """Touches 64 MiB, more than malloc keeps by default, five times: 16,384 page faults each if it was returned."""
     given_back = faults(FAULTS.replace("\nkeep_freed_memory()", ""))
     assert given_back > 5 * 16_000
     assert faults(FAULTS) < given_back / 4
@@ -170,7 +170,7 @@ print(held() - before)
 @pytest.mark.slow
 @pytest.mark.skipif(not AVAILABLE, reason="torch is built without oneDNN")
 def test_products_of_many_shapes_do_not_fill_the_memory(monkeypatch):
-    """300 products of 2 to 3 MB each; oneDNN keeps nearly all of it by default, 800 MiB."""
+    """300 products of 2 to 3 MB each, nearly all of which oneDNN would keep by default (800 MiB)."""
     for variable in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
         monkeypatch.delenv(variable, raising=False)
     ended = subprocess.run([sys.executable, "-c", SHAPES], capture_output=True, text=True, check=True)
