@@ -1,4 +1,4 @@
-"""A made-up experiment and made-up runs, in the shapes that the other steps write."""
+"""A synthetic experiment and synthetic runs, in the formats that the other steps write."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DIVERGED_AT = 312
 
 @dataclass
 class Example:
-    """An experiment in a temporary folder, and how to fill its runs."""
+    """An experiment in a temporary folder, with methods that fill its runs."""
 
     experiment: Experiment
     results: Path
@@ -37,17 +37,17 @@ class Example:
         return self.results / "runs" / run.path
 
     def fill(self, *studies: str) -> None:
-        """Every run of these studies; direct ReLU attention diverges."""
+        """Writes every run of these studies; those of direct ReLU attention diverge."""
         for study in studies:
             for run in self.experiment.study_runs(study):
                 self.write(run, diverged=split_system(run.system)[0] == "attention-relu")
 
     def write(self, run: Run, diverged: bool = False, score: float | None = None) -> None:
-        """One run's folder. `score` is its tokenised BLEU; sacreBLEU is one less, d-BLEU one more."""
+        """Writes a run's folder. `score` is its tokenised BLEU; sacreBLEU is one less, d-BLEU one more."""
         folder = self.folder(run)
         folder.mkdir(parents=True, exist_ok=True)
-        seen = sum(run.path.encode()) % 17 / 17
-        value = 20 + 2 * seen if score is None else score
+        offset = sum(run.path.encode()) % 17 / 17
+        value = 20 + 2 * offset if score is None else score
         documents = segment_length(run.dataset)
         put(folder, "summary.json", summary(diverged, run))
         put(folder, "translation.json", {"status": status(diverged), "tokens_per_second": None if diverged else 900.0})
@@ -55,19 +55,19 @@ class Example:
         if run.dataset == "some-documents" and not diverged:  # its single sentences
             content["metrics"]["d_bleu"] = {"score": value + 1, "signature": "made up"}
         put(folder, "scores.json", content)
-        put(folder, "analysis.json", analysis(diverged, run, seen))
-        write_log(folder / "log.jsonl", diverged, seen)
-        write_maps(folder / "attention.npz", diverged, documents, seen)
+        put(folder, "analysis.json", analysis(diverged, run, offset))
+        write_log(folder / "log.jsonl", diverged, offset)
+        write_maps(folder / "attention.npz", diverged, documents, offset)
 
     def translate(self, run: Run, share: float) -> None:
-        """What the kinds of BLEU count in 200 segments of a run; `share` of them are bad."""
+        """Writes the BLEU counts of 200 segments of a run, of which a `share` is bad."""
         counts = np.tile([20, 20, 15, 12, 9, 7, 20, 19, 18, 17], (200, 1))
         counts[:, 2:6] -= np.arange(200)[:, None] % 3  # segments differ
         counts[: int(200 * share), 2:6] = [8, 4, 2, 1]
         np.savez(self.folder(run) / "counts.npz", bleu=counts, tokenized_bleu=counts)
 
     def law(self) -> None:
-        """The variance law on Gaussian inputs."""
+        """Writes the variance law on Gaussian inputs."""
         n = [2**power for power in range(3, 13)]
         measured = {"relu": [v / 2.02 for v in n], "relu-scaled": [1.01] * len(n), "softmax": [2.7 / v for v in n]}
         folder = self.results / "paper"
@@ -130,7 +130,7 @@ def scores(diverged: bool, value: float, documents: int | None) -> dict[str, Any
     }
 
 
-def analysis(diverged: bool, run: Run, seen: float) -> dict[str, Any]:
+def analysis(diverged: bool, run: Run, offset: float) -> dict[str, Any]:
     if diverged:
         return {"status": "diverged", "split": "test", "segments": 0, "tokens": 0, "places": {}, "kinds": {}}
     softmax = split_system(run.system)[0] == "ffn-softmax"
@@ -139,14 +139,14 @@ def analysis(diverged: bool, run: Run, seen: float) -> dict[str, Any]:
     places: dict[str, Any] = {}
     for layer in range(LAYERS):
         for stack in ("encoder", "decoder"):
-            ratio = (0.002 if softmax else 0.4) * (layer + 1 + seen)
+            ratio = (0.002 if softmax else 0.4) * (layer + 1 + offset)
             places[f"{stack}.{layer}.ffn"] = {"kind": "ffn", "variance_ratio": ratio, "anisotropy": 0.1 + layer / 10}
             places[f"{stack}.{layer}.attention"] = attention_place(f"{stack}_attention", layer)
         places[f"decoder.{layer}.cross_attention"] = attention_place("cross_attention", layer)
     attention = {
         "variance_ratio": 0.3,
         "output_variance": 0.7,
-        "entropy": 1.25 + seen,
+        "entropy": 1.25 + offset,
         "zero_share": 0.625,
         "distance": 8.5,
         "beyond": {"128": 0.1, "256": 0.05, "512": 0.01},
@@ -175,10 +175,10 @@ def attention_place(kind: str, layer: int) -> dict[str, Any]:
     return {"kind": kind, "entropy": 1.0 + layer, "variance_by_length": curve}
 
 
-def write_log(path: Path, diverged: bool, seen: float) -> None:
+def write_log(path: Path, diverged: bool, offset: float) -> None:
     lines: list[dict[str, Any]] = []
     for update in range(20, DIVERGED_AT if diverged else 501, 20):
-        loss = 8.5 + 2 ** (update / 40) / 2 if diverged else 3 + 5.5 * math.exp(-update / 150) + seen / 4
+        loss = 8.5 + 2 ** (update / 40) / 2 if diverged else 3 + 5.5 * math.exp(-update / 150) + offset / 4
         lines.append({"event": "train", "update": update, "loss": loss})
         if update % 100 == 0:
             valid = {"ppl": math.exp(min(loss, 12)), "loss": loss, "bleu": max(0.0, 30 - 3 * loss)}
@@ -186,12 +186,12 @@ def write_log(path: Path, diverged: bool, seen: float) -> None:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
-def write_maps(path: Path, diverged: bool, documents: int | None, seen: float) -> None:
+def write_maps(path: Path, diverged: bool, documents: int | None, offset: float) -> None:
     if diverged:
         np.savez(path, index=np.int64(-1))
         return
     rows, columns = (120, 100) if documents else (14, 17)
-    random = np.random.default_rng(int(seen * 1000))
+    random = np.random.default_rng(int(offset * 1000))
     words = np.array(["▁configure", "▁the", "▁device", ",", "▁in", "$x_", "tings", "▁übersetzt"])
     arrays: dict[str, Any] = {"index": np.int64(3)}
     for name, queries, keys in (("encoder", columns, columns), ("decoder", rows, rows), ("cross", rows, columns)):
@@ -227,7 +227,7 @@ def dataset(title: str, segments: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def make_up(root: Path, **config: Any) -> Example:
-    """Returns the project's systems and studies on two made-up datasets; `config` as in config.yaml."""
+    """Returns the project's systems and studies on two synthetic datasets; `config` as in config.yaml."""
     folder = root / "config"
     (folder / "datasets").mkdir(parents=True, exist_ok=True)
     for name in ("systems.yaml", "studies.yaml", "claims.yaml"):
@@ -263,7 +263,7 @@ def make(tmp_path: Path) -> Callable[..., Example]:
 
 
 def score(root: Path, redistribute: bool = True, toy: bool = True) -> Example:
-    """Returns `make_up` with the runs of one study, translated and scored on a made-up corpus."""
+    """Returns `make_up` with the runs of one study, translated and scored on a synthetic corpus."""
     from reluformer.evaluation.score import score_run
 
     example = make_up(root, toy=toy, only=["ffn-activation"])

@@ -11,7 +11,7 @@ from reluformer.paper.archive import MANIFEST, checksum_file, pack_archive
 
 @pytest.fixture
 def pack(tmp_path):
-    """Packs a made-up experiment; returns the archive's path and what was left out."""
+    """Packs a synthetic experiment; returns the archive's path and what was left out."""
 
     def pack(example, name="archive.zip", **options):
         output = tmp_path / "out" / name
@@ -41,7 +41,7 @@ def test_sha256sum_finds_every_file_as_the_manifest_lists_it(scored, pack, tmp_p
     assert checksum_file(path).read_text() == f"{hashlib.sha256(path.read_bytes()).hexdigest()}  archive.zip\n"
 
 
-def test_everything_that_the_results_rest_on_is_in(scored, pack):
+def test_everything_behind_the_results_is_packed(scored, pack):
     example = scored()
     names = names_in(pack(example)[0])
     run = next(iter(example.experiment.runs)).path
@@ -53,7 +53,7 @@ def test_everything_that_the_results_rest_on_is_in(scored, pack):
     assert set(wanted) <= set(names)
 
 
-def test_the_tuning_goes_in_with_the_short_files_of_its_runs(make, pack):
+def test_the_tuning_is_packed_with_the_small_files_of_its_runs(make, pack):
     tuning = {"seed": 9, "datasets": {"sentences": "sentences"}, "grid": {"transformer": {"learning_rate": [0.001]}}}
     example = make(only=["ffn-activation"], training={"validate_bleu": True}, tuning=tuning)
     for run in (*example.experiment.runs, *example.experiment.tuning.runs()):
@@ -75,7 +75,7 @@ def test_the_same_results_give_the_same_bytes(scored, pack):
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_text_whose_licence_does_not_say_so_is_left_out_and_that_is_said(scored, pack):
+def test_text_without_permission_to_redistribute_is_left_out_and_reported(scored, pack):
     example = scored(redistribute=False)
     path, left_out = pack(example)
     assert not [name for name in names_in(path) if "/raw/" in name or ".tok." in name]
@@ -84,7 +84,7 @@ def test_text_whose_licence_does_not_say_so_is_left_out_and_that_is_said(scored,
     assert any("/raw/" in name for name in names_in(pack(example, references=True)[0]))
 
 
-def test_models_go_in_when_asked_for(scored, pack):
+def test_models_are_packed_on_request(scored, pack):
     example = scored()
     for run in example.experiment.runs:
         (example.folder(run) / "model.safetensors").write_bytes(b"weights")
@@ -94,7 +94,7 @@ def test_models_go_in_when_asked_for(scored, pack):
     assert not any("models are left out" in line for line in left_out)
 
 
-def test_missing_runs_are_said_and_nothing_at_all_is_refused(scored, make, pack):
+def test_missing_runs_are_reported_and_an_empty_archive_is_refused(scored, make, pack):
     example = scored()
     run = next(iter(example.experiment.runs))
     (example.folder(run) / "summary.json").unlink()

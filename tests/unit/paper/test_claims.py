@@ -54,14 +54,14 @@ def test_verdicts_follow_from_the_figures(judged, scores, verdict):
     assert low < point["difference"] < high and point["difference"] == pytest.approx(scores[0] - scores[1])
 
 
-def test_a_configuration_judges_claims_of_its_own_beside_the_papers(judged):
+def test_a_configuration_adds_its_own_claims_to_the_papers(judged):
     rule = {"metric": "bleu", "system": "ffn-softmax-layernorm", "relation": "above", "than": "ffn-softmax"}
     own = {"sentence": "LayerNorm helps.", "source": "D", "study": "ffn-activation", "rule": [rule]}
     example, content, claims = judged(ffn(34.2, 33.1, 34.2), seeds=SEEDS, claims={"layernorm-helps": own})
     assert content["claims"][-1]["id"] == "layernorm-helps" and claims["ffn-activation"]["verdict"] == "reproduced"
     assert claims["layernorm-helps"]["verdict"] == "reproduced"
-    pairs = [(one.system, other.system) for one, other in compared_runs(example.experiment, "ffn-activation")]
-    assert ("ffn-softmax-layernorm", "ffn-softmax") in pairs  # tested on the test set, too
+    pairs = [(run.system, baseline.system) for run, baseline in compared_runs(example.experiment, "ffn-activation")]
+    assert ("ffn-softmax-layernorm", "ffn-softmax") in pairs  # also tested on the test set
 
 
 def test_a_claims_p_value_is_that_of_its_weakest_comparison_or_of_the_claim_itself(judged):
@@ -87,7 +87,7 @@ def test_one_seed_leaves_a_claim_open_and_shows_the_test_sets_own_p_values(judge
     assert "on the test set bootstrap p = 0.00" in claim["rules"][0]["seen"]
 
 
-def test_what_was_not_run_is_not_judged(judged):
+def test_claims_without_runs_are_not_judged(judged):
     example, content, claims = judged(lambda example: None)
     assert {claim["verdict"] for claim in claims.values()} == {"not run", "by construction"}
     assert {claim["p"] for claim in claims.values()} == {None}
@@ -120,7 +120,7 @@ def test_every_page_is_written_and_marks_what_is_reported(judged):
 
 
 class Rows(HTMLParser):
-    """The names on a page, and for each row of its tables' bodies the addresses in it."""
+    """Collects the IDs of a page, and the links of each row in its tables' bodies."""
 
     def __init__(self, text):
         super().__init__()
@@ -136,7 +136,7 @@ class Rows(HTMLParser):
             self.rows[-1].append(values["href"])
 
 
-def test_every_row_leads_to_what_its_claim_rests_on(judged, tmp_path):
+def test_every_row_links_to_the_evidence_of_its_claim(judged, tmp_path):
     example, _, claims = judged(lambda example: example.fill(*example.experiment.studies))
     for study in example.experiment.studies:
         table = example.results / "paper" / "tables" / f"{study}.html"
@@ -153,7 +153,7 @@ def test_every_row_leads_to_what_its_claim_rests_on(judged, tmp_path):
     rows = [row for row in pages["claims.html"].rows if row]
     assert len(rows) == len(claims) + sum(max(1, len(claim["rules"])) for claim in claims.values())
     for row in rows:
-        assert row[0].startswith("#")  # within the page, as a report in one file needs it
+        assert row[0].startswith("#")  # within the page, as a single-file report needs
         assert all(opens("claims.html", href) for href in row)
     ran = [claim for claim in claims.values() if claim["runs"]]
     assert len(ran) > 10

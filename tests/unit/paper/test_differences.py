@@ -26,7 +26,7 @@ BLEU = {
 
 @pytest.fixture
 def tested(make):
-    """The differences of the study ffn-activation, of as many seeds; only Softmax is worse, in every segment."""
+    """Builds the differences of the study ffn-activation for these seeds; only Softmax is worse, in every segment."""
 
     def build(seeds, **diverged):
         example = make(seeds=seeds, significance={"bootstrap": 200, "randomisation": 200})
@@ -65,7 +65,12 @@ def test_p_values_are_corrected_for_every_comparison_of_the_table(tested):
         known = table[f"p_{kind}"].dropna()
         least = known.min()
         assert table.loc[known.idxmin(), f"holm_{kind}"] == pytest.approx(min(1, least * len(known)))
-    assert set(table["metric"]) == {"tokenized_bleu", "bleu", "chrf", "best_valid_loss"}  # updates are configured
+    assert set(table["metric"]) == {
+        "tokenized_bleu",
+        "bleu",
+        "chrf",
+        "best_valid_loss",
+    }  # updates are configured, not measured
     assert table["p_bootstrap"].notna().sum() == 2 * 2
 
 
@@ -95,7 +100,7 @@ def test_differences_are_shown_with_their_interval(tested):
     assert first["difference"].startswith("-1.97 [-2.2") and first["p (seeds)"].startswith("0.0")
 
 
-def test_every_pair_that_is_there_is_tested(make):
+def test_every_existing_pair_is_tested(make):
     example = make(seeds=[1, 2], significance={"bootstrap": 200, "randomisation": 200})
     runs = example.experiment.study_runs("ffn-activation")
     for run in runs:

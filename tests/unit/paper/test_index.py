@@ -15,7 +15,7 @@ from reluformer.paper.outputs import study_outputs
 
 
 class Links(HTMLParser):
-    """The anchors, the links and the pictures of a page."""
+    """Collects the IDs, links and images of a page."""
 
     def __init__(self, text):
         super().__init__()
@@ -30,7 +30,7 @@ class Links(HTMLParser):
 
 
 PICTURE = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
-"""Stands for a figure: how figures are drawn is not tested here, and takes long."""
+"""Stands in for a figure: drawing figures is slow and not tested here."""
 
 
 def stand_ins(experiment, study, results):
@@ -42,7 +42,7 @@ def stand_ins(experiment, study, results):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """Builds the page of an experiment; returns the experiment, the page's text and its links."""
+    """Builds the page of an experiment; returns the experiment, the text of the page and its links."""
 
     def build(*studies, **config):
         folder = tmp_path_factory.mktemp("page")
@@ -66,7 +66,7 @@ def page(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(page):
-    """The page of everything, with two seeds."""
+    """The page of all studies, with two seeds."""
     return page(toy=True, seeds=[1, 2])
 
 
@@ -79,13 +79,15 @@ def test_every_link_opens(whole):
         elif not href.startswith("https://arxiv.org"):
             assert (example.results / "paper" / unquote(href)).is_file(), href
     assert sum("/logs/train/" in href for href in links.links) == 1
-    assert "measured.json" in links.links  # a claim about speed rests on no trained run
+    assert "measured.json" in links.links  # a claim about speed links to measurements, not runs
 
 
 def test_everything_is_on_the_page_claims_first(whole):
     example, text, links = whole
     assert text.index("The claims</h2>") < text.index('<section id="study-')
-    figures = {f"figure-{study}-{name}" for study, one in example.experiment.studies.items() for name in one.figures}
+    figures = {
+        f"figure-{name}-{figure}" for name, study in example.experiment.studies.items() for figure in study.figures
+    }
     assert figures <= links.ids and len(links.images) == len(figures)
     assert all(image.startswith("data:image/svg+xml;base64,") for image in links.images)
     assert {f"run-{run.path}" for run in example.experiment.runs} <= links.ids
@@ -98,10 +100,10 @@ def test_each_claim_links_to_its_runs_and_its_study(whole):
     rows = re.findall(r'<tr><td data-label="claim".*?</tr>', text, flags=re.DOTALL)
     assert len(rows) == 15 and all('href="#claim-' in row for row in rows)
     articles = re.findall(r'<article id="claim-.*?</article>', text, flags=re.DOTALL)
-    assert sum('href="#study-' in one for one in articles) == 14  # one holds by construction
+    assert sum('href="#study-' in article for article in articles) == 14  # one holds by construction
 
 
-def test_the_first_screen_says_what_was_found_and_shows_ours_beside_the_papers(whole):
+def test_the_first_screen_states_the_findings_with_the_papers_figures(whole):
     _made, text, _links = whole
     top = text.partition('<section id="claims">')[0]
     sentences = re.findall(r"<li>(.*?)</li>", top)
@@ -114,7 +116,7 @@ def test_the_first_screen_says_what_was_found_and_shows_ours_beside_the_papers(w
     assert '<svg class="intervals"' in row and 'class="verdict ' in row
 
 
-def test_half_of_the_runs_make_a_page_that_says_what_is_missing(page):
+def test_a_page_of_half_of_the_runs_states_what_is_missing(page):
     example, _text, _links = page("ablation")
     run = example.experiment.study_runs("ablation")[0]
     (example.folder(run) / "summary.json").unlink()
@@ -125,7 +127,7 @@ def test_half_of_the_runs_make_a_page_that_says_what_is_missing(page):
     assert "None is prepared yet." in text
 
 
-def test_the_page_is_the_same_every_time(page):
+def test_the_page_is_reproducible(page):
     example, text, _links = page("ablation")
     build_index(example.experiment, example.results, example.results.parent / "logs")
     assert (example.results / "paper" / "index.html").read_text(encoding="utf-8") == text
@@ -139,7 +141,7 @@ LOG = [
 ]
 
 
-def test_a_figure_says_what_it_shows_to_those_who_do_not_see_it(whole):
+def test_figures_have_alternative_texts(whole):
     _made, text, _links = whole
     alts = re.findall(r'<img alt="(.*?)"', text)
     assert len(alts) > 20 and all(alt.endswith(". The numbers are in the study&#39;s table.") for alt in alts)
@@ -155,7 +157,7 @@ def test_a_curve_goes_from_the_highest_loss_to_the_lowest():
     assert svg.get("aria-label") == "loss from 8.00 to 2.00 nats a token over 40 updates"
 
 
-def test_a_run_that_logged_nothing_has_none():
+def test_a_run_without_logged_losses_has_no_curve():
     assert curve([]) == "" and curve([{"event": "train", "update": 1, "loss": None}]) == ""
 
 
@@ -182,7 +184,7 @@ def test_without_a_main_study_the_first_is_shown(make):
     assert shown.startswith(example.experiment.studies["gamma"].title)
 
 
-def test_runs_say_what_they_were_trained_with_and_corpora_where_they_are_from(make):
+def test_provenance_lists_code_machines_and_corpora(make):
     example = make(only=["anisotropy"])
     runs = example.experiment.study_runs("anisotropy")
     for number, run in enumerate(runs[:2]):
@@ -207,7 +209,7 @@ def test_runs_say_what_they_were_trained_with_and_corpora_where_they_are_from(ma
     assert sources["data"] == {"some-sentences/subword.model": "ab"}
 
 
-def test_nothing_there_is_nothing_said(make):
+def test_without_runs_the_provenance_is_empty(make):
     example = make(only=["anisotropy"])
     assert provenance(example.experiment, example.results) == {
         "code": {},

@@ -33,7 +33,7 @@ def test_a_ratio_is_tested_as_a_difference_of_scaled_means():
     assert doubled.interval == pytest.approx(difference(sample(A), sample(B)).interval)
 
 
-def test_a_median_stands_off_outliers_and_errs_more_than_a_mean():
+def test_a_median_resists_outliers_and_has_a_larger_error_than_a_mean():
     assert sample([1.0, 9.0, 2.0], by_median=True).centre == 2.0
     rng = default_rng(1)
     for n in (3, 5, 9):
@@ -48,7 +48,7 @@ def test_one_seed_gives_nothing():
     assert difference(sample([34.0]), sample(B)) is None and difference(sample(A), sample([33.0])) is None
 
 
-def test_seeds_that_agree_exactly_leave_no_doubt():
+def test_identical_seeds_give_certainty():
     effect = difference(sample([2.0, 2.0]), sample([1.0, 1.0]))
     assert effect == Effect(1.0, 0.0, inf) and effect.p == 0 and effect.p_above(1.0) == 1
     assert difference(sample([2.0, 2.0]), sample([2.0, 2.0])).p == 1

@@ -1,4 +1,4 @@
-"""Tables and figures in a paper: what LaTeX itself makes of them."""
+"""Tables and figures in a paper, compiled by LaTeX."""
 
 import re
 import shutil
@@ -22,7 +22,7 @@ See Tables %s.
 
 @pytest.fixture
 def paper(make):
-    """The folder of some studies' tables and figures."""
+    """A folder with the tables and figures of some studies."""
     example = make(toy=True)
     example.fill(*STUDIES)
     for study in STUDIES:
@@ -51,7 +51,7 @@ def test_every_line_of_a_table_has_its_columns(paper):
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_a_paper_takes_tables_and_figures_in(paper):
+def test_a_paper_with_tables_and_figures_compiles(paper):
     tables = "\n".join(rf"\input{{tables/{study}.tex}}" for study in STUDIES)
     figures = "\n".join(
         rf"\noindent\includegraphics[width=\linewidth]{{figures/{path.name}}}"

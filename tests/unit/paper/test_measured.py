@@ -1,4 +1,4 @@
-"""Measured speed and memory as a study's rows, and beside runs."""
+"""Measured speed and memory as rows of a study, and as columns of runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = ["measured.training_speed", "measured.decoding_speed", "measured.memory_
 
 @pytest.fixture
 def measured(make):
-    """An experiment with a file of measurements: round 2 is an outlier, Sparsemax decodes no long sentences."""
+    """An experiment with measurements: round 2 is an outlier, and Sparsemax does not decode long sentences."""
     example = make(studies={STUDY: {"measured": {"lengths": [32, 64], "rounds": 3}}})
     config = example.experiment.studies[STUDY]
     points = []
@@ -48,7 +48,7 @@ def test_rows(measured):
     assert slow["measured.training_speed"].notna().all()
 
 
-def test_the_table_has_medians_and_says_what_did_not_end(measured):
+def test_the_table_has_medians_and_names_what_failed(measured):
     build_study(measured.experiment, STUDY, measured.results)
     text = (measured.results / "paper" / "tables" / f"{STUDY}.md").read_text(encoding="utf-8")
     assert "| 103 ±" in text.replace(".0 ±", " ±") and "too slow" in text and "a processor" in text
@@ -61,7 +61,7 @@ def test_one_thread_counts_processor_time(measured, threads, said):
     assert ("processor time" in measured_note(measured.results)[0]) == said
 
 
-def test_the_raw_table_calls_a_median_a_median(measured):
+def test_the_raw_table_labels_medians(measured):
     build_study(measured.experiment, STUDY, measured.results)
     rows = read_csv(measured.results / "paper" / "tables" / f"{STUDY}.csv")
     assert "measured.training_speed_mean" not in rows
@@ -71,14 +71,14 @@ def test_the_raw_table_calls_a_median_a_median(measured):
     assert (low + high) / 2 == pytest.approx(103.0)
 
 
-def test_beside_runs_stands_the_shortest_length(measured):
+def test_runs_show_the_shortest_length(measured):
     length = measured.experiment.studies[STUDY].measured.lengths[0]
     assert shortest(measured.results, "transformer")["decoding_speed"] == 10.0 * length
     assert shortest(measured.results, "transformer")["training_speed"] == 103.0
     assert shortest(measured.results, "ffn-softmax") is None
 
 
-def test_what_rests_on_it_asks_for_it(measured):
+def test_outputs_that_use_measurements_require_them(measured):
     wanted = f"results/{MEASURED_FILE}"
     for study in (STUDY, "attention-activation"):
         assert wanted in study_inputs(measured.experiment, study)
@@ -86,7 +86,7 @@ def test_what_rests_on_it_asks_for_it(measured):
     assert wanted not in study_inputs(measured.experiment, "gamma")
 
 
-def test_before_it_was_measured(make):
+def test_without_measurements(make):
     example = make()
     assert measured_note(example.results) == ["Speed and memory are not measured yet."]
     frame = read_runs(example.experiment, STUDY, [metric(NAMES[0])], example.results)

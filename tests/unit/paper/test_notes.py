@@ -12,7 +12,7 @@ def frame_of(example, study, *names):
     return read_runs(example.experiment, study, [metric(name) for name in names], example.results)
 
 
-def test_the_toy_says_so_everywhere(make):
+def test_a_toy_is_labelled_everywhere(make):
     assert toy_stamp(make(toy=True).experiment).startswith("TOY CONFIGURATION: ")
     assert toy_stamp(make().experiment) is None
 
@@ -26,7 +26,7 @@ def test_the_footer_states_dataset_updates_seeds_and_holes(make):
     assert lines[1] == "5 of 6 runs are not there yet; their cells say so."
 
 
-def test_the_footer_says_that_sentences_and_segments_are_measured_in_other_units(make):
+def test_the_footer_states_the_units_of_sentences_and_segments(make):
     unit = "Source lengths of single sentences are in words, those of segments in subword tokens."
     beside = {"document-length": {"lengths": ["sentence", 64], "packing": ["within"]}}
     for studies, stated in ((beside, True), ({}, False)):
@@ -78,7 +78,7 @@ def test_the_footer_says_how_each_system_was_tuned(make):
     ]
 
 
-def test_the_score_of_the_tuning_stands_beside_each_test_score_where_there_is_tuning(make):
+def test_tuned_tables_show_the_validation_score_next_to_the_test_score(make):
     example = tuned(make)
     run = example.experiment.study_runs("ffn-activation")[0]
     example.write(run)
@@ -92,7 +92,7 @@ def test_the_score_of_the_tuning_stands_beside_each_test_score_where_there_is_tu
     assert "tuning" not in table.read_text().lower()
 
 
-def test_real_lengths_stand_beside_each_l(make):
+def test_real_lengths_are_shown_next_to_each_limit(make):
     example = make()
     for run in example.experiment.study_runs("document-length"):
         if run.dataset.endswith("-64"):

@@ -71,14 +71,14 @@ def test_a_document_study_needs_scores_for_its_lengths(make):
     assert any(path.endswith("scores.json") for path in study_inputs(make().experiment, "distance"))
 
 
-def test_names_are_taken_apart(make):
+def test_names_are_split(make):
     experiment = make().experiment
     systems = {point.system for point in experiment.study_points("memory-size").values()}
     assert systems == set(experiment.studies["memory-size"].systems)
     assert segment_length("europarl7@across-1024") == 1024 and segment_length("iwslt14") is None
 
 
-def test_claims_rest_on_the_runs_of_their_studies(make):
+def test_claims_use_the_runs_of_their_studies(make):
     example = make(only=["anisotropy"])
     assert claims_outputs() == [f"results/paper/claims.{form}" for form in ("json", "md", "html")]
     assert {path.split("/")[3] for path in claims_inputs(example.experiment)} == set(
@@ -145,10 +145,10 @@ def split(run):
     return run.system.removesuffix("+recipe=sweep")
 
 
-def test_the_claims_rules_are_compared_too_and_no_pair_twice(make):
+def test_the_pairs_of_claims_are_compared_too_but_none_twice(make):
     pairs = names(compared_runs(make().experiment, "attention-activation"))
     assert ("reluformer/seed1", "attention-sparsemax/seed1") in pairs
     assert ("reluformer/seed1", "transformer/seed1") in pairs
     assert len({frozenset(pair) for pair in pairs}) == len(pairs)
     ffn = names(compared_runs(make().experiment, "ffn-activation"))
-    assert ("transformer/seed1", "ffn-softmax/seed1") not in ffn  # the table has it, the other way round
+    assert ("transformer/seed1", "ffn-softmax/seed1") not in ffn  # the table has the reverse pair

@@ -22,7 +22,7 @@ TABLE = pd.DataFrame({"system": ["A <b>", "B"], "BLEU": ["diverged (update 3)", 
 
 
 class Outline(HTMLParser):
-    """Collects the open tags and refuses a page whose tags do not close."""
+    """Collects the tags and rejects a page with unclosed ones."""
 
     def __init__(self):
         super().__init__()
@@ -45,11 +45,11 @@ def outline(text):
 
 
 def grid(columns, rows, ids=()):
-    """The macro of all tables."""
+    """Renders the macro of all tables."""
     return ENVIRONMENT.get_template("macros.html").module.grid(columns, rows, ids)
 
 
-def test_the_page_is_whole_and_needs_nothing_else():
+def test_the_page_is_valid_and_self_contained():
     text = render_table("T", "Q?", [("", TABLE), ("More", TABLE)], ["A note & more."], stamp="TOY", answer="Because.")
     tags = outline(text)
     assert [tag for tag, _ in tags].count("table") == 2
@@ -69,14 +69,14 @@ def test_markup_in_a_cell_stays_markup():
     assert f'<td data-label="one">{long}</td>' in text
 
 
-def test_holes_stand_out():
+def test_missing_values_stand_out():
     text = render_table("T", "Q?", [("", TABLE)], [])
     assert '<td data-label="BLEU" class="hole">diverged (update 3)</td>' in text
     assert '<td data-label="BLEU">1.00</td>' in text
     assert "toy" not in text.split("<body>")[1] and "answer" not in text.split("<body>")[1]
 
 
-def test_a_cell_knows_its_column_and_a_row_its_name():
+def test_cells_are_labelled_with_their_column_and_rows_have_ids():
     table = grid(("system", "a <b>"), [("A & B", 1.5), (Markup("<i>C</i>"), "not run")], ["run-1", "run-2"])
     assert '<tr id="run-1"><td data-label="system">A &amp; B</td><td data-label="a &lt;b&gt;">1.5</td></tr>' in table
     assert '<td data-label="system"><i>C</i></td><td data-label="a &lt;b&gt;" class="hole">not run</td>' in table
@@ -92,19 +92,19 @@ def test_a_cell_knows_its_column_and_a_row_its_name():
         ("no number [length in {32}]", []),
     ],
 )
-def test_no_line_breaks_into_a_number(text, numbers):
+def test_numbers_do_not_break_across_lines(text, numbers):
     table = grid(("seen",), [(text,)])
     assert Markup(table).striptags().endswith(" ".join(text.split()))
     assert table.count('<span class="number">') == len(numbers)
-    assert all(f'<span class="number">{one}</span>' in table for one in numbers)
+    assert all(f'<span class="number">{number}</span>' in table for number in numbers)
 
 
 def test_many_columns_are_set_small():
-    many = [str(n) for n in range(10)]
-    assert 'class="wide dense"' in grid(many, [many]) and 'class="wide"' in grid(many[1:], [many[1:]])
+    columns = [str(n) for n in range(10)]
+    assert 'class="wide dense"' in grid(columns, [columns]) and 'class="wide"' in grid(columns[1:], [columns[1:]])
 
 
-def test_a_value_that_a_template_needs_is_asked_for():
+def test_a_missing_template_value_is_an_error():
     with pytest.raises(UndefinedError, match="title"):
         render("table.html", lead="", sections=[], notes=[], stamp=None, answer=None)
 
@@ -149,7 +149,7 @@ def comparison():
     )
 
 
-def test_a_comparison_stands_alone_and_marks_what_differs(comparison):
+def test_a_comparison_is_self_contained_and_marks_differences(comparison):
     page = render_comparison(comparison, "chrf", 10)
     assert not re.search(r"<script|<link|<img|https?://|@import", page)
     assert 'name="viewport"' in page and "ein &lt;b&gt;Satz&lt;/b&gt;" in page and "a &amp; b" in page
@@ -164,7 +164,7 @@ def test_a_comparison_shows_as_many_segments_as_asked_for(comparison):
     assert "<article>" not in page and page.count("<p>None.</p>") == 2
 
 
-def test_the_summary_of_a_comparison_is_the_same_in_short(comparison):
+def test_the_summary_of_a_comparison_has_its_main_figures(comparison):
     text = comparison_text(comparison, "chrf")
     assert "A: transformer/seed1" in text and "A is better in 1 and B in 1; 1 are identical" in text
     assert re.search(r"BLEU\s+10\.00\s+12\.50\s+2\.50", text)

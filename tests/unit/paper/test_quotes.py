@@ -1,4 +1,4 @@
-"""README.md of a record is the page to read: claims, tables, figures, and what it rests on."""
+"""README.md of a record shows its claims, tables and figures, and how they were obtained."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from reluformer.paper.recompute import update_paper
 from reluformer.paper.record import take
 
 
-def test_the_page_shows_what_was_found_and_on_what_it_rests(scored, tmp_path):
+def test_the_page_shows_findings_and_evidence(scored, tmp_path):
     example, record = scored(), tmp_path / "record"
     take(example.experiment, example.results, record)
     statistics = record / "corpora" / "some-sentences" / "statistics.json"
@@ -20,7 +20,7 @@ def test_the_page_shows_what_was_found_and_on_what_it_rests(scored, tmp_path):
     assert "# Record: Made up" in text and "TOY CONFIGURATION" in text
     assert "| some-sentences | finished and scored | 3 " in text
     assert "| some-sentences | train   | 123,886 " in text
-    assert "unknown processor" in text  # of summaries without a machine
+    assert "unknown processor" in text  # the summaries name no machine
     assert re.search(r"^- Of \d+ claims: ", text, flags=re.MULTILINE)
     assert "## ReLU against Softmax in the FFN" in text and "![BLEU by the FFN's activation: a bar for" in text
     targets = re.findall(r"\]\(([^)]+)\)", text)

@@ -20,7 +20,7 @@ RECORDS = sorted(path.parent for path in (ROOT / "record").glob("*/experiment.js
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    """A record of three runs, and its tables."""
+    """A record of three runs, with its tables."""
     root = tmp_path_factory.mktemp("scored")
     example = score(root)
     take(example.experiment, example.results, root / "record")
@@ -30,11 +30,11 @@ def original(tmp_path_factory):
 
 @pytest.fixture
 def record(original, tmp_path):
-    """A copy of it."""
+    """A copy of `original`."""
     return shutil.copytree(original, tmp_path / "record")
 
 
-def test_everything_is_computed_anew_and_equals_what_is_committed(record, tmp_path):
+def test_everything_is_recomputed_and_equals_the_record(record, tmp_path):
     assert check_record(record, tmp_path / "again") == []
     paper = tmp_path / "again" / "paper"
     assert (paper / "claims.json").is_file() and (paper / "significance" / "ffn-activation.json").is_file()
@@ -44,7 +44,7 @@ def test_everything_is_computed_anew_and_equals_what_is_committed(record, tmp_pa
     assert "ffn-activation-bleu.svg" in names and not any(name.endswith((".png", ".html", ".tex")) for name in names)
 
 
-def test_figures_and_the_readme_are_the_same_every_time_and_old_tables_go(record):
+def test_figures_and_the_readme_are_reproducible_and_stale_tables_are_removed(record):
     files = [record / "README.md", *(record / "paper" / "figures").glob("*.svg")]
     before = {path: path.read_bytes() for path in files}
     (record / "paper" / "tables" / "old.csv").write_text("", "utf-8")
@@ -88,7 +88,7 @@ def test_a_page_quotes_the_record_and_an_edited_quotation_is_named(record, tmp_p
     assert "](../record/made-up/paper/figures/ffn-activation-bleu.svg)" in text
     table = (record / "paper" / "tables" / "ffn-activation.md").read_text("utf-8")
     assert table.splitlines()[4] in text  # a row
-    assert "|\n\n| system " in text  # the differences are a table of their own
+    assert "|\n\n| system " in text  # the differences are a separate table
     scores = read_json(next(record.glob("runs/*/ffn-softmax/seed1")) / "scores.json")
     row = rf"\| Softmax in the FFN +\| 1 of 1 +\| {scores['metrics']['tokenized_bleu']['score']:.2f} +\| \d\.\d\d +\|"
     assert len(re.findall(row, text)) == 1
@@ -138,7 +138,7 @@ def test_a_folder_that_is_no_record_is_named(tmp_path):
 
 @pytest.mark.parametrize("folder", RECORDS, ids=lambda folder: folder.name)
 def test_the_tables_of_the_repositorys_records_are_those_committed(folder, tmp_path, monkeypatch):
-    def as_committed(experiment, what, results):  # drawing takes long; `make record` does it
+    def as_committed(experiment, what, results):  # drawing is slow; `make record` does it
         shutil.copytree(folder / "paper" / "figures", results / "paper" / "figures", dirs_exist_ok=True)
 
     monkeypatch.chdir(ROOT)

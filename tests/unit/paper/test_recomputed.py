@@ -1,4 +1,4 @@
-"""A table from hypotheses and references made here, and each of its figures by the sacrebleu command line."""
+"""Checks each figure of a table of synthetic hypotheses against the sacrebleu command line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def noisy(lines, share, seed):
 
 
 def sacrebleu(folder, references, systems, *arguments):
-    """What `sacrebleu` prints as JSON: one score, or one a system with a paired test."""
+    """Returns the JSON output of `sacrebleu`: one score, or one per system with a paired test."""
     for name, lines in {"ref": references, **systems}.items():
         (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
     command = [sys.executable, "-m", "sacrebleu", "ref", "-i", *systems, "-f", "json", "-w", "9", *arguments]
@@ -40,7 +40,7 @@ def sacrebleu(folder, references, systems, *arguments):
 
 @pytest.fixture
 def scored(make):
-    """Every run of ffn-activation translated, scored and tabulated; returns its references and hypotheses, too."""
+    """Translates, scores and tabulates every run of ffn-activation; returns references and hypotheses, too."""
     example = make(seeds=SEEDS, significance={"bootstrap": 300, "randomisation": 300})
     random = Random(0)
     references = [" ".join(random.choices(WORDS, k=random.randint(5, 20))) for _ in range(SEGMENTS)]
@@ -73,7 +73,7 @@ KINDS = {
 
 
 @pytest.mark.slow
-def test_every_figure_and_p_value_of_a_table_is_what_the_sacrebleu_command_line_gives(scored, tmp_path):
+def test_figures_and_p_values_of_a_table_equal_the_sacrebleu_command_line(scored, tmp_path):
     example, references, hypotheses = scored
     tables = example.results / "paper" / "tables"
     table = pd.read_csv(tables / "ffn-activation.csv").set_index("system")

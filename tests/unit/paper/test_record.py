@@ -46,7 +46,7 @@ def test_a_run_that_no_study_needs_is_left_out(scored, tmp_path):
 def test_only_what_is_new_is_written(scored, tmp_path):
     example, record = scored(), tmp_path / "record"
     first, *rest = example.experiment.runs
-    (example.folder(first) / "scores.json").rename(tmp_path / "scores.json")  # it is being scored
+    (example.folder(first) / "scores.json").rename(tmp_path / "scores.json")  # as while it is being scored
     take(example.experiment, example.results, record)
     assert not (record / "runs" / first.path / "counts.npz").exists()
     before = {path: path.stat().st_mtime_ns for path in record.rglob("*") if path.is_file()}
@@ -57,7 +57,7 @@ def test_only_what_is_new_is_written(scored, tmp_path):
     assert take(example.experiment, example.results, record).new == []
 
 
-def test_runs_of_other_settings_or_another_training_are_refused_in_a_line(scored, tmp_path):
+def test_runs_of_other_settings_or_another_training_are_one_line_errors(scored, tmp_path):
     example, record = scored(), tmp_path / "record"
     take(example.experiment, example.results, record)
     first, second, third = example.experiment.runs
@@ -79,7 +79,7 @@ def test_runs_of_other_settings_or_another_training_are_refused_in_a_line(scored
     assert changed_files <= {f"runs/{third.path}/config.yaml"}
 
 
-def test_a_record_is_of_one_experiment_and_one_text(scored, tmp_path):
+def test_a_record_has_one_experiment_and_one_text(scored, tmp_path):
     example, record = scored(), tmp_path / "record"
     take(example.experiment, example.results, record)
     path = example.results / "corpora" / "some-sentences" / "provenance.json"
@@ -94,7 +94,7 @@ def test_a_record_is_of_one_experiment_and_one_text(scored, tmp_path):
         take(other, example.results, record)
 
 
-def test_how_a_run_is_computed_does_not_decide_it(make):
+def test_settings_that_do_not_affect_results_are_ignored(make):
     experiment = make().experiment
     config = experiment.resolve(Run("some-sentences", "transformer", 1))
     training = {"threads": 3, "processes": 2, "compile": True, "log_every": 7}
@@ -128,7 +128,7 @@ def test_maps_of_figures_are_recorded_as_their_mean(make, tmp_path):
     shutil.rmtree(record)
 
 
-def test_a_tuned_run_is_to_have_the_choice_of_the_results_or_else_of_the_record(make, tmp_path, monkeypatch):
+def test_a_tuned_run_must_have_the_choice_of_the_results_or_else_of_the_record(make, tmp_path, monkeypatch):
     example, record = make(), tmp_path / "record"
     run = Run("some-sentences", "transformer", 1)
     search = Search(run=example.experiment.resolve(run._replace(seed=9)), axes=[("learning_rate", [0.0005, 0.001])])
@@ -159,7 +159,7 @@ def test_a_tuned_run_is_to_have_the_choice_of_the_results_or_else_of_the_record(
 
 @pytest.fixture
 def recorded(scored, tmp_path):
-    """A made-up experiment, the record of its three runs, and an empty folder of results."""
+    """A synthetic experiment, the record of its three runs, and an empty results folder."""
     example, record = scored(), tmp_path / "record"
     take(example.experiment, example.results, record)
     return example.experiment, record, tmp_path / "new-results"
@@ -181,7 +181,7 @@ def test_recorded_runs_count_as_done(recorded):
     assert read_recorded(experiment, None, results) == read_recorded(experiment, results, results) == nothing
 
 
-def test_a_run_of_other_settings_does_not_count_and_says_why(recorded):
+def test_a_run_of_other_settings_does_not_count_and_the_reason_is_given(recorded):
     experiment, record, results = recorded
     override = {"system": "ffn-softmax", "training": {"learning_rate": 0.1, "threads": 2}}
     replaced = read_recorded(changed(experiment, overrides=[override]), record, results)
@@ -193,7 +193,7 @@ def test_a_run_of_other_settings_does_not_count_and_says_why(recorded):
     assert read_recorded(elsewhere, record, results).unusable == {}
 
 
-def test_a_run_counts_on_its_own_text_alone(recorded):
+def test_a_run_counts_only_with_its_own_text(recorded):
     experiment, record, results = recorded
     path = experiment.folder / "datasets" / "some-sentences.yaml"
     path.write_text(path.read_text("utf-8").replace("lowercase: true", "lowercase: true\n  min_words: 4"), "utf-8")
@@ -201,7 +201,7 @@ def test_a_run_counts_on_its_own_text_alone(recorded):
     assert replaced.runs == {} and all("corpus.min_words: 0, not 4" in reason for reason in replaced.unusable.values())
 
 
-def test_what_has_its_weights_here_or_must_have_them_is_not_restored(recorded, monkeypatch):
+def test_runs_that_have_or_need_weights_are_not_restored(recorded, monkeypatch):
     experiment, record, results = recorded
     first, second, third = (run.path for run in experiment.runs)
     model = results / "runs" / first / "model.safetensors"
@@ -234,7 +234,7 @@ def test_maps_that_a_record_may_not_hold_are_no_inputs(recorded):
     assert read_recorded(experiment, record, results).without_maps(paths) == paths
 
 
-def test_what_is_measured_counts_for_the_same_systems_and_lengths(make, tmp_path):
+def test_measurements_count_for_the_same_systems_and_lengths(make, tmp_path):
     experiment = make(only=["speed-by-length"]).experiment
     config = experiment.studies["speed-by-length"]
     record = tmp_path / "record"

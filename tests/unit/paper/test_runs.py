@@ -9,7 +9,7 @@ from reluformer.paper.runs import read_lines, read_runs, system_title
 METRICS = [metric("tokenized_bleu"), metric("updates"), metric("ffn.entropy")]
 
 
-def test_a_row_a_run_with_its_keys_and_metrics(make):
+def test_each_run_is_a_row_with_its_keys_and_metrics(make):
     example = make(seeds=[1, 2])
     for run in example.experiment.study_runs("memory-size"):
         example.write(run, score=float(run.system.split("=")[1].split("+")[0]))
@@ -27,7 +27,7 @@ def test_views_carry_packing_and_length(make):
     assert set(zip(frame["packing"], frame["length"], strict=True)) == {("within", 64), ("within", 128)}
 
 
-def test_missing_files_are_told_apart(make):
+def test_missing_files_are_distinguished(make):
     example = make()
     runs = example.experiment.study_runs("ffn-activation")
     for run in runs[:2]:
@@ -65,7 +65,7 @@ def test_a_study_may_title_its_rows(make):
     assert system_title(untitled, "attention-relu-scaled", untitled.studies["penalty-parts"]).startswith("Scaled ReLU")
 
 
-def test_files_that_are_not_whole(tmp_path):
+def test_incomplete_files(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"a": 1}\n{"a": 2', encoding="utf-8")
     assert read_lines(tmp_path / "log.jsonl") == [{"a": 1}]
     assert read_lines(tmp_path / "none.jsonl") == []

@@ -12,8 +12,8 @@ from reluformer.paper.outputs import study_inputs, study_outputs
 from reluformer.paper.study import KINDS, build_study, draw_figures, write_tables
 
 
-def test_a_study_makes_exactly_what_it_says(make):
-    """Of the project's studies these; tests/workflow/test_smoke.py has the others."""
+def test_a_study_writes_exactly_its_declared_outputs(make):
+    """Covers some of the project's studies; tests/workflow/test_smoke.py covers the others."""
     studies = ("penalty-parts", "readings")
     example = make(toy=True)
     example.fill(*studies)
@@ -38,7 +38,7 @@ def test_a_study_is_built_from_its_inputs_alone(make):
     assert (tables / "ablation.csv").read_text(encoding="utf-8") == before
 
 
-def test_without_a_single_run_everything_is_built_and_says_so(make):
+def test_without_any_run_everything_is_built_and_labelled(make):
     example = make()
     build_study(example.experiment, "length-variance", example.results)
     for study in ("gamma", "length-variance", "concentration", "distance"):
@@ -116,7 +116,7 @@ def test_a_toy_is_stamped_in_every_text(make):
         assert "TOY CONFIGURATION" in (example.results / f"paper/tables/anisotropy.{form}").read_text(encoding="utf-8")
 
 
-def test_reported_figures_stand_under_our_own(make):
+def test_reported_figures_are_shown_below_ours(make):
     example = make()
     write_tables(example.experiment, "ablation", example.results)
     text = (example.results / "paper/tables/ablation.md").read_text(encoding="utf-8")

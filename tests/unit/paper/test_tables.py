@@ -48,7 +48,7 @@ def test_one_seed_has_no_spread(make):
     assert "±" not in table["tokenized_bleu_text"].iloc[0]
 
 
-def test_cells_say_what_happened(make):
+def test_cells_state_why_a_value_is_missing(make):
     example = make(seeds=[1, 2])
     first, second, third, fourth, *_ = example.experiment.study_runs("ffn-activation")
     example.write(first, score=25.0)
@@ -73,7 +73,7 @@ def test_one_diverged_run_names_its_update(make):
     assert shown.loc["Direct ReLU attention", "first training loss"] == "8.50"
 
 
-def test_a_key_may_be_spread_over_columns(make):
+def test_a_key_may_be_pivoted_into_columns(make):
     example = make()
     for run in example.experiment.study_runs("memory-size"):
         slots = int(run.system.split("=")[1].split("+")[0])
@@ -89,7 +89,7 @@ def test_a_key_may_be_spread_over_columns(make):
     assert list(shown["Softmax in the FFN"]) == ["8.20", "17.80", "56.20"]
 
 
-def test_several_metrics_spread_over_columns_name_both(make):
+def test_columns_of_several_pivoted_metrics_name_both(make):
     example = make(studies={"memory-size": {"vary": {"slots": [32]}, "columns": ["bleu", "tokenized_bleu"]}})
     example.fill("memory-size")
     shown = shown_table(*table_of(example, "memory-size"))
@@ -100,7 +100,7 @@ def test_several_metrics_spread_over_columns_name_both(make):
     assert len(shown.columns) == 7
 
 
-def test_documents_are_told_apart_by_length(make):
+def test_documents_are_distinguished_by_length(make):
     example = make()
     example.fill("document-length")
     shown = shown_table(*table_of(example, "document-length"))
@@ -108,7 +108,7 @@ def test_documents_are_told_apart_by_length(make):
     assert list(shown["s-BLEU"].unique()) == ["–"]
 
 
-def test_single_sentences_are_a_row_beside_the_segments(make):
+def test_single_sentences_are_a_row_next_to_the_segments(make):
     example = make(studies={"document-length": {"lengths": ["sentence", 64], "packing": ["within"]}})
     example.fill("document-length")
     shown = shown_table(*table_of(example, "document-length"))

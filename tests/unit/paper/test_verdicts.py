@@ -29,7 +29,7 @@ def decided(a_rule, ours, other):
     ("relation", "margin", "ours", "other", "outcome"),
     [
         ("above", 0.3, v(11, 0.1, 3), v(10, 0.1, 3), "holds"),
-        ("above", 0.3, v(10.25, 0.01, 3), v(10, 0.01, 3), "fails"),  # above, but surely by less than the margin
+        ("above", 0.3, v(10.25, 0.01, 3), v(10, 0.01, 3), "fails"),  # above, but significantly by less than the margin
         ("above", 0.3, v(10.25, 0.05, 3), v(10, 0.05, 3), "open"),  # above, perhaps by the margin
         ("above", 0.3, v(11, 1.0, 3), v(10, 1.0, 3), "open"),
         ("above", 0.3, v(9, 0.1, 3), v(10, 0.1, 3), "fails"),
@@ -60,7 +60,7 @@ def test_decisions(relation, margin, ours, other, outcome):
     assert decided(rule(relation, margin), ours, other).outcome == outcome
 
 
-def test_what_a_clock_says_is_compared_by_medians():
+def test_timings_are_compared_by_medians():
     speed = "measured.decoding_speed"
     times = {"a": [31.0, 32.0, 33.0, 32.5, 1.0], "b": [20.0, 20.5, 21.0, 20.2, 20.1]}
     rows = [
@@ -68,12 +68,12 @@ def test_what_a_clock_says_is_compared_by_medians():
         for name, values in times.items()
         for i, x in enumerate(values)
     ]
-    one = compare(rule("times", 1.3).model_copy(update={"metric": speed}), pd.DataFrame(rows), [])[0]
-    assert (one.ours.centre, one.other.centre) == (32.0, 20.2)
-    assert one.ours.text(metric(speed)).startswith("32 ±")
-    effect, *_ = evidence(one.rule, one.ours, one.other)
+    comparison = compare(rule("times", 1.3).model_copy(update={"metric": speed}), pd.DataFrame(rows), [])[0]
+    assert (comparison.ours.centre, comparison.other.centre) == (32.0, 20.2)
+    assert comparison.ours.text(metric(speed)).startswith("32 ±")
+    effect, *_ = evidence(comparison.rule, comparison.ours, comparison.other)
     assert effect.estimate == pytest.approx(32.0 - 1.3 * 20.2)
-    assert decide([one])[0].outcome == "open"  # the outlier still widens the interval
+    assert decide([comparison])[0].outcome == "open"  # the outlier still widens the interval
 
 
 def test_the_p_values_are_those_of_scipy():
@@ -96,12 +96,12 @@ def test_the_p_values_are_those_of_scipy():
 def test_p_values_are_corrected_within_a_claim():
     sides = v(10.6, 0.2, 3), v(10, 0.2, 3)
     alone = decided(rule("above", 0.3), *sides)
-    several = decide([Comparison(rule("above", 0.3), {}, *sides)] * 5)
-    assert alone.outcome == "holds" and {one.outcome for one in several} == {"open"}
-    assert several[0].p_for == pytest.approx(5 * alone.p_for)
+    corrected = decide([Comparison(rule("above", 0.3), {}, *sides)] * 5)
+    assert alone.outcome == "holds" and {decision.outcome for decision in corrected} == {"open"}
+    assert corrected[0].p_for == pytest.approx(5 * alone.p_for)
 
 
-def test_an_open_rule_says_why():
+def test_an_open_rule_states_the_reason():
     assert decided(rule("above", 0.3), v(12), v(10)).why == "one seed: nothing is known of another training"
     assert decided(rule("above", 0.3), v(11, 1.0, 3), v(10, 1.0, 3)).why == "the interval holds both"
 
@@ -118,7 +118,7 @@ def test_an_open_rule_says_why():
         (rule("above", 0.3, than=10.0), 10.9, 1, "holds"),
     ],
 )
-def test_an_open_rule_says_how_many_seeds_would_probably_decide_it(a_rule, mean, sides, outcome):
+def test_an_open_rule_states_how_many_seeds_would_probably_decide_it(a_rule, mean, sides, outcome):
     def draws(seeds, number=300):
         for _ in range(number):
             a, b = rng.normal(mean, 1, seeds), rng.normal(10, 1, seeds)
@@ -132,7 +132,7 @@ def test_an_open_rule_says_how_many_seeds_would_probably_decide_it(a_rule, mean,
     assert Counter(draws(max(2, seeds // 2)))[outcome] / 300 < 0.7
 
 
-def test_seeds_that_would_decide_are_not_stated_where_none_would():
+def test_seeds_that_would_decide_are_not_stated_if_none_would():
     assert decided(rule("above", 0.0), v(10.001, 1.0, 3), v(10, 1.0, 3)).seeds is None  # more than a thousand
     assert decided(rule("above", 0.3), v(12), v(10)).seeds is None  # no spread
     assert decided(rule("above", 0.3), v(11, 0.1, 3), v(10, 0.1, 3)).seeds is None  # decided
@@ -148,12 +148,12 @@ NAN = float("nan")
 
 
 def several(*means):
-    """Two runs of each (system, slots, mean), 0.02 apart."""
+    """Returns two runs of each (system, slots, mean), 0.02 apart."""
     return frame(*((name, at, "finished", mean + d) for name, at, mean in means for d in (-0.01, 0.01)))
 
 
 def outcomes(a_rule, runs, keys):
-    return [(one.at, one.outcome) for one in decide(compare(a_rule, runs, keys))]
+    return [(decision.at, decision.outcome) for decision in decide(compare(a_rule, runs, keys))]
 
 
 def test_every_point_is_compared_and_the_worst_counts():
@@ -189,7 +189,7 @@ def test_statuses_are_counted():
         "one": lost,
     }.items():
         runs = pd.DataFrame(rows, columns=columns)
-        verdicts[name] = [decide(compare(one, runs, []))[0].outcome for one in (diverges, trains)]
+        verdicts[name] = [decide(compare(status_rule, runs, []))[0].outcome for status_rule in (diverges, trains)]
     assert verdicts == {
         "both": ["holds", "fails"],
         "mixed": ["open", "open"],
@@ -198,7 +198,7 @@ def test_statuses_are_counted():
     }
 
 
-def test_a_system_whose_runs_all_diverged_is_no_hole():
+def test_a_system_whose_runs_all_diverged_is_not_missing():
     assert value(frame(("a", 1, "diverged", NAN)), "bleu") == LOST._replace(diverged=1)
     assert value(frame(("a", 1, "diverged", NAN), ("a", 1, "not run", NAN)), "bleu") == MISSING._replace(diverged=1)
     assert value(frame(("a", 1, "diverged", NAN), ("a", 1, "finished", 3.0)), "bleu") == v(3.0)._replace(diverged=1)

@@ -31,7 +31,7 @@ KINDS = (
 
 @pytest.fixture
 def packed(scored, tmp_path):
-    """A sound archive, and the experiment in it."""
+    """Packs a valid archive; returns its experiment and its path."""
 
     def pack(**options):
         example = scored(**options)
@@ -42,7 +42,7 @@ def packed(scored, tmp_path):
 
 
 def rewrite(path, target, change):
-    """The archive with its files as `change(name, content)` has them (None: gone), and no checksum beside it."""
+    """Copies an archive with files replaced by `change(name, content)` (None: removed), without a checksum file."""
     with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w") as archive:
         for name in source.namelist():
             content = change(name, source.read(name))
@@ -55,7 +55,7 @@ def flipped(content, at):
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
 
-def test_a_sound_archive_is_sound_and_its_scores_come_out_again(packed):
+def test_a_valid_archive_passes_and_its_scores_are_reproduced(packed):
     check = verify_archive(packed()[1])
     assert check.faults == [] and check.scored == 3 and check.unscored == 0 and check.files > 40
 
@@ -67,8 +67,8 @@ def test_one_flipped_byte_in_any_kind_of_file_is_found(packed, tmp_path):
             name = next(name for name in archive.namelist() if name.endswith(kind))
         at = random.Random(kind)
 
-        def flip(one, content, name=name, at=at):
-            return flipped(content, at.randrange(len(content))) if one == name else content
+        def flip(member, content, name=name, at=at):
+            return flipped(content, at.randrange(len(content))) if member == name else content
 
         faults = verify_archive(rewrite(path, tmp_path / "flipped.zip", flip)).faults
         assert faults == [f"{name}: other bytes than the manifest's"], kind
@@ -98,7 +98,7 @@ def test_missing_and_extra_files_are_found(packed, tmp_path):
     assert "results/more.txt: not in the manifest" in verify_archive(path).faults
 
 
-def test_a_file_that_would_be_extracted_elsewhere_is_named(packed, tmp_path):
+def test_a_file_with_a_path_outside_the_archive_is_named(packed, tmp_path):
     def change(name, content):
         return content + b"0" * 64 + b"  ../elsewhere.csv\n" if name == MANIFEST else content
 
@@ -106,7 +106,7 @@ def test_a_file_that_would_be_extracted_elsewhere_is_named(packed, tmp_path):
     assert "../elsewhere.csv: leads out of the archive" in faults
 
 
-def test_scores_that_the_hypotheses_do_not_have_are_found_behind_an_honest_manifest(scored, tmp_path):
+def test_wrong_scores_are_found_although_the_manifest_matches(scored, tmp_path):
     example = scored()
     run = next(iter(example.experiment.runs))
     path = example.folder(run) / "scores.json"
@@ -125,7 +125,7 @@ def test_without_the_test_text_scores_are_not_computed_unless_the_corpus_is_here
     assert verify_archive(path, example.results / "corpora").scored == 3
 
 
-def test_what_is_no_archive_is_one_line(tmp_path):
+def test_an_invalid_archive_is_a_one_line_error(tmp_path):
     with pytest.raises(SettingsError, match="there is no such file"):
         verify_archive(tmp_path / "none.zip")
     (tmp_path / "a.zip").write_text("text")
@@ -137,7 +137,7 @@ def test_what_is_no_archive_is_one_line(tmp_path):
         verify_archive(tmp_path / "b.zip")
 
 
-def test_changes_are_named_and_rounding_is_none():
+def test_changes_are_named_and_rounding_is_ignored():
     assert changes({"a": [1.0, {"b": "x"}]}, {"a": [1.0 + 1e-9, {"b": "x"}]}) == []
     assert changes({"a": [1, 2]}, {"a": [1, 3]}) == ["a[1]: 2 in the archive, computed 3"]
     assert changes({"a": 1}, {}) == ["a: 1 in the archive, computed None"]

@@ -1,4 +1,4 @@
-"""Figures of the made-up experiment."""
+"""Figures of the synthetic experiment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reluformer.paper.plots.base import Plot
 
 @pytest.fixture
 def plot_of() -> Callable[..., Plot]:
-    """`plot_of(example, study, figure)`: a figure of a study; with `kind=...` and so on, one that is made up."""
+    """`plot_of(example, study, figure)` returns a figure of a study; with `kind=...` and so on, an ad-hoc one."""
 
     def build(example: Any, study: str, figure: str | None = None, **config: Any) -> Plot:
         shown = FigureConfig(title="t", **config) if config else example.experiment.studies[study].figures[figure]

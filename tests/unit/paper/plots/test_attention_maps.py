@@ -17,7 +17,7 @@ def test_two_systems_side_by_side_with_tokens(make, plot_of):
     assert np.asarray(figure.axes[0].images[0].get_array()) == pytest.approx(expected)
 
 
-def test_a_long_segment_is_shown_whole_and_close(make, plot_of):
+def test_a_long_segment_is_shown_whole_and_enlarged(make, plot_of):
     example = make()
     example.fill("distance")
     drawing = attention_maps.draw(plot_of(example, "distance", "maps"))
@@ -37,7 +37,7 @@ def test_cross_attention_has_targets_as_rows(make, plot_of):
     assert [text.get_text() for text in close.get_yticklabels()][:2] == ["_configure", ","]
 
 
-def test_a_map_that_is_not_there_says_why(make, plot_of):
+def test_a_missing_map_states_the_reason(make, plot_of):
     example = make()
     transformer = example.experiment.study_runs("attention-activation")[0]
     example.write(transformer, diverged=True)
@@ -45,7 +45,7 @@ def test_a_map_that_is_not_there_says_why(make, plot_of):
     assert [axes.texts[0].get_text() for axes in figure.axes] == ["diverged", "not run"]
 
 
-def test_one_sentence_is_a_figure_of_its_own():
+def test_a_single_sentence_is_a_separate_figure():
     weights = np.array([[0.0, 1.0, 0.5], [0.25, 0.0, 0.0]])
     figure = attention_maps.draw_sentence(weights, ["▁a", "b$"], ["x", "y", "z"], "cross-attention, layer 1")
     (axes,) = figure.axes

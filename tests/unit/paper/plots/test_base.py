@@ -25,16 +25,16 @@ def test_systems_differ_by_colour_and_marker(make, plot_of):
     example = make()
     plot = plot_of(example, "ablation", "bars")
     looks = [plot.look(system) for system in example.experiment.systems]
-    assert len({(one["color"], one["linestyle"]) for one in looks}) == len(looks) > 9
-    assert len({one["marker"] for one in looks[:9]}) == 9
+    assert len({(look["color"], look["linestyle"]) for look in looks}) == len(looks) > 9
+    assert len({look["marker"] for look in looks[:9]}) == 9
     assert plot.look("reluformer") != plot.look("reluformer", variant=1)
 
 
-def test_colours_are_seen_on_white():
+def test_colours_are_visible_on_white():
     assert all((1.05 / (luminance(colour) + 0.05)) > 1.7 for colour in COLOURS)
 
 
-def test_the_style_ends_with_its_block():
+def test_the_style_is_restored_after_its_block():
     before = matplotlib.rcParams["axes.grid"]
     with style():
         assert matplotlib.rcParams["axes.grid"] is True
@@ -65,7 +65,7 @@ def test_nothing_is_cut_off_and_nothing_overlaps(panels):
         assert not any(text.overlaps(box) for text in texts for box in panel_boxes)
 
 
-def test_a_legend_of_one_is_left_out():
+def test_a_legend_of_one_entry_is_left_out():
     figure, (axes,) = grid(1)
     finish(Drawing(figure, [], {"only": axes.plot([0])[0]}), "a title", None)
     assert figure.legends == [] and figure.get_suptitle() == "a title"
@@ -80,7 +80,7 @@ def test_shares_are_percentages():
     assert "%" not in right.yaxis.get_major_formatter()(0.5)
 
 
-def test_an_empty_panel_says_why():
+def test_an_empty_panel_states_the_reason():
     _, (axes,) = grid(1)
     empty(axes, "not run")
     assert axes.texts[0].get_text() == "not run"
@@ -97,11 +97,11 @@ def test_files_carry_no_date(tmp_path):
     ET.fromstring(first)
 
 
-def test_lines_fit():
+def test_long_lines_are_wrapped():
     assert wrap("word " * 30, 5)[0].count("word") <= 13 and wrap("", 5) == [""]
 
 
-def test_series_are_named_by_what_tells_them_apart(make, plot_of):
+def test_series_are_named_by_what_distinguishes_them(make, plot_of):
     example = make()
     assert set(plot_of(example, "ablation", "bars").frame()["series"]) == {
         "ReLUFormer",
@@ -115,7 +115,7 @@ def test_series_are_named_by_what_tells_them_apart(make, plot_of):
     assert list(gammas["series"])[-1] == "ReLUFormer, γ learned"
 
 
-def test_what_is_on_the_x_axis_names_no_series(make, plot_of):
+def test_the_key_of_the_x_axis_is_not_in_the_names_of_series(make, plot_of):
     frame = plot_of(make(), "document-length", "bleu").frame()
     assert "ReLUFormer" in set(frame["series"]) and len(set(frame["series"])) == 6
 
@@ -135,7 +135,7 @@ def test_series_of_one_system_differ_by_their_dashes(make, plot_of):
     assert first["color"] == second["color"] and first["linestyle"] != second["linestyle"]
 
 
-def test_notes_say_what_is_not_shown(make, plot_of):
+def test_notes_list_what_is_not_shown(make, plot_of):
     example = make(seeds=[1, 2])
     runs = example.experiment.study_runs("ablation")
     for run in runs:

@@ -57,7 +57,7 @@ def test_without_runs_the_panels_say_so(make, plot_of):
     assert all(axes.texts[0].get_text() == "no run has it" for axes in figure.axes)
 
 
-def test_theory_and_measurement_beside_trained_models(make, plot_of):
+def test_theory_and_measurement_next_to_trained_models(make, plot_of):
     example = make()
     example.fill("length-variance")
     example.law()

@@ -32,10 +32,10 @@ def test_means_over_seeds_against_the_key(make, plot_of):
     assert list(axes.lines[0].get_xdata()) == [32, 128, 512]
     assert list(axes.lines[0].get_ydata()) == pytest.approx([1.82, 2.78, 6.62])
     assert [text.get_text() for text in axes.get_xticklabels()] == ["32", "128", "512"]
-    assert len(drawing.handles) == 3 and len(axes.collections) == 3  # a line and a band a system
+    assert len(drawing.handles) == 3 and len(axes.collections) == 3  # a line and a band per system
 
 
-def test_a_value_that_is_no_number_stands_apart(make, plot_of):
+def test_a_value_that_is_no_number_is_set_apart(make, plot_of):
     example = make()
     example.fill("gamma")
     axes = draw_lines(plot_of(example, "gamma", "gamma")).figure.axes[0]
@@ -44,7 +44,7 @@ def test_a_value_that_is_no_number_stands_apart(make, plot_of):
     assert any(list(line.get_xdata()) == [5] for line in axes.lines[1:])
 
 
-def test_a_hole_breaks_nothing(make, plot_of):
+def test_a_missing_run_breaks_nothing(make, plot_of):
     example = make()
     for run in example.experiment.study_runs("memory-size"):
         if slots(run) != 128:
@@ -59,7 +59,7 @@ def test_without_runs_the_panel_says_so(make, plot_of):
     assert {axes.texts[0].get_text() for axes in drawing.figure.axes} == {"no run has it"}
 
 
-def test_many_values_are_turned():
+def test_many_labels_are_rotated():
     _, (axes,) = grid(1)
     place(axes, [32, 64, 128, 256, 512, 1024, 2048, 3072, 4096])
     assert axes.get_xticklabels()[0].get_rotation() == 45
@@ -75,7 +75,7 @@ def test_each_packing_has_panels_of_its_own(make, plot_of):
     assert len(drawing.handles) == 6 and list(drawing.figure.axes[2].lines[0].get_xdata()) == [64, 128]
 
 
-def test_single_sentences_stand_beside_every_series_of_their_system(make, plot_of):
+def test_single_sentences_are_shown_next_to_every_series_of_their_system(make, plot_of):
     lengths = {"lengths": ["sentence", 64, 128], "packing": ["within", "across"]}
     example = make(studies={"document-length": {**lengths, "systems": ["transformer", "reluformer"]}})
     for run in example.experiment.study_runs("document-length"):
@@ -100,7 +100,7 @@ def test_bars_are_means_with_their_spread(make, plot_of):
     assert [text.get_text() for text in axes.get_yticklabels()][1] == "Softmax in the FFN"
 
 
-def test_a_bar_that_cannot_be_says_why(make, plot_of):
+def test_a_missing_bar_states_the_reason(make, plot_of):
     example = make()
     for run in example.experiment.study_runs("ablation")[1:]:
         example.write(run, diverged=run.system == "attention-relu")
@@ -111,7 +111,7 @@ def test_a_bar_that_cannot_be_says_why(make, plot_of):
 
 
 def filled(make, lost=(), diverged=(), **config):
-    """The study `penalty` with tokenised BLEU 100·γ + 10·λ + seed."""
+    """Fills the study `penalty` with tokenised BLEU 100·γ + 10·λ + seed."""
     example = make(**config)
     for run, point in example.experiment.study_points("penalty").items():
         weight, gamma = point.values
@@ -121,7 +121,7 @@ def filled(make, lost=(), diverged=(), **config):
 
 
 def numbers(axes):
-    """{(column, row): text} of a panel's cells."""
+    """Returns {(column, row): text} of a panel's cells."""
     return {text.get_position(): text.get_text() for text in axes.texts}
 
 
@@ -153,12 +153,12 @@ def test_the_best_cell_is_framed_whichever_direction_is_better(make, plot_of, me
     assert frame.get_xy() == corner
 
 
-def test_nothing_is_best_where_all_are_equal(make, plot_of):
+def test_no_cell_is_best_if_all_are_equal(make, plot_of):
     _, equal, *_ = draw_heat_map(plot_of(filled(make), "penalty", "bleu")).figure.axes
     assert equal.get_title() == "best validation loss" and not equal.patches
 
 
-def test_a_hole_says_why(make, plot_of):
+def test_a_missing_cell_states_the_reason(make, plot_of):
     example = filled(make, lost=[(0.1, 2)], diverged=[(1, 1)])
     axes = draw_heat_map(plot_of(example, "penalty", "bleu")).figure.axes[0]
     assert numbers(axes)[1, 1] == "not run" and numbers(axes)[0, 3] == "diverged"
@@ -175,7 +175,7 @@ def test_lightness_rises_evenly_so_that_grey_shows_the_same_order():
 
 
 @pytest.mark.parametrize("step", range(11))
-def test_numbers_are_read_on_every_shade(step):
+def test_numbers_are_legible_on_every_shade(step):
     shade = colormaps[COLOURS](step / 10)
     dark, light = sorted((luminance(shade), luminance(readable_on(shade))))
     assert (light + 0.05) / (dark + 0.05) >= 4.5  # WCAG 2, AA

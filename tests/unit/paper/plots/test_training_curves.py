@@ -2,7 +2,7 @@ from reluformer.config.run import Run
 from reluformer.paper.plots import training_curves
 
 
-def test_a_line_a_run_and_a_cross_where_one_diverged(make, plot_of):
+def test_each_run_is_a_line_with_a_cross_where_it_diverged(make, plot_of):
     example = make(seeds=[1, 2])
     example.fill("length-variance")
     drawing = training_curves.draw(plot_of(example, "length-variance", "training"))
@@ -14,7 +14,7 @@ def test_a_line_a_run_and_a_cross_where_one_diverged(make, plot_of):
     assert left.get_yscale() == right.get_yscale() == "log"
 
 
-def test_a_quiet_study_keeps_a_plain_scale(make, plot_of):
+def test_a_study_without_outliers_keeps_a_linear_scale(make, plot_of):
     example = make()
     example.fill("ffn-activation")
     left, _ = training_curves.draw(plot_of(example, "ffn-activation", "training")).figure.axes
@@ -32,7 +32,7 @@ def test_learning_curves_are_of_the_validation_split(make, plot_of):
     assert bleu.get_yscale() == "linear"
 
 
-def test_alignment_curves_are_of_what_the_source_explains(make, plot_of):
+def test_alignment_curves_show_the_gain_from_the_source(make, plot_of):
     curves = {"kind": "alignment-curves", "title": "Alignment"}
     example = make(studies={"learning-curves": {"figures": {"curves": curves}}})
     for run in example.experiment.study_runs("learning-curves"):
@@ -71,7 +71,7 @@ def test_a_loss_that_is_no_number_is_left_out(make, plot_of):
     assert right.texts[0].get_text() == "no run has it"
 
 
-def test_tuning_has_a_panel_a_system_and_a_line_a_run(tmp_path, paper):
+def test_tuning_has_a_panel_per_system_and_a_line_per_run(tmp_path, paper):
     runs = [Run("iwslt14", f"{name}+recipe=tuning", 1000) for name in ("transformer", "rela", "rela+gamma=2")]
     for run in runs:
         folder = tmp_path / "runs" / run.path
