@@ -1,4 +1,4 @@
-"""A made-up corpus, and trainings of a small model on it in processes that can be killed."""
+"""A synthetic corpus, and trainings of a small model on it in processes that can be killed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TIMES = ("seconds", "tokens_per_second")
 
 @pytest.fixture(scope="session")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpus whose target is its source with every id moved by seven."""
+    """A corpus whose targets are its sources with every ID shifted by seven."""
     rng = np.random.default_rng(0)
     root = tmp_path_factory.mktemp("corpora")
     for split, sequences in (("train", 400), ("valid", 40)):
@@ -40,7 +40,7 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_run(system: str = "transformer", dropout: float = 0.1, memory: Any = None, **training: Any) -> RunConfig:
-    """A run of a 1+1-layer model of width 32 on the made-up corpus."""
+    """Returns a run of a 1+1-layer model of width 32 on the synthetic corpus."""
     memory = memory or {}
     recipe = {
         "updates": 40,
@@ -69,16 +69,16 @@ def make_run(system: str = "transformer", dropout: float = 0.1, memory: Any = No
 
 
 class Training:
-    """One training whose processes are started, waited for and killed by the test.
+    """A training whose processes are started, awaited and killed by the test.
 
-    The processes are forked from a server that has imported torch already, so that a start takes no seconds.
+    They are forked from a server that has already imported torch, which saves seconds per start.
     """
 
     def __init__(self, folder: Path, corpora: Path, run: RunConfig) -> None:
         self.folder, self.corpora, self.run = folder, corpora, run
         self.output, self.checkpoints = folder / "output", folder / "checkpoints"
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # of the server, at its first start
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # inherited by the server at its first start
         self.context = multiprocessing.get_context("forkserver")
         libraries = ["reluformer.training.worker", "deepspeed.runtime.zero.muon.original_muon"]
         self.context.set_forkserver_preload([*libraries, "tests.unit.training.frozen"])
@@ -113,7 +113,7 @@ class Training:
         return self
 
     def wait(self, timeout: float = 600) -> int:
-        """The code that the launcher would end with."""
+        """Waits for the processes; returns the exit code that the launcher would have."""
         for process in self.processes:
             process.join(timeout)
             assert process.exitcode is not None, "a training that does not end"
@@ -122,40 +122,40 @@ class Training:
         return json.loads(outcome.read_text())["code"] if outcome.is_file() else 1
 
     def kill(self) -> None:
-        """SIGKILL to every process."""
+        """Sends SIGKILL to every process."""
         for process in self.processes:
             process.kill()
             process.join()
         self.processes = []
 
     def finish(self) -> Training:
-        """Runs to the end."""
+        """Runs the training to its end."""
         code = self.start().wait()
         assert code == 0, self.messages()
         return self
 
     def messages(self) -> str:
-        """What the first process said."""
+        """Returns the output of the first process."""
         return (self.folder / "rank0.log").read_text()
 
     def log(self, event: str | None = None) -> list[dict[str, Any]]:
-        """The log's events without their times."""
+        """Returns the events of the log without times."""
         lines = [json.loads(line) for line in (self.output / "log.jsonl").read_text().splitlines()]
         chosen = [line for line in lines if event in (None, line["event"])]
         return [{key: value for key, value in line.items() if key not in TIMES} for line in chosen]
 
     def summary(self) -> dict[str, Any]:
-        """summary.json."""
+        """Returns the content of summary.json."""
         return json.loads((self.output / "summary.json").read_text())
 
     def weights(self) -> bytes:
-        """The model's file."""
+        """Returns the bytes of the model's file."""
         return (self.output / "model.safetensors").read_bytes()
 
 
 @pytest.fixture
 def training(tmp_path: Path, corpora: Path) -> Any:
-    """Makes trainings in folders of their own: `training(name, **recipe)`."""
+    """`training(name, **recipe)` makes a training in a folder of its own."""
     trainings: list[Training] = []
 
     def make(name: str, **recipe: Any) -> Training:
@@ -165,11 +165,11 @@ def training(tmp_path: Path, corpora: Path) -> Any:
         return trainings[-1]
 
     yield make
-    for each in trainings:
-        each.kill()
+    for job in trainings:
+        job.kill()
 
 
 @pytest.fixture
 def toy_run() -> RunConfig:
-    """A run of the made-up corpus."""
+    """A run on the synthetic corpus."""
     return make_run()

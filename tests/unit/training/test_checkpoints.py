@@ -1,4 +1,4 @@
-"""Folders of checkpoints and tensors in them; that a whole state comes back bit by bit is in test_resume."""
+"""Folders of checkpoints and their tensors; test_resume tests that a whole state is restored bit by bit."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def test_the_last_regular_ones_are_kept_and_the_newest_interim_one(tmp_path):
     write(checkpoints, 40)
     assert [(c.update, c.interim) for c in checkpoints.all()] == [(30, False), (40, False)]
     assert [c.update for c in checkpoints.regular(before=40, count=2)] == [30]
-    assert [c.update for c in checkpoints.regular(before=50, count=3)] == [30, 40]  # fewer than are asked for
+    assert [c.update for c in checkpoints.regular(before=50, count=3)] == [30, 40]  # fewer than requested
     assert checkpoints.regular(before=50, count=0) == []
 
 
-def test_an_unfinished_checkpoint_is_none(tmp_path):
+def test_an_unfinished_checkpoint_is_ignored(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=2)
     (checkpoints.begin(10, False) / "model.safetensors").write_text("half")
     assert checkpoints.newest(print) is None
@@ -70,27 +70,31 @@ def test_damage_is_reported_and_the_one_before_used(tmp_path, file, damage):
         (newest / file).write_text(damage)
     with pytest.raises(DamagedCheckpoint):
         verify(newest)
-    said = []
-    assert checkpoints.newest(said.append).update == 10
-    assert len(said) == 1 and "update 20 is damaged" in said[0]
+    messages = []
+    assert checkpoints.newest(messages.append).update == 10
+    assert len(messages) == 1 and "update 20 is damaged" in messages[0]
 
 
 def test_other_configurations_are_named(tmp_path):
-    said = []
+    messages = []
     run, data = {"seed": 1, "training": {"updates": 10, "warmup": 4}}, {"a": "1"}
-    own = open_folder(tmp_path, run, data, said.append)
-    assert own.name == identity(run, data) and said == []
-    assert open_folder(tmp_path, run, data, said.append) == own and said == []
-    other = open_folder(tmp_path, {**run, "training": {"updates": 20, "warmup": 4}}, {"a": "2"}, said.append)
+    own = open_folder(tmp_path, run, data, messages.append)
+    assert own.name == identity(run, data) and messages == []
+    assert open_folder(tmp_path, run, data, messages.append) == own and messages == []
+    other = open_folder(tmp_path, {**run, "training": {"updates": 20, "warmup": 4}}, {"a": "2"}, messages.append)
     assert other != own
-    assert "corpus.a: '1' -> '2'" in said[0] and "training.updates: 10 -> 20" in said[0] and "warmup" not in said[0]
+    assert (
+        "corpus.a: '1' -> '2'" in messages[0]
+        and "training.updates: 10 -> 20" in messages[0]
+        and "warmup" not in messages[0]
+    )
 
 
 def test_differences_names_new_and_lost_keys():
     assert differences({"a": 1, "b": {"c": 1}}, {"b": {"c": 1, "d": 2}}) == ["a: 1 -> None", "b.d: None -> 2"]
 
 
-def test_write_error_says_what_is_left(tmp_path):
+def test_a_write_error_names_the_last_good_checkpoint(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=2)
     write(checkpoints, 10)
     message = str(write_error(OSError(errno.ENOSPC, "No space left"), tmp_path, checkpoints.all()[-1]))

@@ -1,4 +1,4 @@
-"""A corpus and its loader; a `meta` device stands for a GPU: it computes nothing, and a thread prepares its updates."""
+"""A corpus and its loader; `meta` stands in for a GPU: it computes nothing, but a thread prepares its updates."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_opens_the_corpus_with_its_fingerprints(corpora, toy_run):
 def test_the_longest_sequence_has_its_end(corpora, toy_run):
     data = open_data(corpora, toy_run)
     lengths = [store.src(i).size for store in (data.train, data.valid) for i in range(len(store))]
-    assert data.longest == max(lengths) + 1 == 12  # targets are as long as their sources
+    assert data.longest == max(lengths) + 1 == 12  # targets and sources have equal lengths
 
 
 def test_a_corpus_that_is_not_prepared(tmp_path, toy_run):
@@ -42,7 +42,7 @@ def store(corpora):
 
 @pytest.fixture
 def make_loader(store):
-    """`make_loader(device)`; every thread is ended."""
+    """`make_loader(device)` returns a loader, whose thread is ended after the test."""
     loaders = []
 
     def make(device, store=store):
@@ -56,7 +56,7 @@ def make_loader(store):
 
 
 def described(update):
-    """Everything about an update but what its tokens are."""
+    """Returns everything about an update except its tokens."""
     return [[x.shape for batch in update.micro for x in batch], *update[1:]]
 
 
@@ -79,9 +79,9 @@ def test_an_update_is_what_the_sampler_says(make_loader, store):
 def test_the_thread_makes_the_same_updates(make_loader):
     inline, ahead = (make_loader(device) for device in DEVICES)
     for _ in range(30):
-        one, other = next(inline), next(ahead)
-        assert described(one) == described(other)
-        assert {x.device.type for batch in other.micro for x in batch} == {"meta"}
+        expected, actual = next(inline), next(ahead)
+        assert described(expected) == described(actual)
+        assert {x.device.type for batch in actual.micro for x in batch} == {"meta"}
         assert inline.state_dict() == ahead.state_dict()
 
 

@@ -21,7 +21,7 @@ def test_totals_are_means_over_the_target_tokens():
 
 
 def test_flush_empties_and_sums_over_processes(monkeypatch):
-    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: tensor.mul_(2))  # a twin of this process
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: tensor.mul_(2))  # as with two equal processes
     reducer = LossReducer(DistributedContext(0, 2, torch.device("cpu")))
     reducer.put(1, 10, torch.tensor([20.0, 10.0, 0.0]), 40, 30)
     totals, flags = reducer.flush(True)

@@ -96,7 +96,7 @@ def test_gradients_are_reduced_while_backward_runs_between_gpus(stage, device, s
     assert zero["reduce_bucket_size"] == BUCKET
 
 
-def test_zero_0_clips_by_itself():
+def test_without_zero_gradients_are_clipped_outside_of_deepspeed():
     clipping = {stage: engine_config(TrainingConfig(zero_stage=stage, clip_norm=0.5), ALONE, None) for stage in (0, 1)}
     assert [clipping[stage]["gradient_clipping"] for stage in (0, 1)] == [0.0, 0.5]
     for gradient, norm in ((3.0, 0.5), (0.1, 0.2)):
@@ -106,7 +106,7 @@ def test_zero_0_clips_by_itself():
         assert module.weight.grad.norm().item() == pytest.approx(norm, rel=1e-5)
 
 
-def test_scaled_gradients_are_clipped_to_what_they_stand_for():
+def test_scaled_gradients_are_clipped_by_their_unscaled_norm():
     module = torch.nn.Linear(4, 1, bias=False)
     optimizer = LightAdamW(module.parameters(), fused=True)
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
@@ -137,7 +137,7 @@ def test_no_warm_up_starts_at_the_peak():
 
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
-    """Takes the paths of a GPU, on a CPU."""
+    """Takes the GPU code paths on a CPU."""
     monkeypatch.setenv("RELUFORMER_KERNEL", "reference")
     monkeypatch.setattr(dropout, "can_drop", lambda x, added: False)
     monkeypatch.setattr(dropout, "_in_torch", torch.nn.functional.dropout)
@@ -163,10 +163,10 @@ def batch(src_lengths, tgt_lengths):
     return sides
 
 
-def learned(model, given):
-    """Hidden states, penalty and all gradients."""
-    torch.manual_seed(len(given[0]))  # dropout's
-    hidden, penalty = model.forward_with_penalty(*given)
+def learned(model, inputs):
+    """Returns hidden states, penalty and all gradients."""
+    torch.manual_seed(len(inputs[0]))  # seeds dropout
+    hidden, penalty = model.forward_with_penalty(*inputs)
     gradients = torch.autograd.grad(hidden.square().sum() + penalty, list(model.parameters()), allow_unused=True)
     return [hidden, penalty, *gradients]
 
@@ -181,9 +181,11 @@ def test_one_graph_for_all_shapes():
     assert list(compiled.state_dict()) == list(plain.state_dict())
     torch._dynamo.utils.counters.clear()
     for shape in SHAPES:
-        given = batch(*shape)
-        torch.testing.assert_close(learned(compiled, given), learned(plain, given), rtol=1e-4, atol=1e-5)
+        inputs = batch(*shape)
+        torch.testing.assert_close(learned(compiled, inputs), learned(plain, inputs), rtol=1e-4, atol=1e-5)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
     with torch.no_grad():  # a validation compiles nothing
-        for one, other in zip(*(model.eval().forward_with_penalty(*given) for model in (compiled, plain)), strict=True):
-            assert torch.equal(one, other)
+        for actual, expected in zip(
+            *(model.eval().forward_with_penalty(*inputs) for model in (compiled, plain)), strict=True
+        ):
+            assert torch.equal(actual, expected)

@@ -38,7 +38,7 @@ def changed(run, **training):
 
 
 def start(run, corpora, folder, environment=None, python=sys.executable) -> subprocess.Popen:
-    """The launcher in a process of its own; python: what it starts, unless PYTHON_EXEC names torchrun's workers'."""
+    """Starts the launcher in a separate process; `python` runs its children, unless PYTHON_EXEC sets torchrun's."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.json").write_text(run.model_dump_json())
     arguments = [folder / "run.json", python, corpora, folder / "output", folder / "checkpoints"]
@@ -56,7 +56,7 @@ def wait_for(pattern, folder, seconds=600):
     return result[0]
 
 
-def test_one_node_has_a_port_of_its_own():
+def test_each_launch_on_one_node_has_its_own_port():
     assert rendezvous(2, 1, {})[-2:] == ["--max-restarts=0", "--standalone"]
     assert "--nproc-per-node=2" in rendezvous(2, 1, {})
 
@@ -68,7 +68,7 @@ def test_a_single_process_is_started_without_torchrun(toy_run):
     assert "WORLD_SIZE" not in worker_environment(changed(toy_run, processes=2), 1, [], 0.0, {})
 
 
-def test_several_nodes_meet_where_srun_says(monkeypatch):
+def test_several_nodes_use_the_address_from_srun(monkeypatch):
     monkeypatch.setenv("PATH", "")
     slurm = {
         "SLURM_STEP_NUM_NODES": "2",
@@ -101,7 +101,7 @@ def test_environment(toy_run):
 
 
 def test_processes_share_the_threads_whatever_library_counts_them(toy_run):
-    """Snakemake sets MKL_NUM_THREADS to all of the job: two processes of two threads each ran 8 times slower."""
+    """Snakemake sets MKL_NUM_THREADS to the job's threads: two processes with two threads each ran 8 times slower."""
     job = {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
     workers = worker_environment(changed(toy_run, processes=2), 2, [], 1.5, job)
     assert {workers[name] for name in job} == {"1"}
@@ -114,7 +114,7 @@ def test_a_second_trainer_is_refused(tmp_path, corpora, toy_run):
             launch(toy_run, corpora, *folders, 1)
 
 
-def test_folders_are_tried_before_the_training(tmp_path):
+def test_folders_are_checked_before_the_training(tmp_path):
     require_writable(tmp_path / "a" / "b")
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SettingsError, match="file: cannot be written to: File exists"):
@@ -123,7 +123,7 @@ def test_folders_are_tried_before_the_training(tmp_path):
 
 @pytest.fixture
 def scontrol(tmp_path, monkeypatch):
-    """Puts a script in the place of SLURM's command."""
+    """Replaces SLURM's scontrol by a script."""
 
     def install(script: str) -> None:
         command = tmp_path / "scontrol"
@@ -134,7 +134,7 @@ def scontrol(tmp_path, monkeypatch):
     return install
 
 
-def test_the_first_node_is_asked_of_slurm(scontrol):
+def test_slurm_gives_the_first_node(scontrol):
     scontrol('[ "$2" = hostnames ] && printf "n3\\nn4\\n" || echo "NodeName=$3 NodeAddr=10.0.0.$3"')
     assert first_node({"SLURM_STEP_NODELIST": "n[3-4]"}) == "10.0.0.n3"
 
@@ -146,7 +146,7 @@ def test_a_job_is_requeued(scontrol, tmp_path, capsys):
     assert "start job 7 again" in capsys.readouterr().err
 
 
-def test_only_the_first_node_asks(scontrol, tmp_path):
+def test_only_the_first_node_requeues(scontrol, tmp_path):
     scontrol(f"touch {tmp_path}/asked")
     assert not requeue({"SLURM_JOB_ID": "7", "SLURM_NODEID": "1"})
     assert not requeue({})
@@ -161,7 +161,7 @@ def test_a_refusal_is_shown(scontrol, capsys):
 
 @pytest.mark.slow
 def test_two_processes_from_start_to_outputs_with_a_signal_between(tmp_path, corpora, toy_run, warm_python):
-    """The signal goes to the launcher alone, and the second time to all its processes, as scancel does it."""
+    """The first signal goes to the launcher alone, the second to all its processes, as from scancel."""
     run = changed(toy_run, processes=2, updates=300, checkpoint_every=20, log_every=100, validate_every=300)
     for update, send in (("update-00000020", os.kill), ("update-000001*", os.killpg)):
         job = start(run, corpora, tmp_path, {"PYTHON_EXEC": warm_python})
@@ -179,9 +179,9 @@ def test_two_processes_from_start_to_outputs_with_a_signal_between(tmp_path, cor
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_ctrl_c(tmp_path, corpora, toy_run, warm_python, processes):
-    """torchrun gets the signal, too, and has to leave the saving in peace."""
+    """torchrun gets the signal, too, and must not interrupt the saving."""
     run = changed(toy_run, updates=100_000, processes=processes)
-    python = warm_python if processes == 1 else sys.executable  # the launcher signals the children of its torchrun
+    python = warm_python if processes == 1 else sys.executable  # the launcher signals the children of torchrun
     job = start(run, corpora, tmp_path, {"PYTHON_EXEC": warm_python}, python)
     wait_for("*/update-*", tmp_path)
     os.killpg(job.pid, signal.SIGINT)
@@ -213,7 +213,7 @@ def test_a_rank_that_dies_ends_the_job(tmp_path, corpora, toy_run, warm_python):
 
 @pytest.mark.slow
 def test_two_nodes(tmp_path, corpora, toy_run, warm_python):
-    """Two launchers of one srun step, here on one machine."""
+    """Two launchers of one srun step, both on this machine."""
     run = changed(toy_run, nodes=2, updates=20)
     slurm = {
         "SLURM_JOB_ID": str(os.getpid()),

@@ -14,7 +14,7 @@ from reluformer.training.stopping import TrainingError
 
 
 def test_log_lines_are_means_between_them(training):
-    """Logging every update and every fifth one shows the same losses."""
+    """Logging every update or every fifth shows the same losses."""
     fine = training("fine", updates=10, log_every=1).finish().log("train")
     coarse = training("coarse", updates=10, log_every=5).finish()
     assert [line["update"] for line in coarse.log("train")] == [5, 10]
@@ -29,7 +29,7 @@ def test_activation_checkpointing_changes_no_number(training):
     assert plain.weights() == recomputed.weights()
 
 
-def test_a_cpu_compiles_nothing_and_says_so(training):
+def test_compile_is_ignored_on_a_cpu_with_a_message(training):
     plain = training("plain", updates=10).finish()
     compiled = training("asked", updates=10, compile=True).finish()
     assert compiled.weights() == plain.weights()
@@ -57,9 +57,9 @@ def test_tensorboard_through_deepspeed(training):
 
 @pytest.mark.slow
 def test_interim_checkpoints_by_the_clock(training):
-    each = training("a", updates=30, checkpoint_every=1000, checkpoint_minutes=1e-6, average_last=5).finish()
+    timed = training("a", updates=30, checkpoint_every=1000, checkpoint_minutes=1e-6, average_last=5).finish()
     straight = training("b", updates=30, checkpoint_every=1000, average_last=5).finish()
-    assert each.weights() == straight.weights()  # what the clock saved is never averaged
+    assert timed.weights() == straight.weights()  # what the clock saved is never averaged
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A training that was killed, or asked to leave, and went on ends with the same bits as one that was not."""
+"""A training that was killed or stopped and then resumed ends with the same bits as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ SPLITS = [
 ]
 
 
-def same(one, other) -> None:
-    assert one.weights() == other.weights()
-    assert one.log() == other.log()
+def same(expected, actual) -> None:
+    assert expected.weights() == actual.weights()
+    assert expected.log() == actual.log()
     changing = ("seconds", "startup_seconds", "tokens_per_second", "code_version")
-    first, second = ({k: v for k, v in each.summary().items() if k not in changing} for each in (one, other))
+    first, second = ({k: v for k, v in job.summary().items() if k not in changing} for job in (expected, actual))
     assert first == second
 
 
-def kill_at_random(each, rng: random.Random, kills: int) -> None:
-    """Starts and kills `kills` times: soon after the first checkpoint, then at any moment, also of the start."""
-    each.start()
-    wait_for(each, "update-*")
+def kill_at_random(job, rng: random.Random, kills: int) -> None:
+    """Starts and kills `kills` times: soon after the first checkpoint, then at random moments, even at the start."""
+    job.start()
+    wait_for(job, "update-*")
     time.sleep(rng.uniform(0, 0.2))
-    each.kill()
+    job.kill()
     for _ in range(kills - 1):
-        each.start()
+        job.start()
         time.sleep(rng.uniform(0.1, 1.0))
-        each.kill()
-        if each.output.exists():  # it ended before it was killed
+        job.kill()
+        if job.output.exists():  # finished before it was killed
             break
 
 
@@ -81,7 +81,7 @@ def test_resume_within_the_annealing_from_softmax(training):
     same(straight, killed)
 
 
-def test_a_training_that_goes_on_does_not_start_from_the_other_again(training, corpora):
+def test_a_resumed_training_does_not_load_its_start_again(training, corpora):
     first = training("first", updates=10, average_last=1).finish()
     shutil.copytree(first.output, corpora.parent / "runs" / "toy" / "resumed" / "seed1")
     straight = training("straight", updates=30, start_from="toy/resumed/seed1").finish()
@@ -95,7 +95,7 @@ def test_a_training_that_goes_on_does_not_start_from_the_other_again(training, c
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory, corpora):
-    """`make_run()`, trained without a stop."""
+    """`make_run()`, trained without interruption."""
     return Training(tmp_path_factory.mktemp("straight"), corpora, make_run()).finish()
 
 
@@ -103,14 +103,14 @@ def test_killed_while_writing_a_checkpoint(training, straight):
     killed = training("killed")
     for name in (".update-00000016.partial", ".update-00000024.partial"):
         killed.start()
-        wait_for(killed, name, pause=0.001)  # before it gets its name
+        wait_for(killed, name, pause=0.001)  # before it is renamed
         killed.kill()
     killed.finish()
     same(straight, killed)
 
 
 @pytest.mark.parametrize(("number", "processes"), [(signal.SIGTERM, 2), (signal.SIGUSR1, 1)])
-def test_signal_saves_and_leaves(training, number, processes):
+def test_a_signal_saves_and_stops(training, number, processes):
     straight = training("straight", updates=60, processes=processes).finish()
     interrupted = training("asked", updates=60, processes=processes).start()
     wait_for(interrupted, "update-00000008")
@@ -124,7 +124,7 @@ def test_signal_saves_and_leaves(training, number, processes):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "missing"])
-def test_damaged_checkpoint_is_passed_over(training, straight, damage):
+def test_a_damaged_checkpoint_is_skipped(training, straight, damage):
     killed = training("killed").start()
     newest = wait_for(killed, "update-00000024")
     killed.kill()
@@ -155,49 +155,49 @@ def test_checkpoints_of_another_configuration_are_ignored(training):
 
 
 def test_a_checkpoint_that_cannot_be_written(training, tmp_path):
-    """Where the folder cannot be written to, the error says which good checkpoint there is."""
-    each = training("a", updates=100).start()
-    newest = wait_for(each, "update-00000008")
-    each.kill()
+    """If the folder is not writable, the error names the last good checkpoint."""
+    job = training("a", updates=100).start()
+    newest = wait_for(job, "update-00000008")
+    job.kill()
     count = len(list(newest.parent.glob("update-*")))
     blocked = max(int(path.name[7:]) for path in newest.parent.glob("update-*")) + 8
     (newest.parent / f".update-{blocked:08d}.partial").write_text("in the way of the folder")
-    assert each.start().wait() == 1
-    assert f"the last good checkpoint is of update {blocked - 8}" in each.messages()
+    assert job.start().wait() == 1
+    assert f"the last good checkpoint is of update {blocked - 8}" in job.messages()
     assert len(list(newest.parent.glob("update-*"))) == count
 
 
 def test_full_disk(training, tmp_path):
-    """On a disk for two checkpoints: a clear error, and the good one goes on once there is space."""
-    each = training("a", keep=1, average_last=1)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1300k", "tmpfs", str(each.checkpoints)]
+    """On a disk with space for two checkpoints: a clear error, and the training resumes once there is space."""
+    job = training("a", keep=1, average_last=1)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1300k", "tmpfs", str(job.checkpoints)]
     if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("needs the right to mount a small disk")
     try:
-        filler = each.checkpoints / "filler"
+        filler = job.checkpoints / "filler"
         filler.write_bytes(bytes(750_000))
-        assert each.start().wait() == 1
-        assert "no space left on the disk; the last good checkpoint is of update 8" in each.messages()
+        assert job.start().wait() == 1
+        assert "no space left on the disk; the last good checkpoint is of update 8" in job.messages()
         filler.unlink()
-        each.finish()
-        assert "resuming from update 8" in each.messages()
+        job.finish()
+        assert "resuming from update 8" in job.messages()
     finally:
-        subprocess.run(["umount", str(each.checkpoints)], check=True)
+        subprocess.run(["umount", str(job.checkpoints)], check=True)
 
 
-def wait_for(each, name: str, seconds: float = 600, pause: float = 0.01) -> Path:
-    """The folder `name` among the checkpoints, as soon as it is there."""
+def wait_for(job, name: str, seconds: float = 600, pause: float = 0.01) -> Path:
+    """Waits for a checkpoint folder `name` and returns it."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if paths := list(each.checkpoints.glob(f"*/{name}")):
+        if paths := list(job.checkpoints.glob(f"*/{name}")):
             return paths[0]
         time.sleep(pause)
-    raise AssertionError(f"{name} did not appear:\n{each.messages()}")
+    raise AssertionError(f"{name} did not appear:\n{job.messages()}")
 
 
 def test_state_is_readable_json(training):
-    each = training("a", updates=100).start()
-    folder = wait_for(each, "update-00000008")
+    job = training("a", updates=100).start()
+    folder = wait_for(job, "update-00000008")
     state = json.loads((folder / "state.json").read_text())
-    each.kill()
+    job.kill()
     assert state["update"] == 8 and state["totals"]["target_tokens"] > 0

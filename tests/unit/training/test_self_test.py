@@ -1,4 +1,4 @@
-"""The self-test fails where the numbers are wrong; that it passes on a sound machine is in cli/test_checks.py."""
+"""The self-test fails on wrong numbers; cli/test_checks.py tests that it passes on a working machine."""
 
 from __future__ import annotations
 

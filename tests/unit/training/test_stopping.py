@@ -23,7 +23,7 @@ def test_a_high_loss_has_to_last():
     assert rule.at == 5
 
 
-def test_divergence_goes_on_from_its_state():
+def test_divergence_resumes_from_its_state():
     rule = Divergence(10.0, 2)
     rule.judge(1, 11.0)
     assert Divergence(10.0, 2, over=rule.over).judge(2, 11.0)
@@ -44,12 +44,12 @@ def test_early_stopping_resumes():
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_is_remembered(number):
-    before = {each: signal.getsignal(each) for each in STOP_SIGNALS}
+    before = {stop_signal: signal.getsignal(stop_signal) for stop_signal in STOP_SIGNALS}
     try:
         signals = Signals()
         assert not signals.received
         os.kill(os.getpid(), number)
         assert signals.received
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for stop_signal, handler in before.items():
+            signal.signal(stop_signal, handler)

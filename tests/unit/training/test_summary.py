@@ -42,14 +42,14 @@ def test_eight_jobs_never_share_one_of_two_devices(tmp_path):
     assert len(list(tmp_path.glob("done-*"))) == 8
 
 
-def test_all_or_nothing(monkeypatch):
+def test_devices_are_claimed_all_or_none(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
-    with summary.claim_devices(2) as two:
-        assert two == ["0", "1"]
-        with summary.claim_devices(1) as one:
-            assert one == ["2"]
-    with summary.claim_devices(3) as three:
-        assert three == ["0", "1", "2"]
+    with summary.claim_devices(2) as first_two:
+        assert first_two == ["0", "1"]
+        with summary.claim_devices(1) as last:
+            assert last == ["2"]
+    with summary.claim_devices(3) as all_three:
+        assert all_three == ["0", "1", "2"]
 
 
 def test_too_few_devices(monkeypatch):
@@ -65,11 +65,11 @@ def test_no_devices(monkeypatch, value):
         assert none == []
 
 
-def test_slurm_has_given_the_devices_already(tmp_path, monkeypatch):
+def test_devices_assigned_by_slurm_are_not_claimed(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    with summary.claim_devices(1) as one, summary.claim_devices(1) as same:
-        assert one == same == ["0"]
+    with summary.claim_devices(1) as first, summary.claim_devices(1) as second:
+        assert first == second == ["0"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -79,7 +79,7 @@ def test_a_machine_without_nvidia_smi(monkeypatch):
     assert summary.visible_devices() == []
 
 
-def test_says_what_decides_the_numbers():
+def test_versions_and_hardware_are_recorded():
     versions = summary.versions()
     assert versions["python"] == platform.python_version() and versions["torch"] == torch.__version__
     hardware = summary.machine()
@@ -94,7 +94,7 @@ def test_code_version_without_a_repository(monkeypatch):
     assert summary.code_version()
 
 
-def test_a_repository_around_this_one_says_nothing(monkeypatch, tmp_path):
+def test_an_enclosing_repository_is_ignored(monkeypatch, tmp_path):
     inner = tmp_path / "dotfiles" / "src" / "reluformer" / "training"
     inner.mkdir(parents=True)
 
@@ -109,5 +109,5 @@ def test_a_repository_around_this_one_says_nothing(monkeypatch, tmp_path):
     assert "v7" not in summary.code_version()
     monkeypatch.setattr(summary, "__file__", str(tmp_path / "src" / "reluformer" / "training" / "summary.py"))
     assert summary.code_version() == "v7"
-    monkeypatch.setenv("GIT_DIR", "/nonexistent")  # as in a hook of git's
+    monkeypatch.setenv("GIT_DIR", "/nonexistent")  # as in a git hook
     assert summary.code_version() == "v7"

@@ -9,23 +9,23 @@ from reluformer.training.validation import MAX_EXTRA, MAX_RATIO, dead_keys, gree
 
 
 class Counter:
-    """A stand-in for a model: sentence b says 10, 11, … and ends after b tokens; the last never ends."""
+    """A stand-in for a model: sentence b is 10, 11, … and ends after b tokens; the last never ends."""
 
     def start(self, src, src_mask):
-        self.said = torch.zeros(src.size(0), dtype=torch.long)
+        self.lengths = torch.zeros(src.size(0), dtype=torch.long)
         self.rows, self.last = torch.arange(src.size(0)), src.size(0) - 1
         return self
 
     def select(self, rows):
-        self.said, self.rows = self.said[rows], self.rows[rows]
+        self.lengths, self.rows = self.lengths[rows], self.rows[rows]
 
     def step(self, tokens, state):
-        best = torch.where((self.said == self.rows) & (self.rows < self.last), EOS, 10 + self.said)
-        self.said += 1
+        best = torch.where((self.lengths == self.rows) & (self.rows < self.last), EOS, 10 + self.lengths)
+        self.lengths += 1
         return torch.nn.functional.one_hot(best, 100).float()
 
 
-def test_greedy_says_nothing_of_a_blank_source():
+def test_greedy_gives_nothing_for_a_blank_source():
     src, mask = torch.ones(3, 4, dtype=torch.long), torch.ones(3, 4, dtype=torch.bool)
     mask[2, 1:] = False  # nothing but EOS
     assert greedy(Counter(), src, mask) == [[], [10], []]
@@ -38,7 +38,7 @@ def test_greedy_stops_each_sentence_at_its_end():
     assert len(endless) == int(MAX_RATIO * 4) + MAX_EXTRA
 
 
-def test_a_sentence_is_decoded_alike_alone_and_beside_others():
+def test_a_sentence_is_decoded_alike_alone_and_in_a_batch():
     torch.manual_seed(0)
     model = small_reluformer("cpu")
     src = torch.randint(3, 20, (9, 24))
@@ -53,7 +53,7 @@ def test_a_sentence_is_decoded_alike_alone_and_beside_others():
 
 
 def test_dead_keys_are_those_that_no_row_gives_weight():
-    """Of two sequences of 3 keys, the second with a padded key and a padded row, and two heads."""
+    """Two sequences of 3 keys and two heads; the second has a padded key and a padded row."""
     weights = torch.tensor(
         [
             [[[1.0, 0, 0], [0, 0, 0]], [[0, 0, 0], [0, 0, 0]]],  # dead: two of three, three of three

@@ -1,4 +1,4 @@
-"""Whole trainings: that they learn, that they do not depend on how they are split, and what they leave behind."""
+"""Whole trainings: they learn, do not depend on how they are split, and write complete outputs."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from reluformer.training.stopping import CRASHED
 from reluformer.training.worker import with_vocabulary
 
 GOLDEN = [4.27833, 3.77306, 3.57506, 3.57723, 3.54986, 3.54817, 3.45534, 3.56183]
-"""Losses of `make_run(dropout=0)` at each fifth update: a change of these is a change of what is trained."""
+"""Losses of `make_run(dropout=0)` at every fifth update; if they change, training has changed."""
 
 
-def test_loss_falls_and_outputs_are_whole(training):
+def test_the_loss_falls_and_outputs_are_complete(training):
     done = training("a", updates=80, learning_rate=1e-2).finish()
     losses = [line["loss"] for line in done.log("train")]
     assert losses[-1] < 0.85 * losses[0]
@@ -52,7 +52,7 @@ def test_golden_loss_curve(training):
 
 @pytest.mark.slow
 def test_split_does_not_matter(training):
-    """One process with two steps, two processes, ZeRO 1 and 2: one loss curve."""
+    """One process with two accumulation steps, two processes, ZeRO 1 and 2 give the same loss curve."""
     recipe = {"dropout": 0.0, "updates": 30, "log_every": 1, "clip_norm": 1.0}
     alone = training("alone", accumulation=2, **recipe).finish().log("train")
     for name, split in {
@@ -85,7 +85,7 @@ def test_divergence_is_a_result(training):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["relu", "sparsemax", "entmax15"])
-def test_undefined_scores_are_divergence_and_no_crash(training, name):
+def test_undefined_scores_are_divergence_not_a_crash(training, name):
     memory = {key: {"activation": name} for key in ("encoder_attention", "decoder_attention", "cross_attention")}
     done = training("a", memory=memory, updates=30, learning_rate=1e30, warmup=0).finish()
     assert done.summary()["status"] == "diverged" and done.summary()["updates"] < 30
@@ -110,7 +110,7 @@ def test_early_stopping(training):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-def test_validation_measures_bleu_and_what_the_source_explains(training, processes):
+def test_validation_measures_bleu_and_the_gain_from_the_source(training, processes):
     recipe = {"updates": 60, "validate_every": 30, "validate_bleu": True, "validate_source": True}
     done = training("a", processes=processes, **recipe).finish()
     first, last = done.log("valid")
@@ -132,7 +132,7 @@ def test_mistakes_are_one_line(training, toy_run, tmp_path):
 
 
 def finished_start(training, corpora, name):
-    """A finished run that others can start from, and its name among the runs beside the corpora."""
+    """Returns a finished run that others can start from, and its name among the runs next to the corpora."""
     start = f"toy/{name}/seed1"
     first = training("first", dropout=0.0, average_last=1).finish()
     shutil.copytree(first.output, corpora.parent / "runs" / start, dirs_exist_ok=True)
@@ -150,11 +150,12 @@ def test_a_training_starts_from_the_weights_of_another(training, corpora, split)
     assert RunConfig.load(second.output).training.start_from == start
     learnt = load_file(first.output / "model.safetensors")
     assert all(
-        abs(learnt[name] - kept).max() < 1e-6 for name, kept in load_file(second.output / "model.safetensors").items()
+        abs(learnt[name] - weight).max() < 1e-6
+        for name, weight in load_file(second.output / "model.safetensors").items()
     )
 
 
-def test_what_starts_from_a_diverged_run_counts_as_diverged(training, corpora):
+def test_a_run_that_starts_from_a_diverged_run_counts_as_diverged(training, corpora):
     _, start = finished_start(training, corpora, "diverged")
     summary = corpora.parent / "runs" / start / "summary.json"
     summary.write_text(json.dumps({**json.loads(summary.read_text()), "status": "diverged"}))
@@ -173,7 +174,7 @@ def test_what_starts_from_a_diverged_run_counts_as_diverged(training, corpora):
         (None, "which is not trained: first `reluformer train toy/other/seed1`"),
     ],
 )
-def test_a_run_that_does_not_fit_is_no_start(training, corpora, tmp_path, change, message):
+def test_an_incompatible_run_is_refused_as_a_start(training, corpora, tmp_path, change, message):
     run = training("second", start_from="toy/other/seed1").run
     other = tmp_path / "runs" / "toy" / "other" / "seed1"
     (tmp_path / "corpora").symlink_to(corpora)
@@ -202,7 +203,7 @@ def test_a_run_that_does_not_fit_is_no_start(training, corpora, tmp_path, change
         (OSError("odd"), "error: odd"),
     ],
 )
-def test_what_the_system_refuses_in_a_run_is_one_line(tmp_path, monkeypatch, capsys, error, said):
+def test_system_errors_in_a_run_are_one_line(tmp_path, monkeypatch, capsys, error, said):
     def work(*_):
         raise error
 
@@ -218,13 +219,13 @@ def test_what_the_system_refuses_in_a_run_is_one_line(tmp_path, monkeypatch, cap
 
 
 def test_checkpoints_outlive_outputs_that_cannot_be_written(training):
-    """The folder of the outputs is a file: the training fails, and its state is still there for the next start."""
-    each = training("a", updates=20)
-    each.output.write_text("in the way")
-    assert each.start().wait() == 1
-    assert list(each.checkpoints.glob("*/update-00000016"))
-    assert "output: could not be written" in each.messages() and "the checkpoints are kept" in each.messages()
-    each.output.unlink()
-    each.finish()
-    assert "resuming from update 16" in each.messages()
-    assert each.summary()["updates"] == 20
+    """The output folder is a file: the training fails, but its state is kept for the next start."""
+    job = training("a", updates=20)
+    job.output.write_text("in the way")
+    assert job.start().wait() == 1
+    assert list(job.checkpoints.glob("*/update-00000016"))
+    assert "output: could not be written" in job.messages() and "the checkpoints are kept" in job.messages()
+    job.output.unlink()
+    job.finish()
+    assert "resuming from update 16" in job.messages()
+    assert job.summary()["updates"] == 20
