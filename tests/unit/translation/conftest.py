@@ -32,7 +32,7 @@ from reluformer.translation.search import n_best_search as growing_search
 
 @dataclass
 class ToyCache:
-    context: Tensor  # [R], stands for the source and every token so far
+    context: Tensor  # [R], encodes the source and all tokens so far
 
     def select(self, rows: Tensor) -> None:
         self.context = self.context[rows]
@@ -40,7 +40,7 @@ class ToyCache:
 
 @dataclass
 class ToyStaticCache:
-    context: Tensor  # [N, W], the same for a search of fixed shapes
+    context: Tensor  # [N, W], the same for a search with fixed shapes
 
     @property
     def nbytes(self) -> int:
@@ -57,9 +57,9 @@ class ToyStaticCache:
 
 
 class ToyModel:
-    """A random distribution for every source and every prefix: nothing a search could do right by luck.
+    """A random distribution for every source and every prefix, so no search is right by luck.
 
-    `rows` and `steps` count what the search asked for.
+    `rows` lists the number of rows of each step.
     """
 
     CONTEXTS = 9973
@@ -95,9 +95,9 @@ Step = Callable[[], None]
 
 
 class Tape(TorchDispatchMode):
-    """What a CUDA graph is, on a CPU: every operation on tensors, repeated on the same memory.
+    """A CUDA graph on a CPU: records every tensor operation and replays it on the same memory.
 
-    An operation whose result the host would have to wait for is an error.
+    An operation that makes the host wait for its result is an error.
     """
 
     WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "unique_consecutive", "_unique2", "equal")
@@ -107,7 +107,7 @@ class Tape(TorchDispatchMode):
         self.calls: list[tuple[Any, ...]] = []
         with self:
             step()
-        self.fresh = True  # unlike a graph it ran what it captured
+        self.fresh = True  # unlike a graph, it also ran what it captured
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         assert function._schema.name.removeprefix("aten::") not in self.WAITS, function
@@ -125,7 +125,7 @@ class Tape(TorchDispatchMode):
 
 
 class Tapes:
-    """A `GraphCapture` for tests; counts the steps that it ran first and those that it captured."""
+    """A `GraphCapture` for tests that counts warm-up steps and captured steps."""
 
     def __init__(self) -> None:
         self.run = self.captured = 0
@@ -141,7 +141,7 @@ class Tapes:
 
 @pytest.fixture
 def tapes(monkeypatch: pytest.MonkeyPatch) -> Tapes:
-    """Captures of steps whose reads are plain torch: a tape holds nothing else."""
+    """Captures steps whose reads are plain torch, as a tape records nothing else."""
     monkeypatch.setenv("RELUFORMER_KERNEL", "tiled")
     return Tapes()
 
@@ -151,7 +151,7 @@ Search = Callable[..., list[list[Hypothesis]]]
 
 @pytest.fixture(params=["growing", "fixed", "captured"])
 def n_best_search(request: pytest.FixtureRequest) -> Search:
-    """The search on a CPU; with fixed shapes; and with steps that are captured and replayed, if a model's can be."""
+    """The search on a CPU, with growing caches, with fixed shapes, and with captured steps if the model allows it."""
     if request.param == "growing":
         return growing_search
     capture = request.getfixturevalue("tapes") if request.param == "captured" else None
@@ -167,7 +167,7 @@ def n_best_search(request: pytest.FixtureRequest) -> Search:
 
 @pytest.fixture
 def beam_search(n_best_search: Search) -> Callable[..., list[Hypothesis]]:
-    """The best hypothesis of each source."""
+    """Returns a search for the best hypothesis of each source."""
     return lambda model, *batch: [hypotheses[0] for hypotheses in n_best_search(model, *batch, 1)]
 
 
@@ -175,7 +175,7 @@ SYSTEMS = yaml.safe_load((Path(__file__).parents[3] / "config" / "systems.yaml")
 
 
 def build(system: str, vocabulary: int = 40, **changes: Any) -> Transformer:
-    """A small model of one system with parameters far enough from their start that predictions differ."""
+    """Builds a small model of a system, with parameters perturbed enough for predictions to differ."""
     small = {"encoder_layers": 2, "decoder_layers": 2, "width": 24, "heads": 3, "slots": 32, "vocabulary": vocabulary}
     torch.manual_seed(5)
     model = Transformer(ModelConfig(**{**small, **SystemConfig(**SYSTEMS[system]).memories(), **changes}))
@@ -192,7 +192,7 @@ def make_model() -> Callable[..., Transformer]:
 
 ALIKE = {"relu-length", "relu-squared", "relu-shifted", "softpick", "softplus", "rela-i"}
 TRIED = [name for name in SYSTEMS if name == "reluformer-cross" or ("reluformer-" not in name and name not in ALIKE)]
-"""Every system; of those with ReLU in some attentions, one, and of those that a search reads alike, one."""
+"""Every system, but only one of those with ReLU in some attentions, and of those that a search reads alike."""
 
 
 @pytest.fixture(params=TRIED)
@@ -220,13 +220,13 @@ WORDS = [
 
 
 class Experiment(NamedTuple):
-    """A prepared corpus, with a view of segments, and what its runs are made of."""
+    """A prepared corpus with a view of segments, and a folder for its runs."""
 
     corpora: Path
     results: Path
 
     def run(self, dataset: str, model: Transformer | None, status: str = "finished") -> Path:
-        """A run's folder as training leaves it."""
+        """Writes a run's folder as training does."""
         vocabulary = len(Subword(self.corpora / "toy" / "subword.model"))
         model = build("reluformer", vocabulary) if model is None else model
         folder = self.results / dataset / "reluformer" / f"seed{len(list(self.results.rglob('summary.json')))}"

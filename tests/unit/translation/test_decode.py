@@ -26,7 +26,7 @@ def test_translations_come_in_the_order_of_the_sources_whatever_the_batches(toy_
 
 
 def test_a_blank_source_has_a_blank_translation(toy_model):
-    """Of a document's segment with as many sentences: SENT is between them."""
+    """Also of a document segment with as many sentences, separated by SENT."""
     model, random = toy_model(vocabulary=80), np.random.default_rng(1)
     sources = [random.integers(5, 80, 4) for _ in range(3)]
     mixed = [[], sources[0], [SENT, SENT], sources[1], np.array([], np.uint16), sources[2]]
@@ -41,7 +41,7 @@ def test_no_sources_no_translations(toy_model):
     assert translate(toy_model(vocabulary=10), [], TranslationConfig()) == []
 
 
-def test_graphs_are_for_cuda_and_for_models_whose_steps_are_static(make_model, toy_model, monkeypatch):
+def test_graphs_are_used_on_cuda_for_models_with_static_steps(make_model, toy_model, monkeypatch):
     monkeypatch.setattr(graphs, "GraphCapture", lambda device: None)
     monkeypatch.setattr(decode, "trusted", lambda path, device: path != "graphs" or trusted)
     trusted = True
@@ -63,7 +63,7 @@ def test_graphs_are_for_cuda_and_for_models_whose_steps_are_static(make_model, t
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("fp16", torch.float16)])
-def test_the_precision_is_that_of_the_weights_on_cuda_alone(make_model, precision, dtype):
+def test_the_precision_applies_to_the_weights_only_on_cuda(make_model, precision, dtype):
     config = TranslationConfig(precision=precision)
     on_cuda, on_cpu = make_model("reluformer"), make_model("reluformer")
     ready(on_cuda, config, "cuda")
@@ -83,7 +83,7 @@ def test_int8_translates_nearly_the_same_in_batches_of_any_size(make_model):
     for tokens in (1, 400):
         quantised = translate(model, sources, config.model_copy(update={"batch_tokens": tokens}))
         differences = np.abs([hypothesis.score for hypothesis in quantised] - fp32)
-        assert differences.mean() < 0.06 and differences.max() < 0.3  # nats a token, of a model with random weights
+        assert differences.mean() < 0.06 and differences.max() < 0.3  # nats per token, for a model with random weights
 
 
 def test_int8_is_for_a_cpu_with_onednn(make_model, monkeypatch):
@@ -95,7 +95,7 @@ def test_int8_is_for_a_cpu_with_onednn(make_model, monkeypatch):
         ready(make_model("reluformer"), config, "cpu")
 
 
-def test_several_threads_translate_batches_of_their_own_and_find_the_same(make_model):
+def test_several_threads_translate_separate_batches_with_the_same_results(make_model):
     model = make_model("reluformer")
     random = np.random.default_rng(1)
     sources = [random.integers(5, 40, random.integers(1, 12)).astype(np.uint16) for _ in range(30)]
@@ -111,7 +111,7 @@ def test_several_threads_translate_batches_of_their_own_and_find_the_same(make_m
     assert [(h.tokens.tolist(), h.score) for h in together] == [(h.tokens.tolist(), h.score) for h in alone]
 
 
-def test_batches_are_searched_at_once_with_a_thread_each_and_a_failure_gives_the_threads_back():
+def test_batches_are_searched_in_parallel_and_a_failure_restores_the_thread_count():
     barrier = threading.Barrier(2, timeout=600)
 
     def search(batch):

@@ -1,6 +1,6 @@
-"""Steps of fixed shapes, buckets, their sizes and slices; captured steps give what the growing search gives.
+"""Steps of fixed shapes, buckets, their sizes and slices; captured steps give the results of the growing search.
 
-CUDA itself: tests/gpu. That the search of such steps is right is in test_search.
+tests/gpu tests CUDA itself, and test_search the results of a search with such steps.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def ragged(count, longest=45, seed=0):
 
 
 def same(actual, expected):
-    for one, other in zip(actual, expected, strict=True):
-        assert [h.tokens.tolist() for h in one] == [h.tokens.tolist() for h in other]
-        assert [h.score for h in one] == pytest.approx([h.score for h in other], abs=1e-4)
+    for ours, reference in zip(actual, expected, strict=True):
+        assert [h.tokens.tolist() for h in ours] == [h.tokens.tolist() for h in reference]
+        assert [h.score for h in ours] == pytest.approx([h.score for h in reference], abs=1e-4)
 
 
 def test_sizes_are_rounded_up_by_a_half_at_most():
@@ -108,7 +108,7 @@ def test_captured_steps_serve_later_batches_that_fit(make_model, tapes):
     assert len(buckets.by_sizes) == tapes.captured == 3
 
 
-def test_a_bucket_is_as_new_after_a_batch_that_failed(make_model, tapes):
+def test_a_bucket_stays_usable_after_a_failed_batch(make_model, tapes):
     model, buckets = make_model("transformer"), GraphBuckets(CPU, tapes)
     config, inputs = TranslationConfig(beam=3), batch([5, 9, 3])
     expected = n_best_search(model, *inputs, config, 1)
@@ -123,7 +123,7 @@ def test_a_bucket_is_as_new_after_a_batch_that_failed(make_model, tapes):
     assert tapes.captured == 1
 
 
-def test_the_buckets_used_last_stay(toy_model, monkeypatch):
+def test_the_most_recently_used_buckets_are_kept(toy_model, monkeypatch):
     model, buckets = toy_model(vocabulary=20), GraphBuckets(CPU, None)
 
     def bucket(sources):
@@ -143,7 +143,7 @@ def test_the_buckets_used_last_stay(toy_model, monkeypatch):
     assert bucket(24) is buckets.by_sizes[Sizes(24, 16, 32, 4, 1.0, 1)]
 
 
-def test_buckets_are_a_models_own_and_go_with_its_weights_and_with_itself(make_model):
+def test_buckets_belong_to_a_model_and_are_dropped_with_its_weights_or_the_model(make_model):
     model = make_model("transformer")
     buckets = buckets_of(model, CPU)
     assert buckets_of(model, CPU) is buckets
@@ -153,14 +153,14 @@ def test_buckets_are_a_models_own_and_go_with_its_weights_and_with_itself(make_m
     assert moved is not buckets
     inputs = batch([3, 4])
     graph_search(model, *inputs, TranslationConfig(beam=2), 1, moved)
-    gone = weakref.ref(model), weakref.ref(moved)
+    references = weakref.ref(model), weakref.ref(moved)
     del model, moved
     gc.collect()
-    assert [reference() for reference in gone] == [None, None]
+    assert [reference() for reference in references] == [None, None]
 
 
 class Diary:
-    """A capture that writes down its calls."""
+    """A capture that records its calls."""
 
     def __init__(self):
         self.entries = []
@@ -179,14 +179,14 @@ def test_a_step_is_called_then_captured_then_replayed(monkeypatch):
     monkeypatch.setattr(graphs, "search_step", lambda *arguments: diary.entries.append("step"))
     for capture, entries in ((diary, ["warm up", "step", "capture", *["replay"] * 3]), (None, ["step"] * 4)):
         diary.entries.clear()
-        one = Slice(SimpleNamespace(), SimpleNamespace(), capture)
+        view = Slice(SimpleNamespace(), SimpleNamespace(), capture)
         for _ in range(4):
-            one.step(None, 1.0)
+            view.step(None, 1.0)
         assert diary.entries == entries
 
 
 class Fixed:
-    """Three tokens beside the special ones, the same logits whatever came before."""
+    """A model with three tokens besides the special ones and the same logits for every prefix."""
 
     def __init__(self, logits):
         self.logits = torch.tensor(logits)
@@ -211,7 +211,7 @@ def step(beam, logits):
     return decoder
 
 
-def test_a_batch_begins_with_one_hypothesis_each_and_places_without_a_sentence_are_not_alive():
+def test_a_batch_starts_with_one_hypothesis_per_sentence_and_empty_places_are_not_alive():
     beam = opened([5, 6, 7])
     assert beam.alive.tolist() == [True, True, True, False]
     assert beam.sentence.tolist() == [0, 1, 2, 4]
@@ -219,7 +219,7 @@ def test_a_batch_begins_with_one_hypothesis_each_and_places_without_a_sentence_a
     assert (beam.last == BOS).all()
 
 
-def test_the_first_step_has_no_end_and_opens_the_beam():
+def test_the_first_step_cannot_end_and_fills_the_beam():
     beam = opened([5, 5, 5])
     step(beam, [0.0, 1.0, 0.0, 9.0, 2.0, -1.0])
     assert beam.last[:3].tolist() == beam.tokens[:3, :, 0].tolist() == [[4, 1]] * 3
@@ -227,7 +227,7 @@ def test_the_first_step_has_no_end_and_opens_the_beam():
     assert int(beam.t) == 1 and not beam.finished[:3].any()
 
 
-def test_at_its_limit_a_sentence_ends_with_what_it_has():
+def test_a_sentence_ends_at_its_length_limit():
     beam = opened([1, 5, 5])
     logits = [0.0, 1.0, 0.0, -3.0, 2.0, -1.0]
     step(beam, logits)
@@ -240,13 +240,13 @@ def test_at_its_limit_a_sentence_ends_with_what_it_has():
     assert beam.status.tolist() == [2, 0]
 
 
-def test_what_ended_stays_as_it_was_whatever_its_place_computes_then():
+def test_finished_hypotheses_are_not_changed_by_later_steps():
     beam = opened([1, 5, 5])
     logits = [0.0, 1.0, 0.0, -3.0, 2.0, -1.0]
     step(beam, logits)
     step(beam, logits)
     before = beam.best.score[0].clone(), beam.best.tokens[0].clone()
-    step(beam, [0.0, 1.0, 0.0, 50.0, 2.0, -1.0])  # every hypothesis that may end does, with certainty
+    step(beam, [0.0, 1.0, 0.0, 50.0, 2.0, -1.0])  # every hypothesis that may end does so
     assert torch.equal(beam.best.score[0], before[0]) and torch.equal(beam.best.tokens[0], before[1])
     assert beam.best.score[1:3].isfinite().all()
     assert beam.status.tolist() == [0, 0]
@@ -263,7 +263,7 @@ def test_a_prediction_that_is_no_number_is_reported_if_a_sentence_is_alive(bad):
     assert beam.status.tolist() == [0, 0]
 
 
-def test_a_narrowed_beam_lies_in_the_same_memory():
+def test_a_narrowed_beam_shares_memory():
     beam = opened([5, 6, 7])
     view = beam.narrow(2, 4)
     step(view, [0.0, 1.0, 0.0, 9.0, 2.0, -1.0])
@@ -272,7 +272,7 @@ def test_a_narrowed_beam_lies_in_the_same_memory():
     assert int(beam.t) == 1
 
 
-def test_sentences_move_together_and_the_places_behind_them_are_empty():
+def test_sentences_are_compacted_and_the_places_behind_them_are_empty():
     beam = opened([5, 6, 7, 8])
     beam.last[3] = torch.tensor([11, 12])
     beam.alive.copy_(torch.tensor([False, False, True, True]))

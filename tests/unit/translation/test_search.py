@@ -31,7 +31,7 @@ def batch(*sources: list[int], pad_to: int = 0) -> tuple[torch.Tensor, torch.Ten
 
 
 def log_probability(model, source: list[int], tokens: tuple[int, ...]) -> float:
-    """Σ log p of a finished hypothesis, one token at a time."""
+    """Computes Σ log p of a finished hypothesis, one token at a time."""
     state = model.start(*batch(source))
     total, previous = 0.0, BOS
     for token in (*tokens, EOS):
@@ -94,7 +94,7 @@ def test_the_score_is_the_normalised_log_probability_of_the_tokens(toy_model, be
 
 
 def reference(model, source: list[int], config: TranslationConfig) -> list[tuple[list[int], float]]:
-    """All that finish, the best first, by fairseq's rules for one sentence: plain lists, no early end, no caches."""
+    """Returns all finished hypotheses, best first, by fairseq's rules, without early stopping or caches."""
     limit = int(length_limits(torch.tensor([len(source)]), config)[0])
     live, finished = [((), 0.0)], []
     for length in range(limit + 1):
@@ -133,21 +133,23 @@ def test_the_n_best_are_the_best_of_all_that_finish(toy_model, n_best, penalty, 
     config = TranslationConfig(beam=5, length_penalty=penalty, max_ratio=1.0, max_extra=4)
     sources = [[5 + i % 15] * (1 + i % 5) for i in range(12)]
     best = beam_search(model, *batch(*sources), config)
-    for source, one, actual in zip(sources, best, n_best_search(model, *batch(*sources), config, n_best), strict=True):
+    for source, single, actual in zip(
+        sources, best, n_best_search(model, *batch(*sources), config, n_best), strict=True
+    ):
         expected = reference(model, source, config)[:n_best]
         assert [list(hypothesis.tokens) for hypothesis in actual] == [tokens for tokens, _ in expected]
         assert [hypothesis.score for hypothesis in actual] == pytest.approx([score for _, score in expected], abs=1e-5)
-        assert list(actual[0].tokens) == list(one.tokens)
+        assert list(actual[0].tokens) == list(single.tokens)
 
 
-def test_there_are_no_more_hypotheses_than_were_found(toy_model, n_best_search):
+def test_there_may_be_fewer_hypotheses_than_requested(toy_model, n_best_search):
     config = TranslationConfig(beam=5, max_ratio=0.01, max_extra=1)
     (actual,) = n_best_search(toy_model(vocabulary=7), *batch([5]), config, 5)
     assert {tuple(hypothesis.tokens) for hypothesis in actual} == {(1,), (4,), (5,), (6,)}  # all but PAD, BOS and EOS
     assert len(actual) == 4
 
 
-def test_a_batch_gives_what_one_by_one_gives_whatever_the_padding(toy_model, beam_search):
+def test_a_batch_gives_the_results_of_single_sentences_whatever_the_padding(toy_model, beam_search):
     model = toy_model(vocabulary=100)
     config = TranslationConfig(beam=4)
     sources = [[7 + i] * (1 + i % 7) for i in range(20)]
@@ -167,9 +169,9 @@ def test_finished_sentences_leave_the_batch_and_the_first_step_has_one_row_each(
     assert 0 < model.rows[-1] < 60
 
 
-def test_a_sentence_ends_as_soon_as_nothing_can_beat_what_it_has(toy_model, beam_search):
+def test_a_sentence_ends_as_soon_as_nothing_can_beat_its_best(toy_model, beam_search):
     model = toy_model(vocabulary=60)
-    model.table[:, EOS] += 20  # the first hypothesis of two tokens is almost certain
+    model.table[:, EOS] += 20  # the first hypothesis of two tokens has a probability near 1
     beam_search(model, *batch([7, 8]), TranslationConfig(beam=50, length_penalty=0, max_extra=30))
     assert len(model.rows) == 2
 
@@ -193,7 +195,7 @@ def test_limits():
 
 
 class WithoutCaches:
-    """The search's view of a Transformer that reads everything again at every step."""
+    """A Transformer for the search that recomputes everything at every step."""
 
     class Rows:
         def __init__(self, src, src_mask):
@@ -215,7 +217,7 @@ class WithoutCaches:
 
 
 def every_system(test):
-    """Runs a test on each system with the search on a CPU and, by turns, with one of the searches of fixed shapes."""
+    """Runs a test on each system with the growing search and, alternately, one of the searches with fixed shapes."""
     fixed = itertools.cycle(["fixed", "captured"])
     pairs = [(search, system) for system in TRIED for search in ("growing", next(fixed))]
     return pytest.mark.parametrize(("n_best_search", "system"), pairs, indirect=True)(test)
@@ -259,7 +261,7 @@ def test_a_beam_of_one_is_greedy_for_every_system(make_model, system, sources, b
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_a_broken_model_is_one_clear_sentence(toy_model, value, beam_search):
+def test_a_broken_model_is_a_clear_error(toy_model, value, beam_search):
     model = toy_model(vocabulary=40)
     model.table[:, 17] = value
     with pytest.raises(SettingsError, match="predicts NaN or infinity"):
@@ -284,13 +286,13 @@ def test_top_is_topk(rows, width, k, seed, ties):
     ("alive", "order"),
     [("1111", [0, 1, 2, 3]), ("0111", [3, 1, 2]), ("1010110", [0, 4, 2, 5]), ("0001", [3]), ("000", [])],
 )
-def test_what_lives_on_stays_in_its_place_or_takes_one_that_is_free(alive, order):
+def test_unfinished_sentences_keep_their_place_or_take_a_free_one(alive, order):
     assert few_moves(torch.tensor([letter == "1" for letter in alive])).tolist() == order
 
 
 def test_without_a_compiler_the_search_is_the_same(toy_model, monkeypatch):
     model = toy_model(vocabulary=300)
-    sources = [[7 + i] * (1 + i % 9) for i in range(40)]  # more rows than are looked at together
+    sources = [[7 + i] * (1 + i % 9) for i in range(40)]  # more rows than are processed at once
     config = TranslationConfig(beam=4)
     actual = growing_search(model, *batch(*sources), config)
     monkeypatch.setattr(beam, "library", lambda source: None)

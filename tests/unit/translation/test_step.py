@@ -64,7 +64,7 @@ def test_a_diverged_run_has_no_hypotheses_and_stays_diverged(experiment):
     assert (translation["segments"], translation["tokens_per_second"]) == (0, None)
 
 
-def test_a_broken_model_fails_in_one_sentence_and_leaves_nothing(experiment, make_model):
+def test_a_broken_model_is_a_clear_error_and_leaves_no_files(experiment, make_model):
     model = make_model("transformer", len(Subword(experiment.corpora / "toy" / "subword.model")))
     with torch.no_grad():
         model.embeddings.target[EOS] = torch.nan

@@ -53,7 +53,7 @@ def test_blank_lines_stay_blank_and_in_their_place(experiment):
 @pytest.mark.parametrize(
     "blank", ["", " ", "\t", "\u00a0", "\u3000", "\u200b", "\ufeff", "\u2028", "\x85", "\x1c", "\r"]
 )
-def test_a_line_in_which_nothing_is_seen_is_blank(experiment, blank):
+def test_a_line_of_invisible_characters_is_blank(experiment, blank):
     translator = Translator(experiment.run("toy", None), experiment.corpora)
     assert translator([blank]) == [""]
     assert translator.text.ids([blank, blank]) == []
@@ -124,14 +124,14 @@ def test_each_chunk_is_written_before_the_next_is_read():
     assert len(warnings) == 1 and warnings[0].startswith("line 3: longer than the 24 subwords")
 
 
-def test_text_has_numbers_and_scores_only_if_asked_for():
+def test_text_has_numbers_and_scores_only_on_request():
     assert text_form(1, False)(7, "x", Line(LINE.translations[:1], 1)) == "um dois\n"
     assert text_form(1, True)(7, "x", Line(LINE.translations[:1], 1)) == "-0.2500\tum dois\n"
     assert text_form(2, False)(7, "x", LINE) == "7\tum dois\n7\tdois um\n"
     assert text_form(2, True)(7, "x", LINE) == "7\t-0.2500\tum dois\n7\t-0.5000\tdois um\n"
 
 
-def test_json_is_one_object_a_line():
+def test_json_has_one_object_per_line():
     record = json.loads(json_form(7, "ein \u2028 Satz", LINE))
     assert record["line"] == 7 and record["source"] == "ein \u2028 Satz" and record["parts"] == 1
     assert record["translations"] == [{"text": "um dois", "score": -0.25}, {"text": "dois um", "score": -0.5}]
