@@ -67,7 +67,7 @@ def test_the_check_detects_what_is_cut_off(page):
     assert page.evaluate(CUT_OFF)["cut"]
 
 
-def test_every_claim_leads_to_what_it_rests_on(page, smoke):
+def test_every_claim_links_to_its_evidence(page, smoke):
     judged = json.loads((smoke.folder / "results" / "paper" / "claims.json").read_text(encoding="utf-8"))
     links = page.locator("#claims td a")
     assert links.count() == len(judged["claims"]) > 0

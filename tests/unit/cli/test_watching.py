@@ -82,7 +82,7 @@ def test_only_the_end_of_a_long_log_is_read(tmp_path):
     assert events[-1]["update"] == 4999 and len(events) < 1000
 
 
-def test_tuning_runs_are_counted_as_their_scores_ask_for_them(tmp_path):
+def test_tuning_runs_are_counted_as_scores_request_them(tmp_path):
     experiment = Experiment.from_files(ROOT / "config" / "config.yaml")
     steps = {step.name: step for step in progress(experiment, tmp_path / "results")}
     assert steps["tune"].all == 9 and steps["train"].all == len(experiment.runs) + 54

@@ -69,7 +69,7 @@ def test_archive_names_are_plain(name: str) -> None:
         parse(ArchiveConfig, {"name": name}, "x.yaml")
 
 
-def test_archive_has_one_source() -> None:
+def test_an_archive_has_one_source() -> None:
     with pytest.raises(SettingsError, match="either urls or pip"):
         parse(ArchiveConfig, {"name": "a", "urls": ["u"], "pip": "a==1"}, "x.yaml")
 

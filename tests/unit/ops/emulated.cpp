@@ -1,4 +1,4 @@
-// Calls a kernel of a library with arguments from a file, and writes its memory back: see test_instruction_sets.py.
+// Calls a kernel of a library with arguments from a file and writes its memory back; see test_instruction_sets.py.
 #include <cstdint>
 #include <cstdio>
 #include <dlfcn.h>

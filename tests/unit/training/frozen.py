@@ -1,4 +1,4 @@
-"""Imported last by the server that trainings are forked from: no fork's garbage collection copies what it imported."""
+"""Imported last by the server that trainings fork from, so that garbage collection in the forks copies no pages."""
 
 import gc
 
