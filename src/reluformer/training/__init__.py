@@ -1,1 +1,1 @@
-"""Training with DeepSpeed, under torchrun where there are several processes."""
+"""Training with DeepSpeed, under torchrun when there are several processes."""

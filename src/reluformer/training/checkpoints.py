@@ -1,9 +1,9 @@
-"""Checkpoints on disk: complete or absent, with checksums; old ones are removed; nothing is pickled.
+"""Checkpoints on disk: written atomically, verified by checksum, pruned when old, never pickled.
 
 checkpoints/DATASET/SYSTEM/seedN/
   train.log
   <identity>/                 one folder for each resolved configuration and corpus of the run
-    run.json                  the configuration and corpus of the identity
+    run.json                  that configuration and corpus
     log.jsonl
     update-00001000/
       model.safetensors       weights and buffers
@@ -11,7 +11,7 @@ checkpoints/DATASET/SYSTEM/seedN/
       rank<r>.safetensors     each rank: random generators; ZeRO 1 and 2: its part of the moments and fp32 weights
       state.json              update, schedule, loss scaler, position in the data, log and stopping rules
       checksums.json
-    update-00001234-interim/  saved on a signal or by the clock; never averaged into the final model
+    update-00001234-interim/  saved on a signal or a timer; never averaged into the final model
 """
 
 from __future__ import annotations
@@ -54,24 +54,24 @@ class DamagedCheckpoint(Exception):
 
 
 class Checkpoints:
-    """The checkpoints in `folder`, of one run in one configuration; the last `keep` regular ones stay."""
+    """The checkpoints in `folder`, of one run in one configuration; keeps the last `keep` regular ones."""
 
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder = folder
         self.keep = keep
 
     def all(self) -> list[Checkpoint]:
-        """Returns every checkpoint, the oldest first."""
+        """Returns all checkpoints, oldest first."""
         matches = [(NAME.fullmatch(path.name), path) for path in self.folder.glob("update-*")]
         checkpoints = [Checkpoint(int(match[1]), match[2] is not None, path) for match, path in matches if match]
         return sorted(checkpoints, key=lambda checkpoint: (checkpoint.update, not checkpoint.interim))
 
     def partial(self, update: int, interim: bool) -> Path:
-        """Returns the folder in which a checkpoint is written until `commit`."""
+        """Returns the temporary folder of a checkpoint, in use until `commit`."""
         return self.folder / f".update-{update:08d}{'-interim' if interim else ''}.partial"
 
     def begin(self, update: int, interim: bool) -> Path:
-        """Creates the empty folder `partial`."""
+        """Creates the temporary folder, empty, and returns it."""
         temporary = self.partial(update, interim)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
@@ -99,13 +99,13 @@ class Checkpoints:
             try:
                 verify(checkpoint.path)
             except DamagedCheckpoint as damage:
-                report(f"checkpoint of update {checkpoint.update} is damaged ({damage}): using the one before")
+                report(f"checkpoint of update {checkpoint.update} is damaged ({damage}): using the previous one")
             else:
                 return checkpoint
         return None
 
     def regular(self, before: int, count: int) -> list[Checkpoint]:
-        """Returns the last `count` regular checkpoints before update `before`, the oldest first."""
+        """Returns the last `count` regular checkpoints before update `before`, oldest first."""
         regular = [checkpoint for checkpoint in self.all() if not checkpoint.interim and checkpoint.update < before]
         return regular[-count:] if count else []
 
@@ -123,12 +123,12 @@ class Checkpoints:
 
 
 def verify(path: Path) -> None:
-    """Raises `DamagedCheckpoint` unless every file has its checksum."""
+    """Raises `DamagedCheckpoint` unless every file matches its checksum."""
     try:
         checksums = json.loads((path / CHECKSUMS).read_text(encoding="utf-8"))
         for name, checksum in checksums.items():
             if sha256(path / name) != checksum:
-                raise DamagedCheckpoint(f"{name} has another checksum")
+                raise DamagedCheckpoint(f"{name} does not match its checksum")
     except FileNotFoundError as missing:
         raise DamagedCheckpoint(f"{Path(missing.filename).name} is missing") from None
     except (OSError, ValueError, AttributeError) as error:
@@ -136,18 +136,18 @@ def verify(path: Path) -> None:
 
 
 def identity(run: dict[str, Any], data: dict[str, str]) -> str:
-    """Returns a short name for a resolved configuration and its corpus."""
+    """Returns a short hash of a resolved configuration and its corpus."""
     return hashlib.sha256(json.dumps([run, data], sort_keys=True).encode()).hexdigest()[:12]
 
 
 def open_folder(folder: Path, run: dict[str, Any], data: dict[str, str], report: Callable[[str], None]) -> Path:
-    """Creates the folder of this configuration and corpus below `folder`; reports which others it ignores, and why."""
+    """Creates the subfolder of this configuration and corpus; reports other subfolders, which it ignores, and why."""
     own = folder / identity(run, data)
     if not own.is_dir():
         for other in sorted(folder.glob("*/run.json")):
             old = json.loads(other.read_text(encoding="utf-8"))
             changes = differences({**old["run"], "corpus": old["data"]}, {**run, "corpus": data})
-            report(f"ignoring the checkpoints in {other.parent}, of another configuration ({'; '.join(changes)})")
+            report(f"ignoring the checkpoints in {other.parent}: a different configuration ({'; '.join(changes)})")
     own.mkdir(parents=True, exist_ok=True)
     if not (own / "run.json").is_file():
         write_json(own / "run.json", {"run": run, "data": data})
@@ -165,21 +165,21 @@ def differences(old: Any, new: Any, key: str = "") -> list[str]:
 
 
 def write_error(error: OSError, folder: Path, last: Checkpoint | None) -> TrainingError:
-    """Returns the error of a checkpoint that could not be written, as one line."""
+    """Returns the one-line error for a checkpoint that could not be written."""
     resume = f"the last good checkpoint is of update {last.update}" if last else "there is no earlier checkpoint"
     reason = "no space left on the disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
     return TrainingError(f"{folder}: the checkpoint could not be written: {reason}; {resume}")
 
 
 def module_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Returns parameters and persistent buffers by name, a shared parameter once."""
+    """Returns parameters and persistent buffers by name; shared parameters appear once."""
     tensors = {name: parameter.detach() for name, parameter in module.named_parameters()}
     persistent = module.state_dict(keep_vars=True).keys()
     return tensors | {name: buffer for name, buffer in module.named_buffers() if name in persistent}
 
 
 def save_state(folder: Path, engine: DeepSpeedEngine, world: DistributedContext, progress: dict[str, Any]) -> None:
-    """Writes this rank's part of the state to `folder`; `progress` is JSON, the same in every rank."""
+    """Writes this rank's part of the state to `folder`; `progress` is JSON, the same on every rank."""
     zero = engine.zero_optimization()
     own = {"rng.torch": torch.get_rng_state()}
     if world.device.type == "cuda":
@@ -228,7 +228,7 @@ def load_module(module: nn.Module, tensors: dict[str, Tensor]) -> None:
 
 
 def average_weights(files: list[Path], last: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the mean of the weights in `files` and of `last`, summed in fp64; integers are those of `last`."""
+    """Returns the mean of the weights in `files` and `last`, summed in fp64; integers are taken from `last`."""
     sums = {name: tensor.cpu().double() for name, tensor in last.items() if tensor.is_floating_point()}
     for file in files:
         for name, tensor in load_file(file).items():

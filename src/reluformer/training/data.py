@@ -1,4 +1,4 @@
-"""What a training reads: its token stores, the weights it starts from, and an endless loader of updates."""
+"""The inputs of a training run: token stores, initial weights, and an endless loader of updates."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ AHEAD = 2
 
 
 class TrainingData(NamedTuple):
-    """The corpus of a training."""
+    """The corpus and initial weights of a training run."""
 
     train: Store
     valid: Store
     subword: Path  # the subword model
-    files: dict[str, str]  # the SHA-256 of each file read, by its path below the folder of corpora (or of results)
+    files: dict[str, str]  # SHA-256 of each input file, by its path relative to the folder of corpora (or results)
     tgt: str  # target language
-    start: Path | None  # the run whose weights it starts from; None: random weights
+    start: Path | None  # the run that gives the initial weights; None: random weights
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest sequence, EOS included."""
+        """Length of the longest sequence in tokens, EOS included."""
         sides = [side for store in (self.train, self.valid) for side in (store.src_lengths, store.tgt_lengths)]
         return 1 + max(int(lengths.max(initial=0)) for lengths in sides)
 
@@ -60,7 +60,7 @@ def open_data(corpora: Path, run: RunConfig) -> TrainingData:
         if not (start / MODEL_FILE).is_file():
             raise SettingsError(
                 f"{start}: {run.dataset}/{run.system} starts from this run, which is not trained: "
-                f"first `reluformer train {run.training.start_from}`"
+                f"run `reluformer train {run.training.start_from}` first"
             )
         files[f"runs/{run.training.start_from}/{MODEL_FILE}"] = sha256(start / MODEL_FILE)
     train, valid = (Store(view / "store" / split) for split in ("train", "valid"))
@@ -71,41 +71,41 @@ def load_start(model: Transformer, run: RunConfig, data: TrainingData) -> None:
     """Loads the weights of the run in `data.start`, if any, into the new `model` of `run`.
 
     Raises:
-        SettingsError: the other run has not ended, has another subword model, or its model has other parameters.
+        SettingsError: the other run has not finished, or its subword model or parameters differ.
     """
     if (folder := data.start) is None:
         return
     start, _ = load_model(folder)
     subword = f"{split_dataset(run.dataset)[0]}/{data.subword.name}"
     if json.loads((folder / "summary.json").read_text(encoding="utf-8"))["data"].get(subword) != data.files[subword]:
-        raise SettingsError(f"{folder}: trained with another {subword}; train it again, or start from another run")
-    ours, theirs = ({name: tensor.shape for name, tensor in one.state_dict().items()} for one in (model, start))
+        raise SettingsError(f"{folder}: trained with another {subword}; retrain it, or start from another run")
+    ours, theirs = ({name: tensor.shape for name, tensor in net.state_dict().items()} for net in (model, start))
     if ours != theirs:
         name = min(ours.items() ^ theirs.items())[0]
         raise SettingsError(
             f"{folder}: {name}: its model has {list(theirs.get(name, ()))}, that of {run.dataset}/{run.system} "
-            f"{list(ours.get(name, ()))}; a training starts from a model of the same systems and sizes"
+            f"{list(ours.get(name, ()))}; start from a run whose model has the same parameters"
         )
     model.load_state_dict(start.state_dict())
 
 
 class LoadedUpdate(NamedTuple):
-    """One optimizer update of this process."""
+    """The batches of one optimizer update in this process."""
 
     micro: list[Batch[Tensor]]  # on the device
     target_tokens: int  # of the whole global batch
     epoch: int
     positions: int  # source and target positions of this process, padding included
-    filled: int  # those that are tokens
+    filled: int  # positions that hold a token
 
 
 class PrefetchLoader:
-    """An endless iterator of `LoadedUpdate`; updates prepared ahead are not part of its state.
+    """An endless iterator over `LoadedUpdate`; its state does not include prefetched updates.
 
-    For a GPU a thread collates the next updates into pinned memory, and the host does not wait for the copies; on a
-    CPU, where nothing computes beside the host, `next` collates.
+    For a GPU, a thread collates the next updates into pinned memory and the copies are asynchronous; on a CPU, where
+    there is nothing to overlap with, `next` collates.
 
-    An error of the sampler or the store is raised by the `next` that would have returned its update.
+    An error in the sampler or the store is raised by the `next` call that would have returned its update.
     """
 
     def __init__(self, sampler: BatchSampler, store: Store, device: torch.device) -> None:
@@ -127,13 +127,13 @@ class PrefetchLoader:
         return self._state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores a state and drops the updates prepared ahead."""
+        """Restores a state and drops prefetched updates."""
         self.close()
         self._sampler.load_state_dict(state)
         self._state = self._sampler.state_dict()
 
     def close(self) -> None:
-        """Ends the thread; the next update is the one after the last returned."""
+        """Stops the thread and drops prefetched updates, which `next` will return later."""
         if self._thread is None:
             return
         self._thread.shutdown(cancel_futures=True)
@@ -149,7 +149,7 @@ class PrefetchLoader:
         return self._pending.popleft().result()
 
     def _set_device(self) -> None:
-        """Pinned memory belongs to the thread's current device."""
+        """Makes the GPU the thread's current device, to which pinned memory belongs."""
         if self._device.type == "cuda":
             torch.cuda.set_device(self._device)
 

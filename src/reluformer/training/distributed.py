@@ -1,4 +1,4 @@
-"""The processes of a training, and the exchange of losses between them."""
+"""The processes of a training run, and the reduction of losses over them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class DistributedContext(NamedTuple):
         return values
 
     def broadcast(self, number: int) -> int:
-        """Returns the first process's number in every process."""
+        """Returns the first process's `number` in every process."""
         tensor = torch.tensor([number], device=self.device)
         if self.size > 1:
             torch.distributed.broadcast(tensor, 0)
@@ -44,8 +44,8 @@ class DistributedContext(NamedTuple):
 
 
 def join_world() -> DistributedContext:
-    """Joins the processes that torchrun started: NCCL between GPUs, gloo between CPUs."""
-    deepspeed.ops.__compatible_ops__ = {}  # unused here: DeepSpeed would look for a compiler
+    """Joins the process group (NCCL between GPUs, gloo between CPUs) and returns this process's place in it."""
+    deepspeed.ops.__compatible_ops__ = {}  # none is used here; otherwise DeepSpeed would look for a compiler
     deepspeed.init_distributed(get_accelerator().communication_backend_name(), verbose=False)
     local = int(os.environ["LOCAL_RANK"])
     device = torch.device("cpu")
@@ -56,7 +56,7 @@ def join_world() -> DistributedContext:
 
 
 class Totals(NamedTuple):
-    """The losses of one update over all processes, in nats a target token, and its sizes."""
+    """The losses of one update over all processes, in nats per target token, and its sizes."""
 
     update: int
     tokens: int  # target tokens
@@ -64,11 +64,11 @@ class Totals(NamedTuple):
     nll: float
     penalty: float  # Eq. 7, weighted by target tokens over processes and micro-batches
     positions: int  # source and target positions, padding included
-    filled: int  # those that are tokens
+    filled: int  # positions that hold a token
 
 
 class LossReducer:
-    """Collects the losses of updates without waiting for the device; `flush` sums them in one exchange."""
+    """Collects the losses of updates without waiting for the device; `flush` sums them in one all-reduce."""
 
     def __init__(self, world: DistributedContext) -> None:
         self.world = world
@@ -79,8 +79,8 @@ class LossReducer:
     def put(self, update: int, tokens: int, losses: Tensor, positions: int, filled: int) -> None:
         """Adds one update.
 
-        tokens: target tokens over all processes. losses: [3] this process's sums over tokens: label-smoothed loss, nll,
-        penalty. positions, filled: of this process, as in `Totals`.
+        tokens: target tokens over all processes. losses: [3], this process's sums over tokens of label-smoothed loss,
+        nll and penalty. positions, filled: as in `Totals`, for this process.
         """
         self._updates.append((update, tokens))
         self._losses.append(losses)

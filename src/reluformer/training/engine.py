@@ -1,4 +1,4 @@
-"""The DeepSpeed engine of a training: optimiser, learning-rate schedule, compilation, gradient clipping."""
+"""The DeepSpeed engine of a training run: optimizer, learning-rate schedule, compilation, gradient clipping."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ ZERO_SUPPORTED_OPTIMIZERS.append(LightAdamW)
 
 
 def rate_factor(config: TrainingConfig, update: int) -> float:
-    """Returns the learning rate of update `update` (from 0) as a share of the peak.
+    """Returns the learning rate of update `update` (from 0) as a fraction of the peak.
 
     Warm-up rises linearly to 1 in `warmup` updates. Then inverse-sqrt falls as 1/√update ("Attention Is All You Need",
-    section 5.3), cosine and linear fall to 0 at the last update.
+    section 5.3); cosine and linear fall to 0 at the last update.
     """
     step, warmup = update + 1, config.warmup
     if step < warmup:
@@ -56,11 +56,11 @@ def engine_config(config: TrainingConfig, world: DistributedContext, tensorboard
     """Returns DeepSpeed's configuration.
 
     Mixed precision is torch's autocast with fp32 weights: softmax, normalisations and the logarithms of Eq. 7 stay in
-    fp32, and checkpoints hold fp32 weights at every precision. The batch size is 1 for DeepSpeed: the loop divides
+    fp32, and checkpoints hold fp32 weights at every precision. DeepSpeed's batch size is 1 because the loop divides
     the loss by the target tokens.
 
-    ZeRO 1 and 2 overlap reduction and backward between GPUs; on CPUs gloo would take the cores that compute. ZeRO 0
-    neither overlaps nor clips: see `clip_gradients`.
+    ZeRO 1 and 2 overlap gradient reduction with the backward pass on GPUs; on CPUs gloo would compete for the cores.
+    ZeRO 0 neither overlaps nor clips: see `clip_gradients`.
     """
     overlap = config.zero_stage > 0 and world.size > 1 and world.device.type == "cuda"
     result: dict[str, Any] = {
@@ -86,9 +86,9 @@ def engine_config(config: TrainingConfig, world: DistributedContext, tensorboard
 def build_engine(
     module: nn.Module, config: TrainingConfig, world: DistributedContext, tensorboard: Path | None = None
 ) -> deepspeed.DeepSpeedEngine:
-    """Wraps `module`, on its device, with fused AdamW and the schedule in a DeepSpeed engine.
+    """Moves `module` to the device and wraps it in a DeepSpeed engine with fused AdamW and the schedule.
 
-    tensorboard: the folder for event files, if wanted.
+    tensorboard: the folder for event files; None writes none.
     """
     module.to(world.device)
     optimizer = LightAdamW(
@@ -111,14 +111,14 @@ def build_engine(
 
 
 def compile_forward(model: Transformer, **options: Any) -> None:
-    """Compiles `model.forward_with_penalty` at its first call with gradients; options: of `torch.compile`.
+    """Compiles `model.forward_with_penalty` at its first call with gradients; `options` go to `torch.compile`.
 
-    One program serves all shapes: batches have 3 % of padding, which static buckets would multiply. Parameters keep
-    their names. The loss, a loop over tiles of logits, stays eager.
+    Shapes are dynamic: batches have 3 % padding, which static buckets would multiply. Parameters keep their names.
+    The loss, a loop over tiles of logits, stays eager.
     """
     for projection in (sparsemax, entmax15):
         torch.compiler.allow_in_graph(projection)  # autograd functions that the compiler cannot trace
-    torch._dynamo.config.specialize_float = True  # dropout rates are constants; as variables, all is traced twice
+    torch._dynamo.config.specialize_float = True  # keeps dropout rates constant; as symbols they cost a second trace
     eager, device = model.forward_with_penalty, next(model.parameters()).device.type
     compiled = torch.compile(eager, dynamic=True, **options)
 
@@ -128,7 +128,7 @@ def compile_forward(model: Transformer, **options: Any) -> None:
                 return compiled(src, src_mask, tgt_in, tgt_mask)
             except torch.OutOfMemoryError:
                 raise
-            except Exception as error:  # of the compiler or of what it made; eager raises what is the model's own
+            except Exception as error:  # the compiler's or its code's; eager raises the model's own
                 distrust("compile", device, error)
         return eager(src, src_mask, tgt_in, tgt_mask)
 
@@ -136,7 +136,7 @@ def compile_forward(model: Transformer, **options: Any) -> None:
 
 
 def prove_compiled(device: str, **options: Any) -> None:
-    """Compares a small model's loss and gradients with those before compilation; a proof of `ops.paths`."""
+    """Compares a small model's loss and gradients with and without compilation; a proof of `ops.paths`."""
     model = small_reluformer(device)
     tokens, mask = ragged_batch(device)
 
@@ -148,12 +148,12 @@ def prove_compiled(device: str, **options: Any) -> None:
     expected = results()
     compile_forward(model, **options)
     names = ("the loss", *(name for name, _ in model.named_parameters()))
-    for name, one, other in zip(names, results(), expected, strict=True):
-        require_close(name, one, other, 1e-3)
+    for name, compiled, eager in zip(names, results(), expected, strict=True):
+        require_close(name, compiled, eager, 1e-3)
 
 
 def clip_gradients(engine: deepspeed.DeepSpeedEngine, norm: float) -> None:
-    """Clips the gradients of ZeRO 0 to a norm, between the last backward of an update and its step.
+    """Clips the gradients of ZeRO 0 to `norm`; called between an update's last backward pass and its step.
 
     DeepSpeed's own clipping copies two numbers to a GPU and waits for them.
     """
@@ -163,7 +163,7 @@ def clip_gradients(engine: deepspeed.DeepSpeedEngine, norm: float) -> None:
 
 
 def gradient_norm(engine: deepspeed.DeepSpeedEngine) -> float:
-    """Returns the norm before clipping. For ZeRO 0 call it before the step, for ZeRO 1 and 2 after it."""
+    """Returns the gradient norm before clipping. Call it before the step for ZeRO 0, after it for ZeRO 1 and 2."""
     if engine.zero_optimization():
         return float(engine.get_global_grad_norm())
     gradients = [parameter.grad for parameter in engine.module.parameters() if parameter.grad is not None]

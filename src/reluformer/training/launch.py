@@ -1,12 +1,12 @@
-"""Starts the processes of one training and returns its exit code. Does not import torch.
+"""Starts the processes of one training run and returns its exit code. Does not import torch.
 
     launch (this process: locks, devices, signals)
       └─ torchrun --standalone --nproc-per-node N
            └─ reluformer.training.worker × N
 
 A single process is started without torchrun, whose import takes longer than everything else here. torchrun neither
-passes on a worker's exit code nor gives it time to save on a signal, so the launcher stays: on SIGTERM and SIGUSR1 it
-signals the workers, which save a checkpoint and exit. Every process dies with its parent.
+passes on a worker's exit code nor gives it time to save on a signal, so the launcher keeps running: on SIGTERM and
+SIGUSR1 it signals the workers, which save a checkpoint and exit. Every process dies with its parent.
 
 SIGUSR1 warns of a time limit: once the state is saved, a SLURM job is requeued. On SIGTERM (scancel) it is not.
 """
@@ -41,22 +41,22 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 
 def launch(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, threads: int | None) -> int:
-    """Trains `run` and returns the exit code of its step.
+    """Trains `run` and returns its exit code.
 
     Args:
         run: the resolved run.
         corpora: the folder of prepared corpora (results/corpora).
         output: the run's folder, for model.safetensors, config.yaml, log.jsonl and summary.json.
         checkpoints: the run's folder of checkpoints; the training resumes from the newest one of the same run.
-        threads: CPU threads of the job, shared by its processes; None: every core this process may use.
+        threads: CPU threads of the job, divided among its processes; None: every core this process may use.
 
     Returns:
         0 once the files are written (also if the run diverged), 75 if it saved after a signal, 2 for a mistake in the
         configuration, 1 for a crash.
 
     Raises:
-        SettingsError: another process trains this run, there are too few devices, several nodes without srun, or a
-            folder is not writable.
+        SettingsError: another process is training this run, there are too few devices, several nodes are not started
+            by srun, or a folder is not writable.
     """
     started = time.time()
     for folder in (checkpoints, output):  # fail now, not after hours of training
@@ -98,10 +98,10 @@ def is_alone(processes: int, nodes: int) -> bool:
 
 
 def rendezvous(processes: int, nodes: int, environment: Mapping[str, str]) -> list[str]:
-    """Returns the command up to the script: torchrun on a free port of one node, or on the first node of several.
+    """Returns the command up to the script: Python, or torchrun with a rendezvous on the first node.
 
     Raises:
-        SettingsError: several nodes outside srun.
+        SettingsError: there are several nodes, but this is not a step of srun on them.
     """
     if is_alone(processes, nodes):
         return [sys.executable]
@@ -111,7 +111,7 @@ def rendezvous(processes: int, nodes: int, environment: Mapping[str, str]) -> li
     if environment.get("SLURM_STEP_NUM_NODES") != str(nodes):
         raise SettingsError(
             f"training.nodes: {nodes}: several nodes need SLURM: use `snakemake --profile workflow/profiles/slurm`, "
-            f"or start this in a job by `srun --nodes={nodes} --ntasks-per-node=1`"
+            f"or start this in a job with `srun --nodes={nodes} --ntasks-per-node=1`"
         )
     identity = f"{environment['SLURM_JOB_ID']}.{environment.get('SLURM_STEP_ID', '0')}"
     port = 20_000 + sum(map(int, identity.split("."))) % 20_000  # the same on every node of a job
@@ -124,7 +124,7 @@ def worker_environment(
 ) -> dict[str, str]:
     """Returns the environment of the workers and of torchrun.
 
-    Each process has the threads of the recipe, or an equal share of the job's.
+    Each process gets the recipe's number of threads, or an equal share of the job's.
     """
     share = run.training.threads or max(1, (threads or usable_cores()) // run.training.processes)
     changed = {
@@ -151,20 +151,20 @@ def worker_environment(
 def first_node(environment: Mapping[str, str]) -> str:
     """Returns the address of the first node of this srun step."""
     if shutil.which("scontrol") is None:
-        return environment["SLURM_LAUNCH_NODE_IPADDR"]  # of srun's caller: the first node, from a batch script
+        return environment["SLURM_LAUNCH_NODE_IPADDR"]  # the node that called srun: the first, in a batch script
     name = _scontrol("show", "hostnames", environment["SLURM_STEP_NODELIST"]).stdout.split()[0]
     address = re.search(r"NodeAddr=(\S+)", _scontrol("show", "node", name).stdout)
     return address[1] if address else name
 
 
 def requeue(environment: Mapping[str, str]) -> bool:
-    """Asks SLURM to requeue this job; returns whether it will. Where it will not, the job fails."""
+    """Asks SLURM to requeue this job; returns whether it will. If not, the job fails."""
     job = environment.get("SLURM_JOB_ID")
     if job is None or shutil.which("scontrol") is None or environment.get("SLURM_NODEID", "0") != "0":
         return False
     answer = _scontrol("requeue", job)
     if answer.returncode:
-        print(f"SLURM does not requeue job {job}: {answer.stderr.strip()}", file=sys.stderr, flush=True)
+        print(f"SLURM will not requeue job {job}: {answer.stderr.strip()}", file=sys.stderr, flush=True)
         return False
     print(f"SLURM will start job {job} again", file=sys.stderr, flush=True)
     return True
@@ -176,7 +176,7 @@ def _scontrol(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @contextlib.contextmanager
 def _only_trainer(folders: Sequence[Path], nodes: int) -> Iterator[None]:
-    """Locks the folders of a run; on several nodes the launcher on the first does it for all."""
+    """Locks the folders of a run; with several nodes, only the launcher on the first one does."""
     with contextlib.ExitStack() as locks:
         if nodes == 1 or os.environ.get("SLURM_NODEID", "0") == "0":
             try:

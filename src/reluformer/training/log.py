@@ -1,4 +1,4 @@
-"""The log of a training: JSON lines for programs, plain lines in a file, a progress bar on a terminal."""
+"""The log of a training run: JSON lines for programs, plain lines in a file, a progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from reluformer.files import sync, write_text
 
 
 class RunLog:
-    """The log of one run; only that of the first process, `active`, writes.
+    """The log of one run, written by the first process only (`active`).
 
-    log.jsonl is in `folder`; train.log is beside the folder and stays when the checkpoints are removed.
+    log.jsonl is in `folder`; train.log is next to the folder and stays when the checkpoints are removed.
     """
 
     def __init__(self, folder: Path, updates: int, active: bool) -> None:
@@ -30,7 +30,7 @@ class RunLog:
         self._bar: Progress | None = None
 
     def rewind(self, update: int) -> None:
-        """Drops the events after `update`, and a last line that a crash cut off."""
+        """Drops the events after `update`, and a last line truncated by a crash."""
         if not self.active:
             return
         earlier = []
@@ -43,7 +43,7 @@ class RunLog:
         write_text(self.lines, "".join(earlier))
 
     def event(self, **fields: Any) -> None:
-        """Writes one line of log.jsonl, NaN and infinity as null, and one of `message`."""
+        """Appends a line to log.jsonl, with NaN and infinity as null, and logs it as a `message`."""
         if not self.active:
             return
         clean = {key: finite(value) for key, value in fields.items()}
@@ -64,7 +64,7 @@ class RunLog:
             print(line, file=sys.stderr, flush=True)
 
     def progress(self, update: int, loss: float, rate: float, speed: float) -> None:
-        """Updates the bar on a terminal: loss in nats a token, learning rate, target tokens a second."""
+        """Updates the progress bar on a terminal: loss in nats per token, learning rate, target tokens per second."""
         if not self.active or not sys.stderr.isatty():
             return
         if self._bar is None:
@@ -74,12 +74,12 @@ class RunLog:
         self._bar.update(self._bar.task_ids[0], completed=update, loss=loss, rate=rate, speed=speed)
 
     def sync(self) -> None:
-        """Waits until log.jsonl is on the disk."""
+        """Flushes log.jsonl to disk."""
         if self.active and self.lines.is_file():
             sync(self.lines)
 
     def close(self) -> None:
-        """Removes the bar."""
+        """Removes the progress bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -92,7 +92,7 @@ def _progress_bar() -> Progress:
 
 
 def finite(value: Any) -> Any:
-    """Returns None for NaN and infinity, and any other value as it is."""
+    """Returns None for NaN and infinity, and any other value unchanged."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -1,11 +1,11 @@
 """The training loop: updates, log lines, validations, checkpoints, in that order within an update.
 
-The loss of an update is  (Σ label-smoothed cross-entropy + Σ tokens · penalty) / target tokens,  the sums over every
+The loss of an update is  (Σ label-smoothed cross-entropy + Σ tokens · penalty) / target tokens,  summed over every
 micro-batch of every process, so it does not depend on how the global batch is split. DeepSpeed averages gradients over
 the W processes, hence the factor W.
 
-Everything that decides the next update is in `Trainer.progress` and `checkpoints.save_state`: a training that was
-killed and resumed ends with the same bits as one that was not.
+Everything that determines the next update is in `Trainer.progress` and `checkpoints.save_state`: a training run that
+is killed and resumed ends bit-identical to an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from reluformer.training.validation import Validation
 Ending = Literal["finished", "stopped-early", "diverged"]
 
 REDUCE_EVERY = 10
-"""Updates between reductions of the losses with several processes or a GPU, where one costs time."""
+"""Updates between reductions of the losses with several processes or a GPU, where a reduction costs time."""
 
 
 class Trainer:
-    """One training, from its first update or a checkpoint to its end.
+    """One training run, from its first update or a checkpoint to its end.
 
-    seed: of the order of batches. started: when the job started, seconds since the epoch.
+    seed: for the order of batches. started: when the job started, in seconds since the epoch.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Trainer:
         if config.compile and world.device.type == "cuda":
             compile_forward(engine.module.model)
         elif config.compile:
-            log.message(f"training.compile: has no effect on a {world.device.type}, only on a GPU")
+            log.message(f"training.compile: has no effect on {world.device.type}, only on a GPU")
         self.reducer = LossReducer(world)
         self.reduce_every = 1 if world.size == 1 and world.device.type == "cpu" else REDUCE_EVERY
         self.divergence = Divergence()
@@ -95,7 +95,7 @@ class Trainer:
         self._clock = self._window_clock = self._saved = time.monotonic()
 
     def progress(self) -> dict[str, Any]:
-        """Returns this class's part of the state, as JSON."""
+        """Returns the trainer's part of the state, as JSON."""
         return {
             "update": self.update,
             "epoch": self.epoch,
@@ -163,15 +163,15 @@ class Trainer:
         return "finished"
 
     def give_up(self, reason: str) -> Ending:
-        """Counts the training as diverged before its first update, and logs why."""
+        """Counts the run as diverged before its first update, and logs why."""
         self.log.message(f"not trained, counts as diverged: {reason}")
         self.divergence.at = self.update
         return "diverged"
 
     def step(self, update: LoadedUpdate) -> tuple[float, float]:
-        """Makes one optimizer update; returns its learning rate, and its gradient norm if it is logged (else NaN).
+        """Runs one optimizer update; returns its learning rate, and its gradient norm if it is logged (else NaN).
 
-        Does not wait for the device unless the norm is logged; ZeRO 1 and 2 wait to look for an overflow.
+        Does not wait for the device unless the norm is logged; ZeRO 1 and 2 wait to check for an overflow.
         """
         engine, world = self.engine, self.world
         for memory in self.annealed:
@@ -200,7 +200,7 @@ class Trainer:
         return rate, norm
 
     def reduce_losses(self, rate: float) -> tuple[bool, bool]:
-        """Sums the losses over the processes and judges them; returns whether to exit, and whether a save is due."""
+        """Sums the losses over the processes, checks for divergence; returns whether to exit, and whether to save."""
         minutes = self.config.checkpoint_minutes
         due = self.world.first and minutes > 0 and time.monotonic() - self._saved > 60 * minutes
         totals, (interrupted, due) = self.reducer.flush(self.signals.received, due)
@@ -293,10 +293,10 @@ class Trainer:
 
 @contextlib.contextmanager
 def explain_out_of_memory(config: TrainingConfig, update: int, batch: Batch[Tensor]) -> Iterator[None]:
-    """Raises a `TrainingError` that names the batch and the settings to change."""
+    """Turns an out-of-memory error into a `TrainingError` that names the batch and the settings to change."""
     try:
         yield
-    except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU allocator raises a plain one
+    except RuntimeError as error:  # torch.OutOfMemoryError is a subclass; the CPU allocator raises this class itself
         if "out of memory" not in str(error).lower() and "can't allocate memory" not in str(error).lower():
             raise
         pairs, src = batch.src.shape

@@ -1,4 +1,4 @@
-"""What ends a training before its last update: signals, errors, divergence, no improvement.
+"""Reasons to end training before its last update: signals, errors, divergence, no improvement.
 
 Imports nothing heavy: the worker sets its signal handlers before it imports torch.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 """Signals on which a training saves its state and exits."""
 CRASHED, MISTAKEN, INTERRUPTED = 1, 2, 75
-"""Exit codes. 75 is EX_TEMPFAIL: the training saved its state after a signal; start it again."""
+"""Exit codes. 75 is EX_TEMPFAIL: the training saved its state after a signal; start it again to resume."""
 
 
 class Signals:
@@ -32,7 +32,7 @@ class Interrupted(Exception):
 
 
 class TrainingError(RuntimeError):
-    """A training that cannot continue, as one line for the user; its job fails."""
+    """Training cannot continue; the message is one line for the user, and the job fails."""
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Divergence:
     at: int | None = None
 
     def judge(self, update: int, loss: float) -> bool:
-        """Adds the loss of `update`; returns whether the training has diverged, at update `at`."""
+        """Records the loss of `update`; returns whether the training has diverged, at update `at`."""
         if self.at is None:
             self.over = self.over + 1 if loss > self.bound else 0
             if not math.isfinite(loss) or self.over >= self.patience:
@@ -62,7 +62,7 @@ class EarlyStopping:
     waited: int = 0
 
     def judge(self, loss: float) -> bool:
-        """Adds a validation's loss; returns whether to stop."""
+        """Records the loss of a validation; returns whether to stop."""
         if self.best is None or loss < self.best:
             self.best, self.waited = loss, 0
         else:

@@ -1,7 +1,7 @@
-"""The machine of a training: GPUs that concurrent jobs never share, versions and hardware for summary.json.
+"""The machine of a training run: exclusive locks on GPUs, and the versions and hardware in summary.json.
 
-Each GPU has a lock file in the machine's temporary folder, a user's own, held by a job until it ends. Under SLURM the
-GPUs in CUDA_VISIBLE_DEVICES are the job's alone, and nothing is locked. Only `machine` imports torch.
+Each GPU has a lock file per user in the machine's temporary folder, held by a job until it ends. Under SLURM the GPUs
+in CUDA_VISIBLE_DEVICES are the job's alone, so nothing is locked. Only `machine` imports torch.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def visible_devices() -> list[str]:
 def claim_devices(count: int) -> Iterator[list[str]]:
     """Waits for `count` free devices and locks them; yields their names, or an empty list without a GPU.
 
-    Raises `SettingsError` if the machine has some devices, but fewer than `count`.
+    Raises `SettingsError` if there are devices, but fewer than `count`.
     """
     devices = visible_devices()
     if devices and len(devices) < count:
@@ -61,7 +61,7 @@ def claim_devices(count: int) -> Iterator[list[str]]:
 
 
 def _try_claim(devices: list[str], count: int, folder: Path, locks: contextlib.ExitStack) -> list[str]:
-    """Locks `count` free devices, all or none: two jobs that want two each cannot end up with one each."""
+    """Locks `count` free devices, all or none: two jobs that need two each cannot end up with one each."""
     with FileLock(folder / "claim.lock"), contextlib.ExitStack() as attempt:
         claimed: list[str] = []
         for device in devices:
@@ -75,12 +75,12 @@ def _try_claim(devices: list[str], count: int, folder: Path, locks: contextlib.E
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of Python and of the packages that decide a training's numbers."""
+    """Returns the versions of Python and of the packages that affect a run's results."""
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
 
 
 def code_version() -> str:
-    """Returns the commit of the code, with `-dirty` after changes; the package's version outside its own repository."""
+    """Returns the commit, with `-dirty` for uncommitted changes; outside its own repository, the package's version."""
     root = Path(__file__).resolve().parents[3]
     try:
         if Path(_git(root, "rev-parse", "--show-toplevel")).resolve() == root:
@@ -94,7 +94,7 @@ def code_version() -> str:
 
 
 def _git(folder: Path, *command: str) -> str:
-    """Runs git in `folder`, whatever GIT_DIR says, and returns its output."""
+    """Runs git in `folder`, ignoring variables such as GIT_DIR, and returns its output."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     words = ["git", "-C", str(folder), *command]
     ended = subprocess.run(words, capture_output=True, encoding="utf-8", timeout=10, check=True, env=environment)
@@ -102,7 +102,7 @@ def _git(folder: Path, *command: str) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Returns the processor, the number of cores this process may use, and the GPUs; never the machine's name."""
+    """Returns the processor, the number of cores this process may use, and the GPUs, but not the host's name."""
     import torch
 
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

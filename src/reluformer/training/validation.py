@@ -1,6 +1,6 @@
 """Loss and BLEU on the validation split during training.
 
-Each process takes a share of the batches; the results are the same in all of them.
+Each process takes a share of the batches; all return the same results.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from reluformer.training.distributed import DistributedContext
 MAX_RATIO, MAX_EXTRA = 1.5, 10
 """A greedy hypothesis ends after MAX_RATIO · source + MAX_EXTRA tokens."""
 DECODED_TOKENS = 4096
-"""Source positions that are decoded at once, at least: a step of few rows costs nearly as much as one of many."""
+"""Minimum source positions of a decoding batch: a step of few rows costs nearly as much as one of many."""
 
 
 class Validation:
     """The validation split in batches.
 
-    padded_tokens: target positions of a batch over all processes, padding included. with_bleu: whether to decode, too.
-    with_source: whether to measure `source_gain` and `dead_keys`.
+    padded_tokens: target positions of a batch over all processes, padding included. with_bleu: whether to decode and
+    score as well. with_source: whether to measure `source_gain` and `dead_keys`.
     """
 
     def __init__(
@@ -53,15 +53,15 @@ class Validation:
     def measure(self, engine: DeepSpeedEngine) -> dict[str, float]:
         """Validates the model in `engine`, an `Objective`, without dropout.
 
-        Returns what was asked for, of:
-            loss, nll: the label-smoothed loss and the negative log-likelihood, in nats a token.
+        Returns:
+            loss, nll: the label-smoothed loss and the negative log-likelihood, in nats per token.
             ppl: perplexity.
-            bleu: tokenised BLEU of greedy decoding.
-            source_gain: nll with the source of another sentence of about the same length, less nll, in nats a token:
-                what the model learns of a target from its source. It is about 0 as long as no attention aligns,
-                whatever the loss.
-            dead_keys: in a batch, the share of keys of all attentions to which no row gives weight; they have no
-                gradient.
+            bleu, if enabled: tokenised BLEU of greedy decoding.
+            source_gain, if enabled: nll with the source of another sentence of about the same length, minus nll, in
+                nats per token: how much the model uses the source. It is about 0 until an attention aligns, whatever
+                the loss.
+            dead_keys, if enabled: the share of all attention keys in one batch to which no row gives weight; they
+                get no gradient.
         """
         device = self.world.device
         engine.eval()
@@ -111,7 +111,7 @@ class Validation:
 
 
 def dead_keys(read: Observation) -> Tensor:
-    """Returns two counts: keys of an attention that rows see and none gives weight, and keys that rows see."""
+    """Returns two counts of an attention's keys: those visible to some row but without any weight, and all visible."""
     if read.weights.dim() == 3:  # an FFN
         return torch.zeros(2, device=read.weights.device)
     seen = read.mask.expand_as(read.weights)
@@ -120,15 +120,15 @@ def dead_keys(read: Observation) -> Tensor:
 
 
 def greedy(model: Transformer, src: Tensor, src_mask: Tensor) -> list[list[int]]:
-    """Returns the most likely tokens of each sentence without BOS and EOS, at most MAX_RATIO · source + MAX_EXTRA.
+    """Decodes greedily; returns each sentence's tokens without BOS and EOS, at most MAX_RATIO · source + MAX_EXTRA.
 
     src: int [B, S]. src_mask: bool [B, S], true on real tokens.
     """
     lengths = src_mask.sum(1)
-    limits = torch.where(lengths > 1, (MAX_RATIO * lengths).long() + MAX_EXTRA, 0)  # of EOS alone: nothing
+    limits = torch.where(lengths > 1, (MAX_RATIO * lengths).long() + MAX_EXTRA, 0)  # 0 for EOS alone
     cache = model.start(src, src_mask)
     tokens = src.new_full((src.size(0),), BOS)
-    rows = torch.arange(src.size(0), device=src.device)  # those still decoded
+    rows = torch.arange(src.size(0), device=src.device)  # sentences still being decoded
     hypotheses = src.new_full((src.size(0), int(limits.max())), EOS)
     for t in range(hypotheses.size(1)):
         tokens = model.step(tokens, cache).argmax(-1)

@@ -1,4 +1,4 @@
-"""One process of a training: torchrun starts several, `launch` a single one.
+"""One process of a training run: torchrun starts several, `launch` a single one.
 
     python -m torch.distributed.run --standalone --nproc-per-node N -m reluformer.training.worker \\
         RUN.json CORPORA OUTPUT CHECKPOINTS OUTCOME.json
@@ -68,13 +68,13 @@ def main(arguments: list[str], signals: Signals) -> int:
         code = MISTAKEN
     except TrainingError as error:
         warn(f"error: {error}")
-    except OSError as error:  # a full disk, a file that may not be read
+    except OSError as error:  # a full disk, an unreadable file
         warn(f"error: {f'{error.filename}: ' if error.filename else ''}{(error.strerror or str(error)).lower()}")
     except Exception:
         traceback.print_exc()
     if os.environ["LOCAL_RANK"] == "0":
         write_json(outcome, {"code": code})
-    # torchrun kills the other processes after a failure, also while they save.
+    # torchrun kills the other processes after a failure, even while they save.
     alone = os.environ["WORLD_SIZE"] == "1"
     return 0 if code == INTERRUPTED or alone else code
 
@@ -94,13 +94,13 @@ def work(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, signals
     objective.model.checkpoint_activations = config.activation_checkpointing
     tensorboard = checkpoints / "tensorboard" if config.tensorboard else None
     engine = build_engine(objective, config, world, tensorboard)
-    torch.manual_seed(run.seed + 1_000_003 * (world.rank + 1))  # each rank its own dropout
+    torch.manual_seed(run.seed + 1_000_003 * (world.rank + 1))  # different dropout on each rank
     saved = Checkpoints(own, max(config.keep, config.average_last))
     trainer = Trainer(config, engine, world, data, run.seed, log, saved, signals, started)
     trainer.resume()
     with contextlib.closing(log), contextlib.closing(trainer.loader):
         if data.start is not None and run_status(data.start) == "diverged":
-            ending = trainer.give_up(f"{config.start_from}, which it starts from, has diverged")
+            ending = trainer.give_up(f"{config.start_from}, which it starts from, diverged")
         else:
             ending = trainer.train()
     if world.first:
@@ -114,7 +114,7 @@ def work(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, signals
 
 
 def with_vocabulary(run: RunConfig, size: int) -> RunConfig:
-    """Returns `run` with the corpus's vocabulary. Raises `SettingsError` if it has another one."""
+    """Returns `run` with the corpus's vocabulary size. Raises `SettingsError` if it sets a different one."""
     if run.model.vocabulary not in (0, size):
         raise SettingsError(f"model.vocabulary: {run.model.vocabulary}: the corpus has {size} subwords")
     return run.with_vocabulary(size)
@@ -132,10 +132,10 @@ def own_folder(run: RunConfig, data: TrainingData, checkpoints: Path, world: Dis
 
 
 def write_outputs(trainer: Trainer, run: RunConfig, ending: Ending, output: Path) -> None:
-    """Writes model.safetensors, config.yaml, log.jsonl and summary.json, each whole or not at all.
+    """Writes model.safetensors, config.yaml, log.jsonl and summary.json, each atomically.
 
-    The model is the mean of the last weights and of the `average_last` - 1 checkpoints before them; after a divergence,
-    the last weights.
+    The model is the mean of the last weights and the `average_last` - 1 checkpoints before them; after divergence, the
+    last weights alone.
     """
     output.mkdir(parents=True, exist_ok=True)
     module = trainer.engine.module

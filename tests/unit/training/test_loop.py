@@ -33,7 +33,7 @@ def test_compile_is_ignored_on_a_cpu_with_a_message(training):
     plain = training("plain", updates=10).finish()
     compiled = training("asked", updates=10, compile=True).finish()
     assert compiled.weights() == plain.weights()
-    assert "training.compile: has no effect on a cpu, only on a GPU" in compiled.messages()
+    assert "training.compile: has no effect on cpu, only on a GPU" in compiled.messages()
     assert "training.compile" not in plain.messages()
 
 

@@ -162,7 +162,7 @@ def test_a_run_that_starts_from_a_diverged_run_counts_as_diverged(training, corp
     second = training("second", start_from=start).finish()
     result = second.summary()
     assert (result["status"], result["diverged_at"], result["updates"]) == ("diverged", 0, 0)
-    assert f"counts as diverged: {start}, which it starts from, has diverged" in second.messages()
+    assert f"counts as diverged: {start}, which it starts from, diverged" in second.messages()
     assert second.log() == [] and second.weights()
 
 
@@ -170,8 +170,8 @@ def test_a_run_that_starts_from_a_diverged_run_counts_as_diverged(training, corp
     ("change", "message"),
     [
         ({"data": {"toy/subword.model": "another"}}, "trained with another toy/subword.model"),
-        ({}, "a training starts from a model of the same systems and sizes"),
-        (None, "which is not trained: first `reluformer train toy/other/seed1`"),
+        ({}, "start from a run whose model has the same parameters"),
+        (None, "which is not trained: run `reluformer train toy/other/seed1` first"),
     ],
 )
 def test_an_incompatible_run_is_refused_as_a_start(training, corpora, tmp_path, change, message):
