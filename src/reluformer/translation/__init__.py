@@ -1,1 +1,1 @@
-"""Batched beam search, one for every system."""
+"""Batched beam search, shared by all systems."""

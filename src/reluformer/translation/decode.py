@@ -1,4 +1,4 @@
-"""Many sources through the beam search: sorted by length, batched by tokens, returned in their own order."""
+"""Translates many sources by beam search: sorts by length, batches by tokens, and restores the order."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ T = TypeVar("T")
 Search = Callable[[Tensor, Tensor], list[list[Hypothesis]]]
 
 CPU_TOKENS = 1200
-"""Most source tokens of a batch on a CPU."""
+"""Maximum source tokens of a batch on a CPU."""
 HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def ready(model: nn.Module, config: TranslationConfig, device: torch.device | str) -> None:
-    """Prepares a model for inference alone: casts its weights to the search's precision on CUDA, packs them on a CPU.
+    """Prepares a model for inference only: casts its weights to the search's precision on CUDA, packs them on a CPU.
 
-    Log-probabilities are summed in fp32 whatever the precision.
+    Log-probabilities are summed in fp32 at every precision.
 
     Raises `SettingsError` for int8 on CUDA, or if this torch cannot multiply in int8.
     """
@@ -60,12 +60,12 @@ def translate_n_best(
     n_best: int,
     device: torch.device | str = "cpu",
 ) -> list[list[Hypothesis]]:
-    """Returns the `n_best` best hypotheses for each source, in the order of `sources`; a blank source is its own.
+    """Returns the `n_best` best hypotheses for each source, in order; the only hypothesis of a blank source is itself.
 
     Args:
         model: in evaluation mode on `device`.
         sources: token ids of each source, without EOS.
-        n_best: at most the beam; a source has fewer if fewer finished.
+        n_best: at most the beam; a source gets fewer if fewer finished.
 
     Raises:
         BrokenModelError: the model predicts NaN or infinity.
@@ -88,19 +88,19 @@ def translate_n_best(
     }
     real = np.array([index for index in range(len(sources)) if index not in hypotheses], np.int64)
     tokens = config.batch_tokens
-    if device.type == "cpu":  # few, for its caches and for every thread
+    if device.type == "cpu":  # small batches, for its caches and to keep every thread busy
         tokens = max(1, min(tokens, CPU_TOKENS, -(-int(lengths[real].sum()) // torch.get_num_threads())))
-    longest_first = real[np.argsort(-lengths[real], kind="stable")]  # a batch that does not fit fails at once
+    longest_first = real[np.argsort(-lengths[real], kind="stable")]  # a batch that exceeds memory fails at once
     batches = list(length_batches(longest_first, lengths, tokens))
-    for batch, of_batch in zip(batches, each(search_batch, batches, device), strict=True):
-        hypotheses.update(zip(batch.tolist(), of_batch, strict=True))
+    for batch, translations in zip(batches, each(search_batch, batches, device), strict=True):
+        hypotheses.update(zip(batch.tolist(), translations, strict=True))
     return [hypotheses[index] for index in range(len(sources))]
 
 
 def search_on(device: torch.device, model: Decoder, config: TranslationConfig, n_best: int) -> Search:
-    """Returns the fastest search: by CUDA graphs, if the configuration allows them and the model's steps are static.
+    """Returns the fastest search: with CUDA graphs, if the configuration allows them and the model's steps are static.
 
-    Not under autocast, whose cache of cast weights a graph would not find again.
+    Autocast rules them out: a replayed graph would read cast weights that autocast has already freed.
     """
     plain = partial(n_best_search, model, config=config, n_best=n_best)
     graphs = config.graphs and device.type == "cuda" and not torch.is_autocast_enabled("cuda")
@@ -111,7 +111,7 @@ def search_on(device: torch.device, model: Decoder, config: TranslationConfig, n
 
 
 def first_trusted(by_graphs: Search, plain: Search, src: Tensor, src_mask: Tensor) -> list[list[Hypothesis]]:
-    """Searches by graphs until a capture or replay fails, without them from then on."""
+    """Searches with graphs until a capture or replay fails, and without them from then on."""
     if trusted("graphs", "cuda"):
         try:
             return by_graphs(src, src_mask)
@@ -123,9 +123,9 @@ def first_trusted(by_graphs: Search, plain: Search, src: Tensor, src_mask: Tenso
 
 
 def each(search: Callable[[np.ndarray], T], batches: Sequence[np.ndarray], device: torch.device | str) -> Iterator[T]:
-    """Yields `search` of each batch, in order; on a CPU as many at once as there are threads, each with one thread.
+    """Yields `search(batch)` for each batch, in order; on a CPU it searches one batch per thread at the same time.
 
-    The matrices of a step are too small to be shared between threads. A single batch gets all of them.
+    The matrices of a step are too small to split between threads. A single batch gets all threads.
     """
     threads = torch.get_num_threads()
     if torch.device(device).type != "cpu" or min(threads, len(batches)) < 2:

@@ -1,11 +1,11 @@
-"""Beam search by CUDA graphs: a step of fixed shapes is one launch instead of hundreds, and the host waits once for it.
+"""Beam search with CUDA graphs: a step of fixed shapes is one launch instead of hundreds, and the host waits once.
 
-A batch goes into a bucket whose sizes are rounded up; the graphs captured there serve every later batch that fits. As
-sentences finish, those still searched move together and the steps go on in a smaller slice of the bucket; as hypotheses
-grow, in a longer one. All slices are views of the bucket's memory. The results are those of `search.n_best_search`, but
-for rounding.
+A batch goes into a bucket, whose sizes are rounded up; the graphs captured there serve every later batch that fits. As
+sentences finish, the remaining ones are compacted into a smaller slice of the bucket; as hypotheses grow, the slice
+gets longer. All slices are views of the bucket's memory. The results equal those of `search.n_best_search` up to
+rounding.
 
-Shapes: N places for sentences, W the beam, T tokens of a hypothesis at most, n hypotheses returned.
+Shapes: N places for sentences, W beam size, T maximum tokens of a hypothesis, n hypotheses returned.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ from reluformer.translation.search import (
 SOURCES, SOURCE_TOKENS, CAPACITY = 8, 16, 32
 """The smallest sizes of a bucket; all are multiples of 4."""
 BUCKETS, BYTES = 32, 4 << 30
-"""Most buckets of a model, and bytes of their keys and values; the one in use is never dropped."""
+"""Maximum buckets of a model, and bytes of their keys and values; the one in use is never evicted."""
 
 
 @dataclass(eq=False)
 class Beam:
-    """The state of a search, changed in place.
+    """The state of a search, updated in place.
 
-    t: scalar, tokens produced. alive: [N], whether a place's sentence is still searched; sentence: [N], which source it
-    is, the last row of `best` if there is none. limits, finished: [N], its length limit, its hypotheses that have
-    ended. scores, last: [N, W], Σ log p and the newest token of its live hypotheses; -inf where there are fewer.
-    tokens: [N, W, T]. best: of N + 1 sources. status: [2], how many sentences are alive, and whether the model
-    predicted NaN or infinity for one of them.
+    t: scalar, tokens produced. alive: [N], whether a place holds a sentence that is still being searched. sentence:
+    [N], the index of its source; the spare last row of `best` if there is none. limits, finished: [N], its length
+    limit and its number of finished hypotheses. scores, last: [N, W], Σ log p (-inf if there are fewer than W) and the
+    last token of its live hypotheses. tokens: [N, W, T]. best: of N + 1 sources. status: [2], the number of sentences
+    alive, and whether the model predicted NaN or infinity for any of them.
     """
 
     t: Tensor
@@ -71,7 +71,7 @@ class Beam:
 
     @classmethod
     def empty(cls, sources: int, width: int, capacity: int, n_best: int, device: torch.device) -> Beam:
-        """Allocates for this many sources, hypotheses of each, and tokens."""
+        """Allocates a state for `sources`, `width` hypotheses of each, and `capacity` tokens."""
 
         def zeros(*shape: int, dtype: torch.dtype = torch.long) -> Tensor:
             return torch.zeros(shape, dtype=dtype, device=device)
@@ -90,7 +90,7 @@ class Beam:
         )
 
     def fill(self, limits: Tensor) -> None:
-        """Starts over with sources of these length limits, int [B <= N], each with the hypothesis of no token."""
+        """Resets the state to sources with these length limits, int [B <= N], each with one empty hypothesis."""
         sources = len(limits)
         for tensor in (self.t, self.finished, self.limits, self.tokens, self.best.length, self.best.tokens):
             tensor.zero_()
@@ -103,7 +103,7 @@ class Beam:
         self._end(sources)
 
     def narrow(self, sources: int, capacity: int) -> Beam:
-        """Returns a view of the first places and of the first `capacity` tokens."""
+        """Returns a view of the first `sources` places and the first `capacity` tokens."""
         by_place = ("alive", "sentence", "limits", "finished", "scores", "last")
         return replace(
             self,
@@ -113,7 +113,7 @@ class Beam:
         )
 
     def move(self, to: Tensor, origin: Tensor, alive: int) -> None:
-        """Copies the sentences `origin` [m] to the places `to` [m]; then the first `alive` places are alive."""
+        """Copies the sentences at `origin` [m] to `to` [m], then marks the first `alive` places as alive."""
         for tensor in (self.sentence, self.limits, self.finished, self.scores, self.last, self.tokens):
             tensor[to] = tensor[origin]
         self._end(alive)
@@ -125,7 +125,7 @@ class Beam:
 
 
 def search_step(model: Transformer, cache: StaticCache, beam: Beam, length_penalty: float) -> None:
-    """Adds a token to every hypothesis; those that end are stored if they are among the best."""
+    """Adds a token to every hypothesis; stores those that finish if they are among the best."""
     sentences, width = beam.scores.shape
     rows = best_of_rows(model.step(beam.last.flatten(), cache), 2 * width, beam.t == 0)
     sound = rows.value[:, 0].isfinite().view(sentences, width).all(1)
@@ -150,7 +150,7 @@ def search_step(model: Transformer, cache: StaticCache, beam: Beam, length_penal
 
 
 class GraphCapture:
-    """Captures CUDA graphs on one device; they share the memory of intermediate results."""
+    """Captures CUDA graphs on one device; they share a pool for intermediate results."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -158,7 +158,7 @@ class GraphCapture:
         self.stream = torch.cuda.Stream(device)
 
     def warm_up(self, step: Callable[[], None]) -> None:
-        """Runs a step on the stream of the captures, as they require; autotuned kernels are tuned here."""
+        """Runs a step on the capture stream, as captures require; kernels are autotuned here."""
         with torch.cuda.device(self.device):
             current = torch.cuda.current_stream()
             self.stream.wait_stream(current)
@@ -167,7 +167,7 @@ class GraphCapture:
             current.wait_stream(self.stream)
 
     def capture(self, step: Callable[[], None]) -> Callable[[], None]:
-        """Returns the graph's replay. RuntimeError: the step waits for a value or does what no graph can hold."""
+        """Captures a step and returns its replay. Raises RuntimeError if the step waits or cannot be captured."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(self.device), torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
             step()
@@ -175,9 +175,9 @@ class GraphCapture:
 
 
 class Slice:
-    """A view of a bucket, whose step is called the first time, captured the second and replayed from then on.
+    """A view of a bucket. Its step runs eagerly the first time, is captured the second, and replayed from then on.
 
-    So no run is wasted on warming up, and a step that is needed once is not captured.
+    So no extra run is spent on warming up, and a step that is needed only once is not captured.
     """
 
     def __init__(self, cache: StaticCache, beam: Beam, capture: GraphCapture | None) -> None:
@@ -188,7 +188,7 @@ class Slice:
         self._replay: Callable[[], None] | None = None
 
     def step(self, model: Transformer, length_penalty: float) -> None:
-        """Does `search_step`; all calls have the same arguments."""
+        """Runs `search_step`; every call must pass the same arguments."""
         step = partial(search_step, model, self.cache, self.beam, length_penalty)
         if self._capture is None:
             step()
@@ -200,7 +200,7 @@ class Slice:
             self._replay()
 
     def compact(self, alive: int) -> None:
-        """Moves the sentences still searched, `alive` of them, to the first places."""
+        """Moves the `alive` remaining sentences to the first places."""
         order = few_moves(self.beam.alive)
         to = (order != torch.arange(alive, device=order.device)).nonzero().flatten()
         self.cache.move(to, order[to])
@@ -208,7 +208,7 @@ class Slice:
 
 
 class Sizes(NamedTuple):
-    """The sizes of a bucket, and what else its steps depend on."""
+    """The sizes of a bucket, and the constants of its steps."""
 
     sources: int
     source_tokens: int
@@ -219,7 +219,7 @@ class Sizes(NamedTuple):
 
 
 def round_up(number: int, least: int) -> int:
-    """Returns `number` rounded up to `least`, or to 1.5 or 2 times `least` times a power of two."""
+    """Returns `number` rounded up to `least` times 1, 1.5, 2, 3, 4, 6, 8, ..."""
     size = least
     while size < number:
         size *= 2
@@ -227,7 +227,7 @@ def round_up(number: int, least: int) -> int:
 
 
 class GraphBucket:
-    """A model's cache and the state of a search, of one size, and the graphs captured in their slices."""
+    """A model's cache and search state of one size, and their slices with captured graphs."""
 
     def __init__(self, model: Transformer, sizes: Sizes, device: torch.device, capture: GraphCapture | None) -> None:
         self.cache = model.static_cache(sizes.sources, sizes.width, sizes.source_tokens, sizes.capacity)
@@ -236,7 +236,7 @@ class GraphBucket:
         self.slices: dict[tuple[int, int], Slice] = {}
 
     def slice(self, sources: int, capacity: int) -> Slice:
-        """Returns the slice of the first sources and tokens."""
+        """Returns the slice of the first `sources` places and `capacity` tokens, creating it if needed."""
         if (sources, capacity) not in self.slices:
             views = self.cache.narrow(sources, capacity), self.beam.narrow(sources, capacity)
             self.slices[sources, capacity] = Slice(*views, self.capture)
@@ -244,9 +244,9 @@ class GraphBucket:
 
 
 class GraphBuckets:
-    """The buckets of one model that were used last.
+    """The most recently used buckets of one model.
 
-    capture: None calls every step instead. Graphs read the model's weights where they were at the capture.
+    capture: None runs every step eagerly. Graphs read the model's weights at the addresses they had at capture.
     """
 
     def __init__(self, device: torch.device, capture: GraphCapture | None) -> None:
@@ -255,7 +255,7 @@ class GraphBuckets:
         self.by_sizes: OrderedDict[Sizes, GraphBucket] = OrderedDict()
 
     def bucket(self, model: Transformer, sizes: Sizes) -> GraphBucket:
-        """Returns the bucket of these sizes, a new one if there is none; every call gets the same model."""
+        """Returns the bucket of these sizes, creating it if needed; every call must pass the same model."""
         bucket = self.by_sizes.pop(sizes, None) or GraphBucket(model, sizes, self.device, self.capture)
         self.by_sizes[sizes] = bucket
         while len(self.by_sizes) > 1 and (len(self.by_sizes) > BUCKETS or self.nbytes > BYTES):
@@ -272,7 +272,7 @@ _BUCKETS: WeakKeyDictionary[Transformer, tuple[tuple[int, ...], GraphBuckets]] =
 
 
 def buckets_of(model: Transformer, device: torch.device) -> GraphBuckets:
-    """Returns a model's buckets on a device, which live as long as the model; new ones once its weights moved."""
+    """Returns a model's buckets on a device, which live as long as the model; new ones if its weights have moved."""
     weights = tuple(weight.data_ptr() for weight in model.parameters())
     known = _BUCKETS.get(model)
     if known is None or known[0] != weights or known[1].device != device:
@@ -290,7 +290,7 @@ def graph_search(
     n_best: int,
     buckets: GraphBuckets,
 ) -> list[list[Hypothesis]]:
-    """Does what `search.n_best_search` does, with its arguments and errors; buckets: the model's."""
+    """Same as `search.n_best_search`, with CUDA graphs; `buckets` are the model's."""
     limits = length_limits(src_mask.sum(1) - 1, config)
     sizes = Sizes(
         round_up(len(src), SOURCES),
@@ -318,12 +318,12 @@ def graph_search(
 
 
 def prove(device: str) -> None:
-    """Compares a small model's translations by graphs with those without; a proof of `ops.paths`."""
+    """Compares a small model's translations with and without graphs; a proof of `ops.paths`."""
     model, config = small_reluformer(device).eval(), TranslationConfig(beam=3)
     src, src_mask = ragged_batch(device)
     with torch.inference_mode():
         expected = n_best_search(model, src, src_mask, config, 2)
-    for _ in range(3):  # a step's first call, its capture and its replay
+    for _ in range(3):  # eager, captured, replayed
         searched = graph_search(model, src, src_mask, config, 2, buckets_of(model, torch.device(device)))
         ours, reference = (torch.tensor([[h.score for h in n] for n in each]) for each in (searched, expected))
         require_close("the scores of translations", ours, reference, 1e-4)

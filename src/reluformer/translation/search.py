@@ -1,16 +1,16 @@
-"""Beam search over a batch of sources, with key-value caches, the same for every system.
+"""Beam search over a batch of sources, with key-value caches, shared by all systems.
 
 The rules are fairseq's. A hypothesis scores `Σ log p / length ** length_penalty`, its EOS counted in both. Of the best
-2·beam continuations of a sentence, those that end and are among the first `beam` are finished, and the best `beam` that
-do not end live on. A translation has at least one token. A sentence is done when `beam` hypotheses have finished, when
-it reached its length limit, or - which changes no result - as soon as no live hypothesis can still beat the last of
+2·beam continuations of a sentence, those that end and are among the first `beam` finish, and the best `beam` that do
+not end live on. A translation has at least one token. A sentence is done when `beam` hypotheses have finished, when
+it reaches its length limit, or (without changing any result) as soon as no live hypothesis can still beat the last of
 the n best finished ones. A beam of 1 is therefore greedy decoding, and a beam as large as the search space is exact.
 
-`n_best_search` follows them with shapes that shrink and grow; `graphs` with fixed shapes, for CUDA graphs.
+`n_best_search` implements these rules with dynamic shapes; `graphs` with fixed shapes, for CUDA graphs.
 
-Shapes: N sentences still searched, W live hypotheses of each (1 at the first step, then the beam), V vocabulary,
-t tokens produced so far, k continuations, n hypotheses returned, T tokens of a hypothesis at most. Rows of the model's
-cache are [N·W], the hypotheses of a sentence side by side.
+Shapes: N sentences still being searched, W live hypotheses of each (1 at the first step, then the beam), V vocabulary,
+t tokens produced so far, k continuations, n hypotheses returned, T maximum tokens of a hypothesis. Rows of the model's
+cache are [N·W], the hypotheses of a sentence next to each other.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from reluformer.corpus.subword import BOS, EOS, PAD
 from reluformer.model.caches import DynamicCache
 from reluformer.ops.beam import best_tokens, has_kernel
 
-CHUNK = 64  # entries of one maximum in `top`; about as fast as 32 and faster than 16 or 128 at a vocabulary of 4,000
+CHUNK = 64  # entries per maximum in `top`; about as fast as 32 and faster than 16 or 128 at a vocabulary of 4,000
 
 
 class BrokenModelError(SettingsError):
@@ -41,13 +41,13 @@ class BrokenModelError(SettingsError):
 
 
 class Decoder(Protocol):
-    """What the search calls of a model; see `Transformer`."""
+    """The methods of a model that the search calls; see `Transformer`."""
 
     def start(self, src: Tensor, src_mask: Tensor) -> DynamicCache:
-        """Encodes `src` [B, S] and opens a row for each source."""
+        """Encodes `src` [B, S] and returns a cache with a row for each source."""
 
     def step(self, tokens: Tensor, cache: DynamicCache) -> Tensor:
-        """Adds `tokens` [R] to the rows; returns logits [R, V] of the next ones."""
+        """Appends `tokens` [R] to the rows; returns the logits [R, V] of the next tokens."""
 
 
 class Hypothesis(NamedTuple):
@@ -58,9 +58,9 @@ class Hypothesis(NamedTuple):
 
 
 class RowBest(NamedTuple):
-    """Of each row of logits: log p of EOS [R]; log p and tokens [R, k] of its best allowed continuations, sorted.
+    """For each row of logits: log p of EOS [R]; log p and tokens of the best allowed continuations [R, k], sorted.
 
-    A row with NaN or +inf has no finite log p at all, any other row has at least one.
+    A row with NaN or +inf has no finite log p at all; any other row has at least one.
     """
 
     end: Tensor
@@ -69,7 +69,7 @@ class RowBest(NamedTuple):
 
 
 class Continuations(NamedTuple):
-    """The best continuations of each sentence, sorted: Σ log p, the hypothesis that it continues, the token; [N, k]."""
+    """The best continuations of each sentence [N, k], sorted: Σ log p, index of the parent hypothesis, token."""
 
     value: Tensor
     parent: Tensor
@@ -77,10 +77,10 @@ class Continuations(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a step decides for each sentence.
+    """The outcome of a step for each sentence.
 
-    ended: [N, W], scores of the hypotheses that finish, -inf for those that do not. ending: [N], how many finish.
-    scores, parent, token: [N, W], those that live on, as in `Continuations`; -inf where there are fewer.
+    ended: [N, W], scores of the hypotheses that finish, -inf for the others. ending: [N], how many finish.
+    scores, parent, token: [N, W], the hypotheses that live on, as in `Continuations`; scores -inf if there are fewer.
     """
 
     ended: Tensor
@@ -92,9 +92,9 @@ class Step(NamedTuple):
 
 @dataclass(eq=False)
 class NBest:
-    """The n best finished hypotheses of each source, changed in place.
+    """The n best finished hypotheses of each source, updated in place.
 
-    score, length: [sources, n], sorted, -inf where fewer have finished. tokens: [sources, n, T].
+    score, length: [sources, n], sorted; score -inf if fewer have finished. tokens: [sources, n, T].
     """
 
     score: Tensor
@@ -103,15 +103,15 @@ class NBest:
 
     @classmethod
     def empty(cls, sources: int, n_best: int, capacity: int, device: torch.device) -> NBest:
-        """Allocates for hypotheses of `capacity` tokens."""
+        """Allocates room for hypotheses of up to `capacity` tokens."""
         score = torch.full((sources, n_best), -torch.inf, device=device)
         length = torch.zeros(score.shape, dtype=torch.long, device=device)
         return cls(score, length, torch.zeros((*score.shape, capacity), dtype=torch.long, device=device))
 
     def add(self, source: Tensor, score: Tensor, tokens: Tensor, t: int | Tensor) -> None:
-        """Adds hypotheses of `t` tokens to sources [M]: scores [M, W], -inf for none, and tokens [M, W, T]."""
+        """Adds hypotheses of `t` tokens to sources [M]: scores [M, W] (-inf for none) and tokens [M, W, T]."""
         merged = torch.cat([self.score[source], score], 1)
-        # a stable sort, so that of equal scores the one that ended first stays first
+        # a stable sort: of equal scores, the one that finished first stays first
         best = merged.argsort(dim=1, descending=True, stable=True)[:, : self.score.size(1)]
         lengths = torch.cat([self.length[source], torch.zeros_like(score, dtype=torch.long) + t], 1)
         candidates = torch.cat([self.tokens[source], tokens], 1)
@@ -120,17 +120,17 @@ class NBest:
         self.tokens.index_copy_(0, source, of_sentence(candidates, best))
 
     def hypotheses(self, sources: int) -> list[list[Hypothesis]]:
-        """Returns those of the first sources, the best first; waits for the device."""
+        """Returns the hypotheses of the first `sources`, best first; waits for the device."""
         tokens, lengths, scores = (tensor[:sources].cpu() for tensor in (self.tokens, self.length, self.score))
         by_source = zip(tokens.numpy(), lengths.tolist(), scores.tolist(), strict=True)
         return [
-            [Hypothesis(ids[:n].copy(), score) for ids, n, score in zip(*one, strict=True) if isfinite(score)]
-            for one in by_source
+            [Hypothesis(ids[:n].copy(), score) for ids, n, score in zip(*source, strict=True) if isfinite(score)]
+            for source in by_source
         ]
 
 
 def length_limits(lengths: Tensor, config: TranslationConfig) -> Tensor:
-    """Returns the most tokens of a hypothesis, EOS apart, for sources of `lengths` tokens: at least 1."""
+    """Returns the maximum tokens of a hypothesis, without EOS, for sources of `lengths` tokens; at least 1."""
     return (lengths * config.max_ratio + config.max_extra).long().clamp_min(1)
 
 
@@ -138,7 +138,7 @@ def length_limits(lengths: Tensor, config: TranslationConfig) -> Tensor:
 def n_best_search(
     model: Decoder, src: Tensor, src_mask: Tensor, config: TranslationConfig, n_best: int
 ) -> list[list[Hypothesis]]:
-    """Returns the `n_best` best finished hypotheses for each source, the best first; fewer if fewer finished.
+    """Returns the `n_best` best finished hypotheses for each source, best first; fewer if fewer finished.
 
     Args:
         model: in evaluation mode.
@@ -154,8 +154,8 @@ def n_best_search(
     limits = length_limits(src_mask.sum(1) - 1, config)
     capacity = int(limits.max())
     best = NBest.empty(batch, n_best, capacity, device)
-    sentence = torch.arange(batch, device=device)  # [N] which source a live sentence is
-    finished = torch.zeros_like(sentence)  # [N] hypotheses of it that have ended
+    sentence = torch.arange(batch, device=device)  # [N] index of each sentence's source
+    finished = torch.zeros_like(sentence)  # [N] number of its finished hypotheses
     scores = torch.zeros((batch, 1), device=device)  # [N, W] Σ log p of its live hypotheses
     tokens = torch.empty((batch, 0), dtype=torch.long, device=device)  # [N·W, t]
     last = torch.full((batch,), BOS, device=device)  # [N·W]
@@ -171,17 +171,17 @@ def n_best_search(
         step = decide(continuations, config.beam, t, config.length_penalty)
         better = (step.ended.amax(1) > best.score[sentence, -1]).nonzero().flatten()  # of N
         if len(better):
-            of = better[:, None] * scores.shape[1] + continuations.parent[better, : config.beam]
-            best.add(sentence[better], step.ended[better], pad(tokens[of], (0, capacity - t)), t)
+            parents = better[:, None] * scores.shape[1] + continuations.parent[better, : config.beam]
+            best.add(sentence[better], step.ended[better], pad(tokens[parents], (0, capacity - t)), t)
         finished = finished + step.ending
         keep = few_moves(~done(step, finished, best.score[sentence, -1], t, limits, config.beam, config.length_penalty))
         if not len(keep):
             break
-        of = (keep[:, None] * scores.shape[1] + step.parent[keep]).flatten()
+        parents = (keep[:, None] * scores.shape[1] + step.parent[keep]).flatten()
         last = step.token[keep].flatten()
-        tokens = torch.cat([tokens[of], last[:, None]], 1)
+        tokens = torch.cat([tokens[parents], last[:, None]], 1)
         sentence, finished, scores, limits = sentence[keep], finished[keep], step.scores[keep], limits[keep]
-        cache.select(of)
+        cache.select(parents)
     return best.hypotheses(batch)
 
 
@@ -193,7 +193,7 @@ def best_continuations(rows: RowBest, scores: Tensor, k: int) -> Continuations:
 
 
 def end_all(continuations: Continuations, end: Tensor, scores: Tensor, last_step: Tensor) -> Continuations:
-    """Replaces the continuations of the sentences at their length limit, `last_step` [N], by EOS of each hypothesis."""
+    """Ends every hypothesis of the sentences at their length limit, `last_step` [N]: replaces continuations by EOS."""
     value, order = (end.view_as(scores) + scores).sort(1, descending=True)
     rest, last = (0, continuations.value.size(1) - scores.size(1)), last_step[:, None]
     return Continuations(
@@ -218,13 +218,13 @@ def decide(continuations: Continuations, beam: int, t: int | Tensor, length_pena
 def done(
     step: Step, finished: Tensor, worst: Tensor, t: int | Tensor, limits: Tensor, beam: int, length_penalty: float
 ) -> Tensor:
-    """Whether each sentence is done, bool [N]; worst: [N], the score of its n-th best finished hypothesis."""
+    """Returns whether each sentence is done, bool [N]; worst: [N], the score of its n-th best finished hypothesis."""
     best_attainable = step.scores[:, 0] / (limits + 1) ** length_penalty
     return (limits == t) | (finished >= beam) | (worst >= best_attainable)
 
 
 def best_of_rows(logits: Tensor, k: int, first: bool | Tensor) -> RowBest:
-    """Returns the k best allowed continuations of each row of logits [R, V]; `first` if nothing has been produced."""
+    """Returns the k best allowed continuations of each row of logits [R, V]; `first`: at the first step."""
     log_p = logits.float().log_softmax(-1)
     end = log_p[:, EOS].clone()
     for never in (PAD, BOS):
@@ -237,7 +237,7 @@ def best_of_rows(logits: Tensor, k: int, first: bool | Tensor) -> RowBest:
 
 
 def _best_by_kernel(logits: Tensor, k: int, first: bool) -> RowBest:
-    """The same by the C++ kernel, where there is one."""
+    """Same as `best_of_rows`, by the C++ kernel if it is available."""
     if not has_kernel(logits):
         return best_of_rows(logits, k, first)
     banned = [PAD, BOS, EOS] if first else [PAD, BOS]
@@ -250,9 +250,9 @@ def of_sentence(tokens: Tensor, rows: Tensor) -> Tensor:
 
 
 def few_moves(alive: Tensor) -> Tensor:
-    """Indices of the true entries of `alive` [N], those beyond their number in the places of the false ones before.
+    """Returns the indices of the true entries of `alive` [N], in the order that moves the fewest when compacting.
 
-    A cache that keeps them in this order moves as many as have ended, and no others.
+    Entries beyond their number fill the places of the false ones before; all others stay where they are.
     """
     indices = alive.nonzero().flatten()
     order = torch.arange(len(indices), device=alive.device)
@@ -261,7 +261,7 @@ def few_moves(alive: Tensor) -> Tensor:
 
 
 def top(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Returns `values.topk(k, dim=1)`, sorted, at about a quarter of its time on a CPU.
+    """Returns `values.topk(k, dim=1)`, sorted, in about a quarter of its time on a CPU.
 
     An entry among the k largest lies in one of the k chunks with the largest maxima, and a maximum is cheap.
     """

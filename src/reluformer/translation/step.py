@@ -1,4 +1,4 @@
-"""Translates a run's test split: hypotheses.jsonl and translation.json in the run's folder."""
+"""Translates a run's test split; writes hypotheses.jsonl and translation.json to the run's folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def translate_run(run_folder: Path, corpora: Path, threads: int | None = None) -
         threads: CPU threads; None for torch's default.
 
     Raises:
-        SettingsError: the run or its corpus is missing, they do not fit, or the model predicts NaN.
+        SettingsError: the run or its corpus is missing, they do not match, or the model predicts NaN.
     """
     keep_freed_memory()
     if threads is not None:
@@ -51,7 +51,7 @@ def translate_run(run_folder: Path, corpora: Path, threads: int | None = None) -
         if store.vocabulary != config.model.vocabulary:
             raise SettingsError(
                 f"{store.folder}: {store.vocabulary} subwords, but the model of {run_folder} has "
-                f"{config.model.vocabulary}: the corpus was prepared anew since the training"
+                f"{config.model.vocabulary}: the corpus was prepared again after the training"
             )
         require_trained_with(run_folder, corpora / split_dataset(config.dataset)[0] / SUBWORD_FILE)
         begin = time.perf_counter()
@@ -76,7 +76,7 @@ def translate_run(run_folder: Path, corpora: Path, threads: int | None = None) -
 
 
 def jsonl(hypotheses: Sequence[Hypothesis], source_tokens: Sequence[int], subword: Subword) -> list[str]:
-    """Returns a JSON object a segment: its index, tokenised sentences, subword tokens of the source, score."""
+    """Returns one JSON object per segment: index, tokenised sentences, number of source tokens, score."""
     lines = []
     for index, (hypothesis, tokens) in enumerate(zip(hypotheses, source_tokens, strict=True)):
         line = {

@@ -23,14 +23,14 @@ from reluformer.translation.search import Hypothesis
 
 
 class Translation(NamedTuple):
-    """One translation of a line, and its log-probability / length ** length_penalty (nats)."""
+    """A translation of a line, and its score: log-probability / length ** length_penalty (nats)."""
 
     text: str
     score: float
 
 
 class Line(NamedTuple):
-    """The translations of a line, the best first, and in how many parts it was translated.
+    """The translations of a line, best first, and the number of parts in which it was translated.
 
     A blank line has one empty translation and no parts.
     """
@@ -44,12 +44,12 @@ class Translator:
 
     Args:
         folder: a run's folder, or one that `reluformer export` wrote.
-        corpora: the folder of all prepared corpora; None for the one beside the folder of all runs. An exported folder
-            holds what it needs of it.
-        changes: keys of the translation configuration that replace the run's own.
+        corpora: the folder of all prepared corpora; None for the one next to the folder of all runs. An exported
+            folder does not need it.
+        changes: overrides of the run's translation configuration.
 
     Raises:
-        SettingsError: the model or its corpus is missing, they do not fit, or the run diverged.
+        SettingsError: the model or its corpus is missing, they do not match, or the run diverged.
     """
 
     def __init__(
@@ -71,18 +71,18 @@ class Translator:
         view = split_dataset(self.config.dataset)[1]
         self.documents = view is not None
         self.limit = int(view.rpartition("-")[2]) if view else 2 * files.config.max_tokens
-        """Subwords of the longest source that is translated in one part: L of a document view, else twice the words of
-        the longest training sentence. A model gives poor text far beyond what it was trained on."""
+        """Maximum subwords of a source that is translated in one part: L of a document view, else twice the maximum
+        words of a training sentence. A model translates badly far beyond the lengths it was trained on."""
 
     def __call__(self, sentences: Sequence[str]) -> list[str]:
-        """Translates each sentence on its own; the translation of a blank one is empty."""
+        """Translates each sentence separately; the translation of a blank one is empty."""
         return [line.translations[0].text for line in self.lines(sentences)]
 
     def lines(self, lines: Sequence[str], n_best: int = 1) -> list[Line]:
-        """Returns the `n_best` best translations of each line, fewer if fewer finished.
+        """Returns the `n_best` best translations of each line; fewer if fewer finished.
 
         A line of more than `limit` subwords is translated in parts: its k-th translation joins the k-th of each part,
-        and its score is their mean over tokens.
+        and its score is their mean, weighted by tokens.
         """
         if n_best > self.settings.beam:
             raise SettingsError(f"n-best: {n_best}: more than the beam, {self.settings.beam}")
@@ -92,12 +92,12 @@ class Translator:
         return [self._line([next(by_part) for _ in line]) for line in parts]
 
     def search(self, sources: Sequence[list[int]], n_best: int) -> list[list[Hypothesis]]:
-        """Returns the `n_best` best hypotheses for each source, ids without EOS; none of them empty."""
+        """Returns the `n_best` best hypotheses for each source (token ids without EOS, not empty)."""
         arrays = [np.array(source, dtype=np.int64) for source in sources]
         return translate_n_best(self.model, arrays, self.settings, n_best, self.device)
 
     def written(self, hypothesis: Hypothesis) -> str:
-        """Returns a hypothesis as text."""
+        """Returns a hypothesis as detokenised text."""
         return " ".join(self._detokenise(self.text.subword.sentences(hypothesis.tokens)))
 
     def _line(self, parts: Sequence[Sequence[Hypothesis]]) -> Line:
@@ -105,9 +105,9 @@ class Translator:
             return Line([Translation("", 0.0)], 0)
         translations = []
         for hypotheses in zip(*parts, strict=False):
-            sentences = [text for one in hypotheses for text in self.text.subword.sentences(one.tokens)]
+            sentences = [text for part in hypotheses for text in self.text.subword.sentences(part.tokens)]
             written = self._detokenise(sentences if self.documents else [" ".join(sentences)])
-            scores, tokens = [one.score for one in hypotheses], [len(one.tokens) + 1 for one in hypotheses]
+            scores, tokens = [part.score for part in hypotheses], [len(part.tokens) + 1 for part in hypotheses]
             translations.append(Translation(" ".join(written), float(np.average(scores, weights=tokens))))
         return Line(translations, len(parts))
 
@@ -120,7 +120,7 @@ Format = Callable[[int, str, Line], str]
 
 
 def read_lines(file: IO[bytes], name: str) -> Iterator[str]:
-    """Yields the lines of a UTF-8 text, compressed or not, without their ends, as they come.
+    """Yields the lines of a UTF-8 text, compressed or not, without line ends, as they arrive.
 
     Raises `SettingsError` if it is not text.
     """
@@ -137,7 +137,7 @@ def read_lines(file: IO[bytes], name: str) -> Iterator[str]:
 def translate_lines(
     translator: Translator, lines: Iterable[str], chunk: int, n_best: int, form: Format, warn: Callable[[str], None]
 ) -> Iterator[str]:
-    """Yields the output of each `chunk` lines as soon as they are translated.
+    """Translates `chunk` lines at a time; yields the output of each chunk.
 
     warn: called for every line that was translated in parts.
     """
@@ -147,7 +147,7 @@ def translate_lines(
         for number, (source, line) in enumerate(zip(sources, translator.lines(sources, n_best), strict=True), first):
             if line.parts > 1:
                 warn(
-                    f"line {number}: longer than the {translator.limit} subwords that the model is good for; "
+                    f"line {number}: longer than the {translator.limit} subwords that the model handles well; "
                     f"translated in {line.parts} parts"
                 )
             outputs.append(form(number, source, line))
@@ -156,7 +156,7 @@ def translate_lines(
 
 
 def text_form(n_best: int, scores: bool) -> Format:
-    """Returns a format of one translation a line, tab-separated after its number if `n_best` > 1 and its score."""
+    """Returns a format of one translation per line, after tab-separated line number (if `n_best` > 1) and score."""
 
     def form(number: int, _: str, line: Line) -> str:
         rows = []
@@ -170,7 +170,7 @@ def text_form(n_best: int, scores: bool) -> Format:
 
 
 def json_form(number: int, source: str, line: Line) -> str:
-    """Returns one JSON object a line: `{line, source, parts, translations: [{text, score}]}`."""
-    translations = [{"text": one.text, "score": round(one.score, 4)} for one in line.translations]
+    """Returns one JSON object per line: `{line, source, parts, translations: [{text, score}]}`."""
+    translations = [{"text": each.text, "score": round(each.score, 4)} for each in line.translations]
     record = {"line": number, "source": source, "parts": line.parts, "translations": translations}
     return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
