@@ -1,1 +1,1 @@
-"""Exports a trained model: a folder with all that translating with it takes."""
+"""Exports a trained model to a folder with everything needed to translate with it."""

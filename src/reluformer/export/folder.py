@@ -1,4 +1,4 @@
-"""Writes an exported folder, weights, configuration, text models, model card and code, whole or not at all."""
+"""Writes an exported model's folder atomically: weights, configuration, text models, model card and code."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CODE = [*sorted((Path(__file__).parent / "huggingface").glob("*_reluformer.py"))
 """The Python files that transformers loads from an exported folder."""
 SCORES = {"bleu": "BLEU", "tokenized_bleu": "BLEU, tokenised and lower-cased", "chrf": "chrF", "d_bleu": "d-BLEU"}
 LICENCES = re.compile(r"apache-2\.0|mit|cc0-1\.0|cc-by(-nc)?(-sa|-nd)?-[34]\.0")
-"""The licences of texts that Hugging Face knows, by its names."""
+"""The licences of texts that Hugging Face has identifiers for."""
 ENVIRONMENT = Environment(
     loader=PackageLoader("reluformer.export", "."), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
 )
@@ -44,24 +44,24 @@ ENVIRONMENT = Environment(
 def export_model(
     run_folder: Path, output: Path, corpora: Path | None = None, force: bool = False, int8: bool = False
 ) -> None:
-    """Writes all that translating with a run takes into the folder `output`.
+    """Writes everything needed to translate with a run to the folder `output`.
 
-    corpora: the folder of the prepared corpora; None for the one beside the run. force: replaces an earlier export.
-    int8: translates in int8 by default; the weights are quantised when they are loaded.
+    corpora: the folder of the prepared corpora; None for the one next to the runs. force: replace an earlier export.
+    int8: translate in int8 by default; the weights are quantised when they are loaded.
 
     Raises:
-        SettingsError: the run, its model or its corpus is missing or damaged, or `output` is in the way.
+        SettingsError: the run, its model or its corpus is missing or damaged, or `output` may not be replaced.
     """
     config = RunConfig.load(run_folder)
     if int8:
         translation = config.translation.model_copy(update={"precision": "int8"})
         config = config.model_copy(update={"translation": translation})
     if read_export(run_folder) is not None:
-        raise SettingsError(f"{run_folder}: this is an exported model already: copy the folder")
+        raise SettingsError(f"{run_folder}: this is already an exported model; copy the folder")
     used = {config.model.memory(place).activation for place in config.model.places()}
     if missing := sorted(used.difference(ACTIVATIONS)):
         raise SettingsError(
-            f"{run_folder}: {', '.join(missing)}: not in the exported model; add it to Activation.forward in "
+            f"{run_folder}: {', '.join(missing)}: not supported by exported models; add it to Activation.forward in "
             "reluformer/export/huggingface/transformer_reluformer.py"
         )
     files = find_text(run_folder, config, corpora)
@@ -73,9 +73,9 @@ def export_model(
     require_trained_with(run_folder, files.subword)
     model, _ = load_model(run_folder)
     _make_way(output, force)
-    output = Path(os.path.realpath(output))  # `.` has no name, and a link stays one
-    there = output.exists()
-    partial = (output if there else output.parent) / f".{output.name[:100]}.{os.getpid()}"
+    output = Path(os.path.realpath(output))  # `.` has no name, and a link must stay a link
+    existed = output.exists()
+    partial = (output if existed else output.parent) / f".{output.name[:100]}.{os.getpid()}"
     try:
         partial.mkdir(parents=True)
         save_model(model, partial / MODEL_FILE, header(run_folder, config))
@@ -89,7 +89,7 @@ def export_model(
         for file in CODE:
             shutil.copyfile(file, partial / file.name)
         write_text(partial / "README.md", model_card(run_folder, config, files, output.name))
-        if there:  # the folder itself stays: it may be the working folder, or a disk of its own
+        if existed:  # the folder itself stays: it may be the working folder or a mount point
             _fill(output, partial)
         else:
             partial.rename(output)
@@ -105,7 +105,7 @@ def header(run_folder: Path, config: RunConfig) -> dict[str, str]:
 
 
 def model_json(config: RunConfig, files: TextFiles) -> dict[str, Any]:
-    """Returns config.json: what transformers asks of a model, the run, its memories by place, its text preparation."""
+    """Returns config.json: what transformers requires, the run, its memories by place, its text preparation."""
     return {
         "model_type": "reluformer",
         "architectures": ["ReLUFormerForTranslation"],
@@ -131,11 +131,11 @@ def model_json(config: RunConfig, files: TextFiles) -> dict[str, Any]:
 
 
 def generation_json(config: RunConfig) -> dict[str, Any]:
-    """Returns generation_config.json: the beam search of the run, by the names of transformers."""
+    """Returns generation_config.json: the beam search of the run, under the names of transformers."""
     return {
         "num_beams": config.translation.beam,
         "length_penalty": config.translation.length_penalty,
-        "early_stopping": True,  # a sentence is done when as many hypotheses have ended as the beam is wide
+        "early_stopping": True,  # a sentence is done when `num_beams` hypotheses have finished
         "do_sample": False,
         "use_cache": False,
         **SPECIAL_TOKENS,
@@ -159,7 +159,7 @@ def tokenizer_json(config: RunConfig, files: TextFiles) -> dict[str, Any]:
 
 
 def model_card(run_folder: Path, config: RunConfig, files: TextFiles, name: str) -> str:
-    """Returns README.md of an exported run, with the YAML head that Hugging Face reads. name: the folder's."""
+    """Returns README.md of an exported run, with the YAML metadata of Hugging Face. name: the folder's."""
     provenance = read_provenance(files.subword.parent)
     licence = provenance["configuration"].get("licence") or "unknown; see where it was published"
     scores = run_folder / "scores.json"
@@ -184,7 +184,7 @@ def model_card(run_folder: Path, config: RunConfig, files: TextFiles, name: str)
 
 
 def metadata(config: RunConfig, name: str, licence: str, scored: list[tuple[str, str, dict]]) -> dict[str, Any]:
-    """Returns the head of a model card, as Hugging Face reads it. scored: metric, title, score of the test split."""
+    """Returns a model card's metadata for Hugging Face. scored: metric, title and score on the test split."""
     head: dict[str, Any] = {
         "language": [config.src, config.tgt],
         "library_name": "transformers",
@@ -214,7 +214,7 @@ def metadata(config: RunConfig, name: str, licence: str, scored: list[tuple[str,
 
 
 def licence_keys(licence: str) -> dict[str, str]:
-    """Returns a text's terms as Hugging Face names them: one of its licences, or `other` and a name."""
+    """Returns the metadata of a text's licence: an identifier of Hugging Face, or `other` and a name."""
     name = re.sub(r"[^a-z0-9.]+", "-", licence.partition("(")[0].strip().lower()).strip("-")
     return {"license": name} if LICENCES.fullmatch(name) else {"license": "other", "license_name": name}
 
@@ -239,6 +239,6 @@ def _make_way(output: Path, force: bool) -> None:
     path = output / EXPORT_FILE
     ours = path.is_file() and "reluformer" in path.read_text(encoding="utf-8", errors="replace")
     if not ours:
-        raise SettingsError(f"{output}: the folder is not empty, and not an exported model")
+        raise SettingsError(f"{output}: the folder is not empty, and is not an exported model")
     if not force:
-        raise SettingsError(f"{output}: there is an exported model already; --force replaces it")
+        raise SettingsError(f"{output}: already holds an exported model; --force replaces it")

@@ -102,7 +102,7 @@ CASES = [
     ("an export over a file", f"export {RUN} {{out}}/text", b"", 2, "this is a file"),
     ("an export under a file", f"export {RUN} {{out}}/text/new", b"", 2, "out/text/.*: not a directory"),
     ("an export over other work", f"export {RUN} {{out}}/work --force", b"", 2, "not an exported model"),
-    ("an export of an export", "export {out}/export-less {out}/new", b"", 2, "exported model already"),
+    ("an export of an export", "export {out}/export-less {out}/new", b"", 2, "already an exported model"),
     # the steps
     ("a training of nothing", "train", b"", 2, "name a run"),
     ("settings that are no JSON", ["train", "--settings", "{{"], b"", 2, "--settings: not valid JSON"),

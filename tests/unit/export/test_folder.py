@@ -95,7 +95,7 @@ def test_an_existing_folder_is_not_overwritten_without_force(trained, exported, 
     (tmp_path / "full" / "thesis.tex").write_text("x")
     (tmp_path / "file").write_text("x")
     for force in (False, True):
-        with pytest.raises(SettingsError, match="not empty, and not an exported model"):
+        with pytest.raises(SettingsError, match="not empty, and is not an exported model"):
             export_model(trained.run, tmp_path / "full", force=force)
         with pytest.raises(SettingsError, match="this is a file"):
             export_model(trained.run, tmp_path / "file", force=force)
@@ -105,13 +105,13 @@ def test_an_existing_folder_is_not_overwritten_without_force(trained, exported, 
         export_model(trained.run, old)
     export_model(trained.run, old, force=True)
     assert {path.name for path in old.iterdir()} == FILES
-    with pytest.raises(SettingsError, match="exported model already"):
+    with pytest.raises(SettingsError, match="already an exported model"):
         export_model(old, tmp_path / "new")
 
 
 def test_an_activation_that_the_exported_model_lacks_is_named(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "ACTIVATIONS", ("relu", "softmax"))
-    with pytest.raises(SettingsError, match=r"relu-scaled: not in the exported model; add it to Activation\.forward"):
+    with pytest.raises(SettingsError, match=r"relu-scaled: not supported by exported models; add it to Activation"):
         export_model(trained.run, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -1,5 +1,5 @@
-"""The code in an exported folder, by which Hugging Face's transformers loads it without this package.
+"""The code in an exported folder, with which Hugging Face's transformers loads it without this package.
 
-`reluformer export` copies these files, and `corpus/moses.py` beside them. `transformer_reluformer` needs torch alone;
-the others need transformers, so nothing else may import them.
+`reluformer export` copies these files and `corpus/moses.py`. `transformer_reluformer` needs only torch; the others
+need transformers, so nothing else may import them.
 """

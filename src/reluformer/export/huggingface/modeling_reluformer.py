@@ -1,4 +1,4 @@
-"""An exported ReLUFormer or one of its relatives as a model of Hugging Face's transformers.
+"""An exported ReLUFormer, or a model of another system, as a model of Hugging Face's transformers.
 
 Shapes: B batch, S source tokens, T target tokens, V vocabulary.
 """
@@ -20,8 +20,8 @@ class ReLUFormerConfig(PretrainedConfig):
     """The contents of config.json.
 
     run: the configuration of the training run; `run["model"]` is the model's shape. text: how text is prepared.
-    memories: for each memory by its place (`encoder.0.attention`), its activation, the activation's options, and what
-    follows the read. precision: `fp32`, or `int8` for products with quantised weights, on a CPU.
+    memories: by place (`encoder.0.attention`), each memory's activation, the activation's options, norms and gate.
+    precision: `fp32`, or `int8` for products with quantised weights, on a CPU.
     """
 
     model_type = "reluformer"
@@ -44,7 +44,7 @@ class ReLUFormerConfig(PretrainedConfig):
 
 
 class SourceEncoder:
-    """The encoder as `generate` calls it; its parameters stay the Transformer's."""
+    """The encoder with the interface that `generate` calls; its parameters belong to the Transformer."""
 
     def __init__(self, transformer: Transformer) -> None:
         self.transformer = transformer
@@ -60,7 +60,7 @@ class SourceEncoder:
 class AllowedTokens(LogitsProcessor):
     """Bans padding and BOS, forces EOS at the length limit, and translates blank sources to nothing.
 
-    limits, blank: [B], of each source.
+    limits, blank: [B], for each source.
     """
 
     def __init__(self, limits: Tensor, blank: Tensor, config: ReLUFormerConfig) -> None:
@@ -95,7 +95,7 @@ class ReLUFormerForTranslation(PreTrainedModel, GenerationMixin):
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """Does the same as in transformers, then quantises if the precision is int8."""
+        """Loads the model as transformers does, then quantises it if the precision is int8."""
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         if model.config.precision == "int8":
@@ -103,13 +103,13 @@ class ReLUFormerForTranslation(PreTrainedModel, GenerationMixin):
         return loaded
 
     def train(self, mode: bool = True) -> ReLUFormerForTranslation:
-        """Does the same as in torch; raises `ValueError` if the model is quantised."""
+        """Sets the mode as torch does; raises `ValueError` if a quantised model would train."""
         if mode and self.transformer.int8 is not None:
-            raise ValueError("a model in int8 only translates: load it with precision='fp32' to train it")
+            raise ValueError("an int8 model can only translate: load it with precision='fp32' to train it")
         return super().train(mode)
 
     def get_encoder(self, *_: Any, **__: Any) -> SourceEncoder:
-        """See `SourceEncoder`."""
+        """Returns the encoder for `generate`."""
         return SourceEncoder(self.transformer)
 
     def forward(
@@ -123,8 +123,8 @@ class ReLUFormerForTranslation(PreTrainedModel, GenerationMixin):
     ) -> Seq2SeqLMOutput:
         """Returns logits [B, T, V] of the token after each of decoder_input_ids [B, T], which start with BOS.
 
-        input_ids, attention_mask: [B, S]. labels: [B, T], -100 to ignore; they give a loss, and without
-        decoder_input_ids the decoder's input.
+        input_ids, attention_mask: [B, S]. labels: [B, T], -100 to ignore; they give a loss and, without
+        decoder_input_ids, the decoder's input.
         """
         if encoder_outputs is None:
             assert input_ids is not None
@@ -149,7 +149,7 @@ class ReLUFormerForTranslation(PreTrainedModel, GenerationMixin):
         attention_mask: Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Does transformers' `generate` with the length limits of `reluformer translate`."""
+        """Runs transformers' `generate` with the length limits of `reluformer translate`."""
         source = kwargs.pop("input_ids", inputs)
         if attention_mask is None:
             attention_mask = (source != self.config.pad_token_id).long()

@@ -1,4 +1,4 @@
-"""The text side of an exported model as a tokenizer of Hugging Face's transformers: sacremoses and sentencepiece."""
+"""An exported model's text processing as a tokenizer of Hugging Face's transformers: sacremoses and sentencepiece."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ class ReLUFormerTokenizer(PreTrainedTokenizer):
         self.subword = SentencePieceProcessor(model_file=str(vocab_file))
         self.truecaser = Truecaser(self.files["truecaser_file"]) if self.preparation.get("truecase") else None
         self.src, self.tgt = src, tgt
-        kwargs.setdefault("split_special_tokens", True)  # a special token written in a text is just text
+        kwargs.setdefault("split_special_tokens", True)  # special tokens in the input are plain text
         super().__init__(src=src, tgt=tgt, text=text, **kwargs)
 
     @property
     def vocab_size(self) -> int:
-        """V, special symbols included."""
+        """The number of pieces, special symbols included."""
         return self.subword.get_piece_size()
 
     def get_vocab(self) -> dict[str, int]:
-        """Returns every piece and its id."""
+        """Returns the id of every piece."""
         return {self.subword.id_to_piece(i): i for i in range(self.vocab_size)}
 
     def tokenize(self, text: str, **_: Any) -> list[str]:
@@ -56,11 +56,11 @@ class ReLUFormerTokenizer(PreTrainedTokenizer):
         return self.subword.encode(self._prepare(text).replace(SENTENCE_BREAK, "< sent >"), out_type=str)
 
     def build_inputs_with_special_tokens(self, ids: list[int], _: list[int] | None = None) -> list[int]:
-        """Ends a source with EOS."""
+        """Appends EOS to a source."""
         return [*ids, self.eos_token_id]
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
-        """Returns the tokenised text of pieces."""
+        """Joins pieces into tokenised text."""
         return self.subword.decode_pieces(tokens)
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
@@ -81,7 +81,7 @@ class ReLUFormerTokenizer(PreTrainedTokenizer):
         return self.subword.id_to_piece(index)
 
     def _prepare(self, text: str) -> str:
-        """Returns the tokens of a sentence, cased as the corpus; "" of a blank one."""
+        """Returns the tokens of a sentence, cased like the corpus; "" for a blank one."""
         lower, straighten = (bool(self.preparation.get(key)) for key in ("lowercase", "straighten"))
         tokens = tokenise(text, self.src, lower=lower, straighten=straighten).strip()
         return tokens if self.truecaser is None else self.truecaser(tokens)
@@ -101,7 +101,7 @@ class ReLUFormerTokenizer(PreTrainedTokenizer):
     def _detokenise(self, sentence: str) -> str:
         text: str = detokenizer(self.tgt).detokenize(sentence.split())
         if self.truecaser is not None:  # the first letter becomes a capital, as Moses' detruecase does
-            first = next((i for i, one in enumerate(text) if one.isalnum()), 0)
+            first = next((i for i, character in enumerate(text) if character.isalnum()), 0)
             text = text[:first] + text[first : first + 1].upper() + text[first + 1 :]
         return text
 

@@ -1,7 +1,7 @@
 """The Transformer of an exported run in plain torch: every layer reads a memory, out = f(q·Kᵀ)·V.
 
 Equations are those of "A Study on ReLU and Softmax in Transformer" (https://arxiv.org/abs/2302.06461). Parameters have
-the names that training gave them.
+the same names as in training.
 
 Shapes: B batch, H heads, S source tokens, T target tokens, Q rows of a read, K slots, E model width, V vocabulary.
 Masks are true on real tokens; sequences are padded on the right.
@@ -21,7 +21,7 @@ HIDDEN = -1e9
 
 
 class Int8:
-    """x · Wᵀ + b in int8 by oneDNN, on a CPU, without gradients; a scale for each row of W [O, I] and each row of x."""
+    """x · Wᵀ + b in int8 by oneDNN, on a CPU, without gradients; one scale per row of W [O, I] and per row of x."""
 
     levels = 127 if torch.cpu._is_vnni_supported() else 63  # without VNNI, pairs of products are added in 16 bits
 
@@ -46,7 +46,7 @@ class Int8:
 
 
 class Activation(nn.Module):
-    """f: scores of a row -> weights, f(c_i · s + b_i) of equations; `config` names f and its options."""
+    """Maps a row's scores s to weights f(c_i · s + b_i); `config` names f and its options."""
 
     def __init__(self, config: dict[str, Any], heads: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Activation(nn.Module):
         self.logit = nn.Parameter(torch.zeros(heads, 1, 1)) if self.name == "entmax" else None
 
     def forward(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        """scores [..., Q, K], mask bool broadcastable to it or None where every row sees every slot -> [..., Q, K]."""
+        """scores [..., Q, K], mask bool broadcastable to it or None if every row sees every slot -> [..., Q, K]."""
         visible = scores.new_ones((), dtype=torch.bool) if mask is None else mask
         count = scores.new_tensor(scores.size(-1)) if mask is None else mask.sum(-1, keepdim=True).clamp(min=1)
         factor, shift = self._affine(count)
@@ -76,7 +76,7 @@ class Activation(nn.Module):
         return (scores.relu() * visible).square() if self.name == "relu-squared" else scores.relu() * visible
 
     def _affine(self, count: Tensor) -> tuple[Tensor | float, Tensor | float]:
-        """Returns c_i and b_i for rows that see `count` slots, n_i."""
+        """Returns c_i and b_i for rows that see `count` slots (n_i)."""
         options = self.options
         if self.name == "relu-scaled":  # Eq. 6: 1 / (γ·√(n_i/2))
             gamma = options["gamma"] if self.log_gamma is None else self.log_gamma.exp()
@@ -145,11 +145,11 @@ SIMPLEX: dict[str, Callable[[Tensor], Tensor]] = {
 }
 RELUS = ("relu", "relu-scaled", "relu-length", "relu-squared", "relu-shifted")
 ACTIVATIONS = (*RELUS, "sigmoid", "softpick", "entmax", *SIMPLEX)
-"""The names of f that `Activation` knows."""
+"""The activations that `Activation` implements."""
 
 
 class GatedRMSNorm(nn.Module):
-    """scale · x / rms(x) · sigmoid(gate · x): what follows the read in ReLA (Zhang, Titov and Sennrich 2021)."""
+    """scale · x / rms(x) · sigmoid(gate · x): the output norm of ReLA (Zhang, Titov and Sennrich 2021)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -157,12 +157,12 @@ class GatedRMSNorm(nn.Module):
         self.gate = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [..., E], the same shape out."""
+        """x [..., E] -> [..., E]."""
         return self.scale * x * (x.square().mean(-1, keepdim=True) + 1e-8).rsqrt() * torch.sigmoid(self.gate * x)
 
 
 class Memory(nn.Module):
-    """What the memories share: the activation, and what follows the read."""
+    """What the memories share: the activation, and the norm and gate after the read."""
 
     def __init__(self, config: dict[str, Any], width: int, heads: int, weight_dropout: float) -> None:
         super().__init__()
@@ -192,11 +192,11 @@ class FeedForward(Memory):
         self.int8: tuple[Int8, Int8] | None = None
 
     def quantise(self) -> None:
-        """Reads keys and values in int8 from now on."""
+        """Switches the products with keys and values to int8."""
         self.int8 = Int8(self.key, self.key_bias), Int8(self.value.T, self.value_bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, L, E], the same shape out."""
+        """x [B, L, E] -> [B, L, E]."""
         if self.int8 is None:
             output = linear(self.weights(linear(x, self.key, self.key_bias)), self.value.T, self.value_bias)
         else:
@@ -208,7 +208,7 @@ class FeedForward(Memory):
 
 
 class Attention(Memory):
-    """H reads with scale 1/√(E/H), concatenated and projected; of the sequence itself, or of another (`cross`)."""
+    """H reads with scale 1/√(E/H), concatenated and projected; reads its own sequence, or another one (`cross`)."""
 
     def __init__(self, model: dict[str, Any], config: dict[str, Any], cross: bool = False) -> None:
         super().__init__(config, model["width"], model["heads"], model["attention_dropout"])
@@ -237,7 +237,7 @@ class Attention(Memory):
 
 
 class Residual(nn.Module):
-    """x + memory(x), LayerNorm after the sum (`post`) or before the memory (`pre`)."""
+    """x + memory(x), with LayerNorm after the sum (`post`) or before the memory (`pre`)."""
 
     def __init__(self, model: dict[str, Any], memory: Memory) -> None:
         super().__init__()
@@ -246,13 +246,13 @@ class Residual(nn.Module):
         self.pre, self.dropout = model["norm"] == "pre", model["dropout"]
 
     def forward(self, x: Tensor, *read: Tensor) -> Tensor:
-        """x [B, L, E], the same shape out; read: what the memory takes beside it."""
+        """x [B, L, E] -> [B, L, E]; read: the memory's other inputs."""
         output = dropout(self.memory(self.norm(x) if self.pre else x, *read), self.dropout, self.training)
         return x + output if self.pre else self.norm(x + output)
 
 
 class Layer(nn.Module):
-    """Self-attention, attention to the source in a decoder, the FFN. `place`: `encoder.0`, `decoder.0`, ..."""
+    """Self-attention, cross-attention in a decoder, and the FFN. `place`: `encoder.0`, `decoder.0`, ..."""
 
     def __init__(self, model: dict[str, Any], memories: dict[str, dict[str, Any]], place: str) -> None:
         super().__init__()
@@ -262,7 +262,7 @@ class Layer(nn.Module):
         self.ffn = Residual(model, FeedForward(model, memories[f"{place}.ffn"]))
 
     def forward(self, x: Tensor, mask: Tensor, *source: Tensor) -> Tensor:
-        """x [B, L, E], the same shape out; source: of a decoder, the mask and the encoded source."""
+        """x [B, L, E] -> [B, L, E]; source: in a decoder, the mask and the encoded source."""
         x = self.attention(x, mask)
         return self.ffn(x if self.cross_attention is None else self.cross_attention(x, *source))
 
@@ -277,7 +277,7 @@ class Embeddings(nn.Module):
         self.output = nn.Parameter(torch.zeros(vocabulary, width)) if share == "none" else None
 
     def forward(self, tokens: Tensor, matrix: Tensor | None) -> Tensor:
-        """tokens int [B, L] -> [B, L, E]; matrix: the source's, or None where there is none of its own."""
+        """tokens int [B, L] -> [B, L, E]; matrix: the source's, or None if it shares the target's."""
         vectors = embedding(tokens, self.target if matrix is None else matrix)
         return vectors * math.sqrt(vectors.size(-1)) + sinusoids(tokens.size(1), vectors.size(-1)).to(vectors)
 
@@ -293,7 +293,7 @@ def sinusoids(length: int, width: int) -> Tensor:
 class Transformer(nn.Module):
     """The encoder-decoder of a run.
 
-    model: the run's `model`. memories: place (`encoder.0.attention`) -> activation, its options, what follows the read.
+    model: the run's `model`. memories: place (`encoder.0.attention`) -> activation, its options, norms and gate.
     """
 
     def __init__(self, model: dict[str, Any], memories: dict[str, dict[str, Any]]) -> None:
@@ -308,7 +308,7 @@ class Transformer(nn.Module):
         self.int8: Int8 | None = None
 
     def quantise(self) -> None:
-        """Computes all products with weights in int8 from now on; for inference on a CPU. Parameters stay."""
+        """Switches all products with weights to int8, for inference on a CPU; parameters are kept."""
         self.int8 = Int8(self._output_weight)
         for module in self.modules():
             if isinstance(module, nn.Linear):

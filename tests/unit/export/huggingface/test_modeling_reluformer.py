@@ -47,7 +47,7 @@ def test_int8_translations_are_nearly_the_same_also_after_saving(elsewhere):
     same = sum(a == b for a, b in zip(elsewhere["int8"], elsewhere["translations"], strict=False))
     assert same >= 16
     assert elsewhere["int8_again"] == elsewhere["int8"]
-    assert elsewhere["int8_refusal"] == "a model in int8 only translates: load it with precision='fp32' to train it"
+    assert elsewhere["int8_refusal"] == "an int8 model can only translate: load it with precision='fp32' to train it"
 
 
 def test_sampling_gives_other_sentences(elsewhere):
