@@ -1,4 +1,4 @@
-"""Timers and meters of everything that is measured: the study of speed by length, and benchmarks/."""
+"""Timers and memory meters, for the study of speed by length and for benchmarks/."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 def timed(
     run: Callable[[], object], device: torch.device | str, clock: Callable[[], float] = time.perf_counter
 ) -> float:
-    """Returns the seconds of one call, until the GPU has finished it."""
+    """Returns the seconds of one call, including its work on the GPU."""
     _synchronize(device)
     begin = clock()
     run()
@@ -35,7 +35,7 @@ def _synchronize(device: torch.device | str) -> None:
 def median_seconds(run: Callable[[], object], least: float, device: torch.device, calls: int = 2) -> float:
     """Returns the median time of `run`, called at least `calls` times and for at least `least` seconds.
 
-    With one thread on a CPU it is processor time, which hardly depends on what else the machine does.
+    With one thread on a CPU it is processor time, which other load on the machine hardly affects.
     """
     alone = device.type == "cpu" and torch.get_num_threads() == 1
     clock = time.process_time if alone else time.perf_counter
@@ -47,11 +47,11 @@ def median_seconds(run: Callable[[], object], least: float, device: torch.device
 
 @contextlib.contextmanager
 def peak_memory(device: torch.device | str) -> Iterator[Callable[[], float]]:
-    """Measures the peak of additional memory inside: of the GPU's allocator, or of this process.
+    """Measures the peak memory added inside the context, by the GPU's allocator or by this process.
 
-    Without /proc, as on macOS, the peak cannot be reset: what the process needed before is not additional.
+    Without /proc, as on macOS, the peak cannot be reset: only memory above the process's earlier peak counts.
 
-    Yields a function that returns the bytes afterwards.
+    Yields a function that returns the bytes once the context has ended.
     """
     gc.collect()
     result = float("nan")
@@ -76,7 +76,7 @@ def _peak_resident() -> int:
 
 
 def matmul_speed(precision: str, device: torch.device | str) -> Callable[[], float]:
-    """Returns a function that measures the FLOP/s of one large matrix product: what utilisation is a share of."""
+    """Returns a function that measures the FLOP/s of one large matrix product, the reference for utilisation."""
     size = 8192 if torch.device(device).type == "cuda" else 1024
     matrix = torch.randn(size, size, device=device, dtype=DTYPES[precision])
     torch.matmul(matrix, matrix)

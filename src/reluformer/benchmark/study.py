@@ -1,8 +1,8 @@
 """The measured study: speed and memory of its systems by length, round by round (`results/paper/measured.json`).
 
 Training and decoding at a point each run in a process of their own, forked from one that has imported everything: peak
-memory is their own, and what does not fit, or takes too long, ends alone. Within a round the systems follow each other
-at each length, and ratios are taken within a round, so that whatever else the machine does affects all of them.
+memory is their own, and one that runs out of memory or time ends alone. Within a round, the systems run one after
+another at each length, and ratios are taken within a round, so that other load on the machine affects all of them.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ RATIOS = {
     "memory_ratio": "training_memory",
 }
 PRELOAD = ["reluformer.benchmark.point", "torch._dynamo"]
-"""Imported once for all points; the first optimizer imports the second, in over a second."""
+"""Imported once for all points; otherwise the first optimizer would import the second, which takes over a second."""
 START = 600.0
-"""Seconds that a process may take to build its model, beside the point's limit."""
+"""Seconds that a process may take to build its model, in addition to the point's limit."""
 
 
 class PointError(RuntimeError):
-    """A point failed for another reason than memory or time."""
+    """A point failed for a reason other than memory or time."""
 
 
 class MeasuringPlan(Strict):
-    """A measured study and its systems, whose models have a vocabulary; the first is the baseline."""
+    """A measured study and the runs of its systems, with their vocabulary set; the first is the baseline."""
 
     study: str
     measured: MeasuringConfig
@@ -65,13 +65,13 @@ def measure_study(plan: MeasuringPlan, threads: int, log: Callable[[str], None])
 
     Args:
         plan: the study, the systems' runs and the points.
-        threads: of torch on a CPU.
+        threads: torch's threads on a CPU.
         log: prints progress.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     settings = plan.measured
-    failed: dict[tuple[str, str], tuple[int, str]] = {}  # (system, part) -> from which length on, and why
+    failed: dict[tuple[str, str], tuple[int, str]] = {}  # (system, part) -> shortest length that failed, and why
     peak = None
     if visible_devices():
         peak = _run(context, "peak", plan.runs[0], 0, settings, threads)[1]["flops_per_second"]
@@ -135,7 +135,7 @@ def _point(
 def _run(
     context: Any, part: str, config: RunConfig, length: int, settings: MeasuringConfig, threads: int
 ) -> tuple[str, dict[str, float]]:
-    """Runs a part in a process of its own; returns the problem and {}, or "" and values. Raises `PointError`."""
+    """Runs a part in a process of its own; returns (problem, {}) or ("", values). Raises `PointError`."""
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(theirs, part, config, length, settings, threads), daemon=True)
     process.start()
@@ -150,7 +150,7 @@ def _run(
             if problem:
                 raise PointError(f"{part}: {problem}")
         return "", values
-    except EOFError:  # killed by the system for taking too much
+    except EOFError:  # killed by the operating system for using too much memory
         return OUT_OF_MEMORY, {}
     finally:
         process.kill()
@@ -161,7 +161,7 @@ def _run(
 def _work(
     connection: Connection, part: str, config: RunConfig, length: int, settings: MeasuringConfig, threads: int
 ) -> None:
-    """In the part's process: sends that the model is built, then the values."""
+    """Runs in the part's process; reports that the model is built, then sends the values."""
     import torch
 
     from reluformer.benchmark.harness import matmul_peak
@@ -170,7 +170,7 @@ def _work(
     die_with_main_process()
     torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.type == "cpu":  # an allocation that does not fit fails here and not elsewhere
+    if device.type == "cpu":  # an oversized allocation fails here, not in another process
         available = psutil.virtual_memory().available
         resource.setrlimit(resource.RLIMIT_DATA, (psutil.Process().memory_info().data + available * 9 // 10,) * 2)
     try:
