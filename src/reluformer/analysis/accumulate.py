@@ -15,7 +15,7 @@ ZERO = torch.zeros((), dtype=torch.float64)
 
 
 def finite(value: float | Tensor) -> float | None:
-    """Returns a number for JSON; None for NaN and infinity."""
+    """Returns a number for JSON, or None for NaN and infinity."""
     number = float(value)
     return number if math.isfinite(number) else None
 
@@ -49,7 +49,7 @@ class ColumnMean:
 class Variance:
     """The population variance of all numbers in each of G groups.
 
-    Each row takes two passes in fp32 or more. Rows are merged into batches, and batches into the whole, in float64
+    Each row takes two passes in fp32 or wider. Rows are merged into batches, and batches into the total, in float64
     (Chan, Golub, LeVeque 1979).
     """
 
@@ -58,7 +58,7 @@ class Variance:
         self._count = self._mean = self._squares = ZERO  # _squares: Σ (x − mean)²
 
     def add(self, values: Tensor, group: Tensor | None = None) -> None:
-        """Adds values [N, E]; group: int [N], the group of each row (None: all group 0)."""
+        """Adds values [N, E]; group: int [N], the group of each row (None: all in group 0)."""
         values = at_least_fp32(values)
         rows, width = values.shape
         if group is None:
@@ -77,5 +77,5 @@ class Variance:
         self._count = both
 
     def result(self) -> list[float | None]:
-        """Returns the variance of each group; None of an empty group."""
+        """Returns the variance of each group; None for an empty group."""
         return [finite(variance) for variance in (self._squares / self._count).flatten().tolist()]

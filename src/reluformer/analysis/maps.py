@@ -27,16 +27,16 @@ SIDES = {"encoder": ("src", "src"), "decoder": ("tgt", "tgt"), "cross": ("tgt", 
 """The queries and the keys of each attention."""
 SHADES = " ░▒▓█"
 CELL = 2
-"""Columns of a cell, which make it about square."""
+"""Columns of a cell, so that it is about square."""
 LONGEST = 14
-"""Columns of a token's label."""
+"""Maximum columns of a token's label."""
 
 
 def choose_segment(store: Store, documents: bool, tokens: int) -> int:
-    """Returns the index of the segment to show; it depends on the store alone. Of equals the first.
+    """Returns the index of the segment to show, which depends only on the store; ties go to the first.
 
-    Length is the longer side, with EOS. Sentences: the one of median length. Documents: the longest of at most `tokens`
-    tokens, or the shortest if all are longer. The store must not be empty.
+    A segment's length is that of its longer side, with EOS. Sentences: the one of median length. Documents: the longest
+    of at most `tokens` tokens, or the shortest if all are longer. The store must not be empty.
     """
     length = np.maximum(store.src_lengths, store.tgt_lengths) + 1
     wanted = np.sort(length)[(len(length) - 1) // 2]
@@ -48,7 +48,7 @@ def choose_segment(store: Store, documents: bool, tokens: int) -> int:
 def maps_of(
     model: Transformer, batch: Batch[Tensor], pieces: Callable[[Iterable[int]], list[str]], tokens: int
 ) -> dict[str, NDArray]:
-    """Returns the attention maps of the one pair in a batch, each axis cut to its first `tokens` tokens.
+    """Returns the attention maps of a batch of one pair, each axis truncated to `tokens` tokens.
 
     `src_tokens` [S], `tgt_tokens` [T]: unicode pieces. `encoder.<layer>` [H, S, S], `decoder.<layer>` [H, T, T],
     `cross.<layer>` [H, T, S]: weights, queries before keys, not normalised, clamped to the range of float16.
@@ -105,7 +105,7 @@ def choose_map(arrays: Mapping[str, NDArray], attention: str, layer: int | None,
 def ascii_map(weights: NDArray, queries: Sequence[str], keys: Sequence[str], width: int) -> str:
     """Returns the map [Q, K] as text of at most `width` columns; further keys continue in blocks below.
 
-    A cell is the darker the larger its weight, up to the 99th percentile of all, as in the report's figures; only a
+    Larger weights have darker cells, up to the 99th percentile of all weights, as in the report's figures; only a
     weight of 0 is blank. Keys are written downwards above their cells.
     """
     top = float(np.percentile(weights, 99)) or float(weights.max()) or 1.0

@@ -1,4 +1,4 @@
-"""The real rows of one memory read, which the measures take: without padded queries, no weight on hidden slots.
+"""The real rows of one memory read, the input of the measures: no padded queries, no weight on hidden slots.
 
 Shapes: B sequences, N real rows (queries), H heads (1 in an FFN), K slots, D head width, E model width, M real tokens
 whose values are the slots, V vocabulary.
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Rows:
     """The real rows of one read.
 
-    weights: [N, H, K] in fp32 or more, f(q·Kᵀ) as the read used it.
-    counts: int [N], the slots that each row may see: the paper's n_i.
+    weights: [N, H, K] in fp32 or wider, f(q·Kᵀ) as the read used it.
+    counts: int [N], the number of slots that each row may see, the paper's n_i.
     output: [N, E], what the module adds to the residual. residual: [N, E], what it is added to.
     values: [K, E], the value vectors of a learned memory, or [M, H, D], those of the tokens.
     visible: bool [N, K], the slots that each row may see; None: all.

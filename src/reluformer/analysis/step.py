@@ -1,4 +1,4 @@
-"""The analysis of one trained run: analysis.json and attention.npz in its folder."""
+"""Analyses one trained run; writes analysis.json and attention.npz to its folder."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ PADDED_TOKENS = 2048
 TOP_ROWS = 2048
 """Rows of a place whose weights are sorted for top_share, evenly spread over the split."""
 GRADIENT_BATCHES, GRADIENT_TOKENS = 4, 512
-"""Batches whose gradients are averaged, and target tokens of each, about."""
+"""Number of batches whose gradients are averaged, and the approximate target tokens of each."""
 MAP_TOKENS = 512
-"""Tokens of each axis of the attention maps at most."""
+"""Maximum tokens on each axis of the attention maps."""
 
 
 def analyse_run(run_folder: Path, corpora: Path, threads: int | None = None) -> None:
     """Measures a run's memories over its test split and writes `analysis.json` and `attention.npz` into its folder.
 
-    Uses a CUDA device if there is one. Of a diverged run both files say so, without measures and maps.
+    Uses a CUDA device if there is one. For a diverged run both files say so and hold no measures or maps.
 
     Args:
         run_folder: with config.yaml, summary.json and model.safetensors.

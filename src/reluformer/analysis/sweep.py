@@ -1,4 +1,4 @@
-"""A model over a split: every measure of every memory, from one forward pass of each batch, and gradients of a few.
+"""Takes every measure of every memory over a split: one forward pass per batch, and gradients of a few batches.
 
 Shapes: K slots, E model width, B sequences, V vocabulary.
 """
@@ -39,7 +39,7 @@ class Measure(Protocol):
         """Adds the rows of one batch."""
 
     def result(self) -> dict[str, Any]:
-        """Returns the measure by its keys in analysis.json."""
+        """Returns the measured values by their keys in analysis.json."""
 
 
 def measures_of(kind: Kind, every: int) -> list[Measure]:
@@ -51,10 +51,10 @@ def measures_of(kind: Kind, every: int) -> list[Measure]:
 def sweep(
     model: Transformer, store: Store, punctuation: NDArray[np.bool_], padded_tokens: int, top_rows: int
 ) -> dict[str, dict[str, Any]]:
-    """Measures every memory; returns its keys in analysis.json by place, in the order of the model.
+    """Measures every memory; returns its entry in analysis.json by place, in the order of the model.
 
-    model: in evaluation mode. punctuation: bool [V], the pieces that are commas and periods. padded_tokens: of
-    a batch on its longer side. top_rows: whose weights are sorted, a place.
+    model: in evaluation mode. punctuation: bool [V], the pieces that are commas and periods. padded_tokens: tokens of
+    a batch on its longer side. top_rows: rows per place whose weights are sorted.
     """
     device = next(model.parameters()).device
     marks = torch.from_numpy(punctuation).to(device)
@@ -91,7 +91,7 @@ def random_batches(tgt_lengths: NDArray[np.integer], batches: int, tokens: int) 
 
 
 def slot_gradients(objective: Objective, batch: Batch[Tensor]) -> dict[str, Tensor]:
-    """Returns ‖∂L/∂(k_j, v_j)‖ of every slot j, [K], of every FFN by place; L: the loss a token with the penalty."""
+    """Returns ‖∂L/∂(k_j, v_j)‖ of every slot j, [K], of every FFN by place; L: loss per token plus penalty."""
     slots: dict[str, tuple[Tensor, Tensor]] = {}
 
     def take(place: str, read: Observation) -> None:
@@ -114,12 +114,12 @@ def gradient_top_shares(
     g_j: the norm of the training loss's gradient (without dropout) in the rows j of K and V, averaged over random
     batches of the split.
 
-    objective: in evaluation mode. batches: averaged, of about `tokens` target tokens each.
+    objective: in evaluation mode. batches: how many are averaged, of about `tokens` target tokens each.
     """
     device = next(objective.parameters()).device
     split = random_batches(store.tgt_lengths, batches, tokens)
-    every = [slot_gradients(objective, on_device(collate(store, indices), device)) for indices in split]
-    return {place: top_share_of(sum((one[place] for one in every), start=ZERO)) for place in every[0]}
+    norms = [slot_gradients(objective, on_device(collate(store, indices), device)) for indices in split]
+    return {place: top_share_of(sum((by_place[place] for by_place in norms), start=ZERO)) for place in norms[0]}
 
 
 def mean_by_kind(places: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

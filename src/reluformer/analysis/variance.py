@@ -1,4 +1,4 @@
-"""The variance of a module's output: beside its residual, and against the number n of slots that a row sees.
+"""The variance of a module's output: relative to its residual, and by the number n of slots that a row sees.
 
 The paper's "variance ratio" of FFNs, and its length-variance law: "x, v ~ N(0, 1): Σ over n of ReLU(x_i)·v_i ~ N(0,
 n/2)". So the variance of direct ReLU attention grows with n, that of Eq. 6 does not, and that of Softmax falls as about
@@ -20,11 +20,11 @@ from reluformer.memory.activations import build_activation
 from reluformer.memory.mask import AttentionMask
 from reluformer.memory.read import read
 
-# Borders of the buckets of n_i: powers of two and halfway between them, each up to and with its border.
+# Inclusive upper borders of the buckets of n_i: powers of two and the midpoints between them.
 BORDERS = sorted([2**k for k in range(17)] + [3 * 2**k for k in range(15)])
 LENGTHS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 ACTIVATIONS = ("relu", "relu-scaled", "softmax")
-READS = 8192  # independent reads of each n: a relative standard error of the variance of about 2 %
+READS = 8192  # independent reads of each n: the variance's relative standard error is about 2 %
 READS_AT_ONCE = 512
 
 
@@ -52,8 +52,8 @@ class ModuleVariance:
 class VarianceByLength:
     """Var[output] of the rows that see about the same number n_i of slots, as in `ModuleVariance`.
 
-    lengths: the mean n_i of the rows of each bucket with any, ascending; variance: that of their outputs. The buckets
-    are (…, 8, 12, 16, 24, 32, …]. Attention only: an FFN has one n.
+    lengths: the mean n_i of the rows in each non-empty bucket, ascending; variance: the variance of their outputs. The
+    buckets are (…, 8, 12, 16, 24, 32, …]. Attention only: an FFN has one n.
     """
 
     def __init__(self) -> None:

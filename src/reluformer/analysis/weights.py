@@ -1,6 +1,6 @@
-"""What the weights of a memory are like, how few slots hold how much of them, and how alike the value vectors are.
+"""Measures of a memory's weights, of their concentration on few slots, and of the similarity of its value vectors.
 
-A row is one query of one head; p = s / Σs are its weights at sum 1. The paper: "top 0.2 % of the slots hold more than
+A row is one query of one head; p = s / Σs are its normalised weights. The paper: "top 0.2 % of the slots hold more than
 85 % of the Softmax mass".
 
 Shapes: N rows, M tokens, H heads, K slots, D head width, E model width, P percentages.
@@ -37,7 +37,7 @@ class RowMeans:
 
     Self-attention only, without all-zero rows:
     distance: Σ_j p_ij·|i − j|, in subword tokens.
-    beyond[d]: Σ_{|i−j| > d} p_ij, of the rows that may see a slot so far away; None without such a row.
+    beyond[d]: Σ_{|i−j| > d} p_ij, over the rows that may see a slot that far away; None without such a row.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class RowMeans:
 
     def update(self, rows: Rows) -> None:
         every = torch.ones_like(rows.alive)
-        used = torch.count_nonzero(rows.weights, dim=-1)  # no weight lies on a slot that is not visible
+        used = torch.count_nonzero(rows.weights, dim=-1)  # hidden slots have no weight
         entropy = -rows.shares.clamp_min(LEAST).log_().mul_(rows.shares).sum(-1)
         self._means["entropy"].add(entropy, rows.alive)
         self._means["zero_share"].add(1 - used / rows.counts[:, None], every)
@@ -98,10 +98,10 @@ def top_shares(values: Tensor, counts: Tensor) -> Tensor:
 
 
 class TopShare:
-    """top_share[p]: the share of a row's Σs on its own p % largest weights (see `top_shares`), mean over the rows.
+    """top_share[p]: the share of a row's Σs on its own p % largest weights (see `top_shares`), averaged over rows.
 
     A row is one query of one head; of n_i visible slots, p % are p/100 · n_i. All-zero rows are left out. every: only
-    each `every`-th token of the split is measured, since sorting is slow.
+    one token in `every` of the split is measured, since sorting is slow.
     """
 
     def __init__(self, every: int) -> None:
@@ -124,9 +124,9 @@ class TopShare:
 class Anisotropy:
     """The mean cosine of two different value vectors, over all pairs (Ethayarajh 2019), in [−1, 1].
 
-    In closed form, with unit vectors u: (‖Σ u‖² − n) / (n·(n − 1)). Vectors: of attention the values of all real tokens
-    of the split, head by head, then the mean over heads. Zero vectors have no direction and are left out; fewer than
-    two vectors have no cosine.
+    In closed form, with unit vectors u: (‖Σ u‖² − n) / (n·(n − 1)). In attention, the vectors are the values of all
+    real tokens of the split, separately for each head, and the result is the mean over heads. Zero vectors have no
+    direction and are left out; fewer than two vectors have no cosine.
     """
 
     def __init__(self) -> None:
@@ -154,7 +154,7 @@ class LearnedSlots:
     used_slots: the share of the slots that got any weight (> 0) from any token of the split.
     effective_slots, for Softmax, which never gives 0: the share of the slots that got at least the even share of its
     weight, Σs / K, from some token.
-    value_norm_top_share[p]: the share of Σ_j ‖v_j‖ on the p % of the slots with the largest.
+    value_norm_top_share[p]: the share of Σ_j ‖v_j‖ on the p % of the slots with the largest norms.
     anisotropy: of the K value vectors, see `Anisotropy`.
     """
 
@@ -188,6 +188,6 @@ def top_share_of(values: Tensor) -> dict[str, float | None]:
 
 
 def is_punctuation(piece: str) -> bool:
-    """Whether a subword piece consists of commas and periods, apart from the word border mark ▁."""
+    """Returns whether a subword piece consists of commas and periods, apart from the word border mark ▁."""
     text = piece.removeprefix("▁")
     return bool(text) and not text.strip(",.")
