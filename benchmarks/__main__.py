@@ -1,7 +1,7 @@
 """Runs all benchmarks, or those named: `python -m benchmarks [--save] [corpus] [training] ...`; prints ratios.
 
-Each module here with a function `rows` is a benchmark, and has options of its own: `python -m benchmarks.training
---help`. `--save` also writes the rows to `benchmarks/results/`.
+Each module here with a function `rows` is a benchmark with its own options: `python -m benchmarks.training --help`.
+`--save` also writes the rows to `benchmarks/results/`.
 """
 
 from __future__ import annotations

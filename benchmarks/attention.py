@@ -3,8 +3,8 @@
     python -m benchmarks.attention --lengths 512 --lengths 1024 --width 64 --heads 8 --tokens 2048
 
 In fp32 on a CPU, in bf16 on CUDA. Peers: `SDPA` on the same tensors and masks (FlashAttention on CUDA); on CUDA
-`FlexAttention` carrying ReLU; `eager`, the read that stores its weights (RELUFORMER_KERNEL=reference); ours without the
-penalty; a large matrix product. Sparse activations use adasplash on CUDA if it is installed.
+`FlexAttention` computing ReLU; `eager`, the read that stores its weights (RELUFORMER_KERNEL=reference); ours without
+the penalty; a large matrix product. Sparse activations use adasplash on CUDA if it is installed.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ LONG = 8192
 """Tokens at which memory is compared."""
 LENGTHS = (25, 512, 1024, 2048)
 FUSED = ("relu-length", "relu-squared", "relu-shifted", "sigmoid")
-"""Activations after the paper that the kernels read by a functor; as fast as SDPA from FUSED_FROM tokens on."""
+"""Activations beyond the paper's that the kernels compute by a functor; their target applies from FUSED_FROM tokens."""
 FUSED_FROM = 512
 WHY_PENALTY = (
-    "beside the seven products a logarithm and two sums a weight in the forward pass, a logarithm in the backward "
-    "pass (5 % of a profile at 25 tokens), and torch's operations on the rows' sums, by one thread"
+    "on top of the seven products, a logarithm and two sums per weight in the forward pass, a logarithm in the "
+    "backward pass (5 % of a profile at 25 tokens), and torch's operations on the rows' sums, in one thread"
 )
 WHY_MEMORY = "the gradients and the packed copies of query and output's gradient, all linear in the length"
 
@@ -52,7 +52,7 @@ def forced(backend: str) -> mock._patch_dict:
 
 
 def flex_relu(query: Tensor, key: Tensor, value: Tensor, scale: float, attend: Callable = flex_attention) -> Tensor:
-    """Returns ReLU(q·k · scale)·v [B, H, N, D] by FlexAttention, which knows softmax alone.
+    """Returns ReLU(q·k · scale)·v [B, H, N, D] by FlexAttention, which supports only softmax.
 
     The score's logarithm undoes softmax's exponential, and the row's log-sum its normalisation. A row without positive
     scores is 0.
@@ -66,7 +66,7 @@ def flex_relu(query: Tensor, key: Tensor, value: Tensor, scale: float, attend: C
 
 
 class Problem:
-    """The tensors of one read as a model would make them, heads strided, and its mask; ragged: half to full."""
+    """The tensors of one read, with strided heads as in a model, and its mask; ragged: from half to full length."""
 
     def __init__(self, tokens: int, length: int, heads: int, width: int, mask: str) -> None:
         torch.manual_seed(length)
@@ -117,7 +117,7 @@ class Problem:
 
 
 def long_memory(name: str, backend: str, length: int) -> float:
-    """Returns the MiB that one read of this many tokens needs beside its tensors, forward and backward."""
+    """Returns the MiB that one read of `length` tokens needs in addition to its tensors, forward and backward."""
     torch.set_num_threads(threads())
     warm, problem = Problem(64, 64, 1, 64, "all"), Problem(length, length, 1, 64, "all")
     activation = build_activation(MemoryConfig(activation=name), 1).to(device(), problem.query.dtype)
@@ -152,7 +152,7 @@ def speed_rows(length: int, heads: int, width: int, tokens: int, rounds: int) ->
                 measures["FlexAttention"] = problem.timed_flex()
         medians = interleaved(measures, rounds)
         (ours, spread), (peak, _), (slow, slow_spread) = (medians[name] for name in ("ours", "matmul", "penalty"))
-        # Seven products of rows with slots: two forward, five backward, one of these the scores again.
+        # Seven products of rows with slots: two forward, five backward, one of which recomputes the scores.
         rate = 7e3 * problem.products / ours / (2 if mask == "causal" else 1)
         why = f"{rate / 1e9:.0f} GFLOP/s, {rate / peak:.0%} of a large matrix product"
         what = f"ReLU attention, {length} tokens, {mask}, forward + backward"
@@ -169,10 +169,10 @@ def speed_rows(length: int, heads: int, width: int, tokens: int, rounds: int) ->
             medians = interleaved({"SDPA": measures["SDPA"]} | others, max(1, rounds // 2))
             softmax = medians.pop("SDPA")[0]
             for name, (middle, spread) in medians.items():
-                wanted = target if name in FUSED and length >= FUSED_FROM else None
+                own_target = target if name in FUSED and length >= FUSED_FROM else None
                 why = f"{7 * problem.products / middle / 1e6:.0f} GFLOP/s"
                 results.append(
-                    Row(f"{name}, {length} tokens", middle, "SDPA", softmax, "ms", wanted, True, spread, why)
+                    Row(f"{name}, {length} tokens", middle, "SDPA", softmax, "ms", own_target, True, spread, why)
                 )
     return results
 
@@ -184,7 +184,7 @@ def rows(
     tokens: int = 2048,
     rounds: int = 5,
 ) -> list[Row]:
-    """Attention of these lengths, with heads of this width, in batches of this many tokens."""
+    """Attention at these lengths, with heads of this width, in batches of this many tokens."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads())
     keep_freed_memory()

@@ -1,14 +1,14 @@
-"""Beam search against other software: output tokens a second, with the same sources and the same length of output.
+"""Beam search against other software: output tokens per second, with the same sources and output length.
 
     python -m benchmarks.beam                          # 6+6 layers of 512/1024, and 2+2 of 128/256
     python -m benchmarks.beam --sizes small --rounds 9
 
 Peers: CTranslate2 with the weights of our Transformer, and on a CPU MarianMT's `generate` with random weights of the
 same dimensions; on CUDA ours without CUDA graphs. CTranslate2 must give our translations in float32, or the benchmark
-fails. Every output has 24 tokens and its end, so every system takes 25 steps: ours cannot choose EOS before and must
-choose it then; the peers generate one more token instead, which is not counted. (CTranslate2 has a second row, with a
-step fewer.) Each gets the best of several batch sizes, CTranslate2 on a CPU also of how many threads translate batches
-of their own.
+fails. Every output has 24 tokens and EOS, so every system takes 25 steps: ours cannot choose EOS before step 25 and
+must choose it then; the peers generate one more token instead, which is not counted. (CTranslate2 has a second row,
+with one step fewer.) Each uses the best of several batch sizes, CTranslate2 on a CPU also the best number of batches to
+translate at once.
 
 In float32 on a CPU, then both in int8; in float16 on a GPU, with 16 times as many sentences.
 """
@@ -46,9 +46,9 @@ BEAM, LENGTH, VOCABULARY, HEADS = 5, 24, 10_000, 4
 FIRST = 5  # the first id that is a word
 CPU_BATCHES, CUDA_BATCHES = (300, 600, 1200, 2400), (4096, 16384, 65536)
 CUDA_SENTENCES = 16
-"""How many times as many sentences a GPU translates."""
+"""A GPU translates this many times as many sentences as a CPU."""
 WHY = (
-    "at IWSLT size 80 % of the time is oneDNN's products with packed weights, 7.5 % torch's attention to the source of "
+    "at IWSLT size 80 % of the time is oneDNN's products with packed weights, 7.5 % torch's cross-attention for "
     "5 queries at a time, the rest small operators, their memory and their dispatch (torch's profiler, "
     "24 sentences, one thread)"
 )
@@ -56,7 +56,7 @@ Setting = dict[str, int]
 
 
 class Size(NamedTuple):
-    """A model's dimensions, how many sentences are translated, and the ratios wanted on a CPU."""
+    """A model's dimensions, the number of sentences to translate, and the target ratios on a CPU."""
 
     layers: int
     width: int
@@ -70,12 +70,12 @@ SIZES = {"IWSLT": Size(6, 512, 1024, 160, 1.0), "small": Size(2, 128, 256, 400, 
 
 
 class Fixed(Transformer):
-    """A Transformer whose every output has LENGTH tokens."""
+    """A Transformer whose outputs all have LENGTH tokens."""
 
     def step(self, tokens: Tensor, cache: DynamicCache | StaticCache) -> Tensor:
         """Returns logits in which EOS is impossible before LENGTH, and certain then."""
         logits = super().step(tokens, cache)
-        logits[:, EOS] = (cache.position > LENGTH) * 2e4 - 1e4  # a tensor's position in a step that is a graph
+        logits[:, EOS] = (cache.position > LENGTH) * 2e4 - 1e4  # in a captured step, the position is a tensor
         return logits
 
 
@@ -107,7 +107,7 @@ def random_sources(sentences: int) -> list[np.ndarray]:
 
 
 def search(model: Fixed, sources: list[np.ndarray], batch_tokens: int, device: str) -> tuple[float, list[list[int]]]:
-    """Returns the output tokens a second of our search, and its translations."""
+    """Returns the output tokens per second of our search, and its translations."""
     config = TranslationConfig(beam=BEAM, max_ratio=1e-6, max_extra=LENGTH, batch_tokens=batch_tokens)
     begin = time.perf_counter()
     hypotheses = translate(model, sources, config, device)
@@ -118,16 +118,16 @@ def search(model: Fixed, sources: list[np.ndarray], batch_tokens: int, device: s
 def search_by_peer(
     peer: Peer, sources: list[np.ndarray], batch_tokens: int, length: int = LENGTH + 1
 ) -> tuple[float, list[list[int]]]:
-    """Returns the output tokens a second of a peer, and its translations. Fails if one has another length."""
+    """Returns the output tokens per second of a peer, and its translations. Fails if one is of a different length."""
     lists = [source.tolist() for source in sources]
     seconds, ids = peer.call("translate", sources=lists, length=length, beam=BEAM, batch_tokens=batch_tokens)
-    if any(len(one) != length for one in ids):
+    if any(len(output) != length for output in ids):
         raise SystemExit(f"{peer.name}: an output has another length than {length}")
     return LENGTH * len(sources) / seconds, ids
 
 
 def check(ours: list[list[int]], theirs: list[list[int]]) -> None:
-    """Fails if CTranslate2 does not give our translations."""
+    """Fails unless CTranslate2 gives at least 90 % of our translations."""
     same = sum(a == b for a, b in zip(ours, theirs, strict=True))
     print(f"CTranslate2 gives {same} of our {len(ours)} translations", flush=True)
     if same < 0.9 * len(ours):

@@ -1,9 +1,9 @@
-"""Speed and memory of preparing a corpus, at two sizes of the same made-up text.
+"""Speed and memory of preparing a corpus, at two sizes of the same synthetic text.
 
     python -m benchmarks.corpus
     python -m benchmarks.corpus --pairs 35000 --pairs 1700000      # the sizes of IWSLT14 and Europarl
 
-Measures pairs a second (from text to token store), the peak memory of the main process plus that of every worker, and
+Measures pairs per second (from text to token store), the peak memory of the main process plus that of every worker, and
 the time from opening the store to the first batch; the rows compare the largest size with the smallest.
 """
 
@@ -38,7 +38,7 @@ CONFIG = {
 
 
 class Cost(NamedTuple):
-    """The cost of a preparation: pairs a second, peak memory in MiB, seconds from the store to the first batch."""
+    """The cost of a preparation: pairs per second, peak memory in MiB, seconds from the store to the first batch."""
 
     speed: float
     memory: float
@@ -46,7 +46,7 @@ class Cost(NamedTuple):
 
 
 def sentences(seed: int) -> Iterator[str]:
-    """Yields sentences of 5 to 45 words from 50,000 made-up words with a Zipf distribution, without end."""
+    """Yields sentences of 5 to 45 words without end, from 50,000 synthetic words with a Zipf distribution."""
     rng = random.Random(seed)
     syllables = [a + b + c for a in "bdfgklmnprst" for b in "aeiou" for c in ("", "n", "r", "s")]
     words = ["".join(rng.choices(syllables, k=rng.randint(1, 4))) for _ in range(50_000)]
@@ -57,7 +57,7 @@ def sentences(seed: int) -> Iterator[str]:
 
 
 def measure(folder: Path, pairs: int, workers: int) -> tuple[float, float]:
-    """Prepares the corpus in `folder`, in a process of its own; returns pairs a second and peak memory in MiB."""
+    """Prepares the corpus in `folder`, in a process of its own; returns pairs per second and peak memory in MiB."""
     begin = time.perf_counter()
     archives = [folder / name for name in FILES]
     prepare(CorpusConfig.model_validate(CONFIG), "de", "en", archives, folder / "prepared", workers)

@@ -1,13 +1,13 @@
-"""Whether the report's intervals and verdicts err as rarely as they claim, on simulated runs of a known truth.
+"""Checks on simulated runs of known truth that the report's intervals and verdicts err as rarely as they claim.
 
     python -m benchmarks.coverage                       # 1,000 simulations of everything
     python -m benchmarks.coverage --simulations 200
 
-Intervals: how often 95 % intervals contain the truth; 93 to 97 % is wanted. Over seeds, a run's BLEU is normal around
-its system's; over segments, a test set is drawn from a large population of made-up translated segments.
+Intervals: how often 95 % intervals contain the truth; 93 to 97 % is good. Over seeds, a run's BLEU is normal around
+its system's; over segments, a test set is drawn from a large population of simulated translated segments.
 Tests: how often two equally good systems are marked as different, by each paired test and by the table.
 Verdicts: how often a false claim is called reproduced, or a true one not reproduced, at the truths for which that is
-likeliest. The rule promises at most 5 %; that many simulations may show a little more by chance.
+likeliest. The rule promises at most 5 %; a limited number of simulations may show a little more by chance.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ SEGMENTS = (30, LEAST, 500)
 POPULATION = 50_000
 PAIRED_SEGMENTS = 300
 SAMPLES = 400
-"""Of a paired test: enough for a p-value of 5 %, ± 1."""
+"""Samples of a paired test: enough for a p-value of 5 % ± 1."""
 Rates = Iterator[tuple[str, float]]
 """What was simulated, and the share of simulations for which it holds."""
 
 
 def share(outcomes: Iterable[bool]) -> float:
     """Returns the share of outcomes that are true."""
-    return mean(int(one) for one in outcomes)
+    return mean(map(int, outcomes))
 
 
 def over_seeds(rng: Generator, simulations: int) -> Rates:
@@ -54,17 +54,17 @@ def over_seeds(rng: Generator, simulations: int) -> Rates:
         for a, b in SPREADS:
             ours, theirs = (rng.normal(bleu, sd, (simulations, n)).tolist() for bleu, sd in ((34.5, a), (34.0, b)))
             effects = [difference(sample(x), sample(y)) for x, y in zip(ours, theirs, strict=True)]
-            yield f"difference, {n} seeds each, sd {a} and {b} (Welch)", share(_holds(one, 0.5) for one in effects)
+            yield f"difference, {n} seeds each, sd {a} and {b} (Welch)", share(_holds(each, 0.5) for each in effects)
 
 
 def over_rounds(rng: Generator, simulations: int) -> Rates:
-    """Coverage of the same intervals by medians, as of measured speed."""
+    """Coverage of the same intervals around medians, as for measured speed."""
     for n in SEEDS:
         first = [sample(x, by_median=True) for x in rng.normal(34.0, 0.2, (simulations, n)).tolist()]
-        yield f"median of {n} rounds", share(_holds(centre_effect(one), 34.0) for one in first)
+        yield f"median of {n} rounds", share(_holds(centre_effect(x), 34.0) for x in first)
         other = [sample(x, by_median=True) for x in rng.normal(33.5, 0.6, (simulations, n)).tolist()]
         effects = [difference(x, y) for x, y in zip(first, other, strict=True)]
-        yield f"difference of medians, {n} rounds each, sd 0.2 and 0.6", share(_holds(one, 0.5) for one in effects)
+        yield f"difference of medians, {n} rounds each, sd 0.2 and 0.6", share(_holds(each, 0.5) for each in effects)
 
 
 def _holds(effect: Effect | None, truth: float) -> bool:
@@ -74,9 +74,9 @@ def _holds(effect: Effect | None, truth: float) -> bool:
 
 
 def translated(rng: Generator, count: int, systems: int = 1) -> list[Counts]:
-    """Returns the counts of made-up segments by each system: a word is right with a probability of its segment.
+    """Returns each system's counts of simulated segments: a word is right with a probability set by its segment.
 
-    The same segments are hard for all systems, whose errors are independent.
+    The same segments are hard for all systems, but their errors are independent.
     """
     words = np.clip(rng.lognormal(2.9, 0.55, count), 4, 80).astype(int)
     chance = rng.beta(6, 3.5, count)
@@ -94,7 +94,7 @@ def translated(rng: Generator, count: int, systems: int = 1) -> list[Counts]:
 
 
 def over_segments(rng: Generator, simulations: int) -> Rates:
-    """Coverage of the bootstrap interval of BLEU, which buckets and scores have."""
+    """Coverage of BLEU's bootstrap interval, as for buckets and scores."""
     (population,) = translated(rng, POPULATION)
     truth = score_counts(population)
     assert truth is not None
@@ -113,12 +113,12 @@ def false_marks(rng: Generator, simulations: int) -> Rates:
     config = SignificanceConfig(bootstrap=SAMPLES, randomisation=SAMPLES)
     p_values = [paired_tests([translated(rng, PAIRED_SEGMENTS, systems=2)], config)[0] for _ in range(simulations)]
     for test in ("bootstrap", "randomisation"):
-        yield f"paired {test}", share(one[test] <= ALPHA for one in p_values)
-    yield "the table's mark: both", share(max(one["bootstrap"], one["randomisation"]) <= ALPHA for one in p_values)
+        yield f"paired {test}", share(p[test] <= ALPHA for p in p_values)
+    yield "the table's mark: both", share(max(p["bootstrap"], p["randomisation"]) <= ALPHA for p in p_values)
 
 
 def claim(rng: Generator, relation: str, effects: list[float], n: int, spreads: tuple[float, float]) -> str:
-    """Returns the outcome of a claim with a rule for each of the true effects; `times` takes them as ratios."""
+    """Returns the outcome of a claim with a rule for each true effect, which for `times` is a ratio."""
     times = relation == "times"
     base, margin = (5.0, 1.3) if times else (34.0, MARGIN)
     comparisons = []
@@ -127,7 +127,7 @@ def claim(rng: Generator, relation: str, effects: list[float], n: int, spreads: 
         ours = base * effect if times else base + effect
         sides = [rng.normal(centre, sd, n).tolist() for centre, sd in zip((ours, base), spreads, strict=True)]
         comparisons.append(Comparison(rule, {}, *map(sample, sides)))
-    return total(one.outcome for one in decide(comparisons))
+    return total(decision.outcome for decision in decide(comparisons))
 
 
 FALSE = {"above": [0.0], "at least": [-MARGIN], "close to": [MARGIN, -MARGIN], "times": [1.0]}
@@ -135,7 +135,7 @@ FALSE = {"above": [0.0], "at least": [-MARGIN], "close to": [MARGIN, -MARGIN], "
 TRUE = {"above": [MARGIN], "at least": [-MARGIN], "close to": [MARGIN, -MARGIN, 0.0], "times": [1.3]}
 """The true effects furthest from the claim at which it is true."""
 SURE = {"above": 9.0, "at least": 9.0, "close to": 0.0, "times": 4.0}
-"""Effects at which the claim is plainly true, for the other rules of a claim of which one is false."""
+"""Effects at which a rule is clearly true, for the other rules of a claim with one false rule."""
 
 
 def verdicts(rng: Generator, simulations: int) -> Rates:
@@ -174,7 +174,7 @@ def rows(simulations: int = 1000) -> list[Row]:
             results.append(Row(f"{name}: coverage off 95 %", off, "limit", 2.0, "points", target, less=True, why=why))
     for name, wrong in rates[false_marks]:
         results.append(Row(f"equal systems marked as different: {name}", 100 * wrong, "nominal", 5.0, "%", less=True))
-    # What this many simulations may show if the true share is 5 %, as the largest of many: the 99.9th percentile.
+    # If the true share is 5 %, the largest of many simulated shares may reach the 99.9th percentile.
     limit = 100 * (ALPHA + NormalDist().inv_cdf(0.999) * (ALPHA * (1 - ALPHA) / simulations) ** 0.5)
     for name, wrong in rates[verdicts]:
         results.append(Row(name, max(100 * wrong, 0.01), "limit", limit, "%", 1.0, less=True))

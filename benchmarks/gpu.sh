@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# What only a GPU can show, in parts of at most nine minutes, 30 in all:
+# Tests and benchmarks that need a GPU, in parts of at most nine minutes, 30 in total:
 #
 #     ARCHIVES=DIR benchmarks/gpu.sh             # the parts that are not done yet
-#     ARCHIVES=DIR benchmarks/gpu.sh iwslt       # this one; again until it is done: a training resumes
-#     benchmarks/gpu.sh --list                   # what is done
+#     ARCHIVES=DIR benchmarks/gpu.sh iwslt       # one part; repeat until it is done, training resumes
+#     benchmarks/gpu.sh --list                   # which parts are done
 #
-# A part writes what it prints into benchmarks/results/<date>-<GPU>-<part>.txt, the benchmarks their rows beside it. It needs a
+# The output of a part goes to benchmarks/results/<date>-<GPU>-<part>.txt; benchmarks save their rows in the same folder. Needs a
 # Python with requirements-dev.txt and torch's CUDA build (PYTHON), DIR with IWSLT14's de-en.tgz for `precision` and `iwslt`, and
-# PEERS_VENV for the peers of `training` and `beam`, which run without peers where it is missing.
+# PEERS_VENV for the peers of `beam` and `training`; only `training` can do without.
 set -u -o pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3} RESULTS=${RESULTS:-benchmarks/results} BUDGET=${BUDGET:-1800}
@@ -27,7 +27,7 @@ tests() {
 attention() { $PYTHON -m benchmarks --save attention; }
 training() { if [ "$(peers)" ]; then $PYTHON -m benchmarks.training --no-peers; else $PYTHON -m benchmarks --save training; fi; }
 beam() { $PYTHON -m benchmarks --save beam; }
-precision() {  # bf16's loss curve on fp32's, and what each takes
+precision() {  # compares the loss curves and speeds of bf16 and fp32
   archives || return
   local fp32="$RUNS/transformer+updates=1000/seed1" bf16="$RUNS/transformer+precision=bf16+updates=1000/seed1"
   steps -- "$fp32/summary.json" "$bf16/summary.json" &&
@@ -47,7 +47,7 @@ print(f"largest difference: {worst:.2%}")
 sys.exit(worst > 0.02)
 PYTHON
 }
-iwslt() {  # the paper's recipe to its BLEU, resumed from call to call
+iwslt() {  # the paper's recipe up to its BLEU; each call resumes
   archives || return
   steps -- "$RUNS/transformer+precision=bf16/seed1/scores.json" "$RUNS/reluformer+precision=bf16/seed1/scores.json" &&
     cat $RUNS/*+precision=bf16/seed1/scores.json

@@ -1,11 +1,11 @@
-"""A peer in an environment of its own, called function by function, so that ours and theirs are measured in turns.
+"""Calls the functions of a peer in its own environment, so that ours and theirs are measured in turns.
 
     with Peer("train_marian", threads=2) as marian:
         marian.call("build", shape=...)
         seconds = marian.call("update", index=0)
 
-runs `benchmarks/peers/train_marian.py`, which serves the functions it names (see `benchmarks/peers/protocol.py`). The
-environment is `.venv-peers`, which `make bench` installs; PEERS_VENV names another.
+runs `benchmarks/peers/train_marian.py`, which serves these functions (see `benchmarks/peers/protocol.py`). The
+environment is `.venv-peers`, which `make bench` installs; PEERS_VENV names another one.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ def peers_python() -> Path:
 
 
 class Peer:
-    """A running worker `benchmarks/peers/NAME.py`; a context manager that ends it.
+    """A running worker `benchmarks/peers/NAME.py`; as a context manager, it stops the worker on exit.
 
-    python: of the environment that it runs in; by default the peers'.
+    python: the interpreter that runs it; by default that of the peers' environment.
     """
 
     def __init__(self, name: str, threads: int, python: Path | None = None) -> None:
         self.name = name
         environment = {key: value for key, value in os.environ.items() if python or key != "PYTHONPATH"}
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-        if python:  # ours, as the command line starts it
+        if python:  # ours, with the environment that the command line sets
             limit_caches(environment)
         self._connection, theirs = Pipe()
         self._process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The rows of a benchmark, ours against a peer's in the same run: how they are measured, printed and saved."""
+"""The rows of a benchmark, ours against a peer's in the same run: measures, prints and saves them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Row:
         name: what was measured.
         ours, theirs: medians in `unit`; theirs is None without a peer.
         peer: whose value `theirs` is, or "limit" for a limit of our own.
-        target: the least ratio wanted; None if the row only informs.
+        target: the minimum ratio; None if the row is informative only.
         less: whether less is better.
         spread: half the interquartile range of our measurements, as a share of the median.
         why: what bounds a missed target, in one sentence.
@@ -64,7 +64,7 @@ class Row:
         return None if self.target is None or self.ratio is None else bool(self.ratio >= self.target)
 
     def record(self) -> dict[str, Any]:
-        """Returns the row as JSON; `why` only of a missed target, "not profiled" if it is unknown."""
+        """Returns the row as JSON; `why` only for a missed target, "not profiled" if it is unknown."""
         return {
             "name": self.name,
             "ours": _digits(self.ours),
@@ -95,7 +95,7 @@ def interleaved(measures: Mapping[str, Callable[[], float]], rounds: int) -> dic
 
     Args:
         measures: name -> a function that measures once.
-        rounds: calls of each, after one that does not count.
+        rounds: calls of each, after a warm-up call.
     """
     values: dict[str, list[float]] = {name: [] for name in measures}
     for _ in range(1 + rounds):
@@ -105,9 +105,9 @@ def interleaved(measures: Mapping[str, Callable[[], float]], rounds: int) -> dic
 
 
 def paired(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
-    """Returns ours, theirs and the spread of measurements in turns that differ from turn to turn.
+    """Returns ours, theirs and the spread of measurements taken in turns, whose work differs from turn to turn.
 
-    Ours is the median; ours / theirs is the median of the turns' ratios, which one disturbed turn hardly changes; the
+    Ours is the median; ours / theirs is the median of the turns' ratios, which one disturbed turn hardly affects; the
     spread is that of the ratios.
     """
     ratio, spread = median_and_spread([our / their for our, their in zip(ours, theirs, strict=True)])
@@ -122,7 +122,7 @@ def median_and_spread(values: list[float]) -> tuple[float, float]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Formats rows as text, then a sentence for each missed target."""
+    """Formats rows as text, followed by a sentence for each missed target."""
     head = ["what", "ours", "theirs", "unit", "peer", "ratio", "target", "met", "spread"]
     lines = [
         [
@@ -156,7 +156,7 @@ def save(benchmark: str, rows: list[dict[str, Any]], folder: Path = RESULTS) -> 
 
 
 def threads() -> int:
-    """Returns the CPU threads of ours and of the peers: OMP_NUM_THREADS, or all cores."""
+    """Returns the number of CPU threads for ours and for the peers: OMP_NUM_THREADS, or all cores."""
     return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
 
 
@@ -181,7 +181,7 @@ def surroundings() -> dict[str, Any]:
 
 
 def slug(name: str) -> str:
-    """Returns a name as a part of a file name."""
+    """Returns a name in a form that is safe in file names."""
     return re.sub(r"[^a-z0-9]+", "-", re.sub(r"\((r|tm)\)", "", name.lower())).strip("-")
 
 

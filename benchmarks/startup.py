@@ -1,4 +1,4 @@
-"""What a run and the DAG cost before any work is done.
+"""Startup time of a run and of the DAG.
 
     python -m benchmarks.startup --rounds 5
 
@@ -28,7 +28,7 @@ RUN = {
 
 
 def rows(rounds: int = 3) -> list[Row]:
-    """Seconds until a run or the DAG starts, after one start that fills the caches."""
+    """Seconds until a run or the DAG starts, after a first start that fills the caches."""
     with tempfile.TemporaryDirectory(prefix="startup-benchmark-") as folder:
         text.write_corpus(Path(folder), "made-up", 4000, text.lengths(2000), pieces=True)
         medians = interleaved({"start": lambda: first_update(Path(folder)), "plan": plan}, rounds)

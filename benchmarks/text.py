@@ -1,4 +1,4 @@
-"""Token stores of made-up text with the lengths of IWSLT14 German-English.
+"""Token stores of synthetic text with the lengths of IWSLT14 German-English.
 
 Lengths in subwords (10,000 joint BPE) are log-normal: the median target is 19 and the mean 23; a source is about as
 long as its target, give or take a quarter. Ids follow Zipf's law.
@@ -32,7 +32,7 @@ def write_corpus(
 ) -> Store:
     """Writes a corpus of random ids with these lengths; returns its training split.
 
-    pieces: train a subword model, too; otherwise its file is empty.
+    pieces: also train a subword model; otherwise its file is empty.
     """
     rng = np.random.default_rng(1)
     share = 1 / np.arange(1, vocabulary - SPECIAL + 1)

@@ -1,13 +1,13 @@
-"""Training speed: one optimizer update of ours and of the peers, in turns, on the same sentences in the same batches.
+"""Training speed: optimizer updates of ours and of the peers, in turns, on the same batches.
 
     python -m benchmarks.training                                  # the rows of `make bench`
     python -m benchmarks.training --shapes small --rounds 20       # one of the shapes
     python -m benchmarks.training --shapes iwslt --systems reluformer --no-peers     # ours alone
 
 Peers: MarianMT (transformers), torch.nn.Transformer and JoeyNMT, with the same dimensions, dropout and label smoothing,
-and AdamW. All get *our* batches, so that a ratio is one of computation; what our batches save in padding is a row of
-its own. Ours is the whole path of a training: store, sampler, engine, loop. On a CPU fp32; on a GPU bf16 with 16,384
-target tokens a batch, and each of our systems once more with `training.compile`. Arithmetic is compared with the
+and AdamW. All get *our* batches, so that ratios compare computation only; the padding that our batches save has a row
+of its own. Ours is the whole path of a training run: store, sampler, engine, loop. On a CPU, fp32; on a GPU, bf16 with
+16,384 target tokens per batch, and each of our systems again with `training.compile`. Arithmetic is compared with the
 measured peak of matrix products.
 """
 
@@ -42,14 +42,14 @@ VOCABULARY, HEADS, DROPOUT = 10_000, 4, 0.3
 
 
 class Shape(NamedTuple):
-    """The model and batches of a training.
+    """The model and batches of a training run.
 
     Attributes:
-        layers: of each side.
+        layers: encoder layers, and as many decoder layers.
         tokens: target tokens of a batch, on a CPU.
-        length: of every sentence; None for IWSLT's lengths.
+        length: length of every sentence; None for IWSLT's lengths.
         rounds: updates measured.
-        target: of the ratio to each peer, on a CPU and on a GPU.
+        target: target ratio to each peer, on a CPU and on a GPU.
     """
 
     layers: int
@@ -67,13 +67,13 @@ LONG = Shape(6, 512, 1024, length=1024, rounds=6)
 GROWTH = Shape(2, 256, 512, tokens=2048)
 WHY = {
     "small": "in a profile (4,096 tokens, two threads) 75 % of our update is matrix products, the same that the peers "
-    "compute, most of them of the vocabulary's projection (50 %), at 160 to 200 GFLOP/s; then attention (10 %), "
+    "compute, mostly the vocabulary projection (50 %), at 160 to 200 GFLOP/s; then attention (10 %), "
     "softmax and loss (4 %), copies (3 %), dropout (2 %), layer norms (1 %)",
     "iwslt": "in a profile (1,024 tokens, one thread) 85 % of our update is matrix products, the same that the peers "
     "compute, at 75 to 105 GFLOP/s a core; then attention (5 %), copies, dropout and the optimizer",
-    "reluformer at IWSLT lengths": "the two differ in attention alone, which takes 25 ms a memory of 4,096 tokens with "
-    "the penalty, and 37 by SDPA (one thread, with the gradient of the projection): 2 % of an update is to be had",
-    "reluformer at 1,024 tokens": "the two differ in attention alone, a third of an update; ours computes at 196 to "
+    "reluformer at IWSLT lengths": "the two differ only in attention, which takes 25 ms per memory of 4,096 tokens "
+    "with the penalty, and 37 ms by SDPA (one thread, with the gradient of the projection): 2 % of an update to gain",
+    "reluformer at 1,024 tokens": "the two differ only in attention, a third of an update; ours computes at 196 to "
     "199 GFLOP/s, as large matrix products do, and the penalty adds 5 % to that (16 heads of 128, two threads)",
 }
 """What bounds ours on a CPU, from torch's profiler."""
@@ -150,14 +150,14 @@ def against_transformer(name: str, contest: Contest, systems: list[str], target:
 
 
 def compiled_rows(label: str, speeds: dict[str, list[float]]) -> Iterator[Row]:
-    """Yields the rows of systems trained with `training.compile`, against the same without."""
+    """Yields the rows of systems trained with `training.compile`, against the same systems without it."""
     for name in [name for name in speeds if name.endswith(COMPILED)]:
         plain = name.removesuffix(COMPILED)
         yield row(label + name, speeds[name], f"our {plain}", speeds[plain], None, "")
 
 
 def row(name: str, ours: list[float], peer: str, theirs: list[float], target: float | None, why: str) -> Row:
-    """Returns a row of target tokens a second, compared turn by turn on the same batches."""
+    """Returns a row of target tokens per second, compared turn by turn on the same batches."""
     middle, other, spread = paired(ours, theirs)
     return Row(name, middle, peer, other, "tokens/s", target, spread=spread, why=why)
 
@@ -188,7 +188,7 @@ class Contest(ExitStack):
     """Workers that train one shape on the same batches, update by update in turns; a context manager.
 
     Args:
-        folder: with the corpora that other contests wrote.
+        folder: holds the corpora, which contests share.
         rounds: updates measured; 0: those of the shape.
     """
 
@@ -220,7 +220,7 @@ class Contest(ExitStack):
         self._workers: dict[str, Peer] = {}
 
     def why(self, name: str) -> str:
-        """Returns what bounds ours, if it was profiled."""
+        """Returns what bounds ours on a CPU, if it was profiled."""
         return WHY.get(name, "") if self.device == "cpu" else ""
 
     def add_ours(self, system: str) -> None:
@@ -257,7 +257,7 @@ class Contest(ExitStack):
         self._updates[name], self._workers[name] = lambda index: worker.call("update", index=index), worker
 
     def run(self) -> dict[str, list[float]]:
-        """Returns the target tokens a second of each worker, update by update."""
+        """Returns the target tokens per second of each worker, update by update."""
         speeds: dict[str, list[float]] = {name: [] for name in self._updates}
         for index, batch in enumerate(self.batches):
             tokens = int(self.store.tgt_lengths[batch].sum()) + len(batch)
@@ -274,7 +274,7 @@ class Contest(ExitStack):
         return {name: worker.peak_memory() for name, worker in self._workers.items()}
 
     def flops_per_token(self) -> float:
-        """Returns the FLOPs for each target token, padding included."""
+        """Returns the FLOPs per target token, padding included."""
         src, tgt = self.store.src_lengths + 1, self.store.tgt_lengths + 1
         layers = self.model.model_copy(update={"vocabulary": 0})
         total, real = 0.0, 0

@@ -27,7 +27,7 @@ def build(
 ) -> None:
     """Converts a model: post-norm, softmax attention, ReLU FFN.
 
-    positions: [longest, width]. at_once: batches that are translated at the same time, by an equal share of threads.
+    positions: [longest, width]. at_once: batches translated at the same time, each by an equal share of the threads.
     """
     state.clear()
     tensors = load_file(weights)
@@ -66,7 +66,7 @@ def build(
 
 
 def linears(spec, tensors, place, names) -> None:
-    """Fills the projections of an attention and its norm."""
+    """Fills an attention's projections and norm."""
     for linear, name in zip(spec.linear, names, strict=True):
         linear.weight = tensors[f"{place}.memory.{name}.weight"]
         linear.bias = tensors[f"{place}.memory.{name}.bias"]

@@ -1,6 +1,6 @@
-"""The worker's side: a function's name and arguments in, a traceback or "" and the result out, until the end of calls.
+"""The worker's side of calls: receives (function, arguments) and sends (traceback or "", result) until the end.
 
-It runs in the peers' environment and imports nothing of ours. Its stdout is stderr.
+It runs in the peers' environment and imports none of our code. Its stdout goes to stderr.
 """
 
 from __future__ import annotations

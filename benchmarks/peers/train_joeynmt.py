@@ -23,7 +23,7 @@ SPECIAL = Special(pad=1, bos=2, eos=3)
 
 
 def build(shape: dict[str, Any]) -> nn.Module:
-    """Returns a post-norm model with tied target and output embeddings; no dropout on weights, as in the others."""
+    """Returns a post-norm model with tied target and output embeddings; weights without dropout, as in other peers."""
     specials = {"unk_token": "<unk>", "pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "sep_token": None}
     numbers = {f"{name}_id": number for name, number in SPECIAL._asdict().items()}
     special = SimpleNamespace(**specials, **numbers, unk_id=0, lang_tags=[])
@@ -51,7 +51,7 @@ def build(shape: dict[str, Any]) -> nn.Module:
 
 
 def prepare(batch: Batch) -> JoeyBatch:
-    """Returns the same sentences as JoeyNMT's batch."""
+    """Converts a batch to JoeyNMT's."""
     tgt = torch.cat([batch.tgt_in[:, :1], batch.tgt_out], 1)
     lengths, order = batch.src_mask.sum(1), torch.arange(len(batch.src))
     joey = JoeyBatch(

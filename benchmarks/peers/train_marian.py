@@ -1,4 +1,4 @@
-"""Hugging Face's MarianMT with random weights: trained, and translating by `generate`."""
+"""Hugging Face's MarianMT with random weights: trains it, and translates with its `generate`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def loss(module: nn.Module, batch: Batch) -> Tensor:
 def translate(
     module: nn.Module, sources: list[list[int]], length: int, beam: int, batch_tokens: int
 ) -> tuple[float, list[list[int]]]:
-    """Returns the seconds, and translations of exactly `length` tokens; sources are sorted and batched as ours."""
+    """Returns the seconds, and translations of exactly `length` tokens; sources are sorted and batched like ours."""
     module.eval()
     order = sorted(range(len(sources)), key=lambda i: -len(sources[i]))
     outputs: list[list[int]] = [[] for _ in sources]

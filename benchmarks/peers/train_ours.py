@@ -1,6 +1,6 @@
-"""Our training as one more worker: the store, the sampler, the engine and the steps of `Trainer`.
+"""Our training as another worker: the store, the sampler, the engine and the steps of `Trainer`.
 
-Unlike the peers' `update`, ours also times making the batch and reducing the losses.
+Unlike the peers' `update`, ours also times building the batch and reducing the losses.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Ours:
     """Serves `build`, `update` and `gpu_memory`."""
 
     def build(self, run: dict[str, Any], corpora: str, folder: str) -> int:
-        """Makes the trainer of a run; returns the number of parameters."""
+        """Builds the trainer of a run; returns the number of parameters."""
         config = RunConfig.model_validate(run)
         world = join_world()
         torch.manual_seed(config.seed)

@@ -1,6 +1,6 @@
 """Trains torch.nn.Transformer with embeddings and a tied output projection.
 
-Attention has no dropout, as in the others, so that it stays in torch's fused kernel.
+Attention has no dropout, as in the other peers, so that it stays in torch's fused kernel.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The worker of a peer that trains: takes batches, returns the seconds of one optimizer update.
 
-A peer defines `build(shape) -> module` and `loss(module, batch) -> scalar`. Unless it has its own, the optimizer is
-torch's fused AdamW and special tokens have our ids.
+A peer defines `build(shape) -> module` and `loss(module, batch) -> scalar`. By default the optimizer is torch's fused
+AdamW, and special tokens have our ids.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Batch:
 
     def __init__(self, src: list[list[int]], tgt: list[list[int]], special: Special, device: str) -> None:
         self.pad = special.pad
-        self.src = self._pad([[*one, special.eos] for one in src], device)
-        self.tgt_in = self._pad([[special.bos, *one] for one in tgt], device)
-        self.tgt_out = self._pad([[*one, special.eos] for one in tgt], device)
+        self.src = self._pad([[*sentence, special.eos] for sentence in src], device)
+        self.tgt_in = self._pad([[special.bos, *sentence] for sentence in tgt], device)
+        self.tgt_out = self._pad([[*sentence, special.eos] for sentence in tgt], device)
         self.src_mask, self.tgt_mask = self.src != self.pad, self.tgt_out != self.pad
 
     def _pad(self, rows: list[list[int]], device: str) -> Tensor:
@@ -43,7 +43,7 @@ class Batch:
 
 
 class Trainee:
-    """Serves `build`, `load`, `update`, and `translate(module, ...)` of a peer that has it."""
+    """Serves `build`, `load`, `update`, `gpu_memory`, and the peer's `translate(module, ...)` if it has one."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Trainee:
         serve(functions)
 
     def build(self, shape: dict[str, Any], device: str, autocast: bool) -> int:
-        """Makes the model; returns its number of parameters."""
+        """Builds the model; returns its number of parameters."""
         torch.manual_seed(0)
         self.device = device
         self.autocast = torch.autocast(device, torch.bfloat16) if autocast else contextlib.nullcontext()
