@@ -39,10 +39,10 @@ def choose_segment(store: Store, documents: bool, tokens: int) -> int:
     of at most `tokens` tokens, or the shortest if all are longer. The store must not be empty.
     """
     length = np.maximum(store.src_lengths, store.tgt_lengths) + 1
-    wanted = np.sort(length)[(len(length) - 1) // 2]
+    chosen = np.sort(length)[(len(length) - 1) // 2]
     if documents:
-        wanted = length[length <= tokens].max(initial=length.min())
-    return int(np.flatnonzero(length == wanted)[0])
+        chosen = length[length <= tokens].max(initial=length.min())
+    return int(np.flatnonzero(length == chosen)[0])
 
 
 def maps_of(

@@ -37,7 +37,7 @@ class TrainingError(RuntimeError):
 
 @dataclass
 class Divergence:
-    """Detects divergence: NaN or infinity at once, or `patience` losses in a row above `bound` nats a token."""
+    """Detects divergence: NaN or infinity at once, or `patience` losses in a row above `bound` nats per token."""
 
     bound: float = 100.0
     patience: int = 20

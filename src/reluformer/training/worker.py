@@ -100,7 +100,7 @@ def work(run: RunConfig, corpora: Path, output: Path, checkpoints: Path, signals
     trainer.resume()
     with contextlib.closing(log), contextlib.closing(trainer.loader):
         if data.start is not None and run_status(data.start) == "diverged":
-            ending = trainer.give_up(f"{config.start_from}, which it starts from, diverged")
+            ending = trainer.give_up(f"it starts from {config.start_from}, which diverged")
         else:
             ending = trainer.train()
     if world.first:

@@ -274,11 +274,11 @@ _BUCKETS: WeakKeyDictionary[Transformer, tuple[tuple[int, ...], GraphBuckets]] =
 def buckets_of(model: Transformer, device: torch.device) -> GraphBuckets:
     """Returns a model's buckets on a device, which live as long as the model; new ones if its weights have moved."""
     weights = tuple(weight.data_ptr() for weight in model.parameters())
-    known = _BUCKETS.get(model)
-    if known is None or known[0] != weights or known[1].device != device:
+    entry = _BUCKETS.get(model)
+    if entry is None or entry[0] != weights or entry[1].device != device:
         capture = GraphCapture(device) if device.type == "cuda" else None
-        _BUCKETS[model] = known = weights, GraphBuckets(device, capture)
-    return known[1]
+        _BUCKETS[model] = entry = weights, GraphBuckets(device, capture)
+    return entry[1]
 
 
 @torch.inference_mode()

@@ -162,7 +162,7 @@ def test_a_run_that_starts_from_a_diverged_run_counts_as_diverged(training, corp
     second = training("second", start_from=start).finish()
     result = second.summary()
     assert (result["status"], result["diverged_at"], result["updates"]) == ("diverged", 0, 0)
-    assert f"counts as diverged: {start}, which it starts from, diverged" in second.messages()
+    assert f"counts as diverged: it starts from {start}, which diverged" in second.messages()
     assert second.log() == [] and second.weights()
 
 
