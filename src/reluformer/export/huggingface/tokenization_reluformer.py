@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sacremoses import MosesDetokenizer
 from sentencepiece import SentencePieceProcessor
 from transformers import PreTrainedTokenizer
 
-from .moses import Truecaser, tokenise
+from .moses import Truecaser, detokenise, tokenise
 
 SENTENCE_BREAK = "<sent>"
 
@@ -96,17 +94,7 @@ class ReLUFormerTokenizer(PreTrainedTokenizer):
                 sentences.append([])
             elif piece not in (self.pad_token, self.bos_token, self.eos_token):
                 sentences[-1].append(piece)
-        return " ".join(self._detokenise(self.subword.decode_pieces(sentence)) for sentence in sentences)
-
-    def _detokenise(self, sentence: str) -> str:
-        text: str = detokenizer(self.tgt).detokenize(sentence.split())
-        if self.truecaser is not None:  # the first letter becomes a capital, as Moses' detruecase does
-            first = next((i for i, character in enumerate(text) if character.isalnum()), 0)
-            text = text[:first] + text[first : first + 1].upper() + text[first + 1 :]
-        return text
-
-
-@lru_cache
-def detokenizer(language: str) -> MosesDetokenizer:
-    """Returns Moses' detokenizer of a language, cached."""
-    return MosesDetokenizer(lang=language)
+        return " ".join(
+            detokenise(self.subword.decode_pieces(sentence), self.tgt, recase=self.truecaser is not None)
+            for sentence in sentences
+        )
