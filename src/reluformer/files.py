@@ -1,4 +1,4 @@
-"""Atomic writes: a reader sees the old file or the whole new one, also after a crash."""
+"""Atomic writes: readers see the old file or the complete new one, even after a crash."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 
 def sync(path: Path) -> None:
-    """Flushes a file, or the names in a folder, to the disk."""
+    """Flushes a file, or the entries of a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -28,10 +28,10 @@ def sync(path: Path) -> None:
 
 
 def destination(path: Path) -> Path:
-    """Returns the file that writing to `path` changes: the target of a link, which need not exist.
+    """Returns the file that a write to `path` changes: the target if it is a link, which need not exist.
 
     Raises:
-        OSError: `path` is a folder, a disk, or a link in a circle.
+        OSError: `path` is a folder, a disk, or a circular link.
     """
     try:
         kind = path.stat().st_mode  # of what a link points to
@@ -45,14 +45,14 @@ def destination(path: Path) -> Path:
 
 
 def replace(path: Path, write: Callable[[Path], object], streams: bool = False) -> None:
-    """Calls `write` with a temporary name beside `path`, of the same suffix, then renames; makes the folder.
+    """Calls `write` with a temporary path next to `path`, with the same suffix, then renames it; makes the folder.
 
     Replaces the target of a link. A file keeps its permissions; a new one gets those of the umask (safetensors would
-    make it readable for its owner alone). Writes into what is not a plain file: a device, a named pipe, standard
-    output as `-` or /dev/stdout.
+    make it readable only by its owner). Writes into anything that is not a plain file: a device, a named pipe,
+    standard output as `-` or /dev/stdout.
 
     Args:
-        streams: `write` writes sequentially, so a pipe can get each byte as it comes.
+        streams: `write` writes sequentially, so it can write straight into a pipe.
 
     Raises:
         OSError: `path` cannot be written; the error names it.
@@ -89,7 +89,7 @@ def replace(path: Path, write: Callable[[Path], object], streams: bool = False) 
 
 
 def require_writable(path: Path) -> None:
-    """Makes the folder of a file that is to be written after long work, and tries to write there.
+    """Checks before long work that a file can be written after it; makes its folder.
 
     Raises:
         OSError: `path` cannot be written; the error names it.
@@ -106,7 +106,7 @@ def require_writable(path: Path) -> None:
 
 
 def try_folder(folder: Path) -> None:
-    """Makes a folder and writes a file there that has no name; raises `OSError` if it cannot."""
+    """Makes a folder and writes an unnamed file there. Raises `OSError` if either fails."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         pass
@@ -128,7 +128,7 @@ def descriptor_of(path: Path) -> int | None:
 
 
 def _mode(target: Path) -> int:
-    """The permissions of an existing file, or those of a new one. Raises `PermissionError` if it is read-only."""
+    """Returns the permissions of a file, or those for a new one. Raises `PermissionError` if it is read-only."""
     if not target.exists():
         mask = os.umask(0o077)
         os.umask(mask)
@@ -144,7 +144,7 @@ def find_files(folder: Path, name: str) -> list[Path]:
     for parent, folders, names in os.walk(folder, followlinks=True):
         place = Path(parent).stat()
         if (place.st_dev, place.st_ino) in seen:
-            folders.clear()  # a link to a folder above
+            folders.clear()  # a link to a parent folder
             continue
         seen.add((place.st_dev, place.st_ino))
         if name in names and (path := Path(parent, name)).is_file():
@@ -156,7 +156,7 @@ def find_files(folder: Path, name: str) -> list[Path]:
 def exclusive(path: Path, wait: bool = False) -> Iterator[None]:
     """Locks `path`, a file or a folder, against other processes that lock it.
 
-    Raises `BlockingIOError` if another process has the lock, unless `wait`. Does nothing if the disk has no locks.
+    Raises `BlockingIOError` if another process has the lock, unless `wait`. Does nothing if the disk supports no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(Path(os.path.realpath(path.parent)) / f".{path.name[:100]}.lock", timeout=-1 if wait else 0)
@@ -173,14 +173,14 @@ def exclusive(path: Path, wait: bool = False) -> Iterator[None]:
 
 
 def require_own_folder(folder: Path) -> Path:
-    """Returns `folder`, which will be filled. Raises `OSError` if it is the working folder or one above it."""
+    """Returns `folder`. Raises `OSError` if it is the working folder or one of its parents."""
     if os.path.realpath(folder) in [str(place) for place in (Path.cwd(), *Path.cwd().parents)]:
         raise OSError(errno.EISDIR, "this is the current folder or one of its parents; name another", str(folder))
     return folder
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes `text` atomically as UTF-8, with its own line ends."""
+    """Writes `text` atomically as UTF-8, without translating line endings."""
     replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline=""), streams=True)
 
 
@@ -190,7 +190,7 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def write_by_content(folder: Path, data: Any, write: bool = True) -> Path:
-    """Writes `data` as JSON into a file named by its content; without `write`, only returns the path."""
+    """Writes `data` as JSON into a file named by its hash; without `write`, only returns the path."""
     text = json.dumps(data, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
     if write and not path.is_file():

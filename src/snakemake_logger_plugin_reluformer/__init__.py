@@ -2,8 +2,8 @@
 
     snakemake --cores all --logger reluformer
 
-Snakemake's events say when a job starts and ends, not what it does, so a thread reads the logs of the trainings. Every
-start of Snakemake imports this module, which is why it imports ours only when needed, and evaluates its annotations.
+Snakemake's events say when a job starts and ends, not what it does, so a thread reads the logs of the trainings.
+Snakemake imports this module at every start and evaluates its annotations, so reluformer is imported only when needed.
 """
 
 import logging
@@ -20,7 +20,7 @@ LOGGER = logging.getLogger("snakemake.logging")
 
 @dataclass
 class LogHandlerSettings(LogHandlerSettingsBase):
-    """Options of the command line, as `--logger-reluformer-every`."""
+    """Command-line options, e.g. `--logger-reluformer-every`."""
 
     every: int = field(default=60, metadata={"help": "Seconds between lines about running trainings."})
 
@@ -40,7 +40,7 @@ class LogHandler(LogHandlerBase):
         self.thread = threading.Thread(target=self.watch, name="losses", daemon=True)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Starts to watch when the workflow starts; a dry run trains nothing."""
+        """Starts the thread when the workflow starts; a dry run trains nothing."""
         started = getattr(record, "event", None) == LogEvent.WORKFLOW_STARTED
         if started and not self.common_settings.dryrun and self.thread.ident is None:
             self.thread.start()
@@ -57,6 +57,6 @@ class LogHandler(LogHandlerBase):
                     LOGGER.info(training_line(training))
 
     def close(self) -> None:
-        """Ends the thread."""
+        """Stops the thread."""
         self.ended.set()
         super().close()

@@ -1,1 +1,1 @@
-"""What an experiment is: one module for each YAML concept."""
+"""The configuration of an experiment: one module for each YAML concept."""

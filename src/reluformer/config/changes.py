@@ -1,9 +1,9 @@
-"""`+key=value` in a system's name and `vary` in a study: which keys of a run a change sets, and its canonical spelling.
+"""`+key=value` in a system's name and `vary` in a study: the keys of a run that a change sets, and its canonical form.
 
-A change names a key by its dotted path, and may leave out what is unambiguous without it: `learning_rate` is
+A change names a key by its dotted path and may omit the parts that are not needed to identify it: `learning_rate` is
 `training.learning_rate`, `slots` is `model.slots`, `cross_attention.gamma` is
 `model.cross_attention.options.gamma`, and `gamma` or `penalty.weight` without a place set all attentions that have
-it.
+them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Parts = Mapping[str, Any]
 
 
 def parts_of(config: Any) -> dict[str, Any]:
-    """Returns the keys of a dataset, a recipe or a configuration that change `RECIPE_PARTS`."""
+    """Returns the changes to `RECIPE_PARTS` in a dataset, a recipe or a configuration."""
     return {part: getattr(config, part) for part in RECIPE_PARTS}
 
 
@@ -53,7 +53,7 @@ class Name(NamedTuple):
 
     @property
     def own(self) -> dict[str, Any]:
-        """The changes of keys of the run."""
+        """The changes to keys of the run."""
         return {key: value for key, value in self.changes.items() if key != "recipe"}
 
 
@@ -88,7 +88,7 @@ def _write_scalar(value: Any) -> str:
 
 
 def apply_changes(parts: Parts, changes: Mapping[str, Any], where: str) -> Parts:
-    """Returns `parts` with changes applied; `recipe` is not a key. Raises `SettingsError` for an unknown key.
+    """Returns `parts` with changes applied, which must not include `recipe`. Raises `SettingsError` for an unknown key.
 
     A new activation is applied first: it determines the valid options, and starts without the old one's. Values are
     not checked.
@@ -125,7 +125,7 @@ def paths_of(key: str, parts: Parts, where: str) -> list[Path]:
 
 
 def _memory_path(names: list[str]) -> Path:
-    """Returns the path in a memory that names stand for; () if they are not its key."""
+    """Returns the path of a key in a memory; () if a memory has no such key."""
     if not names:
         return ()
     if len(names) == 1 and names[0] in OPTIONS:

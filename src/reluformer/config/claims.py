@@ -1,4 +1,4 @@
-"""What a claim of the paper is, and the rule that decides it."""
+"""A claim of the paper and the rule that decides it."""
 
 from __future__ import annotations
 
@@ -44,9 +44,7 @@ class ClaimConfig(Strict):
     """A claim of the paper: what it reports, and the rule that our runs must satisfy."""
 
     sentence: str = Field(description="the claim")
-    headline: str | None = Field(
-        None, description="the claim for a reader of the abstract: on top of the reader's page"
-    )
+    headline: str | None = Field(None, description="the claim for readers of the abstract, at the top of index.html")
     source: Source = Field(description="of the claim, as in `reported`")
     reported: list[ReportedConfig] = Field(default=[], description="the paper's numbers")
     study: str | None = Field(None, description="the study whose runs decide; null: true by construction")

@@ -31,7 +31,7 @@ class ArchiveConfig(Strict):
     pip: str | None = Field(
         None, description="instead of urls: a requirement such as NAME==VERSION whose wheel pip downloads"
     )
-    python: str | None = Field(None, description="with pip: the Python version that the wheel is chosen for")
+    python: str | None = Field(None, description="with pip: the Python version of the wheel")
     sha256: str | None = Field(None, description="null: recorded at the first download and enforced from then on")
     members: dict[str, str] = Field(default_factory=dict, description="sha256 of files inside a tar archive")
 
@@ -40,9 +40,9 @@ class ArchiveConfig(Strict):
         if "/" in self.name or self.name.startswith(".") or not self.name.isprintable() or not self.name.strip():
             raise ValueError("an archive's name is a plain file name")
         if self.name.endswith(".sha256"):
-            raise ValueError("an archive's name does not end in .sha256, as the record beside it does")
+            raise ValueError("an archive's name must not end in .sha256, the suffix of its recorded checksum")
         if set(self.name) & set("{}"):
-            raise ValueError("an archive's name may not have braces, which Snakemake takes for wildcards")
+            raise ValueError("an archive's name must not contain braces, which Snakemake reads as wildcards")
         if self.pip and self.urls:
             raise ValueError("an archive has either urls or pip, not both")
         return self
@@ -56,10 +56,10 @@ class SidesConfig(Strict):
 
 
 class HeldOutConfig(Strict):
-    """Shares of a corpus that is published without splits; whole documents if it has documents."""
+    """Splits cut from a corpus that is published without them; whole documents if it has documents."""
 
-    valid: float = Field(0.0, ge=0, lt=1, description="share for validation")
-    test: float = Field(0.0, ge=0, lt=1, description="share for the test set")
+    valid: float = Field(0.0, ge=0, lt=1, description="share of the corpus for validation")
+    test: float = Field(0.0, ge=0, lt=1, description="share of the corpus for the test set")
 
 
 class SegmentsConfig(Strict):
@@ -101,19 +101,19 @@ class CorpusConfig(Strict):
     min_words: int = Field(0, ge=0, description="pairs with fewer words on either side are dropped, in every split")
     max_tokens: int = Field(1000, ge=1, description="training pairs with more tokens on either side are dropped")
     max_ratio: float | None = Field(None, gt=1, description="training pairs with a larger length ratio are dropped")
-    unique: bool = Field(False, description="drop repeated pairs; about 100 bytes of memory a pair")
+    unique: bool = Field(False, description="drop repeated pairs; about 100 bytes of memory per pair")
     disjoint: bool = Field(
         False,
-        description="drop training pairs of which either side is in valid or test, and valid pairs of which either "
-        "side is in test; about 100 bytes of memory a held-out pair",
+        description="drop training pairs with a side that is also in valid or test, and valid pairs with a side that "
+        "is also in test; about 100 bytes of memory per held-out pair",
     )
     vocabulary: int = Field(10_000, ge=16, description="joint BPE vocabulary")
-    licence: str | None = Field(None, description="the text's terms; what is trained on it is released under them")
+    licence: str | None = Field(None, description="the text's licence; models trained on it are released under it")
     documents: bool = Field(False, description="keep document borders")
     joined: int | None = Field(
         None,
         ge=2,
-        description="join this many consecutive pairs to a document: long inputs, without discourse",
+        description="join this many consecutive pairs into a document: long inputs without discourse",
     )
     segments: SegmentsConfig | None = Field(None, description="document corpora: the views to pack")
     limit: int | None = Field(None, ge=1, description="for tests: read only this many training pairs")
@@ -145,11 +145,11 @@ class CorpusConfig(Strict):
             "lowercase and truecase exclude each other": self.lowercase and self.truecase,
             "held_out leaves nothing to train on": self.held_out.valid + self.held_out.test >= 1,
             "valid_every would cut documents; use held_out": self.documents and self.valid_every,
-            "joined makes documents of a corpus that has none: it needs documents: true and no marks": (
+            "joined needs documents: true and a corpus without document marks": (
                 self.joined and (has_marks or not self.documents)
             ),
-            "documents: reader lines needs document_mark, or joined": self.reader == "lines" and unmarked,
-            "documents: reader iwslt14 has none; joined makes some": self.reader == "iwslt14" and unmarked,
+            "documents: reader lines needs document_mark or joined": self.reader == "lines" and unmarked,
+            "documents: reader iwslt14 reads none; set joined": self.reader == "iwslt14" and unmarked,
         }
         if reasons := [reason for reason, contradicts in contradictions.items() if contradicts]:
             raise ValueError(reasons[0])
@@ -157,7 +157,7 @@ class CorpusConfig(Strict):
 
 
 class Preparation(Strict):
-    """The settings that determine the text and the token ids of a dataset; its recipe does not."""
+    """The settings that determine a dataset's text and token ids: all but its recipe."""
 
     src: Language
     tgt: Language
@@ -198,7 +198,7 @@ class DatasetConfig(Strict):
     )
 
     def preparation(self) -> Preparation:
-        """Returns the settings that a change of the recipe does not affect."""
+        """Returns the settings that the corpus depends on: all but the recipe."""
         return Preparation(src=self.src, tgt=self.tgt, corpus=self.corpus)
 
 
@@ -210,13 +210,13 @@ def read_datasets(
     Args:
         names: role -> a name in `folder`/datasets, or the path of a .yaml file.
         folder: of the configuration.
-        where: begins the message of an error.
+        where: the prefix of error messages.
 
     Returns:
         The dataset's name by role, and the datasets by name.
 
     Raises:
-        SettingsError: a dataset is unknown or wrong, two have one name, or a role has the name of another's dataset.
+        SettingsError: a dataset is unknown or invalid, two share a name, or a role is named like another's dataset.
     """
     where = f"{where}: datasets"
     files = {role: _dataset_file(name, folder) for role, name in names.items()}
@@ -237,12 +237,12 @@ def read_datasets(
 
 
 def _dataset_file(name: str, folder: Path) -> Path:
-    path = Path(os.path.expanduser(name))  # noqa: PTH111  (works without a home, too)
+    path = Path(os.path.expanduser(name))  # noqa: PTH111  (also works without a home)
     return path if path.suffix in (".yaml", ".yml") else folder / "datasets" / f"{name}.yaml"
 
 
 def _read_dataset(path: Path) -> DatasetConfig:
-    """Reads a dataset's file, with its recipes checked."""
+    """Reads a dataset's file and checks its recipes."""
     dataset = load(DatasetConfig, path)
     check_parts(dataset, str(path))
     for name, recipe in dataset.recipes.items():

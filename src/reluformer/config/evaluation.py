@@ -1,4 +1,4 @@
-"""How trained runs are measured and compared on a test set."""
+"""How trained runs are scored and compared on a test set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COUNTS = "counts.npz"
 Tokenizer = Literal["13a", "intl", "zh", "char", "ja-mecab", "ko-mecab", "none"]
 """sacreBLEU's tokenisers that need no download."""
 PLAIN: Tokenizer = "13a"
-"""sacreBLEU's tokeniser of languages with spaces between words."""
+"""sacreBLEU's tokeniser for languages with spaces between words."""
 SCRIPTS_WITH_SPACES = ("latn", "cyrl", "arab", "deva")
 OWN: dict[str, Tokenizer] = {
     **dict.fromkeys(("zh", "zho", "chi", "cmn", "yue", "wuu", "gan", "hak", "hsn", "lzh", "cdo", "nan"), "zh"),
@@ -30,7 +30,7 @@ OWN: dict[str, Tokenizer] = {
 
 
 def tokenizer_of(language: str) -> Tokenizer:
-    """Returns sacreBLEU's tokeniser of a language (`zh`, `zh-TW`, `jpn_Jpan`), installed or not."""
+    """Returns sacreBLEU's tokeniser for a language (`zh`, `zh-TW`, `jpn_Jpan`), installed or not."""
     base, *others = re.split(r"[-_]", language.lower())
     return PLAIN if any(other in SCRIPTS_WITH_SPACES for other in others) else OWN.get(base, PLAIN)
 

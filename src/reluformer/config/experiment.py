@@ -65,7 +65,7 @@ class ExperimentConfig(Strict):
         default_factory=dict,
         description="role in studies.yaml -> a name in config/datasets/, or the path of a .yaml file",
     )
-    seeds: Distinct[Seed] = Field([1, 2, 3], min_length=1, description="a run of each system for each")
+    seeds: Distinct[Seed] = Field([1, 2, 3], min_length=1, description="every system is trained with each")
     only: Distinct[str] = Field(default=[], description="studies to build; empty is all of studies.yaml")
     stages: dict[str, Distinct[str]] = Field(
         default_factory=dict, description="studies by stage, in the order in which to build them"
@@ -75,7 +75,7 @@ class ExperimentConfig(Strict):
         default_factory=dict, description="changes to studies of studies.yaml, or additional studies"
     )
     claims: dict[str, ClaimConfig] = Field(
-        default_factory=dict, description="claims beside those of claims.yaml, e.g. of additional studies"
+        default_factory=dict, description="claims in addition to those of claims.yaml, e.g. of additional studies"
     )
     model: dict[str, Any] = Field(default_factory=dict, description="changes to every run's model")
     training: dict[str, Any] = Field(default_factory=dict, description="changes to every run's training")
@@ -90,7 +90,7 @@ class ExperimentConfig(Strict):
     partial: bool = Field(False, description="tables and report from existing runs; nothing is trained")
     archives: str | None = Field(None, description="a folder searched for archives before the network")
     record: str | None = Field(
-        None, description="a folder with recorded runs (`reluformer record`): those of the same settings count as done"
+        None, description="a folder of recorded runs (`reluformer record`): those with the same settings count as done"
     )
     force: bool = Field(False, description="start even if it would take very long")
 
@@ -133,7 +133,7 @@ class Experiment:
 
     @property
     def measured_study(self) -> str | None:
-        """The study whose systems are measured instead of run, see `reluformer.benchmark`."""
+        """The study whose systems are measured instead of trained, see `reluformer.benchmark`."""
         return next((name for name, study in self.studies.items() if study.measured), None)
 
     def with_starts(self, run: Run) -> list[Run]:
@@ -163,7 +163,7 @@ class Experiment:
         return self._points[study]
 
     def dataset(self, name: str) -> DatasetConfig:
-        """Returns the dataset of a run, whose segmentation is ignored. Raises `SettingsError`."""
+        """Returns a run's dataset by its name, with or without segmentation. Raises `SettingsError`."""
         base, _ = split_dataset(name)
         if base not in self.datasets:
             raise SettingsError(f"{self.name}: datasets: {base!r}: unknown dataset{nearest(base, self.datasets)}")
@@ -214,15 +214,15 @@ class Experiment:
             reason = error if isinstance(error, SettingsError) else "known are {dataset}, {system} and {seed}"
             raise SettingsError(f"{where}: {reason}") from None
         if split_dataset(start.dataset)[0] != corpus:
-            raise SettingsError(f"{where}: a run starts from one of its own corpus, {corpus}, which has its vocabulary")
+            raise SettingsError(f"{where}: a run can only start from one on its own corpus, {corpus}")
         start = start._replace(system=self.canonical(start.dataset, start.system))
         if start in before:
             raise SettingsError(f"{where}: {' starts from '.join(step.path for step in (*before, start))}")
         theirs, ours = self.resolve(start, before).model.shape(), config.model.shape()
         for key in (*ours, *theirs):
             if theirs.get(key) != ours.get(key):
-                unlike = f"{key} is {theirs.get(key)} there and {ours.get(key)} here"
-                raise SettingsError(f"{where}: the weights of {start.path} do not fit: {unlike}")
+                difference = f"{key} is {theirs.get(key)} there and {ours.get(key)} here"
+                raise SettingsError(f"{where}: the weights of {start.path} do not fit: {difference}")
         return start
 
     def canonical(self, dataset: str, system: str) -> str:
@@ -300,7 +300,7 @@ class Experiment:
         return list(dict.fromkeys(chosen)) or studies
 
     def stage_runs(self) -> dict[str, list[Run]]:
-        """Returns the runs that each stage adds to those before it; without stages, one without a name has them all."""
+        """Returns the runs that each stage adds to the earlier ones; without stages, all runs under the name ""."""
         added: dict[str, list[Run]] = {}
         before: set[Run] = set()
         for stage, studies in (self.config.stages or {"": list(self.studies)}).items():

@@ -50,13 +50,13 @@ class PenaltyConfig(Strict):
     """
 
     weight: float = Field(default=0.1, ge=0, description="λ, the weight of the penalty in the training loss")
-    margin: float = Field(default=0.7, ge=0, description="C / log n: the entropy allowed before it costs")
+    margin: float = Field(default=0.7, ge=0, description="C / log n: the entropy allowed without penalty")
     normalisation: bool = Field(default=True, description="the |log Σs| term")
     absolute: bool = Field(
         default=True, description="the bars of |log Σs|; without them the minimum is a sum of 0 (bounded at log 1e-4)"
     )
     entropy: bool = Field(default=True, description="the max(H(s) − C, 0) term")
-    entropy_of: Literal["normalised", "raw"] = Field(default="normalised", description="H of s/Σs, or of s as it is")
+    entropy_of: Literal["normalised", "raw"] = Field(default="normalised", description="H of s/Σs, or of s itself")
 
 
 class MemoryConfig(Strict):
@@ -64,19 +64,19 @@ class MemoryConfig(Strict):
 
     renamed = {"after": "output_norm"}
 
-    activation: str = Field(default="softmax", description="a name of the registry ACTIVATIONS")
+    activation: str = Field(default="softmax", description="a name in the registry ACTIVATIONS")
     options: dict[str, Any] = Field(default_factory=dict, description="the activation's options, e.g. gamma")
     output_norm: Literal["nothing", "layernorm", "rmsnorm", "gated-rmsnorm"] = Field(
-        default="nothing", description="of the read's output, before the residual connection"
+        default="nothing", description="of the memory's output, before the residual connection"
     )
     output_gate: bool = Field(default=False, description="multiply each head's output by a sigmoid of its token")
-    query_key_norm: bool = Field(default=False, description="of an attention: RMSNorm of each head's queries and keys")
+    query_key_norm: bool = Field(default=False, description="attentions only: RMSNorm of each head's queries and keys")
     anneal_from_softmax: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="of an attention trained from random weights: the share of updates in which softmax's weights turn "
-        "linearly into the activation's",
+        description="attentions trained from random weights: the share of updates in which softmax's weights are "
+        "blended linearly into the activation's",
     )
     penalty: PenaltyConfig | None = Field(default=None, description="Eq. 7, or none")
 

@@ -1,4 +1,4 @@
-"""Every metric of a run by name: its file, its title and format, which direction is better.
+"""The metrics of a run by name: file, title, format, and which direction is better.
 
 Plain names (`bleu`, `updates`) are listed in `METRICS`. A measure of the memories is `KIND.MEASURE`, e.g.
 `ffn.variance_ratio` or `attention.entropy`, the mean over the kind's places; shares of slots carry their percentage,
@@ -74,7 +74,7 @@ class Metric(NamedTuple):
 
     @property
     def average(self) -> str:
-        """The name of `centre`."""
+        """What `centre` returns: `mean` or `median`."""
         return "median" if self.robust else "mean"
 
     def centre(self, values: pd.Series) -> float:
@@ -82,7 +82,7 @@ class Metric(NamedTuple):
         return float(values.median() if self.robust else values.mean())
 
     def show(self, value: float, sd: float | None = None) -> str:
-        """Formats `value ± sd`; `value` without a spread, or if the seeds agree exactly."""
+        """Formats `value ± sd`; only `value` if there is no spread or the seeds agree exactly."""
         text = format(value, self.format)
         return text if sd is None or abs(sd) <= 1e-9 * abs(value) else f"{text} ± {format(sd, self.format)}"
 

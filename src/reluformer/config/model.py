@@ -71,7 +71,7 @@ class ModelConfig(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> ModelConfig:
         if self.width % self.heads:
-            raise ValueError(f"heads: {self.heads}: the width {self.width} is not a multiple of it")
+            raise ValueError(f"heads: {self.heads}: does not divide the width {self.width}")
         places = self.places()
         for pattern in self.layers:
             if not any(fnmatchcase(place, pattern) for place in places):
@@ -87,7 +87,7 @@ class ModelConfig(Strict):
         return encoder + [f"decoder.{i}.{name}" for i in range(self.decoder_layers) for name in names]
 
     def shape(self) -> dict[str, Any]:
-        """Returns what determines the parameters: only models of one shape can load each other's weights."""
+        """Returns the settings that determine the parameters: models of equal shape can load each other's weights."""
         keys = ("encoder_layers", "decoder_layers", "width", "heads", "slots", "norm", "share_embeddings")
         shape = {key: getattr(self, key) for key in (*keys, "ffn_bias", "attention_bias")}
         for place in self.places():

@@ -1,4 +1,4 @@
-"""What a run is: dataset × system × seed, its names, and its saved configuration."""
+"""A run: dataset × system × seed, its name, and its saved configuration."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from reluformer.config.translation import TranslationConfig
 from reluformer.files import write_text
 
 EXPORT_FILE = "config.json"
-"""The configuration of an exported model, by Hugging Face's name."""
+"""The configuration of an exported model, under Hugging Face's name for it."""
 
 
 class ChoiceConfig(Strict):
@@ -80,7 +80,7 @@ class RunConfig(Strict):
 
 
 def _renamed(model: Any) -> Any:
-    """A saved model with the present names of a memory's keys."""
+    """Returns a saved model with the present names of a memory's keys."""
     if not isinstance(model, dict):
         return model
     return {MemoryConfig.renamed.get(key, key): _renamed(value) for key, value in model.items()}
@@ -148,7 +148,7 @@ def side_names(src: str, tgt: str) -> tuple[str, str]:
 
 def corpora_of(run_folder: Path) -> Path:
     """Returns the prepared corpora beside a run: results/runs/DATASET/SYSTEM/seedN -> results/corpora."""
-    # First by the given path, then by its target: results/runs may be a link to another disk.
+    # First relative to the given path, then to its target: results/runs may be a link to another disk.
     for folder in (Path(os.path.abspath(run_folder)), run_folder.resolve()):  # noqa: PTH100  (keeps links)
         corpora = (folder.parents[3] if len(folder.parents) > 3 else folder) / "corpora"
         if corpora.is_dir():

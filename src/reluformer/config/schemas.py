@@ -1,4 +1,4 @@
-"""The JSON schema of every configuration file, for editors, and config/README.md, a page of all keys."""
+"""Writes the JSON schema of each configuration file, for editors, and config/README.md, a page of all keys."""
 
 from __future__ import annotations
 
@@ -41,25 +41,25 @@ def write_schemas(folder: Path) -> None:
 FILES = {
     "config": (
         "config.yaml, demo.yaml, small.yaml, rectified.yaml, alignment.yaml",
-        "An experiment. `--configfile FILE` lays FILE over `config.yaml`.",
+        "An experiment. `--configfile FILE` merges FILE into `config.yaml`.",
     ),
     "dataset": ("datasets/*.yaml", "A corpus and its recipe; the file's name is the dataset's."),
     "run": (
         "model, training, translation",
-        "The keys of these three in `config.yaml`, in its `overrides`, in a dataset and in its recipes. "
-        "A system's name reaches each of them: `reluformer+learning_rate=1e-3`.",
+        "Keys of these three sections, in `config.yaml` and its `overrides`, in a dataset and its recipes. "
+        "A system's name can set each of them: `reluformer+learning_rate=1e-3`.",
     ),
-    "systems": ("systems.yaml", "Each system by name."),
-    "studies": ("studies.yaml", "Each table and its figures by name."),
-    "claims": ("claims.yaml", "What the paper reports, by a name of the claim, and the rule for its verdict."),
+    "systems": ("systems.yaml", "The systems by name."),
+    "studies": ("studies.yaml", "The studies by name: each is a table with its figures."),
+    "claims": ("claims.yaml", "The paper's claims by name: what it reports, and the rule for the verdict."),
 }
 INTRODUCTION = """\
 # Configuration
 
 <!-- Written by `reluformer schemas`; do not edit. -->
 
-Edit these files, then run `snakemake`: only what depends on a changed value is redone. A mistake is reported in one
-line before anything runs, and editors with a YAML language server complete the keys. The command line wins over
+Edit these files, then run `snakemake`: only what depends on a changed value is rerun. A mistake is reported in one
+line before anything runs, and editors with a YAML language server complete the keys. The command line overrides
 all files: `snakemake --cores all --config 'seeds=[1,2]'`. With `snakemake -d FOLDER`, or in a module of another
 workflow, a folder `config/` there replaces this one.
 
@@ -82,14 +82,14 @@ def reference_text() -> str:
 
 def anchor(heading: str) -> str:
     """Returns GitHub's anchor of a heading."""
-    return "".join(one for one in heading.lower().replace(" ", "-") if one.isalnum() or one in "-_")
+    return "".join(char for char in heading.lower().replace(" ", "-") if char.isalnum() or char in "-_")
 
 
 def section(schema: dict[str, Any]) -> str:
-    """Returns a table of a file's keys, and one of each model in it; models used in several places once."""
+    """Returns a table of a file's keys and a table for each model in it, even if used in several places."""
     models = schema.get("$defs", {})
     is_run = schema.get("title") == "RunConfig"
-    if is_run:  # people write three of its keys
+    if is_run:  # only three of its keys are written by hand
         schema = {"properties": {key: schema["properties"][key] for key in ("model", "training", "translation")}}
     elif "properties" not in schema:  # a mapping from names
         schema = {"additionalProperties": schema["additionalProperties"]}
@@ -110,7 +110,7 @@ def section(schema: dict[str, Any]) -> str:
 
 
 def models_of(part: dict[str, Any], path: str) -> list[tuple[str, str]]:
-    """Returns the path and the name of each model that a part of a schema refers to."""
+    """Returns the path and name of each model that a part of a schema refers to."""
     if "$ref" in part:
         return [(path, part["$ref"].rpartition("/")[2])]
     inner = [(f"{path}.{key}", value) for key, value in part.get("properties", {}).items()]
@@ -133,13 +133,13 @@ def table(model: dict[str, Any]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Returns text whose `<` and `*` outside of backticks Markdown leaves alone."""
+    """Escapes `<` and `*` outside backticks for Markdown."""
     parts = text.split("`")
     return "`".join(part if i % 2 else part.replace("<", "\\<").replace("*", "\\*") for i, part in enumerate(parts))
 
 
 def kind(value: dict[str, Any]) -> str:
-    """Returns what a key takes, in words."""
+    """Describes the values that a key accepts."""
     if "enum" in value:
         return ", ".join(f"`{choice}`" for choice in value["enum"])
     if "const" in value:
@@ -157,7 +157,7 @@ def kind(value: dict[str, Any]) -> str:
 
 
 def default(value: dict[str, Any], required: bool) -> str:
-    """Returns a key's default, as YAML writes it; a mapping's own keys have theirs."""
+    """Returns a key's default as YAML; empty for a mapping, whose keys have their own."""
     if required:
         return "required"
     given = value.get("default", {})

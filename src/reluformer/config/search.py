@@ -1,8 +1,8 @@
 """The search for a system's constants: coordinate search over a grid of short runs, ranked by validation BLEU.
 
-The values of the first key are tried with the other keys as the system has them, those of the second around the best
-of the first, and so on. No point is run twice. If the best value of a numeric key is at the edge of its values, one
-more is tried beyond it, in their own geometric steps, at most `WIDEN` times a side. `search` takes and returns plain
+The values of the first key are tried with the system's own values of the other keys, those of the second with the
+best of the first, and so on. No point is run twice. If the best value of a numeric key is at the edge of its values,
+the next value beyond it by the same ratio is tried, at most `WIDEN` times per side. `search` takes and returns plain
 values; `Search` names the runs and reads their scores.
 """
 
@@ -25,7 +25,7 @@ Point = dict[str, Any]
 """A value for each key."""
 
 WIDEN = 2
-"""Values added beyond one side of an axis, at most."""
+"""The most values added beyond one side of an axis."""
 BEST_GUESS = 1e6
 """The BLEU of the point that `expected_rounds` guesses to be best: above every real one."""
 
@@ -65,7 +65,7 @@ class Step:
 
 
 def identity(point: Mapping[str, Any]) -> str:
-    """Returns a key for a point: 1.0 and 1 are equal, and so is any order of its keys."""
+    """Returns a string that identifies a point: 1.0 and 1 are equal, and the order of keys does not matter."""
     return json.dumps({key: plain(value) for key, value in point.items()}, sort_keys=True)
 
 
@@ -86,7 +86,7 @@ def search(
         axes: the grid.
         start: the system's own values of the keys; a key without a single value may be missing.
         scores: by `identity` of the point.
-        allowed: whether a widened point is valid; a key's own bounds are where widening ends.
+        allowed: whether a widened point is valid; widening stops at a key's bounds.
     """
     point = dict(start)
     widened: dict[str, list[Any]] = {}
@@ -107,12 +107,12 @@ def search(
             ]
             if not ranked:
                 return Step([], widened=widened, edges=edges)
-            best = max(ranked, key=lambda one: one[0])[1]  # the first of equals
+            best = max(ranked, key=lambda pair: pair[0])[1]  # the first of equals
             value = beyond(best, tried)
             if value is None:
                 break
-            middle = next(one for one in tried if _is_number(one))
-            same_side = [one for one in added if (one > middle) == (value > middle)]
+            middle = next(number for number in tried if _is_number(number))
+            same_side = [number for number in added if (number > middle) == (value > middle)]
             if len(same_side) >= WIDEN or not allowed({**point, key: value}):
                 edges.append(key)
                 break
@@ -124,9 +124,9 @@ def search(
 
 
 def beyond(best: Any, tried: Sequence[Any]) -> Any:
-    """Returns the next value after `best` if that is the smallest or largest number of an axis, by the last ratio.
+    """Extends an axis beyond `best`, its smallest or largest number, by the ratio of the last two.
 
-    Returns None if `best` is inside, not a number, or has no positive neighbour.
+    Returns None if `best` is inside the axis, is not a number, or has no positive neighbour.
     """
     numbers = sorted({value for value in tried if _is_number(value)})
     if not _is_number(best) or len(numbers) < 2 or best not in (numbers[0], numbers[-1]):
@@ -142,11 +142,11 @@ def _is_number(value: Any) -> bool:
 
 
 def _contains(values: Sequence[Any], value: Any) -> bool:
-    return any(identity({"": one}) == identity({"": value}) for one in values)
+    return any(identity({"": other}) == identity({"": value}) for other in values)
 
 
 class Search(Strict):
-    """A search: the run that it starts from (with the tuning's seed and recipe), and the grid."""
+    """A search: the run that it starts from (with the seed and recipe of the tuning), and the grid."""
 
     run: RunConfig
     axes: list[tuple[str, list[Any]]]
@@ -168,7 +168,7 @@ class Search(Strict):
 
     @property
     def where(self) -> str:
-        """The search in error messages."""
+        """The name of the search in error messages."""
         return f"tuning of {self.run.dataset}/{self.system}"
 
     @property
@@ -184,18 +184,18 @@ class Search(Strict):
 
     @property
     def budget(self) -> int:
-        """Runs before any widening; after the first key, the system's own value costs none."""
+        """The number of runs before any widening; after the first key, the system's own value costs no run."""
         start = self.start
         known = [key in start and _contains(values, start[key]) for key, values in self.axes[1:]]
         return sum(len(values) for _, values in self.axes) - sum(known)
 
     def tries(self, run: Run) -> bool:
-        """Returns whether a run is of this search: of its dataset, its system and its seed."""
+        """Returns whether a run belongs to this search: same dataset, system and seed."""
         own = (self.run.dataset, self.system, self.run.seed)
         return (run.dataset, split_system(run.system).base, run.seed) == own
 
     def run_at(self, point: Point) -> Run:
-        """Returns the run of a point. Its name has every key, also those with the system's own value."""
+        """Returns the run of a point. Its name has every key, including those with the system's own value."""
         changes = {**dict(sorted(point.items())), **split_system(self.run.system).recipe}
         return Run(self.run.dataset, join_system(self.system, changes), self.run.seed)
 
@@ -220,7 +220,7 @@ class Search(Strict):
         return search(self.grid, self.start, scores, allowed)
 
     def read_score(self, point: Point, results: Path) -> Score | None:
-        """Reads the score of a point's run in its summary; None if there is none yet. Raises `SettingsError`."""
+        """Reads the score of a point's run from its summary; None if there is none yet. Raises `SettingsError`."""
         summary = read_summary(results / "runs" / self.run_at(point).path)
         if summary is None:
             return None
@@ -269,7 +269,7 @@ def replay(one: Search, results: Path, rounds: int | None = None) -> dict[str, A
 
 
 def expected_rounds(one: Search, results: Path | None = None) -> list[dict[Run, RunConfig]]:
-    """Returns the runs of a search round by round: those that its scores so far lead to, then a guess.
+    """Returns the runs of a search by round: those that the scores so far lead to, then a guess.
 
     The guess assumes that the system's own value is best, else the middle one, and widens nothing.
     results: the folder with the runs; None: guess all.

@@ -73,11 +73,11 @@ def _language(code: str) -> str:
 
 
 Distinct = Annotated[list[T], AfterValidator(_distinct)]
-"""A list without repetitions; 1 and 1.0 are the same."""
+"""A list without duplicates; 1 and 1.0 are equal."""
 Language = Annotated[str, AfterValidator(_language)]
 """A language code; it is part of file names."""
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
-"""A seed that every generator of random numbers takes."""
+"""A seed that every random number generator accepts."""
 
 
 def require_name(name: object, where: str) -> str:
@@ -85,13 +85,13 @@ def require_name(name: object, where: str) -> str:
     if isinstance(name, str) and re.fullmatch(r"[^\W_][\w.-]*", name):
         return name
     raise SettingsError(
-        f"{where}: {name!r}: a name has letters, digits, '-', '_' and '.' only and starts with a letter or digit, "
-        "as it becomes a folder and a target"
+        f"{where}: {name!r}: a name consists of letters, digits, '-', '_' and '.' and starts with a letter or "
+        "digit, as it becomes a folder and a target"
     )
 
 
 def refuse_clash(names: Iterable[str], where: str) -> None:
-    """Raises `SettingsError` if two names are one file on disks that ignore case or the form of accents."""
+    """Raises `SettingsError` if two names are the same file on disks that ignore case or Unicode normalisation."""
     seen: dict[str, str] = {}
     for name in names:
         other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)

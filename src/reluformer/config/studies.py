@@ -1,4 +1,4 @@
-"""What a study is: the runs that it needs and how they are shown."""
+"""A study: the runs that it needs and how they are shown."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class FigureConfig(Strict):
     systems: list[str] = Field(default=[], description="systems to show; empty: all of the study's")
     layer: int = Field(-1, description="attention-maps: the layer; -1 is the last")
     attention: Literal["encoder", "decoder", "cross"] = Field("encoder", description="attention-maps: which attention")
-    window: int = Field(32, ge=4, description="attention-maps: tokens shown with their names")
+    window: int = Field(32, ge=4, description="attention-maps: tokens shown with labels")
 
     @model_validator(mode="after")
     def _complete(self) -> FigureConfig:
@@ -60,17 +60,19 @@ class AnswerConfig(Strict):
 
     key: str = Field(description="a varied key")
     symbol: str = Field(description="how the sentence names the key")
-    metric: MetricName = Field(description="what is best")
+    metric: MetricName = Field(description="the metric to compare values by; the highest is best")
     question: str = Field(description="the question that it answers")
     tolerance: float = Field(0.3, ge=0, description="values this close to the best count as equally good")
 
 
 class MeasuringConfig(Strict):
-    """A measured study: each system at each length, once a round, one after the other."""
+    """A measured study: each system at each length, one after the other, in every round."""
 
     lengths: list[int] = Field(min_length=1, description="tokens of every source and every target, ascending")
-    rounds: int = Field(5, ge=1, description="how often every point is measured")
-    batch_tokens: int = Field(4096, ge=1, description="target tokens of an update; a longer sentence is alone in it")
+    rounds: int = Field(5, ge=1, description="how often each point is measured")
+    batch_tokens: int = Field(
+        4096, ge=1, description="target tokens of an update; a longer sentence is an update by itself"
+    )
     seconds: float = Field(1.0, gt=0, description="least total time of the timed updates, and of the timed searches")
     limit: float = Field(120.0, gt=0, description="seconds after which training or decoding at a point is too slow")
 
@@ -85,7 +87,7 @@ class StudyConfig(Strict):
         description="systems by name, a row each; a name may carry changes: reluformer+gamma=1"
     )
     titles: dict[str, str] = Field(
-        default_factory=dict, description="titles of rows by their entry in `systems`; else that of systems.yaml"
+        default_factory=dict, description="row titles by entry in `systems`; by default those of systems.yaml"
     )
     vary: dict[str, Distinct[Any]] = Field(
         default_factory=dict,
@@ -99,16 +101,16 @@ class StudyConfig(Strict):
         description="document datasets: segment lengths L to use; `sentence` adds the models of single sentences, "
         "once for all packings and without the study's recipes",
     )
-    recipe: str | None = Field(None, description="a named recipe of the dataset; one without it trains plainly")
+    recipe: str | None = Field(None, description="a named recipe of the dataset; ignored if the dataset lacks it")
     seeds: Distinct[Seed] | None = Field(None, description="null: config.yaml's seeds")
     baseline: dict[str, Any] | None = Field(
         None,
         description="what the other rows are tested against, e.g. {gamma: 1}, all else equal; null: the first system",
     )
     measured: MeasuringConfig | None = Field(
-        None, description="the systems are measured by length in one job, with random weights, instead of run"
+        None, description="measure the systems by length in one job, with random weights, instead of training them"
     )
-    columns: list[MetricName] = Field(min_length=1, description="metrics of the table, see `reluformer.config.metrics`")
+    columns: list[MetricName] = Field(min_length=1, description="the table's metrics, see `reluformer.config.metrics`")
     across: str | None = Field(None, description="a key spread over the table's columns: system, length, a varied key")
     figures: dict[str, FigureConfig] = Field(default_factory=dict, description="its figures by name")
     answer: AnswerConfig | None = Field(None, description="a sentence on the best value of a varied key")
@@ -129,7 +131,7 @@ class StudyConfig(Strict):
             checks += [(f"figures.{name}.systems", system, systems) for system in figure.systems]
         for where, value, valid in checks:
             if value is not None and value not in valid:
-                raise ValueError(f"{where}: {value!r} is none of {', '.join(valid)}")
+                raise ValueError(f"{where}: {value!r} is not one of {', '.join(valid)}")
         return self
 
 

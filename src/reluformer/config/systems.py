@@ -27,7 +27,7 @@ class SystemConfig(Strict):
     layers: dict[str, dict[str, Any]] = Field(default_factory=dict, description="changes by place, as `model.layers`")
 
     def memories(self) -> dict[str, Any]:
-        """Returns the keys of a model that this system decides."""
+        """Returns the keys of `model` that this system sets."""
         attentions: dict[str, Any] = {place: merge(self.attention, getattr(self, place)) for place in ATTENTIONS}
         return {"ffn": merge({"activation": "relu"}, self.ffn), **attentions, "layers": self.layers}
 

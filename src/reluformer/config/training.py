@@ -10,7 +10,7 @@ from reluformer.config.settings import Strict
 
 
 class TrainingConfig(Strict):
-    """The recipe of one run; the defaults are the common IWSLT14 De-En recipe."""
+    """The training recipe of a run; the defaults are the common IWSLT14 De-En recipe."""
 
     removed = {"adam_eps": 1e-8, "stop_on": "loss", "divergence_loss": 100.0, "divergence_patience": 20}
 
@@ -18,7 +18,7 @@ class TrainingConfig(Strict):
         None,
         description="start with the weights of another run of the same corpus, DATASET/SYSTEM/seedN; {dataset}, "
         "{system} and {seed} are the run's own, without segmentation and recipe. The models must have the same "
-        "parameters (an activation, a constant γ, dropout may differ); optimiser and schedule begin anew. A run that "
+        "parameters (an activation, a constant γ, dropout may differ); optimizer and schedule start afresh. A run that "
         "starts from one that diverged counts as diverged",
     )
     updates: int = Field(50_000, ge=1, description="optimizer updates")
@@ -38,25 +38,25 @@ class TrainingConfig(Strict):
     activation_checkpointing: bool = Field(False, description="recompute activations in the backward pass")
     compile: bool = Field(
         False,
-        description="compile encoder and decoder with torch.compile where the device is a GPU; off because its "
-        "benefit has not been measured yet (`make bench` does, on a GPU)",
+        description="compile encoder and decoder with torch.compile on a GPU; off because its benefit has not been "
+        "measured yet (`make bench` measures it, on a GPU)",
     )
-    processes: int = Field(1, ge=1, description="ranks on one node; one device each where there are devices")
-    nodes: int = Field(1, ge=1, description="machines of one training, with SLURM")
-    threads: int | None = Field(None, ge=1, description="CPU threads a process; null: those of the job")
+    processes: int = Field(1, ge=1, description="ranks per node; each has a GPU of its own if there are GPUs")
+    nodes: int = Field(1, ge=1, description="machines of the training, with SLURM")
+    threads: int | None = Field(None, ge=1, description="CPU threads per process; null: those of the job")
     log_every: int = Field(100, ge=1, description="updates between log lines")
     validate_every: int = Field(1000, ge=1, description="updates between validations")
     validate_bleu: bool = Field(False, description="also measure BLEU of greedy decoding at each validation")
     validate_source: bool = Field(
         False,
-        description="also measure what the source explains, the loss with another sentence's source less its own, and "
-        "the share of keys to which no row gives weight",
+        description="also measure what the source explains (the loss with another sentence's source minus the loss "
+        "with its own) and the share of keys to which no row gives weight",
     )
-    patience: int = Field(0, ge=0, description="validations without a lower loss before stopping; 0 is never")
+    patience: int = Field(0, ge=0, description="validations without a lower loss before stopping; 0: never stop early")
     checkpoint_every: int = Field(1000, ge=1, description="updates between checkpoints")
     checkpoint_minutes: float = Field(0, ge=0, description="also save after this many minutes; 0 is off")
     keep: int = Field(5, ge=1, description="checkpoints kept")
-    average_last: int = Field(5, ge=1, description="checkpoints averaged into the final model; 1 is none")
+    average_last: int = Field(5, ge=1, description="checkpoints averaged into the final model; 1: no averaging")
     tensorboard: bool = Field(False, description="write TensorBoard event files while training, beside the checkpoints")
 
     @field_validator("compile")

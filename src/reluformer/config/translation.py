@@ -23,7 +23,7 @@ class TranslationConfig(Strict):
     )
     precision: Precision = Field(
         "fp32",
-        description="of the weights and the caches on CUDA: fp32, fp16 or bf16, all fp32 on a CPU; "
-        "int8: of the weights on a CPU, quantised per row",
+        description="fp32, fp16 or bf16: weights and caches on CUDA (a CPU uses fp32); "
+        "int8: weights on a CPU, quantised per row",
     )
-    graphs: bool = Field(True, description="search with CUDA graphs on CUDA if the system allows it")
+    graphs: bool = Field(True, description="search with CUDA graphs if the model allows it")

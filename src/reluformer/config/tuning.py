@@ -1,6 +1,6 @@
-"""Equal tuning: which systems are tuned on which dataset, which runs take whose choice, and a choice applied to a run.
+"""Equal tuning: which systems are tuned on which dataset, and which runs use the choice of which search.
 
-A choice is applied when a training starts, so that it is an input file of the run and no parameter.
+A choice (the tuned values) is applied when a training starts, so it is an input file of the run, not a parameter.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ Grid = dict[str, dict[str, Values] | str]
 class TuningConfig(Strict):
     """The tuning runs: every system gets the same number of them, ranked by validation BLEU."""
 
-    seed: Seed = Field(1000, description="of every tuning run, and of no other run")
+    seed: Seed = Field(1000, description="of all tuning runs and of no other run")
     recipe: str | None = Field(
         None,
         description="a recipe of the dataset for the tuning runs, shorter and with validate_bleu; a dataset "
         "without it is not tuned",
     )
     datasets: dict[str, str] = Field(
-        description="role -> the role on which its systems are tuned; a role left out trains with the recipe as it is"
+        description="role -> the role on which its systems are tuned; a role left out uses its recipe untuned"
     )
     grid: Grid = Field(
         description="system -> key -> values to try, one key after the other; a numeric key whose best value is at the "
-        "edge gets more values; or the name of a system, whose choice is taken; of patterns such as `*`, the longest "
-        "that matches counts"
+        "edge gets more values; or the name of a system whose choice to use; if several patterns such as `*` match, "
+        "the longest applies"
     )
     choices: dict[str, str] = Field(
         default_factory=dict,
-        description="system -> the file of a choice made before (`results/tuning/DATASET/SYSTEM.json`, or a record's), "
-        "which is taken without tuning runs",
+        description="system -> the file of an earlier choice (`results/tuning/DATASET/SYSTEM.json`, or a record's) to "
+        "use without tuning runs",
     )
 
     @field_validator("grid")
@@ -57,7 +57,7 @@ class TuningConfig(Strict):
         for system, axes in grid.items():
             for key, values in axes.items() if isinstance(axes, dict) else ():
                 if not values or len(set(map(repr, values))) < len(values):
-                    raise ValueError(f"{system}: {key}: expected different values, found {values}")
+                    raise ValueError(f"{system}: {key}: expected distinct values, found {values}")
         return grid
 
 
@@ -74,7 +74,7 @@ def read_choice(path: Path) -> ChoiceConfig:
     except FileNotFoundError:
         raise SettingsError(f"{path}: there is no such file; `snakemake --cores all {path}` makes it") from None
     except (ValueError, KeyError, TypeError):
-        raise SettingsError(f"{path}: not the file of a choice, which `reluformer tune` writes") from None
+        raise SettingsError(f"{path}: not a choice written by `reluformer tune`") from None
     if unfinished:
         raise SettingsError(f"{path}: the search has not ended: {unfinished[0]} has not been trained")
     return read
@@ -90,7 +90,7 @@ def apply_choice(run: RunConfig, choice: ChoiceConfig) -> RunConfig:
             parts = apply_changes(parts, {key: value}, f"{where}: choice of {choice.source}")
         except SettingsError:
             if not changes:
-                raise  # otherwise the run's own changes may have removed what has this key
+                raise  # otherwise the run's own changes may have removed the key
     tuned = run.with_parts(apply_changes(parts, changes, where), where)
     parts = tuned.parts()
 
@@ -120,9 +120,9 @@ class Tuning:
         self._searches: dict[tuple[str, str], Search] = {}
         for role, source in self.config.datasets.items():
             where = f"{experiment.name}: tuning.datasets.{role}"
-            for one in (role, source):
-                if one not in self.roles:
-                    raise SettingsError(f"{where}: {one!r}: unknown role{nearest(one, self.roles)}")
+            for name in (role, source):
+                if name not in self.roles:
+                    raise SettingsError(f"{where}: {name!r}: unknown role{nearest(name, self.roles)}")
             if self.config.datasets.get(source) != source:
                 raise SettingsError(f"{where}: {source!r} is not tuned itself: add `{source}: {source}`")
         for pattern, entry in self.config.grid.items():
@@ -142,17 +142,17 @@ class Tuning:
             self._pinned[system] = read_choice(Path(file))
 
     def source(self, dataset: str) -> str | None:
-        """Returns the dataset on which the systems of a run's dataset are tuned, if they are."""
+        """Returns the dataset on which the systems of a run's dataset are tuned; None if they are not."""
         base = split_dataset(dataset)[0]
         roles = [role for role, name in self.roles.items() if name == base and role in self.config.datasets]
         if not roles:
             return None
         source = self.roles[self.config.datasets[roles[0]]]
-        # a dataset without the tuning recipe trains with its own recipe as it is
+        # a dataset without the tuning recipe is not tuned
         return source if self.config.recipe in (None, *self.experiment.datasets[source].recipes) else None
 
     def _entry(self, system: str) -> Mapping[str, list[Any]] | str:
-        """Returns the grid of a system, or the system whose choice it takes; {} if it is not tuned."""
+        """Returns the grid of a system, or the system whose choice it uses; {} if it is not tuned."""
         patterns = [pattern for pattern in self.config.grid if fnmatchcase(system, pattern)]
         longest = max(patterns, key=lambda pattern: (pattern == system, len(pattern)), default=None)
         return {} if longest is None else self.config.grid[longest]
@@ -169,11 +169,11 @@ class Tuning:
         return entry if tuned and isinstance(entry, dict) else {}
 
     def pinned(self, dataset: str, system: str) -> ChoiceConfig | None:
-        """Returns the choice made before that a system (without changes) takes on a dataset, if any."""
+        """Returns the earlier choice that a system (without changes) uses on a dataset, if any."""
         return self._pinned.get(self.owner(system)) if self.source(dataset) is not None else None
 
     def choice_file(self, run: Run, results: Path) -> Path | None:
-        """Returns the file of the choice that a run takes when its training starts, if any."""
+        """Returns the file of the choice that a run uses when its training starts, if any."""
         base = split_system(self.experiment.canonical(run.dataset, run.system)).base
         if self.takes(run) and (pinned := self.pinned(run.dataset, base)):
             return Path(pinned.source)
@@ -181,7 +181,7 @@ class Tuning:
         return None if search is None else results / search.path
 
     def hide(self, parts: Parts, dataset: str, system: str) -> Parts:
-        """Returns `parts` with `NOT_KNOWN` for what a search determines: a name that sets such a key keeps it."""
+        """Returns `parts` with `NOT_KNOWN` for tuned values, so that names that set such a key keep it."""
         pinned = self.pinned(dataset, system)
         hidden = dict.fromkeys(pinned.changes if pinned else self.axes(dataset, system), NOT_KNOWN)
         return apply_changes(parts, hidden, f"{self.experiment.name}: tuning.grid.{system}")
@@ -207,7 +207,7 @@ class Tuning:
         return self.search(run.dataset, split_system(run.system).base) if self.takes(run) else None
 
     def _spelled(self, dataset: str, system: str, key: str, value: Any) -> str:
-        """A key as it is spelled in runs' names."""
+        """Returns a key as spelled in the names of runs."""
         name = self.experiment.canonical(dataset, join_system(system, {key: value}))
         return next(iter(split_system(name).changes))
 
@@ -215,8 +215,8 @@ class Tuning:
         if not search.run.training.validate_bleu:
             recipe = f"recipes.{self.config.recipe}.training" if self.config.recipe else "training"
             raise SettingsError(
-                f"{search.where}: runs are ranked by validation BLEU, which is measured with `validate_bleu: true`: "
-                f"set it in {recipe} of the dataset"
+                f"{search.where}: runs are ranked by validation BLEU, so set `validate_bleu: true` in {recipe} of "
+                "the dataset"
             )
         for key, values in search.axes:
             for value in values:
@@ -225,16 +225,16 @@ class Tuning:
             if dataset == search.run.dataset and other.budget != search.budget:
                 raise SettingsError(
                     f"{self.experiment.name}: tuning.grid: {search.system} has {search.budget} runs and {system} "
-                    f"{other.budget}: every system needs as many (of a later key, the value that the system has anyway "
+                    f"{other.budget}: every system needs the same number (after the first key, the system's own value "
                     "costs no run)"
                 )
 
     def takes(self, run: Run) -> bool:
-        """Returns whether a run uses a choice: tuning runs do not."""
+        """Returns whether a run uses a choice; tuning runs do not."""
         return not self.config.datasets or run.seed != self.config.seed
 
     def tries(self, run: Run) -> bool:
-        """Returns whether a run is one of a search."""
+        """Returns whether a run belongs to a search."""
         return any(search.tries(run) for search in self.searches)
 
     def check_runs(self) -> None:
@@ -246,10 +246,10 @@ class Tuning:
 
     @property
     def searches(self) -> list[Search]:
-        """The searches so far: those of the studies' runs, and others by `search`."""
+        """The searches requested so far: those of the studies' runs, and others by `search`."""
         return list(self._searches.values())
 
     def runs(self, results: Path | None = None) -> dict[Run, RunConfig]:
         """Returns the runs of all searches, see `expected_rounds`."""
-        rounds = [runs for one in self.searches for runs in expected_rounds(one, results)]
+        rounds = [runs for search in self.searches for runs in expected_rounds(search, results)]
         return {run: config for runs in rounds for run, config in runs.items()}

@@ -204,7 +204,7 @@ def test_a_mistake_in_the_config_is_one_line(folder, change, message):
             {},
             "recipes.sweep.trainig: unknown key; did you mean",
         ),
-        ("datasets/pairs.yaml", ("model", "heads"), 5, "heads: 5: the width 64 is not a multiple of it"),
+        ("datasets/pairs.yaml", ("model", "heads"), 5, "heads: 5: does not divide the width 64"),
     ],
 )
 def test_a_mistake_in_a_file_is_one_line_that_names_the_file(folder, edit, file, keys, value, message):
@@ -246,7 +246,7 @@ def test_a_run_starts_from_another_which_becomes_a_run_of_the_experiment(folder,
     [
         ("{datset}/{system}/seed{seed}", "known are {dataset}, {system} and {seed}"),
         ("{dataset}/{system}", "a run is named DATASET/SYSTEM/seedN"),
-        ("pairs/{system}/seed{seed}", "a run starts from one of its own corpus, papers"),
+        ("pairs/{system}/seed{seed}", "a run can only start from one on its own corpus, papers"),
         ("{dataset}@across-64/{system}+recipe=from-sentences/seed{seed}", "starts from"),
         ("{dataset}/transfomer/seed1", "unknown system; did you mean 'transformer'"),
         ("{dataset}/rela/seed1", "encoder.0.attention.output_norm is gated-rmsnorm there and nothing here"),

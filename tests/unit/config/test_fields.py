@@ -111,7 +111,7 @@ def test_figures_of_two_studies_in_one_file(tmp_path: Path) -> None:
     [
         (["x", "x", "text.de", "text.en"], "'x' is repeated"),
         (["Train", "train", "text.de", "text.en"], "'Train' and 'train' are one name on disks that ignore case"),
-        (["text.de", "text.en", "text.de.sha256"], "does not end in .sha256"),
+        (["text.de", "text.en", "text.de.sha256"], "must not end in .sha256"),
     ],
 )
 def test_archives_of_one_corpus(archives: list[str], message: str) -> None:

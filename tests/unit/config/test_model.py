@@ -10,8 +10,8 @@ from reluformer.model.transformer import Transformer
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"width": 510}, "heads: 4: the width 510 is not a multiple of it"),
-        ({"heads": 3}, "heads: 3: the width 512 is not a multiple of it"),
+        ({"width": 510}, "heads: 4: does not divide the width 510"),
+        ({"heads": 3}, "heads: 3: does not divide the width 512"),
         ({"layers": {"encoder.6.ffn": {}}}, "no place is called 'encoder.6.ffn'; did you mean 'encoder."),
         ({"layers": {"decoder.*.cross": {}}}, "no place is called"),
         (

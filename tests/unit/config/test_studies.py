@@ -14,7 +14,7 @@ CLAIM = {"sentence": "It is so.", "source": "S", "study": "s"}
         ({"columns": ["blue"]}, "did you mean 'bleu'"),
         ({"columns": ["ffn.variance_ration"]}, "did you mean 'ffn.variance_ratio'"),
         ({"columns": []}, "at least 1 item"),
-        ({"across": "slots"}, "across: 'slots' is none of"),
+        ({"across": "slots"}, "across: 'slots' is not one of"),
         ({"figures": {"f": {"kind": "lines", "title": "t", "y": ["bleu"], "x": "gamma"}}}, "figures.f.x: 'gamma'"),
         ({"figures": {"f": {"kind": "bars", "title": "t"}}}, "a figure of kind bars needs y"),
         ({"figures": {"f": {"kind": "lines", "title": "t", "y": ["bleu"]}}}, "a figure of kind lines needs x"),
@@ -29,7 +29,7 @@ CLAIM = {"sentence": "It is so.", "source": "S", "study": "s"}
         ),
         ({"figures": {"f": {"kind": "top-share", "title": "t", "y": ["ffn.top_shares"]}}}, "unknown metric"),
         ({"figures": {"f": {"kind": "pie", "title": "t"}}}, "input should be 'lines'"),
-        ({"figures": {"f": {"kind": "buckets", "title": "t", "systems": ["c"]}}}, "'c' is none of a, b"),
+        ({"figures": {"f": {"kind": "buckets", "title": "t", "systems": ["c"]}}}, "'c' is not one of a, b"),
         ({"answer": {"key": "gamma", "symbol": "γ", "metric": "bleu", "question": "?"}}, "answer.key: 'gamma'"),
     ],
 )

@@ -6,7 +6,7 @@ from reluformer.config.tuning import TuningConfig
 
 @pytest.mark.parametrize("values", [[], [1, 1], ["learned", "learned"]])
 def test_a_key_of_the_grid_has_different_values(values):
-    with pytest.raises(SettingsError, match=r"config.yaml: grid: .*rela: learning_rate: expected different values"):
+    with pytest.raises(SettingsError, match=r"config.yaml: grid: .*rela: learning_rate: expected distinct values"):
         parse(TuningConfig, {"datasets": {}, "grid": {"rela": {"learning_rate": values}}}, "config.yaml")
 
 

@@ -81,8 +81,8 @@ def test_the_file_of_a_search_is_read(workspace):
     ("text", "message"),
     [
         (None, "choice.json: there is no such file; `snakemake --cores all .*choice.json` makes it"),
-        ("[]", "choice.json: not the file of a choice"),
-        ('{"next": []}', "choice.json: not the file of a choice"),
+        ("[]", "choice.json: not a choice"),
+        ('{"next": []}', "choice.json: not a choice"),
         ('{"next": ["a/b/seed9"], "choice": null}', "choice.json: the search has not ended: a/b/seed9"),
     ],
 )
