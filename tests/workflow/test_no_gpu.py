@@ -58,7 +58,7 @@ TRAINED = "results/runs/numbers/transformer/seed1/summary.json"
 def test_it_says_at_once_what_it_would_cost_and_offers_the_demo(machine):
     ended, began = machine("--cores", "2")
     assert ended.returncode == 1 and began == []
-    assert "No GPU here: " in ended.stdout and "training(s) of this would take about" in ended.stdout
+    assert "No GPU here: " in ended.stdout and "training(s) would take about" in ended.stdout
     assert "make demo" in ended.stdout and "--config force=true" in ended.stdout
     assert "Traceback" not in ended.stdout
 

@@ -1,1 +1,1 @@
-"""`reluformer <step>`: each step of the DAG, usable without Snakemake, and tools for people."""
+"""The command `reluformer`: each step of the DAG without Snakemake, and tools for people."""

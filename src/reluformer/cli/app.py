@@ -19,7 +19,7 @@ Parsed = TypeVar("Parsed", bound=BaseModel)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 app = typer.Typer(
-    help="Trained models for people, and each step of the DAG without Snakemake.",
+    help="Use trained models, and run each step of the DAG without Snakemake.",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -28,14 +28,16 @@ PEOPLE, STEPS = "For people", "Steps of the DAG"
 """The groups of commands in the help."""
 
 Settings = Annotated[
-    str | None, typer.Option(help="The resolved settings, a JSON file or JSON itself, instead of --config.")
+    str | None, typer.Option(help="The resolved settings, as JSON or a JSON file, instead of --config.")
 ]
-Config = Annotated[list[str] | None, typer.Option(help="A configuration file; repeat to update one by another.")]
+Config = Annotated[
+    list[str] | None, typer.Option(help="A configuration file; if repeated, each updates those before it.")
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; by default all.")]
 RunFolder = Annotated[Path, typer.Argument(help="A run's folder, results/runs/DATASET/SYSTEM/seedN.")]
 Corpora = Annotated[Path, typer.Option(help="The folder with the prepared corpora.")]
 
-Model = Annotated[Path, typer.Argument(help="A run's folder, or one that `reluformer export` wrote.")]
+Model = Annotated[Path, typer.Argument(help="The folder of a run or of an exported model.")]
 OwnCorpora = Annotated[
     Path | None,
     typer.Option("--corpora", help="The folder of the prepared corpora; by default the one beside runs/."),
@@ -48,12 +50,12 @@ DEFAULT_CONFIG = "config/config.yaml"
 
 
 def command(*examples: str, name: str | None = None, panel: str = PEOPLE) -> Callable[[Function], Function]:
-    """Adds a function to the application as a command; example command lines end its help."""
+    """Returns a decorator that adds a command to the application; its help ends with `examples`, command lines."""
     return app.command(name, rich_help_panel=panel, epilog="\n\n".join(["Examples:", *examples]))
 
 
 step = functools.partial(command, panel=STEPS)
-"""Adds a function to the application as a step of the DAG."""
+"""As `command`, for a step of the DAG."""
 
 
 def chosen_device(name: str | None, threads: int | None) -> str:
@@ -85,7 +87,7 @@ def experiment_of(config: list[str] | None) -> Experiment:
 
 
 def parse_settings(model: type[Parsed], settings: str) -> Parsed:
-    """Parses --settings, a JSON object or the path of its file, as a `model`. Raises `SettingsError`."""
+    """Parses --settings, a JSON object or the path of a JSON file, as a `model`. Raises `SettingsError`."""
     if not settings.lstrip().startswith(("{", "[")):
         return parse(model, read_yaml(settings), f"--settings {settings}")
     try:
@@ -105,7 +107,7 @@ def preparation_of(settings: str | None, dataset: str | None, config: list[str] 
 
 
 def typed_text(text: str) -> str:
-    """Returns text of the command line as UTF-8, whatever the locale. Raises `SettingsError` if it is not UTF-8."""
+    """Decodes text from the command line as UTF-8, whatever the locale. Raises `SettingsError` if it is not UTF-8."""
     try:
         return text.encode("utf-8", errors="surrogateescape").decode("utf-8")
     except UnicodeDecodeError as error:

@@ -1,6 +1,6 @@
-"""What `reluformer doctor` tries: torch, GPUs, a training on two processes, fast paths, compiler, SLURM, corpora.
+"""The checks of `reluformer doctor`: torch, GPUs, a training on two processes, fast paths, compiler, SLURM, corpora.
 
-Whatever may break runs in a process of its own, so that a broken torch is a finding and not the end.
+Anything that may crash runs in a process of its own, so that a broken torch is reported like any other fault.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from reluformer.ops.build import FLAGS
 State = Literal["ok", "warn", "missing"]
 COLOURS: dict[State, str] = {"ok": "green", "warn": "yellow", "missing": "red"}
 SECONDS, PROBE_SECONDS, TRAINING_SECONDS, PROOF_SECONDS = 10.0, 40.0, 50.0, 600.0
-"""Limits of a program, of importing torch, of the training on two processes, and of the proofs of all fast paths."""
+"""Time limits of a program, of importing torch, of the training on two processes, and of proving all fast paths."""
 SOURCE_SECONDS, PIP_SECONDS = 5.0, 25.0
-"""Limits of an answer of a URL, and of pip's index."""
+"""Time limits for an answer from a URL and from pip's index."""
 PROGRAM = "#include <omp.h>\n#include <span>\nint f(std::span<int> v) { return omp_get_max_threads() + v[0]; }\n"
 PROBE = """
 import json, torch
@@ -53,7 +53,7 @@ class Check(NamedTuple):
     """The result of one check.
 
     Attributes:
-        state: "warn" if something is slower or partly impossible; "missing" if it is not there.
+        state: "warn" if something is slower or partly unusable; "missing" if it is absent.
         detail: what was tried or seen.
         effect: what follows from it.
         fix: what to do about it; empty if there is nothing to do.
@@ -107,7 +107,7 @@ def run(command: Sequence[str], seconds: float, environment: Mapping[str, str] |
 
 
 def run_checks(experiments: Sequence[Experiment], archives: Path | None) -> list[Check]:
-    """Runs all checks at the same time; see `corpus_checks` for the arguments."""
+    """Runs all checks concurrently; see `corpus_checks` for the arguments."""
     parts: list[Callable[[], list[Check]]] = [
         torch_and_gpus,
         lambda: two_processes(len(driver_gpus() or [])),
@@ -138,7 +138,7 @@ def show(checks: Sequence[Check], console: Console) -> None:
 
 
 def compiler() -> Check:
-    """Compiles a program with the kernels' own flags, by $CXX or the first compiler on the PATH."""
+    """Compiles a program with the kernels' flags, with $CXX or the first compiler on the PATH."""
     uses = "compiled kernels (attention, search) and DeepSpeed's shared-memory communication"
     fix = "install g++ (Debian: apt install g++; RHEL: dnf install gcc-c++; cluster: module load gcc)"
     effect = f"no {uses}: everything works on plain torch, more slowly"
@@ -179,7 +179,7 @@ def torch_and_gpus() -> list[Check]:
     probe = json.loads(ended.output.splitlines()[-1])
     built = f"CUDA {probe['cuda']}" if probe["cuda"] else "CPUs only"
     detail = f"torch {probe['torch']}, built for {built}; {probe['cpu']} on this CPU, {probe['threads']} threads"
-    return [Check("torch", "ok", detail, "the arithmetic of training and translation"), gpu(probe, driver_gpus())]
+    return [Check("torch", "ok", detail, "runs training and translation"), gpu(probe, driver_gpus())]
 
 
 def driver_gpus() -> list[str] | None:
@@ -192,11 +192,11 @@ def driver_gpus() -> list[str] | None:
 
 def gpu(probe: Mapping[str, Any], listed: list[str] | None) -> Check:
     """Compares the GPUs that torch multiplies on with those that the driver lists."""
-    effect = "the demo runs without; the paper takes very long on a CPU (`reluformer plan`)"
+    effect = "the demo needs none; the paper takes very long on a CPU (`reluformer plan`)"
     working = [gpu["name"] for gpu in probe["gpus"] if gpu["works"]]
     if working and len(working) == len(probe["gpus"]):
         detail = "; ".join(listed or working)
-        return Check("GPU", "ok", detail, f"torch multiplies on {len(working)}: as many trainings at a time")
+        return Check("GPU", "ok", detail, f"torch multiplies on {len(working)}: as many trainings run at a time")
     if listed is None and not probe["gpus"]:
         fix = "for the paper: a machine with an NVIDIA GPU (docs/reproduce.md), or a cluster (docs/slurm.md)"
         return Check("GPU", "missing", "no nvidia-smi", effect, fix)
@@ -209,7 +209,7 @@ def gpu(probe: Mapping[str, Any], listed: list[str] | None) -> Check:
 
 
 def two_processes(gpus: int) -> list[Check]:
-    """Trains on two processes through DeepSpeed, by NCCL on two GPUs and by gloo otherwise."""
+    """Trains on two processes with DeepSpeed, over NCCL on two GPUs and gloo otherwise."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     if gpus < 2:
         environment |= {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
@@ -228,13 +228,13 @@ def two_processes(gpus: int) -> list[Check]:
     reason = raised[0].strip() if raised else ended.last_line
     if result:
         reason = "the processes' weights differ"
-    effect = "trainings on several processes fail, and the demo has one"
+    effect = "trainings on several processes fail, including one in the demo"
     fix = "see the whole message: torchrun --standalone --nproc-per-node=2 -m reluformer.training.self_test out.json"
     return [Check("two processes", "missing", reason, effect, fix, needed=True)]
 
 
 def fast_paths() -> list[Check]:
-    """Proves each fast path of this machine's devices again."""
+    """Reruns the proof of each fast path of this machine's devices."""
     ended = run([sys.executable, "-m", "reluformer.ops.paths"], PROOF_SECONDS)
     checks = []
     for line in ended.output.splitlines():
@@ -243,19 +243,19 @@ def fast_paths() -> list[Check]:
         if reason is None:
             checks.append(Check(name, "ok", verdict["what"], "a small case equals its reference"))
         else:
-            effect = f"{verdict['fallback']} takes over: right, and slower"
-            fix = "report it with this line, the card and the versions; if it does not compile, see the compiler's line"
+            effect = f"{verdict['fallback']} takes over, correct but slower"
+            fix = "report this line with the GPU and the versions; if it does not compile, see the compiler check"
             checks.append(Check(name, "warn", f"{verdict['what']} is not trusted: {reason}", effect, fix))
     if ended.code != 0:
-        effect = "not every path could be proved"
-        checks.append(Check("fast paths", "warn", ended.last_line, effect, "see the torch line"))
+        effect = "not every path could be checked"
+        checks.append(Check("fast paths", "warn", ended.last_line, effect, "see the torch check"))
     return checks
 
 
 def corpus_checks(experiments: Sequence[Experiment], archives: Path | None) -> list[Check]:
     """Finds the archives of each corpus of these experiments, on this machine or at their sources.
 
-    archives: a folder searched before the network, beside that of each configuration and resources/.
+    archives: a folder searched before the network, as are that of each configuration and resources/.
     """
     searched = [archives, *(experiment.config.archives for experiment in experiments), "resources"]
     folders = [Path(path) for path in searched if path is not None and Path(path).is_dir()]
@@ -269,7 +269,7 @@ def corpus_checks(experiments: Sequence[Experiment], archives: Path | None) -> l
 
 
 def check_corpus(name: str, archives: Sequence[ArchiveConfig], needed: bool, folders: Sequence[Path]) -> Check:
-    """Finds the archives of one corpus, without which the demo cannot run if `needed`."""
+    """Finds the archives of one corpus; `needed`: the demo cannot run without them."""
     places, lost, reasons = [], [], []
     for archive in archives:
         place, errors = find_source(archive, folders)
@@ -280,7 +280,7 @@ def check_corpus(name: str, archives: Sequence[ArchiveConfig], needed: bool, fol
             reasons += errors
     if not lost:
         detail = "; ".join(dict.fromkeys(places))
-        return Check(f"corpus {name}", "ok", detail, "checksums are compared at the first use")
+        return Check(f"corpus {name}", "ok", detail, "checksums are verified at first use")
     fix = (
         f"set https_proxy (for pip: PIP_INDEX_URL) if this network needs a proxy; or download {', '.join(lost)} "
         "elsewhere into one folder and run with --config archives=DIR"
@@ -289,7 +289,7 @@ def check_corpus(name: str, archives: Sequence[ArchiveConfig], needed: bool, fol
 
 
 def find_source(archive: ArchiveConfig, folders: Sequence[Path]) -> tuple[str, list[str]]:
-    """Returns where an archive is, on this machine or else the first source that answers; or "" and why none does."""
+    """Returns where an archive is: on this machine, else the first source that answers; or "" and why none does."""
     for folder in folders:
         if paths := find_files(folder, archive.name):
             return f"in {paths[0].parent}", []

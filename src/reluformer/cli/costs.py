@@ -1,8 +1,8 @@
-"""A stated model of what a job costs: the FLOPs of its matrix products, kernel launches, and the start of a process.
+"""The cost model of a job: the FLOPs of its matrix products, kernel launches, and the start of a process.
 
-The speed is a share of a GPU's peak, or what `reluformer measure` reached by system and length (measured.json). On a
-machine without a GPU it is half the speed that this CPU reaches in a matrix product now; a workflow that would train
-for too long at that does not start.
+The speed is a share of a GPU's peak, or the one that `reluformer measure` measured by system and length
+(measured.json). On a machine without a GPU it is half of what this CPU reaches in a matrix product now; a workflow that
+would train for too long at that speed does not start.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ GPUS = {
     "a100": ("NVIDIA A100 SXM", {"fp32": 19.5, "bf16": 312.0, "fp16": 312.0}),
     "v100": ("NVIDIA V100 SXM", {"fp32": 15.7, "bf16": 15.7, "fp16": 125.0}),
 }
-"""Each GPU's peak of dense matrix products in TFLOP/s by precision, as its maker states them."""
+"""Each GPU's peak TFLOP/s in dense matrix products by precision, as its manufacturer states it."""
 LAUNCH = 5e-6
 """Seconds to launch a kernel."""
 TRAINING_KERNELS, DECODING_KERNELS = 60, 20
 """Kernels of one memory in an update (forward, backward, optimizer), and in one step of the beam search."""
 START_SECONDS = {"train": 30.0, "translate": 20.0, "analyse": 20.0, "measure": 20.0, "variance_law": 20.0}
 OTHER_START = 5.0
-"""Seconds until a job does its work; of most steps that is all."""
+"""Seconds until any other job does its work; most steps take no longer."""
 PREPARED_PAIRS = 5000
 """Sentence pairs prepared per second, on a few cores."""
 ANALYSIS_PASSES = 2
 """Forward passes over the test split of an analysis, roughly."""
 LIMIT_HOURS, CPU_UTILISATION = 12.0, 0.5
-"""The longest training on CPUs that starts, at this share of the speed of a matrix product."""
+"""Hours of training on CPUs above which a workflow is refused, at this share of the speed of a matrix product."""
 
 FlopsPerSecond = Callable[[RunConfig, float], float]
-"""Of one process of a run, at a length in tokens."""
+"""The speed of one process of a run, at a length in tokens."""
 
 
 class Split(NamedTuple):
@@ -82,7 +82,7 @@ class Sizes(NamedTuple):
 
 
 def read_sizes(dataset: str, config: DatasetConfig, corpora: Path) -> Sizes:
-    """Returns the sizes of a run's dataset, e.g. `europarl7@across-1024`: of the prepared corpus if there is one.
+    """Returns the sizes of a run's dataset, e.g. `europarl7@across-1024`: those of the prepared corpus if there is one.
 
     Raises:
         SettingsError: the dataset is not prepared, and its configuration has no `sizes`.
@@ -122,7 +122,7 @@ def estimate_split(sizes: SizesConfig, sentences: int, packing: str, limit: int)
 
 
 def update_flops(config: RunConfig, sizes: Sizes) -> float:
-    """FLOPs of one update: the batch's target tokens, and as many source tokens as come with them."""
+    """Returns the FLOPs of one update: of the batch's target tokens and the source tokens that come with them."""
     train, model = sizes.train, config.with_vocabulary(sizes.vocabulary).model
     tgt = max(config.training.batch_tokens, train.tgt_length)
     return TRAINING * forward_flops(
@@ -131,14 +131,14 @@ def update_flops(config: RunConfig, sizes: Sizes) -> float:
 
 
 class Speed(NamedTuple):
-    """What a device computes.
+    """The speed of a device.
 
     Attributes:
         device: its name.
         on_gpus: whether it is a GPU.
         devices: how many of them the plan assumes by default.
-        launch: seconds to launch a kernel, beside training and decoding.
-        assumptions: what this rests on, in sentences.
+        launch: seconds to launch a kernel, in addition to the FLOPs.
+        assumptions: what the speed rests on, in sentences.
     """
 
     device: str
@@ -175,7 +175,7 @@ def stated_speed(name: str, utilisation: float) -> Speed:
     device, peaks = GPUS[name]
     assumptions = [
         f"{device}: peak {peaks['fp32']} TFLOP/s in fp32, {peaks['bf16']} in bf16, {peaks['fp16']} in fp16 (dense, as "
-        f"its maker states); matrix products reach {utilisation:.0%} of it (assumed, --utilisation).",
+        f"its manufacturer states); matrix products reach {utilisation:.0%} of it (assumed, --utilisation).",
         f"A kernel takes {LAUNCH * 1e6:.0f} µs to launch; a memory launches {TRAINING_KERNELS} per update and "
         f"{DECODING_KERNELS} per step of the beam search (assumed).",
         "Only matrix products count: sparsemax and 1.5-entmax cost more than this, and communication between "
@@ -197,7 +197,7 @@ def measured_speed(path: Path, experiment: Experiment) -> Speed:
     """Returns the speed that `reluformer measure` reached on a device, by system and length.
 
     Raises:
-        SettingsError: the file is none of `reluformer measure`, or of other systems.
+        SettingsError: the file was not written by `reluformer measure`, or only measures other systems.
     """
     import pandas as pd
 
@@ -217,7 +217,7 @@ def measured_speed(path: Path, experiment: Experiment) -> Speed:
     def speed(column: str) -> FlopsPerSecond:
         known = points.dropna(subset=column)
         if known.empty:
-            raise SettingsError(f"{path}: has no speed of a system of this configuration")
+            raise SettingsError(f"{path}: no speed of a system of this configuration")
 
         def nearest_length(config: RunConfig, length: float) -> float:
             own = known[known["system"] == split_system(config.system).base]
@@ -271,8 +271,8 @@ def job_seconds(job: Job, experiment: Experiment, sizes: Mapping[str, Sizes], sp
 def refusal(experiment: Experiment, trainings: Sequence[RunConfig], corpora: Path) -> str | None:
     """Returns why these trainings do not start on this machine, and what to do instead; None if they may.
 
-    The toy, a machine with a GPU, `force` and what takes less than half a day are never refused. `corpora` is the
-    folder of prepared corpora.
+    Never refuses the toy configuration, a machine with a GPU, `force`, or trainings of less than half a day. `corpora`
+    is the folder of prepared corpora.
     """
     if experiment.config.toy or experiment.config.force or not trainings or visible_devices():
         return None
@@ -282,9 +282,9 @@ def refusal(experiment: Experiment, trainings: Sequence[RunConfig], corpora: Pat
         return None
     cores = usable_cores()
     return (
-        f"No GPU here: {len(trainings)} training(s) of this would take about {duration(seconds)} on these {cores} "
+        f"No GPU here: {len(trainings)} training(s) would take about {duration(seconds)} on these {cores} "
         f"core(s)\n(half of the {speed / 1e9:.0f} GFLOP/s that matrix products reach). Nothing was started.\n\n"
-        "  make demo                                      the same workflow in small, in minutes\n"
+        "  make demo                                      the same workflow at a small scale, in minutes\n"
         "  reluformer plan                                what it costs on a GPU\n"
         "  reluformer doctor                              whether there is a GPU that torch does not find\n"
         "  snakemake --profile workflow/profiles/slurm    on a cluster: docs/slurm.md\n"
@@ -293,7 +293,7 @@ def refusal(experiment: Experiment, trainings: Sequence[RunConfig], corpora: Pat
 
 
 def training_flops(experiment: Experiment, trainings: Sequence[RunConfig], corpora: Path) -> float:
-    """Returns the FLOPs of these trainings' matrix products; none for a corpus of unknown size."""
+    """Returns the FLOPs of these trainings' matrix products; a corpus of unknown size counts as 0."""
     total = 0.0
     for dataset in dict.fromkeys(config.dataset for config in trainings):
         with contextlib.suppress(SettingsError):

@@ -1,7 +1,7 @@
-"""The DAG seen from outside: the jobs of an experiment, what each waits for, and the files it writes.
+"""The jobs of an experiment, what each waits for, and the files it writes, without Snakemake.
 
-`reluformer plan` and `reluformer watch` read it; it follows the rules in workflow/rules/. What a study reads
-(`reluformer.paper.outputs`) decides its steps: a run is analysed only if a table or figure needs it.
+For `reluformer plan` and `reluformer watch`; mirrors the rules in workflow/rules/. The files that a study reads
+(`reluformer.paper.outputs`) determine its steps: a run is analysed only if a table or figure needs it.
 """
 
 from __future__ import annotations
@@ -85,9 +85,9 @@ class Job(NamedTuple):
 
 
 def list_jobs(experiment: Experiment, results: Path | None = None) -> list[Job]:
-    """Returns every job of the experiment, each after those that it waits for.
+    """Returns all jobs of the experiment, each after those that it waits for.
 
-    Later rounds of tuning depend on scores: those in `results` are used, the rest is guessed.
+    Later rounds of tuning depend on scores: those in `results` are used, the others are guessed.
     """
     jobs: dict[str, Job] = {}
 

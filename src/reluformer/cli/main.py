@@ -20,8 +20,8 @@ STREAM_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EIO, errno.EFBIG
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits.
 
-    A mistake, or a file that cannot be read or written, ends with one line and exit code 2; a failure to write standard
-    output with one line and 1; Ctrl-C with 130, as in a shell; a closed pipe silently with 1, as in typer.
+    A mistake, or a file that cannot be read or written, ends with one line and exit code 2; a failure to write to
+    standard output with one line and 1; Ctrl-C with 130, as in a shell; a closed pipe silently with 1, as in typer.
     arguments: without the program's name; None: those of the process.
     """
     if arguments is None:
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def prepare_process() -> None:
     """Makes this process and its children independent of how it was started: streams, encoding, path, user."""
-    # Otherwise the first file that is opened would get the descriptor of a closed stream. These fail when used, too.
+    # Otherwise the first file that is opened would get the descriptor of a closed stream. These also fail when used.
     closed = {0: os.O_WRONLY, 1: os.O_RDONLY, 2: os.O_WRONLY}
     for descriptor, mode in closed.items():
         try:
@@ -98,7 +98,7 @@ def run(arguments: Sequence[str] | None) -> int:
         return mistake(str(error))
     except OSError as error:
         reason = error.strerror or str(error)
-        if error.filename is None and error.errno in STREAM_FAULTS:  # an error of a file names it
+        if error.filename is None and error.errno in STREAM_FAULTS:  # errors of files have a file name
             mistake(f"standard input or output: {reason.lower()}")
             return LOST_OUTPUT
         return mistake(reason if error.filename is None else f"{error.filename}: {reason.lower()}")

@@ -28,7 +28,7 @@ from reluformer.config.translation import Precision
 CHUNK = 400
 """Lines translated at once: enough for full batches of similar lengths, and a few seconds on a CPU."""
 MAP_TOKENS = 512
-"""Tokens on each side of an attention map."""
+"""The most tokens on each side of an attention map."""
 
 
 Attention = Literal["encoder", "decoder", "cross"]
@@ -46,19 +46,26 @@ def translate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file to write, atomically; by default standard output.")
     ] = None,
-    beam: Annotated[int | None, typer.Option(min=1, help="Hypotheses kept alive; by default the run's own.")] = None,
+    beam: Annotated[
+        int | None, typer.Option(min=1, help="Hypotheses kept at each step; by default the run's own.")
+    ] = None,
     length_penalty: Annotated[
-        float | None, typer.Option(min=0, help="Exponent of the length that scores are divided by; the run's own.")
+        float | None, typer.Option(min=0, help="Scores are divided by length to this power; by default the run's own.")
     ] = None,
     batch_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Source tokens of a batch, padding included; the run's own.")
+        int | None, typer.Option(min=1, help="Source tokens per batch, padding included; by default the run's own.")
     ] = None,
     precision: Annotated[
-        Precision | None, typer.Option(help="Of the weights: int8 on a CPU, fp16 or bf16 on a GPU; the run's own.")
+        Precision | None,
+        typer.Option(help="Of the weights: int8 on a CPU, fp16 or bf16 on a GPU; by default the run's own."),
     ] = None,
-    n_best: Annotated[int, typer.Option(min=1, help="Translations of each line, its number before each.")] = 1,
-    scores: Annotated[bool, typer.Option("--scores", help="The log-probability a token before each.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line, scores included.")] = False,
+    n_best: Annotated[
+        int, typer.Option(min=1, help="Translations per line; above 1, each follows its line number.")
+    ] = 1,
+    scores: Annotated[
+        bool, typer.Option("--scores", help="Print the log-probability per token before each translation.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON object per line, scores included.")] = False,
     chunk: Annotated[
         int | None, typer.Option(min=1, help=f"Lines translated at once; by default {CHUNK}, or 1 on a terminal.")
     ] = None,
@@ -66,7 +73,7 @@ def translate(
     threads: Threads = None,
     device: Device = None,
 ) -> None:
-    """Translate text, a sentence a line: raw text in, detokenised text out, an empty line for an empty line.
+    """Translate text, one sentence per line: raw text in, detokenised text out; empty lines stay empty.
 
     A line far longer than the training sentences is translated in parts, with a warning.
     """
@@ -96,13 +103,13 @@ def warn(message: str) -> None:
 
 
 def write_file(path: Path, texts: Iterable[str]) -> None:
-    """Writes texts into a file."""
+    """Writes texts to a file."""
     with path.open("wb") as file:
         write_all(file, texts)
 
 
 def write_all(file: IO[bytes], texts: Iterable[str]) -> None:
-    """Writes texts as they come, and flushes each."""
+    """Writes texts as they arrive, flushing each."""
     for text in texts:
         file.write(text.encode("utf-8"))
         file.flush()
@@ -139,10 +146,12 @@ def attend(
     model: Model,
     sentence: Annotated[str, typer.Argument(help="A sentence of the source language.")],
     target: Annotated[str | None, typer.Option(help="Its translation; by default the model's own.")] = None,
-    attention: Annotated[Attention, typer.Option(help="Of the source, the target, or between.")] = "cross",
-    layer: Annotated[int | None, typer.Option(help="From 1; by default the last one.")] = None,
-    head: Annotated[int | None, typer.Option(help="From 1; by default the mean over heads.")] = None,
-    svg: Annotated[Path | None, typer.Option(help="Draw it into this file.")] = None,
+    attention: Annotated[
+        Attention, typer.Option(help="Self-attention of the encoder or decoder, or cross-attention.")
+    ] = "cross",
+    layer: Annotated[int | None, typer.Option(help="The layer, from 1; by default the last one.")] = None,
+    head: Annotated[int | None, typer.Option(help="The head, from 1; by default the mean over heads.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Draw the map to this SVG file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the weights as JSON.")] = False,
     corpora: OwnCorpora = None,
     threads: Threads = None,
@@ -202,7 +211,7 @@ def compare(
         typer.Option("--output", "-o", help="The page; by default compare.html, or none with --json."),
     ] = None,
     by: Annotated[Score, typer.Option(help="The score whose difference ranks segments.")] = "chrf",
-    show: Annotated[int, typer.Option(min=0, help="Segments shown for each side.")] = 30,
+    show: Annotated[int, typer.Option(min=0, help="Segments shown for each run.")] = 30,
     json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
     corpora: OwnCorpora = None,
 ) -> None:

@@ -1,4 +1,4 @@
-"""The plan of an experiment: its runs, what they cost, the disk they fill, and how long they take on N devices."""
+"""The plan of an experiment: its runs, their cost, the disk space they need, and their time on N devices."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from reluformer.config.run import Run, RunConfig
 from reluformer.model.flops import parameters
 
 ID_BYTES, TEXT_BYTES = 2, 8
-"""Bytes of a token in a token store; and as text, raw and tokenised, roughly."""
+"""Bytes per token in a token store, and as raw and tokenised text, roughly."""
 STATE_BYTES = 12
-"""Bytes of a parameter in a checkpoint: fp32 weights and Adam's two moments."""
+"""Bytes per parameter in a checkpoint: fp32 weights and Adam's two moments."""
 SUMMED = ["updates", "target_tokens", "runs", "seconds"]
 RUN_FIELDS = ["dataset", "stage", "parameters", "checkpoints", "updates", "target_tokens"]
 RUN_STEPS = ("train", "translate", "score", "analyse")
 
 
 def all_runs(experiment: Experiment) -> dict[Run, RunConfig]:
-    """Returns the runs that tune the systems, and those of all studies."""
+    """Returns the tuning runs and those of all studies."""
     return {**experiment.tuning.runs(), **experiment.runs}
 
 
@@ -76,12 +76,12 @@ def make_plan(experiment: Experiment, sizes: Mapping[str, Sizes], speed: Speed, 
 
 
 def _sums(frame: pd.DataFrame, by: list[str], columns: list[str]) -> list[dict[str, Any]]:
-    """The sums of a frame's columns by other columns, in the order of their first rows."""
+    """Returns the sums of a frame's columns by other columns, in the order of their first rows."""
     return cast(list[dict[str, Any]], frame.groupby(by, sort=False)[columns].sum().reset_index().to_dict("records"))
 
 
 def devices_of(job: Job, experiment: Experiment, on_gpus: bool, devices: int) -> int:
-    """Returns the GPUs that a job occupies; without GPUs, the cores, of `devices`."""
+    """Returns the number of GPUs that a job occupies; without GPUs, of cores, out of `devices`."""
     if job.step == "train" and job.run is not None:
         training = experiment.resolve(job.run).training
         return training.processes * (training.nodes if on_gpus else training.threads or 1)
@@ -100,7 +100,7 @@ def critical_path(jobs: Sequence[Job], seconds: Mapping[str, float]) -> list[str
 
 
 def _runs(experiment: Experiment, sizes: Mapping[str, Sizes], seconds: Mapping[str, float]) -> list[dict[str, Any]]:
-    """A row for each run."""
+    """Returns a row for each run."""
     stages = {run: stage for stage, runs in experiment.stage_runs().items() for run in runs}
     return [
         {
@@ -121,7 +121,7 @@ def _runs(experiment: Experiment, sizes: Mapping[str, Sizes], seconds: Mapping[s
 
 
 def _disk(runs: pd.DataFrame, sizes: Mapping[str, Sizes], devices: int) -> dict[str, int]:
-    """Bytes of the final models, of token stores and text, and of the checkpoints of `devices` trainings at once."""
+    """Returns the bytes of final models, of token stores and text, and of `devices` trainings' checkpoints at once."""
     tokens = {name: int(sum(split.src + split.tgt for split in size[:3])) for name, size in sizes.items()}
     checkpoints = STATE_BYTES * runs["parameters"] * runs["checkpoints"]
     return {
@@ -132,15 +132,15 @@ def _disk(runs: pd.DataFrame, sizes: Mapping[str, Sizes], devices: int) -> dict[
 
 
 def _basis(experiment: Experiment, sizes: Mapping[str, Sizes], speed: Speed) -> list[str]:
-    """What the plan rests on, in sentences."""
+    """Returns the assumptions of the plan, in sentences."""
     prepared = ", ".join(name for name, size in sizes.items() if size.prepared)
     estimated = ", ".join(name for name, size in sizes.items() if not size.prepared)
     patience = any(config.training.patience for config in experiment.runs.values())
     sentences = {
-        "Starting, preparing, scoring and testing take stated times.": True,
+        "Starting, preparing, scoring and testing are assumed to take fixed times.": True,
         f"Lengths are those of the prepared corpus: {prepared}.": prepared,
         f"Not prepared, so lengths follow `sizes` in the dataset's file: {estimated}.": estimated,
-        "Every run is counted to its last update; a run that diverges ends before it.": True,
+        "Every run is counted to its last update; a run that diverges ends earlier.": True,
         "Runs with `patience` may stop earlier, too.": patience,
         "The wall time is a lower bound: all the work spread evenly, or the critical path.": True,
     }
@@ -148,7 +148,7 @@ def _basis(experiment: Experiment, sizes: Mapping[str, Sizes], speed: Speed) -> 
 
 
 def show(plan: dict[str, Any], console: Console) -> None:
-    """Prints runs by dataset and system, stages, jobs, the totals, and what they rest on."""
+    """Prints the runs by dataset and system, stages, jobs, totals and assumptions."""
     unit, totals, time, disk = plan["unit"], plan["totals"], plan["time"], plan["disk"]
     table = _table(f"{plan['title']}: runs", ["dataset", "system"], "runs", "updates", "target tokens", f"{unit}-hours")
     for group in plan["groups"]:

@@ -1,4 +1,4 @@
-"""The commands that pass results on: the archive of a workflow, and the record of an experiment."""
+"""The commands that share results: the archive of a workflow, and the record of an experiment."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def archive(
 
 @command("reluformer verify results/paper/archive.zip")
 def verify(
-    path: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="A zip file of `reluformer archive`.")],
+    path: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="A zip file written by `reluformer archive`.")],
     corpora: Annotated[
         Path | None, typer.Option(help="Prepared corpora, for test text that the archive lacks.")
     ] = None,
@@ -49,8 +49,8 @@ def verify(
     if check.faults:
         print(f"{path}: {len(check.faults)} faults in {check.files} files")
         raise typer.Exit(1)
-    left = f"; {check.unscored} not, as their test text is not here (--corpora)" if check.unscored else ""
-    print(f"{path}: {check.files} files as in the manifest; scores of {check.scored} runs computed anew{left}")
+    left = f"; {check.unscored} not, for lack of their test text (--corpora)" if check.unscored else ""
+    print(f"{path}: {check.files} files match the manifest; scores of {check.scored} runs recomputed{left}")
 
 
 @command(
@@ -70,11 +70,11 @@ def record(
     paper: Annotated[
         Path | None, typer.Option(help="With --check: save the computed tables and figures in this folder.")
     ] = None,
-    cores: Annotated[int, typer.Option(min=1, help="With --check: processes.")] = 1,
+    cores: Annotated[int, typer.Option(min=1, help="With --check: the number of processes.")] = 1,
 ) -> None:
     """Copy finished runs into a record, without weights and text; or check a record: scores, p-values, tables.
 
-    Pages of this folder, docs/ and record/ that quote the record are renewed, or checked, too.
+    Also updates, or checks, the pages of this folder, docs/ and record/ that quote the record.
     """
     if check:
         _check(output, paper, cores)
@@ -91,7 +91,7 @@ def record(
         print(f"- left out: {line}")
     update_paper(experiment, folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    print(f"{folder}: {len(taken.new)} runs taken, {len(taken.unchanged)} there already; {size / 1e6:.1f} MB")
+    print(f"{folder}: {len(taken.new)} runs added, {len(taken.unchanged)} there already; {size / 1e6:.1f} MB")
 
 
 def _check(output: Path | None, paper: Path | None, cores: int) -> None:
@@ -100,7 +100,7 @@ def _check(output: Path | None, paper: Path | None, cores: int) -> None:
 
     folders = [output] if output else sorted(path.parent for path in Path("record").glob(f"*/{EXPERIMENT}"))
     if not folders:
-        raise SettingsError(f"record: no record is there (record/NAME/{EXPERIMENT})")
+        raise SettingsError(f"record: no record found (record/NAME/{EXPERIMENT})")
     failed = False
     for folder in folders:
         with tempfile.TemporaryDirectory(prefix="reluformer-record-") as name:
@@ -111,6 +111,6 @@ def _check(output: Path | None, paper: Path | None, cores: int) -> None:
             print(f"DIFFERS {folder}/{fault}")
         failed |= bool(faults)
         if not faults:
-            print(f"{folder}: scores, p-values, tables and verdicts computed anew are those committed")
+            print(f"{folder}: recomputed scores, p-values, tables and verdicts match the committed ones")
     if failed:
         raise typer.Exit(1)

@@ -1,7 +1,7 @@
 """The steps of the DAG.
 
-Each takes its settings either fully resolved, as `--settings FILE` (from Snakemake), or from the configuration files
-(`--config`).
+Each step takes its settings either fully resolved, as `--settings FILE` (from Snakemake), or from the configuration
+files (`--config`).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from reluformer.config.settings import SettingsError
 
 @step('reluformer fetch --output resources/text.gz --settings \'{"name": "text.gz", "urls": ["https://..."]}\'')
 def fetch(
-    output: Annotated[Path, typer.Option(help="The file to write; its name is its published name.")],
-    settings: Annotated[str, typer.Option(help="The archive's settings, a JSON file or JSON: name, urls, sha256.")],
+    output: Annotated[Path, typer.Option(help="The file to write, under its published name.")],
+    settings: Annotated[str, typer.Option(help="The archive's settings, as JSON or a JSON file: name, urls, sha256.")],
     archives: Annotated[
         Path | None, typer.Option(envvar="RELUFORMER_ARCHIVES", help="A folder searched before the network.")
     ] = None,
@@ -69,7 +69,7 @@ def prepare(
 def pack(
     corpus: Annotated[Path, typer.Option(help="The prepared corpus's folder.")],
     packing: Annotated[str, typer.Option(help="within or across documents.")],
-    length: Annotated[int, typer.Option(min=1, help="L, tokens of a segment at most.")],
+    length: Annotated[int, typer.Option(min=1, help="L, the most tokens of a segment.")],
     settings: Settings = None,
     dataset: Annotated[str | None, typer.Option(help="A dataset of the configuration.")] = None,
     config: Config = None,
@@ -87,7 +87,9 @@ def pack(
 def corpus_page(
     corpus: Annotated[Path, typer.Argument(help="The prepared corpus's folder.")],
     output: Annotated[Path, typer.Option(help="The HTML file to write.")],
-    view: Annotated[list[str] | None, typer.Option(help="A packed view to list, e.g. within-128; repeat.")] = None,
+    view: Annotated[
+        list[str] | None, typer.Option(help="A packed view to list, e.g. within-128; may be repeated.")
+    ] = None,
     note: Annotated[str, typer.Option(help="A line under the title.")] = "",
 ) -> None:
     """Write a page of a corpus's sources, lengths, and counts at every cleaning step."""
@@ -154,7 +156,7 @@ def tune(
             raise SettingsError(f"{system!r}: a tuned system is named DATASET/SYSTEM, e.g. iwslt14/reluformer")
         tuned = experiment_of(config).tuning.search(dataset, name)
         if tuned is None:
-            raise SettingsError(f"{system}: it is not tuned: `tuning` does not name it")
+            raise SettingsError(f"{system} is not tuned: `tuning` does not name it")
         search = tuned
     else:
         raise SettingsError("name a system (DATASET/SYSTEM) or pass --settings")
@@ -197,7 +199,7 @@ def variance_law(
     output: Annotated[Path, typer.Option(help="The JSON file to write.")],
     seed: Annotated[int, typer.Option(help="Seed of the Gaussian inputs.")] = 1,
 ) -> None:
-    """Variance of each attention's output against n on Gaussian inputs: theory and measurement."""
+    """Compute the variance of each attention's output against n on Gaussian inputs, in theory and measured."""
     from reluformer.analysis.variance import write_variance_law
     from reluformer.files import require_writable
 
@@ -244,7 +246,7 @@ def significance(
     config: Config = None,
     results: Results = Path("results"),
 ) -> None:
-    """Test a study's runs in pairs on their test set: paired bootstrap and approximate randomisation."""
+    """Test a study's runs pairwise on their test set: paired bootstrap and approximate randomisation."""
     from reluformer.paper.differences import write_significance
 
     write_significance(experiment_of(config), name, results)
@@ -264,7 +266,7 @@ def index(
     results: Results = Path("results"),
     logs: Annotated[Path, typer.Option(help="The folder with the logs of the steps.")] = Path("logs"),
 ) -> None:
-    """Write the index page: claims, tables, figures, runs and provenance, from existing results."""
+    """Write the index page from existing results: claims, tables, figures, runs and provenance."""
     from reluformer.paper.index import build_index
 
     build_index(experiment_of(config), results, logs)
@@ -280,8 +282,8 @@ def overview(config: Config = None, results: Results = Path("results")) -> None:
 
 @step("reluformer schemas workflow/schemas --reference config/README.md")
 def schemas(
-    folder: Annotated[Path, typer.Argument(help="Where the JSON schemas go.")],
-    reference: Annotated[Path | None, typer.Option(help="Also write a page with every key to this file.")] = None,
+    folder: Annotated[Path, typer.Argument(help="The folder for the JSON schemas.")],
+    reference: Annotated[Path | None, typer.Option(help="Also write a page of all keys to this file.")] = None,
 ) -> None:
     """Write the JSON schema of every configuration file, for editors."""
     from reluformer.config.schemas import reference_text, write_schemas

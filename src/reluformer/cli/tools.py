@@ -18,7 +18,7 @@ from reluformer.config.settings import SettingsError
 
 DEMO = Path("config/demo.yaml")
 NOT_CURVES = ("event", "update", "epoch", "seconds")
-"""Keys of a log's events that TensorBoard gets no curve of."""
+"""Keys of a log's events that are not written as curves."""
 
 
 @command("reluformer plan", "reluformer plan --config config/demo.yaml --gpu a100 --devices 2")
@@ -29,14 +29,14 @@ def plan(
         Path | None,
         typer.Option(help=f"Speeds measured by `reluformer measure`; by default results/paper/{MEASURED}, if any."),
     ] = None,
-    gpu: Annotated[str | None, typer.Option("--gpu", "--card", help="Plan for this GPU by stated speeds.")] = None,
-    utilisation: Annotated[float, typer.Option(min=0.001, max=1, help="With stated speeds: the assumed MFU.")] = 0.4,
+    gpu: Annotated[str | None, typer.Option("--gpu", "--card", help="Plan for this GPU with its stated speed.")] = None,
+    utilisation: Annotated[float, typer.Option(min=0.001, max=1, help="With a stated speed: the assumed MFU.")] = 0.4,
     devices: Annotated[
         int | None, typer.Option(min=1, help="GPUs, or cores if the speeds were measured on a CPU.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
-    """List the runs, their cost, the disk and the critical path, before anyone spends them."""
+    """Show the runs, their cost, disk space and critical path before anything runs."""
     from rich.console import Console
 
     from reluformer.cli.costs import measured_speed, stated_speed
@@ -64,7 +64,7 @@ def doctor(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
 ) -> None:
-    """Try what training needs on this machine, and say how to fix what fails; within a minute.
+    """Test what training needs on this machine, and say how to fix what fails; takes up to a minute.
 
     Exit code 0: the demo can run here. 1: it cannot.
     """
@@ -92,7 +92,7 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="Print the state now, and exit.")] = False,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between updates of the view.")] = 2.0,
 ) -> None:
-    """Watch a running workflow: what is done, loss and time left of each training, failures as they come.
+    """Watch a running workflow: progress, loss and time left of each training, failures as they occur.
 
     It reads results/, checkpoints/ and logs/ in this folder: start and stop it at any time, on any machine that shares
     the disk. It exits when everything is done.
@@ -123,9 +123,9 @@ def tensorboard(
     ] = None,
     output: Annotated[Path, typer.Option(help="The folder for the event files.")] = Path("results/tensorboard"),
 ) -> None:
-    """Write TensorBoard's event files of all runs, from their logs; run it again to add what is new.
+    """Write TensorBoard event files for all runs from their logs; run it again to update them.
 
-    It changes no run: the files lie in a folder of their own.
+    It changes no run: the files go to a folder of their own.
     """
     runs = write_curves(folders or [Path("results/runs"), Path("checkpoints")], output)
     print(f"{runs} runs. To see them: tensorboard --logdir {shlex.quote(str(output))}")
@@ -134,7 +134,7 @@ def tensorboard(
 def write_curves(folders: list[Path], output: Path) -> int:
     """Writes the curves of each run below `folders` into `output`/DATASET/SYSTEM/seedN; returns the number of runs.
 
-    Runs whose log has not changed since are left as they are. Raises `SettingsError` if there is no run.
+    Skips runs whose log has not changed. Raises `SettingsError` if there is no run.
     """
     logs = find_logs(folders)
     if not logs:
@@ -151,7 +151,7 @@ def write_curves(folders: list[Path], output: Path) -> int:
 
 
 def find_logs(folders: list[Path]) -> dict[str, Path]:
-    """Returns each run's newest log.jsonl; a training's is one folder deeper, below its checkpoints."""
+    """Returns each run's newest log.jsonl; below checkpoints, it is one folder deeper."""
     logs: dict[str, Path] = {}
     for folder in folders:
         paths = [path for pattern in ("log.jsonl", "*/log.jsonl") for path in folder.glob(f"*/*/seed*/{pattern}")]

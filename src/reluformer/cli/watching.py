@@ -1,4 +1,4 @@
-"""What `reluformer watch` shows of a running workflow, from its outputs, checkpoints and logs alone; failed jobs."""
+"""The view of `reluformer watch`, from a workflow's outputs, checkpoints and logs alone; the report of failed jobs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from reluformer.cli.jobs import list_jobs
 from reluformer.config.experiment import Experiment
 
 SHOWN = 20
-"""Rows of a table at most."""
+"""The most rows of a table."""
 QUIET_SECONDS = 180.0
 """A training that has written nothing for this long, or for three of its log intervals, has stopped."""
 FAILED_LINES, FAILED_SHOWN = 8, 5
-"""Lines of a failed job's log, and failed jobs that are shown with them; of the others the log is named."""
+"""Lines shown of a failed job's log, and the most jobs shown with them; of the others only the log file is named."""
 ERROR = re.compile(r"reluformer: (?!warning: )|[\w.]*(Error|Exception|Interrupt|Killed|Terminated)\b")
 """How the last line of a failed step's log begins."""
 
@@ -38,7 +38,7 @@ class Step(NamedTuple):
 
 
 class StartedJob(NamedTuple):
-    """A job with a log and without its output: it runs, or it has failed. quiet: seconds since its log changed."""
+    """A job with a log but no output: it is running or has failed. quiet: seconds since its log changed."""
 
     name: str
     log: Path
@@ -65,7 +65,7 @@ class Training(NamedTuple):
 
 
 def snapshot(experiment: Experiment, folder: Path) -> tuple[RenderableType, bool]:
-    """Returns the view of a project's folder now, and whether everything is done."""
+    """Returns the current view of a project's folder, and whether everything is done."""
     steps = progress(experiment, folder / "results")
     trainings = read_trainings(folder / "checkpoints")
     jobs = [job for job in started_jobs(experiment, folder) if job.failed or not job.name.startswith("train ")]
@@ -87,7 +87,7 @@ def progress(experiment: Experiment, results: Path) -> list[Step]:
 
 
 def started_jobs(experiment: Experiment, folder: Path) -> list[StartedJob]:
-    """Returns the jobs that have a log and no output yet, those that failed last; downloads are among them."""
+    """Returns the jobs, including downloads, that have a log and no output yet; failed ones come last."""
     jobs = list_jobs(experiment, folder / "results")
     paths = {job.log: (job.name, folder / "results" / job.output) for job in jobs}
     for log in (folder / "logs" / "fetch").glob("**/*.log"):
@@ -103,7 +103,7 @@ def started_jobs(experiment: Experiment, folder: Path) -> list[StartedJob]:
 
 
 def read_trainings(checkpoints: Path, now: float | None = None) -> list[Training]:
-    """Returns every training that has started and not ended: one that ended has no checkpoints any more."""
+    """Returns every training that has started but not ended: once it ends, its checkpoints are removed."""
     now = time.time() if now is None else now
     newest: dict[Path, Path] = {}
     for path in sorted(checkpoints.glob("*/*/seed*/*/run.json"), key=lambda path: path.stat().st_mtime):
@@ -170,7 +170,7 @@ def last_lines(path: Path, count: int) -> list[str]:
 
 
 def _tail(path: Path, size: int) -> list[str]:
-    """The lines in the last `size` bytes of a file, of which the first may be cut."""
+    """Returns the lines in the last `size` bytes of a file; the first may be incomplete."""
     with path.open("rb") as file:
         file.seek(max(0, file.seek(0, 2) - size))
         return file.read().decode("utf-8", errors="replace").splitlines()
@@ -184,12 +184,12 @@ def explain_failures(failed: Sequence[tuple[str, Path | None]], folder: Path) ->
         blocks.append("\n".join([f"{name} failed" + (f"; the end of {log}:" if log else "."), *lines]))
     if more := [f"  {name}: {log}" for name, log in failed[FAILED_SHOWN:]]:
         blocks.append("\n".join([f"and {len(more)} more:", *more]))
-    advice = "Fix what the last line of a log names. Then start the same command again: finished jobs are kept, "
+    advice = "Fix what the last line of a log reports, then start the same command again: finished jobs are kept, "
     return "\n" + "\n\n".join([*blocks, f"{advice}and a training resumes from its last checkpoint."])
 
 
 def progress_table(steps: Sequence[Step]) -> Table:
-    """A row for each step."""
+    """Returns a table with a row for each step."""
     table = Table("step", "", "done", box=None, pad_edge=False)
     for step in [*steps, Step("all", sum(step.done for step in steps), sum(step.all for step in steps))]:
         table.add_row(step.name, ProgressBar(step.all, step.done, width=24), f"{step.done} of {step.all}")
@@ -197,22 +197,22 @@ def progress_table(steps: Sequence[Step]) -> Table:
 
 
 def training_table(trainings: Sequence[Training]) -> Table:
-    """A row for each training, those that run first."""
+    """Returns a table with a row for each training, running ones first."""
     table = Table("training", "", "update", "loss", "tokens/s", "left", box=None, pad_edge=False)
-    for one in sorted(trainings, key=lambda one: not one.running)[:SHOWN]:
-        bar = ProgressBar(one.updates, one.update, width=24)
-        loss = "" if one.loss is None else f"{one.loss:.3f}"
-        speed = "" if one.tokens_per_second is None else f"{one.tokens_per_second:,.0f}"
-        left = "starting" if one.left is None else duration(one.left)
-        state = left if one.running else f"stopped {duration(one.quiet)} ago"
-        table.add_row(escape(one.run), bar, f"{one.update:,} of {one.updates:,}", loss, speed, state)
+    for row in sorted(trainings, key=lambda training: not training.running)[:SHOWN]:
+        bar = ProgressBar(row.updates, row.update, width=24)
+        loss = "" if row.loss is None else f"{row.loss:.3f}"
+        speed = "" if row.tokens_per_second is None else f"{row.tokens_per_second:,.0f}"
+        left = "starting" if row.left is None else duration(row.left)
+        state = left if row.running else f"stopped {duration(row.quiet)} ago"
+        table.add_row(escape(row.run), bar, f"{row.update:,} of {row.updates:,}", loss, speed, state)
     if len(trainings) > SHOWN:
         table.add_row(f"and {len(trainings) - SHOWN} more")
     return table
 
 
 def job_table(jobs: Sequence[StartedJob], folder: Path) -> Table:
-    """A row for each job that is not done, with the last line of its log."""
+    """Returns a table with a row for each unfinished job and the last line of its log."""
     table = Table("running or failed", "log", "changed", "last line", box=None, pad_edge=False)
     for job in jobs[-SHOWN:]:
         log = escape(str(job.log.relative_to(folder)))

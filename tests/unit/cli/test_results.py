@@ -20,12 +20,12 @@ def folder(scored, tmp_path, monkeypatch):  # noqa: F811
 @pytest.mark.slow
 def test_a_record_is_taken_and_checked(folder, capsys):
     assert run(["record"]) == 0
-    assert "record/made-up: 3 runs taken, 0 there already" in capsys.readouterr().out
+    assert "record/made-up: 3 runs added, 0 there already" in capsys.readouterr().out
     assert (folder / "record" / "made-up" / "README.md").is_file()
     assert run(["record"]) == 0
-    assert "0 runs taken, 3 there already" in capsys.readouterr().out
+    assert "0 runs added, 3 there already" in capsys.readouterr().out
     assert run(["record", "--check", "--paper", "out"]) == 0
-    assert "record/made-up: scores, p-values, tables and verdicts computed anew are those committed" in (
+    assert "record/made-up: recomputed scores, p-values, tables and verdicts match the committed ones" in (
         capsys.readouterr().out
     )
     assert (folder / "out" / "made-up" / "tables" / "ffn-activation.html").is_file()
@@ -39,7 +39,7 @@ def test_a_record_is_taken_and_checked(folder, capsys):
 
 def test_a_missing_file_is_a_one_line_error(folder, capsys):
     assert run(["record", "--check"]) == 2
-    assert "record: no record is there" in capsys.readouterr().err
+    assert "record: no record found" in capsys.readouterr().err
     config = folder / "config" / "config.yaml"
     config.write_text(config.read_text("utf-8").replace("record: record/made-up", "record: null"), "utf-8")
     assert run(["record"]) == 2
