@@ -1,4 +1,4 @@
-# `snakemake --cores all` in this folder. The workflow is workflow/Snakefile, where modules and the workflow catalogue look.
+# For `snakemake --cores all` in this folder. The workflow is workflow/Snakefile, where modules and the workflow catalogue look for it.
 
 
 include: "workflow/Snakefile"

@@ -75,19 +75,19 @@ try:
 except SettingsError as error:
     sys.exit(f"Configuration error: {error}")
 
-# With `partial`, the rules that make runs are left out, and the paper is built from the files that exist.
+# With `partial`, the rules that produce runs are left out, and the paper is built from the files that exist.
 PARTIAL = EXPERIMENT.config.partial
 
 if EXPERIMENT.config.archives:
     os.environ.update(RELUFORMER_ARCHIVES=os.path.abspath(os.path.expanduser(EXPERIMENT.config.archives)))
 
 if workflow.modifier.is_main_snakefile():
-    os.environ.update(PYTHONSAFEPATH="1")  # as -P, for jobs that a cluster starts by `python -m snakemake`
+    os.environ.update(PYTHONSAFEPATH="1")  # like -P, for jobs that a cluster starts with `python -m snakemake`
 
 # A step exits when the Snakemake that started it is gone; a training saves first.
 os.environ[STARTER] = f"{os.getpid()}@{socket.gethostname()}"
 
-# SLURM's warning before the time limit is for the training; it would kill Snakemake, which gets it, too.
+# SLURM's signal before the time limit is meant for the training, but Snakemake receives it too and would die of it.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 if workflow.is_main_process:
@@ -119,7 +119,7 @@ wildcard_constraints:
 
 
 def there(paths):
-    """Inputs of the paper's rules: with `partial`, only those that exist or are recorded."""
+    """Returns inputs of the paper's rules: with `partial`, only those that exist or are recorded."""
     built = "results/paper/significance/"
     return [
         path for path in paths if not PARTIAL or path.startswith(built) or os.path.exists(path) or recorded_as(path)
@@ -127,12 +127,12 @@ def there(paths):
 
 
 def any_of(names):
-    """A wildcard constraint for any of the names; without names it matches nothing."""
+    """Returns a wildcard constraint for any of the names; without names it matches nothing."""
     return "|".join(re.escape(name) for name in sorted(names)) or "(?!)"
 
 
 def name_of(job):
-    """`train iwslt14/reluformer/seed1`: the rule of a job, and its run or wildcards."""
+    """Returns the rule of a job and its run or wildcards: `train iwslt14/reluformer/seed1`."""
     values = dict(job.wildcards_dict)
     if values.keys() == {"dataset", "system", "seed"}:
         return f"{job.rule.name} {values['dataset']}/{values['system']}/seed{values['seed']}"
@@ -140,19 +140,19 @@ def name_of(job):
 
 
 def recorded_as(path):
-    """Whether a file below results/ is copied from the record."""
+    """Returns whether a file below results/ is copied from the record."""
     return path.removeprefix("results/") in RECORDED.files
 
 
 def step(arguments):
-    """The shell command of a step."""
+    """Returns the shell command of a step."""
     return f'"$RELUFORMER_PYTHON" -P -m reluformer.cli {arguments}'
 
 
 def settings_file(settings):
-    """The file with a step's settings, named by its content: as a parameter it triggers a rerun when they change.
+    """Returns the file with a step's settings, named by its hash: as a parameter it triggers a rerun when they change.
 
-    Snakemake evaluates parameters for -n, --dag and --summary, too: then nothing is written.
+    Snakemake also evaluates parameters for -n, --dag and --summary: then nothing is written.
     """
     if not isinstance(settings, dict):
         settings = settings.model_dump(mode="json")
@@ -161,7 +161,7 @@ def settings_file(settings):
 
 
 def experiment_file(settings):
-    """`settings_file` of a whole configuration and its folder."""
+    """Returns the `settings_file` of a whole configuration and its folder."""
     return settings_file({"config": settings, "folder": CONFIG, "name": CONFIG_NAME})
 
 
@@ -170,37 +170,37 @@ def resolve(wildcards):
 
 
 def start_of(wildcards):
-    """The files of the run that a training starts from; [] for random weights."""
+    """Returns the files of the run that a training starts from; [] for random weights."""
     start = resolve(wildcards).training.start_from
     files = ("model.safetensors", "config.yaml", "summary.json")
     return [f"results/runs/{start}/{file}" for file in files] if start else []
 
 
 def choice_of(wildcards):
-    """The file with a run's tuned values; [] for a run without."""
+    """Returns the file with a run's tuned values; [] for an untuned run."""
     run = Run(wildcards.dataset, wildcards.system, int(wildcards.seed))
     return EXPERIMENT.tuning.choice_file(run, Path("results")) or []
 
 
 def view(dataset):
-    """The folder with a dataset's token store: the corpus's, or that of a segmentation."""
+    """Returns the folder with a dataset's token store: the corpus's, or that of a segmentation."""
     return f"results/corpora/{dataset.replace('@', '/')}"
 
 
 def datasets_of(corpus):
-    """The datasets of a corpus that runs use: the corpus itself and its segmentations."""
+    """Returns the datasets of a corpus that runs use: the corpus itself and its segmentations."""
     names = sorted({run.dataset for run in EXPERIMENT.runs if run.dataset.partition("@")[0] == corpus})
     return [name for name in names if there([f"{view(name)}/statistics.json"])]
 
 
 def training_threads(wildcards):
-    """CPU threads of a training on one node."""
+    """Returns the CPU threads of a training on each node."""
     training = resolve(wildcards).training
     return training.processes * (training.threads or 1)
 
 
 def training_gpus(wildcards):
-    """GPUs of a training on all its nodes."""
+    """Returns the GPUs of a training on all its nodes."""
     training = resolve(wildcards).training
     return training.processes * training.nodes
 
@@ -210,7 +210,7 @@ def training_nodes(wildcards):
 
 
 def of_several_nodes(value):
-    """A resource for trainings on several nodes only; value: its function of the number of nodes."""
+    """Returns a resource only for trainings on several nodes; value: a function of the number of nodes."""
 
     def resource(wildcards):
         nodes = training_nodes(wildcards)
@@ -220,7 +220,7 @@ def of_several_nodes(value):
 
 
 def compared_settings(study):
-    """The part of the configuration that decides a study's paired tests."""
+    """Returns the part of the configuration that determines a study's paired tests."""
     chosen = {"title": study, "only": [study], "studies": {study: EXPERIMENT.config.studies.get(study, {})}}
     shared = {key: getattr(EXPERIMENT.config, key) for key in ("datasets", "seeds")}
     claims = {name: claim.model_dump() for name, claim in EXPERIMENT.config.claims.items() if claim.study == study}
@@ -230,12 +230,12 @@ def compared_settings(study):
 
 
 def page(path, caption, category, **labels):
-    """A page of the report; `caption`: a file of workflow/report."""
+    """Returns a page of the report; `caption`: a file in workflow/report."""
     return report(path, caption=f"../report/{caption}.rst", category=category, labels=labels)
 
 
 def in_report(study, path):
-    """Adds an output of a study to the report: tables as pages and figures as SVG, no other format."""
+    """Adds an output of a study to the report if it is an HTML table or an SVG figure."""
     if not path.endswith((".html", ".svg")):
         return path
     form = Path(path).parent.name.removesuffix("s")
@@ -243,7 +243,7 @@ def in_report(study, path):
 
 
 def log_in_report():
-    """A training's log, in the report unless there are hundreds of them (results/paper/archive.zip has all)."""
+    """Returns a training's log, in the report unless there are over 100 runs (results/paper/archive.zip has all logs)."""
     path = "results/runs/{dataset}/{system}/seed{seed}/log.jsonl"
     if len(EXPERIMENT.runs) > 100:
         return path
@@ -257,23 +257,23 @@ SEARCHED = Path(os.getenv("RELUFORMER_ARCHIVES")) if os.getenv("RELUFORMER_ARCHI
 
 
 def resources_of(corpus):
-    """The fetched archives of a corpus, in their order."""
+    """Returns the fetched archives of a corpus, in their order."""
     return [f"resources/{place}" for place in places_of(corpus, PLACES, EXPERIMENT.datasets[corpus].corpus.archives)]
 
 
 def edited(corpus):
-    """A value that changes when a corpus's files in resources/ are edited in place."""
+    """Returns a value that changes when a corpus's files in resources/ are edited in place."""
     archives = EXPERIMENT.datasets[corpus].corpus.archives
     return edited_state(list(zip(archives, map(Path, resources_of(corpus)))), CHECKSUMS)
 
 
 def tokenizer_option(dataset):
-    """The scoring step's option for a dataset that names a tokeniser."""
+    """Returns the scoring step's option for a dataset that names a tokeniser, else ""."""
     return f"--tokenizer={dataset.tokenizer}" if dataset.tokenizer else ""
 
 
 def search_of(wildcards):
-    """The tuning search of a system; exits with one line if it has none."""
+    """Returns the tuning search of a system; exits with one line if it has none."""
     try:
         search = EXPERIMENT.tuning.search(wildcards.dataset, wildcards.system)
     except SettingsError as error:
@@ -285,7 +285,7 @@ def search_of(wildcards):
 
 
 def round_file(wildcards, number):
-    """The result of a tuning round, once it is finished."""
+    """Returns the result of a tuning round, once it is finished."""
     names = {key: wildcards[key] for key in ("dataset", "system")}
     return checkpoints.tuning_round.get(**names, round=number).output[0]
 
@@ -295,7 +295,7 @@ def next_runs(path):
 
 
 def scored_runs(wildcards):
-    """The summaries of the runs of all rounds up to this one."""
+    """Returns the summaries of the runs of all rounds up to this one."""
     runs = [run.path for run in search_of(wildcards).first_runs()]
     for number in range(int(wildcards.round)):
         runs += next_runs(round_file(wildcards, number))
@@ -303,7 +303,7 @@ def scored_runs(wildcards):
 
 
 def last_round(wildcards):
-    """The result of the last tuning round."""
+    """Returns the result of the last tuning round."""
     search_of(wildcards)
     number = 0
     while next_runs(path := round_file(wildcards, number)):

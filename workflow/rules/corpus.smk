@@ -14,7 +14,7 @@ rule fetch:
     params:
         settings=lambda wildcards: settings_file(PLACES[wildcards.place].archive),
         dataset=lambda wildcards: PLACES[wildcards.place].dataset,
-        # Another file under archives=DIR is fetched again, be it older or newer.
+        # A different file under archives=DIR is fetched again, even if it is older.
         content=lambda wildcards: fetched_state(
             PLACES[wildcards.place], Path("resources", wildcards.place), SEARCHED, CHECKSUMS
         ),
@@ -56,7 +56,7 @@ rule prepare:
     threads: 16  # at most
     params:
         settings=lambda wildcards: settings_file(EXPERIMENT.datasets[wildcards.corpus].preparation()),
-        edited=lambda wildcards: edited(wildcards.corpus),  # in place, also with an older date
+        edited=lambda wildcards: edited(wildcards.corpus),  # in place, even with an older date
     shell:
         step(
             "prepare {input:q} --settings {params.settings:q} --output results/corpora/{wildcards.corpus:q}"

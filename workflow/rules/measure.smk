@@ -1,5 +1,5 @@
 # Speed and memory of a study's systems by length: one job with a GPU to itself. On a CPU it uses one thread, as a training does,
-# and counts processor time, so jobs beside it hardly matter.
+# and counts processor time, so other jobs hardly matter.
 
 MEASURING = measuring_plan(EXPERIMENT)
 

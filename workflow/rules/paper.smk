@@ -1,4 +1,4 @@
-# From runs to the paper: one rule a study, the claims, and the report.
+# From runs to the paper: a rule for each study, the claims, and the report.
 
 # The settings of tables and figures: changing these rebuilds them and trains nothing.
 SETTINGS = {key: value for key, value in config.items() if key not in OWN_KEYS}
@@ -139,7 +139,7 @@ LABELS = workflow.source_path("../report/labels.html")
 
 
 rule report:
-    # Snakemake's own report, by `snakemake --report`: nothing else can make one of a workflow that is still running.
+    # Snakemake's own report, by `snakemake --report`: the only way to make one while the workflow is still running.
     input:
         rules.index.output,
     output:
@@ -151,7 +151,7 @@ rule report:
         ENVIRONMENT
     params:
         settings=lambda wildcards: experiment_file(SETTINGS),
-        # For `make report`; partial where this is. As it takes `output`, it is no rerun trigger.
+        # For `make report`, with the same `partial`. It takes `output` so that it does not trigger reruns.
         kept=lambda wildcards, output: settings_file({**SETTINGS, "partial": PARTIAL}),
         snakefile=lambda wildcards, output: SNAKEFILE,
         labels=lambda wildcards, output: LABELS,

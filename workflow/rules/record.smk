@@ -1,5 +1,5 @@
-# Copies what a record has (`record` in the configuration, see `reluformer record`) instead of making it again.
-# The wildcards match nothing else, and these rules come before those that would make the files.
+# Copies what a record has (`record` in the configuration, see `reluformer record`) instead of recomputing it.
+# The wildcards match nothing else, and these rules take precedence over those that compute the files.
 
 
 rule restore_training:
@@ -59,7 +59,7 @@ rule restore_corpus:
 SINGLE = r"runs/.*/attention\.npz|corpora/[^/]+/[^/]+/.*|tuning/.*|paper/.*"
 
 
-# Attention maps, statistics of packed views, tuned values, measurements of no run.
+# Attention maps, statistics of packed views, tuned values, and measurements that belong to no run.
 rule restore_file:
     input:
         f"{RECORD}/{{recorded}}",

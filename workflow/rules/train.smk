@@ -1,5 +1,5 @@
 # One run: dataset × system × seed. Its checkpoints are not outputs, so a killed training resumes.
-# On several nodes, SLURM's srun starts it once on each; without SLURM, the step says what is needed. `exec` passes on the signals
+# On several nodes, SLURM's srun starts it once on each; without SLURM, the step says what it needs. `exec` passes on the signals
 # that make it save.
 
 

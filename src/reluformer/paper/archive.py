@@ -35,10 +35,10 @@ SCORED = ("config.yaml", "hypotheses.jsonl", "translation.json")
 def pack_archive(
     experiment: Experiment, results: Path, logs: Path, output: Path, models: bool = False, references: bool = False
 ) -> list[str]:
-    """Writes the archive of existing results, and its sha256 beside it; returns what was left out, in sentences.
+    """Writes the archive of existing results and, next to it, its sha256; returns what was left out, in sentences.
 
-    With trained `models` and `references`, test text without a licence to `redistribute` it, only if asked for. Raises
-    `SettingsError` if there is no run, or the output is not a plain file.
+    Trained `models` and `references` (test text whose licence does not permit redistribution) are left out by default.
+    Raises `SettingsError` if there is no run, or the output is not a plain file.
     """
     if descriptor_of(output) is not None or (destination(output).exists() and not output.is_file()):
         raise SettingsError(f"{output}: an archive and its checksum need a plain file; name a .zip")
@@ -89,7 +89,7 @@ def checksum_file(archive: Path) -> Path:
 
 
 def _results(experiment: Experiment, results: Path, models: bool, references: bool) -> Iterator[str | Path]:
-    """The files of an archive below results/, whether they exist or not."""
+    """Returns the files of an archive below results/, whether they exist or not."""
     for run in experiment.runs:
         for file in (*RUN_FILES, *(["model.safetensors"] if models else [])):
             yield f"runs/{run.path}/{file}"
@@ -116,7 +116,7 @@ def _left_out(experiment: Experiment, files: dict[str, Path], models: bool, refe
     for name, dataset in experiment.datasets.items():
         if not (dataset.redistribute or references):
             yield (
-                f"{name}: the test text is left out, as its licence does not permit to redistribute it; "
+                f"{name}: the test text is left out, as its licence does not permit redistribution; "
                 "prepare the corpus to recompute its scores (--references includes the text)."
             )
 
@@ -129,7 +129,7 @@ def _info(name: str) -> zipfile.ZipInfo:
 
 
 class Verified(NamedTuple):
-    """The faults of an archive, and the numbers of files checked, of runs scored anew and of runs that were not."""
+    """The faults of an archive, and the numbers of files checked, of runs rescored and of runs that were not."""
 
     faults: list[str]
     files: int
@@ -140,7 +140,7 @@ class Verified(NamedTuple):
 def verify_archive(path: Path, corpora: Path | None = None) -> Verified:
     """Checks an archive; `corpora` are prepared ones, for test text that is not in it.
 
-    Raises `SettingsError` if there is no such file, or it is no archive of results.
+    Raises `SettingsError` if there is no such file, or it is not an archive of results.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -168,22 +168,22 @@ def verify_archive(path: Path, corpora: Path | None = None) -> Verified:
 
 
 def _manifest(archive: zipfile.ZipFile, path: Path) -> dict[str, str]:
-    """The checksum of each file by its name. Raises `SettingsError`."""
+    """Returns the checksum of each file by its name. Raises `SettingsError`."""
     try:
         lines = archive.read(MANIFEST).decode().splitlines()
         return {name: checksum for checksum, name in (line.split("  ", 1) for line in lines)}
     except KeyError:
-        raise SettingsError(f"{path}: no archive of results: it has no {MANIFEST}") from None
+        raise SettingsError(f"{path}: not an archive of results: it has no {MANIFEST}") from None
     except Exception as error:  # a damaged stream raises almost anything
         raise SettingsError(f"{path}: {MANIFEST}: damaged: {error}") from None
 
 
 def _check_whole(path: Path) -> list[str]:
-    """A fault if the archive does not match the checksum file beside it; without such a file there is none."""
+    """Returns a fault if the archive does not match the checksum file next to it, if there is one."""
     beside = checksum_file(path)
     if not beside.is_file() or beside.read_text(encoding="utf-8").split(" ")[0] == sha256(path):
         return []
-    return [f"{path.name}: other bytes than {beside.name} says"]
+    return [f"{path.name}: does not match {beside.name}"]
 
 
 def _check_bytes(archive: zipfile.ZipFile, listed: dict[str, str]) -> list[str]:
@@ -204,7 +204,7 @@ def _fault(archive: zipfile.ZipFile, name: str, checksum: str) -> str | None:
             digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     except Exception as error:
         return f"cannot be read: {error}"
-    return None if digest == checksum else "other bytes than the manifest's"
+    return None if digest == checksum else "does not match the manifest"
 
 
 def _score(run: Path, packed: Path, corpora: Path | None, tokenizer: Tokenizer) -> bool:

@@ -1,4 +1,4 @@
-"""The claims beside our results: reported figures, ours, and a verdict by a stated rule."""
+"""Compares the claims with our results: reported figures, ours, and a verdict by a stated rule."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from reluformer.paper.verdicts import STATED, VERDICTS, Comparison, Outcome, com
 TITLE = "The claims, and what we see"
 LEAD = "Each verdict rests on the runs of one study, compared by the rules in the second table."
 P_VALUES = (
-    "p of a claim: that of the claim's opposite, the largest over its comparisons; of a claim that is not reproduced, "
-    "that of the claim itself, the smallest. The test set's p-values (sacreBLEU's paired bootstrap and approximate "
-    "randomisation, the largest over pairs of runs with the same seed, uncorrected) decide nothing."
+    "p of a claim: the p-value of its opposite, the largest over its comparisons; for a claim that is not reproduced, "
+    "the p-value of the claim itself, the smallest. The test set's p-values (sacreBLEU's paired bootstrap and "
+    "approximate randomisation, the largest over pairs of runs with the same seed, uncorrected) decide nothing."
 )
 INDEX = "index.html"
 GROUNDS = "What the verdicts rest on"
 LINKS = (
-    "A claim's name leads to its rules, and from there back; the runs are listed, each with a link, on index.html. "
-    "Links to other files work where this page lies, in results/paper; report.html has index.html under “Start here”."
+    "A claim's name links to its rules, and from there back; index.html lists the runs, with links. Links to other "
+    "files work in results/paper; report.html has index.html under “Start here”."
 )
 Link = Callable[[str, str, str], str]
 """Renders a link from its text, its address and its own anchor or ""."""
@@ -100,7 +100,7 @@ def judge(experiment: Experiment, name: str, claim: ClaimConfig, results: Path) 
 
 
 def _p(verdict: Outcome, decided: Sequence[Comparison]) -> float | None:
-    """The p-value behind a verdict: the claim's smallest if it failed, else the largest of "no effect"."""
+    """Returns the p-value behind a verdict: the claim's smallest if it failed, else the largest of "no effect"."""
     if verdict == "missing":
         return None
     if verdict == "fails":
@@ -109,7 +109,7 @@ def _p(verdict: Outcome, decided: Sequence[Comparison]) -> float | None:
 
 
 def _seen(one: Comparison, paired: Mapping[str, float | None]) -> str:
-    """Our figures of a comparison, for people; paired: the p-values on the test set."""
+    """Formats our figures of a comparison; paired: the p-values on the test set."""
     shown, parts = metric(one.rule.metric), [_sides(one)]
     if one.effect is not None and one.rule.relation != "times":
         parts.append(
@@ -125,7 +125,7 @@ def _seen(one: Comparison, paired: Mapping[str, float | None]) -> str:
 
 
 def _ours(one: Comparison, titles: Mapping[str, str]) -> str:
-    """Our figures of a comparison in short, with the title of the other system."""
+    """Formats our figures of a comparison in short, with the title of the other system."""
     if one.ours.state == NOT_RUN and (one.other is None or one.other.state in (NOT_RUN, "value")):
         return NOT_RUN
     than = one.rule.than
@@ -133,7 +133,7 @@ def _ours(one: Comparison, titles: Mapping[str, str]) -> str:
 
 
 def _sides(one: Comparison) -> str:
-    """Both values of a comparison: `L 512: 19.1 ± 0.1 against 17.0 ± 0.2`."""
+    """Formats both values of a comparison: `L 512: 19.1 ± 0.1 against 17.0 ± 0.2`."""
     shown = metric(one.rule.metric)
     where = ", ".join(
         f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in one.at.items()
@@ -145,7 +145,7 @@ def _sides(one: Comparison) -> str:
 
 
 def _point(one: Comparison, paired: Mapping[str, float | None]) -> dict[str, Any]:
-    """One comparison's entry of claims.json; the `difference` of a `times` rule is ours − factor · other."""
+    """Returns one comparison's entry of claims.json; the `difference` of a `times` rule is ours − factor · other."""
     effect = one.effect
     return {
         "at": {key: value.item() if hasattr(value, "item") else value for key, value in one.at.items()},
@@ -174,13 +174,13 @@ def _html_link(text: str, href: str, name: str) -> str:
 
 
 def _markdown_link(text: str, href: str, name: str) -> str:
-    """Markdown has no anchors, so links to anchors lead to index.html."""
+    """Returns a Markdown link; as Markdown has no anchors, links to anchors lead to index.html."""
     kind, _, claim = href.partition("-")
     return f"[{text}]({INDEX}#claim-{claim})" if kind in ("#claim", "#rules") else f"[{text}]({href})"
 
 
 def _tables(judged: Sequence[Mapping[str, Any]], link: Link) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The tables of the verdicts and of their rules; every row links to the other table and to the runs."""
+    """Returns the tables of verdicts and of rules; every row links to the other table and to the runs."""
     verdicts = [_verdict_row(claim, link) for claim in judged]
     grounds = [row for claim in judged for row in _rule_rows(claim, link)]
     return pd.DataFrame(verdicts, dtype=object), pd.DataFrame(grounds, dtype=object)
@@ -200,7 +200,7 @@ def _verdict_row(claim: Mapping[str, Any], link: Link) -> dict[str, str]:
 
 
 def _rule_rows(claim: Mapping[str, Any], link: Link) -> list[dict[str, str]]:
-    """A row a rule; a claim without rules has one row with what it rests on."""
+    """Returns a row for each rule; a claim without rules has one row with what it rests on."""
     rows = [{"outcome": rule["outcome"], "rule": rule["rule"], "ours": rule["seen"]} for rule in claim["rules"]]
     rows = rows or [{"outcome": "–", "rule": "–", "ours": claim["rests_on"]}]
     names = [f"rules-{claim['id']}", *[""] * (len(rows) - 1)]

@@ -1,4 +1,4 @@
-"""Every row of a study's table against its baseline: across seeds, and in pairs of runs on the test set."""
+"""Compares every row of a study's table with its baseline: across seeds, and in pairs of runs on the test set."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ def write_significance(experiment: Experiment, study: str, results: Path) -> Non
 
 
 def read_tests(study: str, results: Path) -> Tests:
-    """Reads `results/paper/significance/STUDY.json`; without that file there are no tests."""
+    """Reads `results/paper/significance/STUDY.json`; returns {} if it does not exist."""
     rows = (read_json(results / significance_file(study)) or {"pairs": []})["pairs"]
     return {(*pair, row["metric"]): row for row in rows for pair in permutations((row["run"], row["baseline"]))}
 
 
 def worst_p(tests: Tests, pairs: Iterable[tuple[str, str]], metric: str, test: str) -> float | None:
-    """Returns the largest p-value over those pairs of runs that were tested, or None.
+    """Returns the largest p-value over the pairs of runs that were tested; None if none was.
 
-    It is small only if every pair differs: a p-value of the claim that all of them do.
+    It is small only if every pair differs, so it tests whether all of them do.
     """
     rows = (tests.get((*pair, metric)) for pair in pairs)
     return max((float(row[test]) for row in rows if row is not None), default=None)
@@ -62,7 +62,7 @@ def worst_p(tests: Tests, pairs: Iterable[tuple[str, str]], metric: str, test: s
 def differences(
     experiment: Experiment, study: str, frame: pd.DataFrame, metrics: Sequence[Metric], results: Path
 ) -> pd.DataFrame:
-    """Returns a row for each point of a study but the baseline, and each metric that is tested.
+    """Returns a row for each tested metric at each point of a study other than the baseline.
 
     Columns: the keys; `point` (DATASET/SYSTEM); `n` and `baseline_n` seeds; `difference` of the means with its 95 %
     interval `low`..`high` and `p_seeds` by Welch's t (both need two seeds); `p_bootstrap` and `p_randomisation` on the

@@ -1,7 +1,7 @@
 """`index.html`, the reader's page: claims first, then every table and figure, every run, corpora and provenance.
 
 Shows what exists, and says what does not exist yet. Tables and corpora are taken from their own pages; nothing is
-computed anew.
+recomputed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RUN_METRICS = ("updates", "best_valid_loss", "tokenized_bleu", "training_speed")
 RUN_FILES = ("config.yaml", SUMMARY, LOG, "hypotheses.jsonl", TRANSLATION, SCORES, "analysis.json")
 RUN_STEPS = ("train", "translate", "score", "analyse")
 MOST = 3
-"""Comparisons in the table of claims; the claim's own section has all of them."""
+"""The most comparisons of a claim in the table of claims; its own section has all of them."""
 AGREES = {
     "reproduced": "These runs agree",
     "not reproduced": "These runs contradict it",
@@ -45,7 +45,7 @@ AGREES = {
     "not run": "Not all of its runs exist",
     "by construction": "It holds by construction",
 }
-"""What a verdict says of a headline."""
+"""What a verdict says about a headline."""
 ALT = {
     "lines": "a line for each system",
     "bars": "a bar for each system",
@@ -59,9 +59,9 @@ ALT = {
     "variance-law": "the variance of the output by number of tokens, a line for each activation",
     "attention-maps": "a map for each system, darker where the weight is larger",
 }
-"""What a kind of figure shows, for those who do not see it."""
+"""Alternative text for each kind of figure."""
 INTERVALS = 4
-"""Intervals drawn for a claim, at most."""
+"""The most intervals drawn for a claim."""
 WIDTH, HEIGHT, EDGE = 168, 44, 3
 """Pixels of a training curve and of the margin around it."""
 
@@ -110,7 +110,7 @@ def summary(claims: Sequence[Mapping[str, Any]], done: int, runs: int) -> list[s
 
 
 def headline(claim: Mapping[str, Any]) -> str:
-    """Returns the claim for a reader of the abstract, whether the runs agree, and numbers of the rule that decides."""
+    """Returns a claim's headline, whether the runs agree, and the numbers of the deciding rule."""
     says = f"{claim['headline']} {AGREES[claim['verdict']]}"
     ruled = [rule for rule in claim["rules"] if rule["points"] and rule["points"][-1]["ours"]["centre"] is not None]
     decisive = [rule for rule in ruled if VERDICTS[rule["outcome"]] == claim["verdict"]]
@@ -128,7 +128,7 @@ def headline(claim: Mapping[str, Any]) -> str:
 
 
 def _claim(claim: Mapping[str, Any], studies: set[str], anchors: set[str], measured: str) -> dict[str, Any]:
-    """A claim with links to its runs, or to the file of what was measured without a training."""
+    """Returns a claim with links to its runs, or to the file of what was measured without a training."""
     ours = list(dict.fromkeys(part for rule in claim["rules"] for part in rule["ours"].split("; ")))
     ours = ours or [claim["rests_on"]]
     more = len(ours) - MOST
@@ -241,7 +241,7 @@ def curve(log: Sequence[Mapping[str, Any]]) -> Markup:
 
 
 def _links(files: Iterable[tuple[str, Path]], home: Path) -> Markup:
-    """Links to the existing ones of the files, by their names."""
+    """Returns links to those files that exist, by name."""
     link = Markup('<a href="{}">{}</a>')
     return Markup(", ").join(link.format(_address(path, home), text) for text, path in files if path.is_file())
 
@@ -251,7 +251,7 @@ def _address(path: Path, home: Path) -> str:
 
 
 def _data(path: Path) -> str:
-    """A figure as a data URL; "" if it is not drawn yet."""
+    """Returns a figure as a data URL; "" if it is not drawn yet."""
     if not path.is_file():
         return ""
     return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"

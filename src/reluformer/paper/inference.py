@@ -1,8 +1,8 @@
 """Statistics over seeds: Student's and Welch's t, one-sided tests against a bound, Holm's correction.
 
 Runs of a system with different seeds are independent draws of a metric that is assumed normal. One run has no spread,
-so nothing is tested on it. Measured times count by the median over rounds, whose error is larger than a mean's, which
-is why these are not scipy's own tests. docs/statistics.md states the rules.
+so nothing is tested on it. Measured times are compared by the median over rounds, whose error is larger than a mean's,
+which is why scipy's own tests are not used. docs/statistics.md states the rules.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Effect(NamedTuple):
 
     @property
     def p(self) -> float:
-        """Two-sided p of "there is no effect"; 1 of an effect of exactly 0."""
+        """Two-sided p of "there is no effect"; 1 for an effect of exactly 0."""
         return min(1.0, 2 * min(self.p_above(0), self.p_below(0)))
 
 
@@ -56,10 +56,10 @@ class Sample(NamedTuple):
 
     Attributes:
         centre: mean or median; None without a value.
-        sd: standard deviation (n − 1); None of one seed.
+        sd: standard deviation (n − 1); None for one seed.
         n: seeds with a value.
         state: `value`, or why there is none: `diverged`, `not run`.
-        diverged: the number of further runs that diverged: the centre is of the others.
+        diverged: the number of runs that diverged, which the centre leaves out.
     """
 
     centre: float | None
@@ -79,7 +79,7 @@ class Sample(NamedTuple):
         return squared * (pi / 2) / (self.n + pi / 2 - 1) if self.by_median else squared / self.n
 
     def text(self, metric: Metric) -> str:
-        """Returns the value for people."""
+        """Formats the value, or the reason why there is none."""
         if self.centre is None:
             return self.state
         return metric.show(self.centre, self.sd) + (f" ({self.diverged} more diverged)" if self.diverged else "")
@@ -92,12 +92,12 @@ def sample(values: Sequence[float], by_median: bool = False) -> Sample:
 
 
 def centre_effect(of: Sample) -> Effect | None:
-    """Returns a mean or median over n seeds by Student's t, with n − 1 degrees of freedom; None of one seed."""
+    """Returns a mean or median over n seeds by Student's t, with n − 1 degrees of freedom; None for one seed."""
     return Effect(of.centre, sqrt(of.variance), of.n - 1) if of.centre is not None and of.sd is not None else None
 
 
 def difference(ours: Sample, other: Sample, factor: float = 1.0) -> Effect | None:
-    """Returns `ours.centre − factor · other.centre` by Welch; None without a value or the spread of a side."""
+    """Returns `ours.centre − factor · other.centre` by Welch's t; None if a side has no value or no spread."""
     if ours.centre is None or other.centre is None or not (ours.n or other.n):
         return None
     sides = [(one, weight) for one, weight in ((ours, 1.0), (other, factor)) if one.n]
@@ -110,7 +110,7 @@ def difference(ours: Sample, other: Sample, factor: float = 1.0) -> Effect | Non
 
 
 def seeds_to_reject(distances: Sequence[float], sides: Sequence[tuple[float, float]], level: float) -> int | None:
-    """Returns the seeds a side with which one-sided t tests all reject, with a probability of `POWER` at least.
+    """Returns the number of seeds per side with which all one-sided t tests reject with probability `POWER` or more.
 
     By the noncentral t distribution (Cohen, Statistical Power Analysis, 1988, section 2.5), as if estimate and spreads
     were the true ones.

@@ -25,7 +25,7 @@ SOURCE_NOTE = (
 
 
 def toy_stamp(experiment: Experiment) -> str | None:
-    """Returns the line on every table and figure of a toy configuration; None of others."""
+    """Returns the line on every table and figure of a toy configuration; None for others."""
     return "TOY CONFIGURATION: shows the machinery, not the paper's results" if experiment.config.toy else None
 
 
@@ -73,7 +73,7 @@ def updates_line(experiment: Experiment, study: str) -> str:
 
 
 def is_tuned(experiment: Experiment, study: str) -> bool:
-    """Whether a study has a run with tuned values."""
+    """Returns whether a study has a run with tuned values."""
     return any(experiment.tuning.choice_file(run, Path()) for run in experiment.study_runs(study))
 
 
@@ -131,7 +131,7 @@ def length_lines(frame: pd.DataFrame, results: Path) -> list[str]:
 
 
 def answer(config: AnswerConfig, frame: pd.DataFrame) -> str:
-    """Returns the sentence that answers a study's question: the best value of a varied key, and those as good.
+    """Returns the sentence that answers a study's question: the best value of a varied key, and those equally good.
 
     Means are over seeds; values within the tolerance of the best count as equally good.
     """

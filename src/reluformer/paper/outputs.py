@@ -1,4 +1,4 @@
-"""What a study makes and needs, by path alone, and which of its runs are compared: known before anything runs."""
+"""The files that a study reads and writes, and the runs that it compares, all known before anything runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIGURE_FORMATS = ("svg", "pdf", "png")
 PAIRED = ("bleu", "tokenized_bleu", "d_bleu")
 """Metrics whose segments can be paired between systems; s-BLEU's sentences differ from system to system."""
 VARIANCE_LAW, MEASURED_FILE = "paper/variance_law.json", f"paper/{MEASURED}"
-"""Paths below results/ of what is measured without a training."""
+"""Paths below results/ of the measurements that need no training."""
 FIGURE_FILES = {
     "buckets": SCORES,
     "top-share": ANALYSIS,
@@ -55,9 +55,9 @@ def refuse_shared_outputs(experiment: Experiment) -> None:
 
 
 def study_inputs(experiment: Experiment, study: str) -> list[str]:
-    """Returns the files that a study's table and figures are made from, and no others.
+    """Returns exactly the files that a study's table and figures are made from.
 
-    A study without a translation score needs no translations, one without measures no analysis.
+    A study without translation scores needs no translations; one without measures of memories needs no analysis.
     """
     config, runs = experiment.studies[study], experiment.study_runs(study)
     paths = _paths(experiment, runs, table_files(config, runs))
@@ -71,7 +71,7 @@ def study_inputs(experiment: Experiment, study: str) -> list[str]:
 
 
 def _paths(experiment: Experiment, runs: Iterable[Run], files: Iterable[str]) -> list[str]:
-    """The paths of these files of runs; speed and memory are of no run, and measured if a study needs it."""
+    """Returns the paths of these files of runs; speed and memory, which belong to no run, if a study measures them."""
     paths = [f"results/runs/{run.path}/{file}" for run in runs for file in files if file != MEASURED]
     return [*paths, *([f"results/{MEASURED_FILE}"] if MEASURED in files and experiment.measured_study else [])]
 
@@ -111,7 +111,7 @@ def claims_inputs(experiment: Experiment) -> list[str]:
 def read_claims(experiment: Experiment) -> dict[str, ClaimConfig]:
     """Returns the claims of claims.yaml and of the configuration by id, checked against the studies.
 
-    With `only`, those on the chosen studies. Raises `SettingsError`.
+    With `only` in the configuration, just those on the chosen studies. Raises `SettingsError`.
     """
     path, own = experiment.folder / "claims.yaml", experiment.config.claims
     claims = {name: parse(ClaimConfig, data, f"{path}: {name}") for name, data in read_yaml(path).items()} | own
@@ -122,7 +122,7 @@ def read_claims(experiment: Experiment) -> dict[str, ClaimConfig]:
         if claim.study is not None and claim.study not in studies:
             raise SettingsError(f"{where}: study: {claim.study!r}: unknown study{nearest(claim.study, studies)}")
         if claim.study in experiment.studies:
-            # Against the study as written: a configuration that drops a system leaves its claims "not run".
+            # Against the study as written, so a configuration that drops a system leaves its claims "not run".
             study = parse(StudyConfig, studies[claim.study], f"{path}: {claim.study}")
             _check_rules(claim, study, where, None if claim.study in written else experiment.systems)
     if experiment.config.only:
@@ -153,7 +153,7 @@ def table_files(study: StudyConfig, runs: list[Run]) -> list[str]:
     names = [*study.columns, *([study.answer.metric] if study.answer else [])]
     files = [SUMMARY, *(metric(name).file for name in names)]
     if any(segment_length(run.dataset) for run in runs):
-        files.append(SCORES)  # the lengths that the footer states beside each L
+        files.append(SCORES)  # the lengths that the footer states next to each L
     return list(dict.fromkeys(files))
 
 
@@ -206,7 +206,7 @@ def baseline_runs(experiment: Experiment, study: str) -> dict[Run, Run]:
 
 
 def compared_runs(experiment: Experiment, study: str) -> list[tuple[Run, Run]]:
-    """Returns the pairs of runs of one seed that a study's table and claims compare, each once."""
+    """Returns the pairs of runs with the same seed that a study's table and claims compare, each once."""
     pairs = dict.fromkeys(baseline_runs(experiment, study).items())
     runs = {(point, run.seed): run for run, point in experiment.study_points(study).items()}
     rules = [rule for claim in read_claims(experiment).values() if claim.study == study for rule in claim.rule]

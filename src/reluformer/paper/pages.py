@@ -1,6 +1,6 @@
-"""HTML pages from `templates/`: self-contained, readable on a phone, a desk and paper, in a light and a dark scheme.
+"""HTML pages from `templates/`: self-contained, for phones, desktops and print, in a light and a dark scheme.
 
-The page of everything, `index.html`, is written by `reluformer.paper.index`.
+`index.html` is written by `reluformer.paper.index`.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from reluformer.evaluation.compare import RunComparison, differing
 from reluformer.files import write_text
 
 HOLES = ("not run", "not scored", "not translated", "not analysed", "diverged")
-"""How a cell without a number begins."""
+"""The beginnings of cells without a number."""
 NUMBER = re.compile(r"\S+ ± [^\s,;]+|\[[^\]\s]+, [^\]\s]+\]")
-"""A mean with its deviation, or an interval: never broken across lines."""
+"""A mean with its deviation, or an interval, neither of which is broken across lines."""
 SCORES = {"bleu": "BLEU", "chrf": "chrF"}
 
 
 def unbroken(value: object) -> Markup:
-    """Returns a cell's text with its numbers unbroken; markup stays as it is."""
+    """Keeps the numbers in a cell's text from breaking across lines; leaves markup unchanged."""
     if isinstance(value, Markup):
         return value
     return Markup(NUMBER.sub(r'<span class="number">\g<0></span>', str(escape(value))))
 
 
 def is_hole(value: object) -> bool:
-    """Whether a cell says that there is no number."""
+    """Returns whether a cell states why it has no number."""
     text = value.striptags() if isinstance(value, Markup) else str(value)
     return text.startswith(HOLES)
 
@@ -66,20 +66,20 @@ def render_table(
     stamp: str | None = None,
     answer: str | None = None,
 ) -> str:
-    """Renders a page of tables: title, toy stamp, lead, answer, each table under its title or "", notes."""
+    """Renders a page of tables: title, toy stamp, lead, answer, each table under its title (or ""), notes."""
     sections = [(heading, list(one.columns), list(one.itertuples(index=False, name=None))) for heading, one in tables]
     return render("table.html", title=title, lead=lead, sections=sections, notes=notes, stamp=stamp, answer=answer)
 
 
 def archive_cells(archive: Mapping[str, Any]) -> tuple[object, ...]:
-    """Returns file, address, checksum and bytes of an archive as provenance.json lists it."""
+    """Returns the file, address, checksum and bytes of an archive, as listed in provenance.json."""
     published = archive["published"]
     address = published if isinstance(published, str) else " ".join(published)
     return archive["name"], address, Markup("<code>{}</code>").format(archive["sha256"]), f"{archive['bytes']:,}"
 
 
 def write_corpus_page(corpus: Path, views: Sequence[str], output: Path, note: str = "") -> None:
-    """Writes the page of a prepared corpus: its sources, the pairs after each cleaning step, splits and packed views.
+    """Writes the page of a prepared corpus: sources, pairs after each cleaning step, splits and packed views.
 
     `corpus` is its folder, `views` are e.g. `within-128`; `note` is shown under the title.
     """
@@ -159,7 +159,7 @@ def _score_cells(title: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> tupl
 
 
 def comparison_text(comparison: RunComparison, by: str) -> str:
-    """Returns a comparison in short, for a terminal: corpus scores, better segments of each run, scores by length."""
+    """Summarises a comparison for a terminal: corpus scores, better segments of each run, scores by length."""
     counts, title = comparison.counts(by), SCORES[by]
     scores = [
         (SCORES[name], a["score"], b["score"], b["score"] - a["score"]) for name, (a, b) in comparison.metrics.items()

@@ -1,17 +1,17 @@
-"""A record as Markdown, as GitHub shows it: its README.md, and what other pages quote of it.
+"""A record as Markdown for GitHub: its README.md, and the quotations of it in other pages.
 
 A quotation stands between `<!-- record/NAME: WHAT -->` and `<!-- end -->`. WHAT is one of
 
-    runs             the number of runs, of those planned
+    runs             the number of runs, out of those planned
     claims [STUDY]   the table of claims, or of those on one study: reported, ours, verdict
     claim ID         the verdict on one claim, with its figures
     table STUDY      a study's table
     systems STUDY[+STUDY...] METRIC...
                      a row for each system of these studies, with these metrics of its runs
-    figure FILE      a figure, by its name below paper/figures, without the ending
+    figure FILE      a figure, by its name below paper/figures, without suffix
     tuning           the best of each system's tuning runs
     text             the pairs of each corpus and split
-    compute          what the runs took
+    compute          the compute that the runs took
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from reluformer.paper.tables import cell_text, pipe_table
 
 QUOTE = re.compile(r"(<!-- (record/[\w.-]+): ([^>]+?) -->)(.*?)(<!-- end -->)", re.DOTALL)
 PAGES = ("*.md", "docs/**/*.md", "record/*.md")
-"""Where pages that quote a record are looked for, from the working folder."""
+"""Pages that may quote a record, relative to the working folder."""
 FILES = """\
 | file | what |
 |---|---|
@@ -57,7 +57,7 @@ No weights and no text are in it; attention maps are of text that may be passed 
 
 
 class Quotes:
-    """What a record whose paper is built says, as Markdown; `base` is its path from the page, for links."""
+    """The quotations of a record whose paper is built, as Markdown; `base` is its path from the page, for links."""
 
     def __init__(self, experiment: Experiment, record: Path, base: str) -> None:
         self.experiment, self.record, self.base = experiment, record, base
@@ -67,7 +67,7 @@ class Quotes:
         self.tuning = [run for run in sorted(self.ended) if experiment.tuning.tries(run)]
 
     def quote(self, what: str) -> str:
-        """Returns one quotation. Raises `KeyError` for one of something unknown."""
+        """Returns one quotation. Raises `KeyError` for an unknown one."""
         name, _, of = what.partition(" ")
         quotations: dict[str, Callable[[], str]] = {
             "runs": self.runs,
@@ -86,12 +86,12 @@ class Quotes:
         return about[name](of) if of else quotations[name]()
 
     def runs(self) -> str:
-        """The progress: `24 of 54 tuning runs and 0 of 124 runs`."""
+        """Returns the progress: `24 of 54 tuning runs and 0 of 124 runs`."""
         planned = sum(max(search.budget, len(self._tried(search))) for search in self.experiment.tuning.searches)
         return f"{len(self.tuning)} of {planned} tuning runs and {len(self.done)} of {len(self.experiment.runs)} runs"
 
     def claims(self, study: str | None = None) -> str:
-        """The claims, each with reported figures, ours and the verdict, which links to the study's table."""
+        """Returns the claims, each with reported figures, ours and the verdict, which links to the study's table."""
         rows = []
         for claim in self.judged:
             if study not in (None, claim["study"]):
@@ -106,19 +106,19 @@ class Quotes:
         return pipe_table(pd.DataFrame(rows, columns=["claim", "reported", "ours", "verdict"])) if rows else ""
 
     def claim(self, name: str) -> str:
-        """The verdict on a claim, its p-value and what each rule compares."""
+        """Returns the verdict on a claim, its p-value and what each rule compares."""
         claim = {one["id"]: one for one in self.judged}[name]
         p = f" ({show_p(claim['p'])})" if claim["p"] is not None else ""
         seen = [f"{rule['rule']}: {rule['seen']}" for rule in claim["rules"]] or [claim["rests_on"]]
         return "\n".join([f"**{label(claim)}**{p}", "", *(f"- {one}." for one in seen)])
 
     def table(self, study: str) -> str:
-        """A study's table and that of its differences, without their notes."""
+        """Returns a study's table and that of its differences, without their notes."""
         text = (self.record / "paper" / "tables" / f"{study}.md").read_text(encoding="utf-8")
         return "\n\n".join(block for block in text.rstrip().split("\n\n") if block.startswith("|"))
 
     def systems(self, of: str) -> str:
-        """The systems of one or several studies: the runs that ended, and metrics as mean ± sd over them."""
+        """Returns the systems of one or several studies: the runs that ended, and metrics as mean ± sd over them."""
         studies, *names = of.split()
         metrics = [metric(name) for name in names]
         frames = [read_runs(self.experiment, study, metrics, self.record) for study in studies.split("+")]
@@ -131,12 +131,12 @@ class Quotes:
         return pipe_table(pd.DataFrame(rows, columns=["system", "runs", *(one.title for one in metrics)]))
 
     def figure(self, name: str) -> str:
-        """A figure, or that it does not exist yet."""
+        """Returns a figure, or a note that it does not exist yet."""
         path = f"paper/figures/{name}.svg"
         return f"![{name}]({self._link(path)})" if (self.record / path).is_file() else "(no run yet)"
 
     def tuned(self) -> str:
-        """Each system's tuning: its runs, the best values, their validation BLEU and their lead over the next."""
+        """Returns each system's tuning: runs, best values, their validation BLEU and their lead over the next."""
         rows = []
         for search in self.experiment.tuning.searches:
             ranked = sorted(self._tried(search), key=lambda one: one[0] or 0.0, reverse=True)
@@ -156,7 +156,7 @@ class Quotes:
         return pipe_table(pd.DataFrame(rows, columns=columns))
 
     def text(self) -> str:
-        """The pairs of each corpus and split."""
+        """Returns the pairs of each corpus and split."""
         statistics = {
             name: read_json(self.record / "corpora" / name / "statistics.json") or {}
             for name in self.experiment.datasets
@@ -169,7 +169,7 @@ class Quotes:
         return pipe_table(pd.DataFrame(rows, columns=["corpus", "split", "pairs kept"]))
 
     def compute(self) -> str:
-        """The number of trainings, their target tokens and hours, and the machines."""
+        """Returns the number of trainings, their target tokens and hours, and the machines."""
         summaries = [self.summary(run) for run in [*self.done, *self.tuning]]
         tokens = sum(one.get("target_tokens") or 0 for one in summaries)
         hours = sum(one.get("seconds") or 0.0 for one in summaries) / 3600
@@ -183,11 +183,11 @@ class Quotes:
         return (PurePosixPath(self.base) / path).as_posix()
 
     def summary(self, run: Run) -> dict[str, Any]:
-        """The summary of a run; empty if it has none."""
+        """Returns the summary of a run; empty if it has none."""
         return read_json(self.record / "runs" / run.path / SUMMARY) or {}
 
     def _tried(self, search: Search) -> list[tuple[float | None, str]]:
-        """The validation BLEU and the values of each recorded run of a search."""
+        """Returns the validation BLEU and the values of each recorded run of a search."""
         runs = filter(search.tries, self.tuning)
         return [(self.summary(run).get("best_valid_bleu"), tried(run)) for run in runs]
 
@@ -203,12 +203,12 @@ def quoting_pages(record: Path) -> list[Path]:
 
 
 def _quotes(quote: re.Match[str], record: Path) -> bool:
-    """Whether a match of QUOTE is a quotation of a record."""
+    """Returns whether a match of QUOTE is a quotation of a record."""
     return Path(quote[2]).resolve() == record.resolve()
 
 
 def fill(page: Path, experiment: Experiment, record: Path, built: Path | None = None) -> str:
-    """Returns a page with every quotation of a record renewed, from its files or those in `built`; others stay.
+    """Returns a page with all quotations of a record updated from its files or those in `built`; others stay.
 
     Raises `SettingsError` for a quotation of something that the record does not have.
     """
@@ -249,14 +249,14 @@ def readme(experiment: Experiment, record: Path) -> str:
 
 
 def has_results(experiment: Experiment, study: str, record: Path) -> bool:
-    """Whether a study has a run in the record, or the record has what it measured."""
+    """Returns whether the record has a run of a study, or its measurements."""
     if experiment.studies[study].measured:
         return (record / "paper" / "measured.json").is_file()
     return any((record / "runs" / run.path / SUMMARY).is_file() for run in experiment.study_runs(study))
 
 
 def _study_section(experiment: Experiment, name: str, record: Path) -> list[str]:
-    """A study's table with its notes, and its figures."""
+    """Returns a study's table with its notes, and its figures."""
     study = experiment.studies[name]
     title, _, table = (record / "paper" / "tables" / f"{name}.md").read_text(encoding="utf-8").partition("\n\n")
     parts = [f"## {title.lstrip('# ')}", study.question, table.replace("\n## ", "\n### ").strip()]
@@ -268,7 +268,7 @@ def _study_section(experiment: Experiment, name: str, record: Path) -> list[str]
 
 
 def _tuning(quotes: Quotes) -> list[str]:
-    """The tuning runs: what each tried, and what it reached."""
+    """Returns the section of the tuning runs: what each tried and what it reached."""
     rows = []
     for run in quotes.tuning:
         result = quotes.summary(run)

@@ -1,6 +1,6 @@
 """Builds an experiment's paper from its record: scores from counts, p-values, tables, figures, verdicts.
 
-By the same functions as the workflow's rules. Needs neither corpora nor a GPU nor the network.
+Uses the same functions as the workflow's rules. Needs neither corpora nor a GPU nor the network.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from reluformer.paper.record import EXPERIMENT, changes, ended_runs
 from reluformer.paper.study import draw_figures, draw_tuning, write_tables
 
 COMMITTED = ("tables/*.csv", "tables/*.md", "figures/*.svg", "claims.json")
-"""The files of the paper that are committed with a record; figures of studies that have results."""
+"""The files of the paper that are committed with a record; figures only of studies that have results."""
 
 README = "README.md"
 
@@ -43,7 +43,7 @@ def read_experiment(record: Path) -> Experiment:
 
 
 def build_paper(experiment: Experiment, record: Path, results: Path, cores: int = 1) -> list[str]:
-    """Builds everything in `results/paper` from a record; returns where recorded scores do not match their counts.
+    """Builds everything in `results/paper` from a record; returns where recorded scores differ from their counts.
 
     `results` is an empty folder, `cores` the number of processes.
     """
@@ -77,7 +77,7 @@ def _build(experiment: Experiment, results: Path, study: str) -> None:
 
 
 def update_paper(experiment: Experiment, record: Path) -> None:
-    """Builds a record's tables, figures and verdicts, writes them and README.md into it, and renews what pages quote.
+    """Builds a record's tables, figures and verdicts, writes them and README.md into it, and updates quoting pages.
 
     Raises `SettingsError` for a page that quotes what the record does not have.
     """
@@ -98,7 +98,7 @@ def update_paper(experiment: Experiment, record: Path) -> None:
 def check_record(record: Path, results: Path, cores: int = 1) -> list[str]:
     """Builds a record's paper in `results`, see `build_paper`; returns where it differs from what is committed.
 
-    Of figures only whether they are there, as their last digits may differ from processor to processor.
+    Figures need only exist, as their last digits may differ between processors.
     """
     experiment = read_experiment(record)
     faults = build_paper(experiment, record, results, cores)
@@ -117,7 +117,7 @@ def check_record(record: Path, results: Path, cores: int = 1) -> list[str]:
 
 
 def _file_changes(committed: Path, built: Path) -> list[str]:
-    """Where two files differ: in JSON all values beyond rounding, in others the first line."""
+    """Returns where two files differ: in JSON all values beyond rounding, otherwise the first line."""
     texts = [path.read_text(encoding="utf-8") for path in (committed, built)]
     if committed.suffix == ".json":
         return changes(json.loads(texts[0]), json.loads(texts[1]), "the record")
@@ -128,6 +128,6 @@ def _file_changes(committed: Path, built: Path) -> list[str]:
 
 
 def _committed(folder: Path) -> dict[str, Path]:
-    """The files of `COMMITTED` by their path below paper/."""
+    """Returns the files of `COMMITTED` by their path below paper/."""
     paper = folder / "paper"
     return {path.relative_to(paper).as_posix(): path for pattern in COMMITTED for path in sorted(paper.glob(pattern))}

@@ -44,7 +44,7 @@ STEPS: dict[str, tuple[str, ...]] = {
 """The files of a run in a record, by the step that writes the last of them."""
 CORPUS_FILES = ("statistics.json", "provenance.json")
 OWN_KEYS = ("archives", "force", "partial", "record")
-"""Keys of config.yaml that decide how something runs here, not what."""
+"""Keys of config.yaml that decide how the workflow runs here, not what it computes."""
 HOW: dict[str, Any] = {
     "training": {
         *("processes", "nodes", "threads", "accumulation", "zero_stage", "activation_checkpointing", "compile"),
@@ -54,7 +54,7 @@ HOW: dict[str, Any] = {
     "model": {"vocabulary"},
     "tuned": True,
 }
-"""Keys of a run that decide how it is computed, not what, and those that follow from others."""
+"""Keys of a run that decide how it is computed, not its result, and keys derived from others."""
 CORPUS_ANYWAY = {"archives", "licence", "segments"}
 """Keys of a corpus that do not change its text: its addresses, its licence, its views."""
 
@@ -74,13 +74,13 @@ class Record:
         self.texts = {name: self._other_text(name) for name in experiment.datasets}
 
     def refusal(self, run: Run, folder: Path) -> str | None:
-        """Returns why the run in `folder`, of a dataset of the experiment, is not the experiment's; None if it is."""
+        """Returns why the run in `folder`, on a dataset of the experiment, differs from the experiment's; else None."""
         if other := self.texts[split_dataset(run.dataset)[0]]:
             return other
         try:
             expected = self.expected(run)
             if expected is None:
-                return "its system is not tuned yet: neither the results nor the record have the choice"
+                return "its system is not tuned yet: neither the results nor the record has the choice"
             return "; ".join(differing_settings(expected, RunConfig.load(folder))) or None
         except SettingsError as error:
             return str(error)
@@ -98,7 +98,7 @@ class Record:
         return apply_choice(config, read_choice(choice))
 
     def has_choice(self, search: Search) -> bool:
-        """Whether the record has the choice of a search with the same grid and the same start."""
+        """Returns whether the record has the choice of a search with the same grid, start and seed."""
         choice = read_json(self.folder / search.path)
         about = {"grid": search.grid, "start": search.start, "seed": search.run.seed}
         return choice is not None and not list(unequal({key: choice.get(key) for key in about}, about))
@@ -116,7 +116,7 @@ class Record:
         corpora = (recorded, self.experiment.datasets[dataset].corpus)
         one, other = (corpus.model_dump(mode="json", exclude=CORPUS_ANYWAY) for corpus in corpora)
         if changed := _changes(one, other, "corpus"):
-            return f"{self.folder} has {dataset} prepared in another way: {'; '.join(changed)}"
+            return f"{self.folder} has {dataset} prepared differently: {'; '.join(changed)}"
         if ours is not None:
             checksums = [{file["name"]: file["sha256"] for file in each["archives"]} for each in (theirs, ours)]
             if checksums[0] != checksums[1]:
@@ -133,11 +133,11 @@ class Taken(NamedTuple):
 
 
 def take(experiment: Experiment, results: Path, record: Path) -> Taken:
-    """Copies the small files of an experiment's finished runs, its corpora and its measuring into a record.
+    """Copies the small files of an experiment's finished runs, its corpora and its measurements into a record.
 
-    Writes only what is new, each file atomically, so it can run beside trainings. Refuses a run whose settings differ
+    Writes only what is new, each file atomically, so it can run during trainings. Refuses a run whose settings differ
     from the experiment's, or of which the record holds another training. Attention maps have tokens on their axes: they
-    are copied if the dataset's licence permits to redistribute its text. Raises `SettingsError` for a record of another
+    are copied if the dataset's licence permits redistributing its text. Raises `SettingsError` for a record of another
     experiment.
     """
     theirs, title = read_json(record / EXPERIMENT), experiment.config.title
@@ -187,7 +187,7 @@ def corpus_files(experiment: Experiment, name: str) -> list[str]:
 
 
 def differing_settings(wanted: RunConfig, recorded: RunConfig) -> list[str]:
-    """Returns the settings of a recorded run that are not `wanted`, as `training.updates: 100, not 200`."""
+    """Returns the settings of a recorded run that differ from `wanted`, as `training.updates: 100, not 200`."""
     return _changes(recorded.model_dump(mode="json", exclude=HOW), wanted.model_dump(mode="json", exclude=HOW))
 
 
@@ -248,7 +248,7 @@ def _write(target: Path, content: bytes) -> bool:
 
 
 def _copy_maps(source: Path, target: Path, shown: list[tuple[str, int]]) -> bool:
-    """Copies the maps that figures show, each its mean over heads, unless the record has maps; other maps are empty."""
+    """Copies the maps that figures show, averaged over heads, and empties the others, unless the record has maps."""
     if not source.is_file() or target.is_file():
         return False
     with np.load(source, allow_pickle=False) as file:
@@ -325,7 +325,7 @@ def read_recorded(experiment: Experiment, record: Path | None, results: Path) ->
 
 
 def _needed_files(experiment: Experiment) -> dict[str, list[str]]:
-    """The files of each run that studies and claims are built from, by the run's path, without attention maps."""
+    """Returns the files that studies and claims need of each run, by the run's path, without attention maps."""
     paths = claims_inputs(experiment)
     for study in experiment.studies:
         paths += study_inputs(experiment, study)
@@ -339,7 +339,7 @@ def _needed_files(experiment: Experiment) -> dict[str, list[str]]:
 
 
 def _needs_text(held: Record, name: str, runs: Container[str]) -> bool:
-    """Whether a run of a dataset or of its tuning is not among `runs`, or the text is prepared already."""
+    """Returns whether a run of a dataset or of its tuning is not among `runs`, or the text is already prepared."""
     experiment, results = held.experiment, held.results
     searches = [search for search in experiment.tuning.searches if split_dataset(search.run.dataset)[0] == name]
     tuned = all((results / search.path).is_file() or held.has_choice(search) for search in searches)
@@ -348,7 +348,7 @@ def _needs_text(held: Record, name: str, runs: Container[str]) -> bool:
 
 
 def _same_measuring(experiment: Experiment, record: Path) -> bool:
-    """Whether a record has the experiment's measuring: its systems, at its lengths."""
+    """Returns whether a record has the experiment's measurements: of its systems, with its settings."""
     study, content = experiment.measured_study, read_json(record / MEASURED_FILE)
     if study is None or content is None:
         return False

@@ -1,4 +1,4 @@
-"""A study's runs as one tidy frame: a row a run, with its keys, status and metrics."""
+"""A study's runs as a tidy frame: a row for each run, with its keys, status and metrics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOT_RUN, DIVERGED = "not run", "diverged"
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Reads a JSON-lines file up to a half-written line; [] if there is no such file."""
+    """Reads a JSON-lines file up to an incomplete line; [] if there is no such file."""
     if not path.is_file():
         return []
     entries = []
@@ -44,7 +44,7 @@ def system_title(experiment: Experiment, system: str, study: StudyConfig | None 
 
 
 def read_runs(experiment: Experiment, study: str, metrics: Sequence[Metric], results: Path) -> pd.DataFrame:
-    """Returns the runs of a study, in its order; of a measured study a row for each length, system and round.
+    """Returns the runs of a study, in its order; for a measured study a row for each length, system and round.
 
     Columns: `run` (DATASET/SYSTEM/seedN), `dataset`, `packing`, `length` (None for sentences; `sentence` in a study
     that also has segments), `system`, `title`, each varied key, `seed` (or the round), `status` (`not run`, `diverged`,
@@ -135,7 +135,7 @@ def shortest(results: Path, system: str) -> dict[str, float] | None:
 
 
 def measured_note(results: Path) -> list[str]:
-    """Returns on what machine and how speed and memory were measured."""
+    """Returns notes on the machine and settings with which speed and memory were measured."""
     content = read_json(results / MEASURED_FILE)
     if content is None:
         return ["Speed and memory are not measured yet."]

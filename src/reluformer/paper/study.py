@@ -1,4 +1,4 @@
-"""A study's tables and figures, from those of its runs that exist; holes say what is missing."""
+"""Builds a study's tables and figures from the runs that exist; empty cells say what is missing."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ KINDS: dict[str, Callable[[Plot], Drawing]] = {
     "variance-law": memories.draw_variance_law,
     "attention-maps": attention_maps.draw,
 }
-"""How each kind of figure is drawn."""
+"""The function that draws each kind of figure."""
 DIGITS = "%.12g"
-"""Of numbers in CSV files: the last bits of a double differ from processor to processor."""
+"""The format of numbers in CSV files: the last bits of a double differ between processors."""
 
 
 def build_study(experiment: Experiment, study: str, results: Path) -> None:
@@ -93,7 +93,7 @@ def draw_tuning(experiment: Experiment, runs: Sequence[Run], results: Path) -> N
 
 
 def write_figure(drawing: Drawing, title: str, stamp: str | None, stem: Path) -> None:
-    """Writes a figure in every format, `stem` with their endings."""
+    """Writes a figure in every format, as `stem` with the format's suffix."""
     figure = finish(drawing, title, stamp)
     engine = figure.get_layout_engine()
     assert engine is not None

@@ -1,4 +1,4 @@
-"""A study's table: its cells over the seeds, laid out for machines and for people, as Markdown and LaTeX."""
+"""A study's table: its cells over seeds, laid out for machines and for people, as Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reluformer.paper.inference import Effect, centre_effect, sample
 from reluformer.paper.runs import DIVERGED
 
 KEY_TITLES = {"length": "L", "gamma": "γ", "penalty.weight": "λ"}
-"""What tables and figures call a key; the others go by their own names."""
+"""Titles of keys in tables and figures; other keys appear under their own names."""
 TEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -58,7 +58,7 @@ def cells(
     metrics: Sequence[Metric],
     marks: Mapping[tuple[str, str], str] | None = None,
 ) -> pd.DataFrame:
-    """Joins a study's runs over their seeds, in the study's order.
+    """Aggregates a study's runs over seeds, in the study's order.
 
     Columns: `dataset`, the keys, `title`, `runs` (configured seeds), `status`, and for every metric `NAME_mean`
     (or `NAME_median`), `NAME_sd` (over seeds, n − 1), `NAME_low`..`NAME_high` (its 95 % interval by Student's t, of two
@@ -85,7 +85,7 @@ def cells(
 
 
 def point_of(group: pd.DataFrame) -> str:
-    """Returns DATASET/SYSTEM of runs that differ by their seed."""
+    """Returns the DATASET/SYSTEM of runs that differ only by seed."""
     return str(group["run"].iloc[0]).rpartition("/")[0]
 
 
@@ -118,14 +118,14 @@ def _statuses(group: pd.DataFrame) -> str:
 
 
 def raw_table(table: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
-    """Returns the table for machines: without the texts."""
+    """Returns the table for machines, without texts."""
     return table.drop(columns=[f"{metric.name}_{form}" for metric in metrics for form in ("text", "short")])
 
 
 def shown_table(
     table: pd.DataFrame, study: StudyConfig, metrics: Sequence[Metric], form: Literal["text", "short"] = "text"
 ) -> pd.DataFrame:
-    """Returns the table for people: row titles, a column a metric, or a column a metric and value of the key `across`.
+    """Returns the table for people: row titles, and a column per metric, or per metric and value of `across`.
 
     `form`: `text`, cells with their intervals, or `short`.
     """
@@ -144,7 +144,7 @@ def shown_table(
 
 
 def _telling(view: pd.DataFrame, keys: list[str]) -> list[str]:
-    """The keys that differ between rows, or the system."""
+    """Returns the keys that differ between rows, or the system."""
     return [key for key in keys if view[key].nunique(dropna=False) > 1] or ["system"]
 
 

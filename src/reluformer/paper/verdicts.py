@@ -1,16 +1,16 @@
-"""Whether a claim's rule holds on our runs: one stated rule of statistics for every claim (docs/statistics.md).
+"""Decides whether a claim holds on our runs, by the same statistics for every claim (docs/statistics.md).
 
-A rule claims that the effect, `ours − other` (`times`: the ratio), is on one side of a bound: `above`: its margin or
-more; `at least`: no further below than its margin; `times`: its factor or more. `close to`: within its margin.
-Tests are over seeds (Welch's t; of what was measured, over rounds and by medians), one-sided, at 5 %, corrected by
-Holm for all comparisons of the claim, once for and once against it. A comparison
+A rule bounds the effect `ours − other` (`times`: the ratio). `above`: it is at least the margin; `at least`: it is no
+further below 0 than the margin; `times`: it is at least the factor; `close to`: it is within the margin of 0.
+Tests are over seeds (Welch's t; for measured speed and memory, over rounds and by medians), one-sided, at 5 %, with
+Holm's correction for all comparisons of the claim, once for and once against it. A comparison
 
 - holds if "no effect" (`above`: 0; `at least`: −margin; `times`: the smaller of 1 and its factor; `close to`: both
-  ends of the margin, TOST) is rejected in the claimed direction, and the estimate is what is claimed;
+  ends of the margin, TOST) is rejected in the claimed direction, and the estimate agrees with the claim;
 - fails if the claimed effect is rejected;
-- is open otherwise, and whenever a side has one seed only.
+- is open otherwise, and whenever a side has only one seed.
 
-`diverges` and `trains` count runs and are no tests: they hold if all runs (two at least) did, and fail if none did.
+`diverges` and `trains` count runs instead of testing: they hold if all runs (at least two) did, and fail if none did.
 A system all of whose runs diverged is below any that trained; if only some did, a rule in its favour stays open.
 """
 
@@ -30,7 +30,7 @@ from reluformer.paper.runs import DIVERGED, NOT_RUN
 Outcome = Literal["holds", "fails", "open", "missing"]
 Verdict = Literal["reproduced", "not reproduced", "inconclusive", "not run", "by construction"]
 WEIGHT: tuple[Outcome, ...] = ("fails", "missing", "open", "holds")
-"""The total of several outcomes is the first of these among them."""
+"""Several outcomes combine to the first of these that occurs among them."""
 VERDICTS: dict[Outcome, Verdict] = {
     "holds": "reproduced",
     "fails": "not reproduced",
@@ -59,26 +59,26 @@ class Comparison(NamedTuple):
     effect: Effect | None = None
     """`ours − other` (`times`: `ours − factor · other`); None if it cannot be tested."""
     p_for: float | None = None
-    """Of "the claim does not hold here", corrected for the claim's comparisons: small if it holds."""
+    """The p-value of "the claim does not hold here", corrected for the claim's comparisons: small if it holds."""
     p_against: float | None = None
-    """Of "the claim holds here", corrected likewise: small if it fails."""
+    """The p-value of "the claim holds here", corrected likewise: small if it fails."""
     outcome: Outcome = "open"
     why: str = ""
     """Why it is open or missing, in words."""
     seeds: int | None = None
-    """Seeds a side that would probably decide it if it is open, see `seeds_to_decide`."""
+    """If it is open, the seeds per side that would probably decide it, see `seeds_to_decide`."""
     pairs: tuple[tuple[str, str], ...] = ()
     """The runs of both sides with the same seed."""
 
 
 def total(outcomes: Iterable[Outcome]) -> Outcome:
-    """Returns the total outcome of several rules or points; of none, `missing`."""
+    """Combines the outcomes of several rules or points; `missing` if there are none."""
     among = set(outcomes)
     return next((outcome for outcome in WEIGHT if outcome in among), "missing")
 
 
 def compare(rule: RuleConfig, frame: pd.DataFrame, keys: Sequence[str]) -> list[Comparison]:
-    """Returns the rule, undecided, at each point of a study's runs (`read_runs`); `keys` identify a point."""
+    """Returns an undecided comparison for each point of a study's runs (`read_runs`); `keys` identify a point."""
     chosen = frame
     for key, values in rule.where.items():
         chosen = chosen[chosen[key].isin(values)]
@@ -112,7 +112,7 @@ def value(runs: pd.DataFrame, name: str) -> Sample:
 
 
 def decide(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Decides all comparisons of one claim, their p-values corrected for each other."""
+    """Decides all comparisons of one claim, with p-values corrected for their number."""
     tested = [evidence(one.rule, one.ours, one.other) or (None, None, None) for one in comparisons]
     p_for, p_against = (holm([each[side] for each in tested]) for side in (1, 2))  # type: ignore[misc]
     corrected = zip(comparisons, tested, p_for, p_against, strict=True)
@@ -141,10 +141,10 @@ def evidence(rule: RuleConfig, ours: Sample, other: Sample | None) -> tuple[Effe
 
 
 def seeds_to_decide(one: Comparison, level: float) -> int | None:
-    """Returns the seeds a side that would decide a comparison, one way or the other, with a power of 80 %.
+    """Returns the number of seeds per side that would decide a comparison, either way, with a power of 80 %.
 
-    If the estimate and the spreads are the true ones, with as many seeds on both sides. `level` is 5 % by the number of
-    comparisons, Holm's correction at its strictest. None without an estimate, of what is measured over rounds, and if
+    Assumes that the estimate and the spreads are the true ones. `level` is 5 % divided by the number of comparisons,
+    the strictest level of Holm's correction. Returns None without an estimate, for what is measured over rounds, and if
     1,000 seeds are too few.
     """
     effect, margin, other = one.effect, one.rule.margin, one.other
@@ -154,7 +154,7 @@ def seeds_to_decide(one: Comparison, level: float) -> int | None:
     if one.rule.relation == "close to":
         inside = margin - abs(estimate)
         distances = [inside, margin + abs(estimate)] if inside > 0 else [-inside]
-        level = level if inside > 0 else level / 2  # either end of the margin may be the one
+        level = level if inside > 0 else level / 2  # either end of the margin may reject
     elif one.rule.relation == "at least":
         distances = [abs(estimate + margin)]
     elif one.rule.relation == "above":
@@ -170,7 +170,7 @@ def seeds_to_decide(one: Comparison, level: float) -> int | None:
 
 
 def _decide(one: Comparison, level: float) -> Comparison:
-    """The outcome of a comparison whose p-values are known; `level` is that of the smallest of them."""
+    """Returns a comparison with its outcome, from its p-values; `level` is that of the smallest of them."""
     ours, other, relation = one.ours, one.other, one.rule.relation
     if other is None:
         return one  # counted
@@ -186,7 +186,7 @@ def _decide(one: Comparison, level: float) -> Comparison:
         return one._replace(outcome="open", why="one seed: nothing is known of another training")
     if one.p_against <= ALPHA:
         return one._replace(outcome="fails")
-    least = {"above": one.rule.margin, "times": 0.0}.get(relation, -inf)  # of other relations, p says it
+    least = {"above": one.rule.margin, "times": 0.0}.get(relation, -inf)  # for other relations, p implies it
     if one.p_for <= ALPHA and one.effect.estimate >= least:
         if ours.diverged or (relation == "close to" and other.diverged):
             return one._replace(outcome="open", why="the mean leaves diverged runs out")
@@ -195,7 +195,7 @@ def _decide(one: Comparison, level: float) -> Comparison:
 
 
 def _count(runs: pd.DataFrame, relation: str) -> tuple[Outcome, str]:
-    """The outcome of a rule that counts runs, and why it is open or missing."""
+    """Returns the outcome of a rule that counts runs, and why it is open or missing."""
     n, lost = len(runs), int((runs["status"] == DIVERGED).sum())
     if not n or (runs["status"] == NOT_RUN).any():
         return "missing", "runs are missing"

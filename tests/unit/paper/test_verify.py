@@ -71,7 +71,7 @@ def test_one_flipped_byte_in_any_kind_of_file_is_found(packed, tmp_path):
             return flipped(content, at.randrange(len(content))) if member == name else content
 
         faults = verify_archive(rewrite(path, tmp_path / "flipped.zip", flip)).faults
-        assert faults == [f"{name}: other bytes than the manifest's"], kind
+        assert faults == [f"{name}: does not match the manifest"], kind
 
 
 def test_one_flipped_byte_anywhere_in_the_zip_is_found(packed, tmp_path):
@@ -133,7 +133,7 @@ def test_an_invalid_archive_is_a_one_line_error(tmp_path):
         verify_archive(tmp_path / "a.zip")
     with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
         archive.writestr("x", "y")
-    with pytest.raises(SettingsError, match="no archive of results"):
+    with pytest.raises(SettingsError, match="not an archive of results"):
         verify_archive(tmp_path / "b.zip")
 
 

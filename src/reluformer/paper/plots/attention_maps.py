@@ -1,4 +1,4 @@
-"""Attention maps of one test segment: a column a system, the whole map and a window of it with its tokens."""
+"""Attention maps of one test segment: a column for each system, the whole map and a window of it with tokens."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def draw(plot: Plot) -> Drawing:
 
 
 def read_map(plot: Plot, run: str) -> dict[str, Any] | None:
-    """Reads a run's map `[Q, K]` (mean over heads) and its tokens; None of a run without one."""
+    """Reads a run's map `[Q, K]` (mean over heads) and its tokens; None if there is none."""
     path = plot.results / "runs" / run / ATTENTION
     if not path.is_file():
         return None

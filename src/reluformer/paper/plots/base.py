@@ -1,4 +1,4 @@
-"""What all figures share: one style, the runs that a figure shows, and how a panel and a page are laid out.
+"""What all figures share: the style, the selection of runs, and the layout of panels and pages.
 
 A system has one colour and one marker in all figures: the colours are safe for colour blindness (Paul Tol's muted
 scheme), the markers tell lines apart in black and white.
@@ -51,7 +51,7 @@ STYLE: dict[str, Any] = {
     "lines.linewidth": 1.7,
     "lines.markersize": 5,
     "savefig.dpi": 160,
-    "pdf.fonttype": 42,  # text stays text, in fonts that a journal takes
+    "pdf.fonttype": 42,  # text stays text, in fonts that journals accept
     "svg.hashsalt": "reluformer",  # the same figure gives the same file
 }
 PANEL = (3.7, 2.9)
@@ -122,7 +122,7 @@ class Plot:
         return looks
 
     def notes(self, frame: pd.DataFrame, diverged: bool = True, spread: bool = True) -> list[str]:
-        """Returns what the figure does not show: runs that diverged, missing runs, and what the spread is."""
+        """Returns notes on what the figure does not show: diverged and missing runs, and what the spread is."""
         lines = []
         lost = frame[frame["status"] == DIVERGED]
         if diverged and len(lost):
@@ -225,7 +225,7 @@ def measure(axis: Axis, metric: Metric, ticks: int = 5) -> None:
 
 
 def empty(axes: Axes, message: str) -> None:
-    """Writes into the middle of a panel why it shows nothing."""
+    """Writes in the middle of a panel why it is empty."""
     axes.set_axis_off()
     axes.text(0.5, 0.5, message, ha="center", va="center", transform=axes.transAxes, color="#9a3b00")
 

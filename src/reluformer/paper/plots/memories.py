@@ -1,4 +1,4 @@
-"""Measures of the memories, a line a system: by layer, by share of the slots, and the output's variance by n."""
+"""Measures of the memories, a line for each system: by layer, by share of the slots, and the output's variance by n."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def position(place: str) -> tuple[bool, str, int]:
 
 
 def short(place: str) -> str:
-    """`encoder.0.ffn` -> `enc 1`, `decoder.1.cross_attention` -> `cross 2`."""
+    """Returns a place's label: `encoder.0.ffn` -> `enc 1`, `decoder.1.cross_attention` -> `cross 2`."""
     stack, layer, memory = place.split(".")
     return f"{SHORT.get(memory, SHORT[stack])} {int(layer) + 1}"
 

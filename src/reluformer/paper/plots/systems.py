@@ -76,7 +76,7 @@ def place(axes: Axes, values: Sequence[Any]) -> dict[Any, float]:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a varied key's value is a number."""
+    """Returns whether a varied key's value is a number."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
@@ -151,7 +151,7 @@ def draw_heat_map(plot: Plot) -> Drawing:
 
 
 def draw_cells(axes: Axes, part: pd.DataFrame, shown: Metric, keys: tuple[str, str], values: list[list[Any]]) -> None:
-    """Draws one panel: means (or medians) over seeds at `values` of the keys (across, down); a hole says why."""
+    """Draws one panel: means (or medians) over seeds at `values` of the keys (across, down); empty cells say why."""
     across, down = keys
     cells: dict[Any, pd.DataFrame] = dict(iter(part.groupby([across, down], sort=False)))
     centres = np.full((len(values[1]), len(values[0])), np.nan)
@@ -188,7 +188,7 @@ def readable_on(colour: Any) -> str:
 
 
 def draw_buckets(plot: Plot) -> Drawing:
-    """Draws BLEU by the length of the source: a panel a view, its bucket sizes as bars behind."""
+    """Draws BLEU by source length: a panel for each view, with its bucket sizes as bars behind the lines."""
     frame = plot.frame()
     scores = {run: plot.read(run, SCORES) for run in frame["run"]}
     views = list(frame.groupby(["dataset", "packing", "length"], sort=False, dropna=False))
@@ -210,7 +210,7 @@ def draw_buckets(plot: Plot) -> Drawing:
 
 
 def draw_view(axes: Axes, plot: Plot, part: pd.DataFrame, scores: dict[str, Any], kind: str) -> dict[str, Any]:
-    """Draws one test set, a line a series over its buckets; returns the legend."""
+    """Draws one test set, a line for each series over its buckets; returns the legend."""
     scored = {run: {(b["low"], b["high"]): b for b in scores[run]["buckets"]} for run in part["run"] if scores[run]}
     buckets: list[Label] = sorted({label for run in scored.values() for label in run})
     if not buckets:
@@ -260,6 +260,6 @@ def draw_sizes(axes: Axes, sizes: list[int]) -> None:
 
 
 def bounds(label: Label) -> str:
-    """`(11, 20)` -> `11–20`, `(51, None)` -> `≥ 51`."""
+    """Returns a bucket's label: `(11, 20)` -> `11–20`, `(51, None)` -> `≥ 51`."""
     low, high = label
     return f"≥ {low}" if high is None else f"{low}–{high}"

@@ -1,8 +1,8 @@
-"""Losses and scores against updates, a line a run; a diverged run ends in a cross.
+"""Losses and scores against updates, a line for each run; a diverged run ends in a cross.
 
 `training-curves`: training loss and validation perplexity. `learning-curves`: validation loss and BLEU.
-`alignment-curves`: validation loss, what of it the source explains, and dead keys. Of tuning runs, `draw_tuning`:
-validation BLEU.
+`alignment-curves`: validation loss, the part that the source explains, and dead keys. `draw_tuning`: validation BLEU
+of tuning runs.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def draw(plot: Plot) -> Drawing:
             ]
             if points:
                 look = {**looks[row["series"]], "markersize": 4}
-                if len(points) > MARKS:  # each run's a little further on, so that they do not meet
+                if len(points) > MARKS:  # each run's a little further on, so that they do not overlap
                     look["markevery"] = (number / len(frame) / MARKS, 1 / MARKS)
                 handles[row["series"]] = draw_run(axes, points, row["status"] == DIVERGED, look)
         if axes.lines:
@@ -69,7 +69,7 @@ def draw(plot: Plot) -> Drawing:
 
 
 def draw_tuning(experiment: Experiment, runs: Sequence[Run], results: Path) -> Drawing:
-    """Draws the validation BLEU of tuning runs, a panel a system and a line a run."""
+    """Draws the validation BLEU of tuning runs, a panel for each system and a line for each run."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(split_system(run.system).base, []).append(run)
