@@ -40,7 +40,7 @@ Corpora = Annotated[Path, typer.Option(help="The folder with the prepared corpor
 Model = Annotated[Path, typer.Argument(help="The folder of a run or of an exported model.")]
 OwnCorpora = Annotated[
     Path | None,
-    typer.Option("--corpora", help="The folder of the prepared corpora; by default the one beside runs/."),
+    typer.Option("--corpora", help="The folder of the prepared corpora; by default the one next to runs/."),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; by default a GPU if there is one.")]
 

@@ -91,7 +91,7 @@ def record(
         print(f"- left out: {line}")
     update_paper(experiment, folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    print(f"{folder}: {len(taken.new)} runs added, {len(taken.unchanged)} there already; {size / 1e6:.1f} MB")
+    print(f"{folder}: {len(taken.new)} runs added, {len(taken.unchanged)} already there; {size / 1e6:.1f} MB")
 
 
 def _check(output: Path | None, paper: Path | None, cores: int) -> None:

@@ -166,7 +166,7 @@ class Preparation(Strict):
     @model_validator(mode="after")
     def _two_sides(self) -> Preparation:
         if self.src.casefold() == self.tgt.casefold() and self.corpus.reader != "lines":
-            raise ValueError(f"src and tgt are one language, but reader {self.corpus.reader} needs two")
+            raise ValueError(f"src and tgt are the same language, but reader {self.corpus.reader} needs two")
         return self
 
 
@@ -228,7 +228,7 @@ def read_datasets(
         if other.resolve() != path.resolve():
             raise SettingsError(f"{where}: {other} and {path} are both the dataset {path.stem!r}; rename one file")
         if role in roles.values() and roles[role] != role:
-            raise SettingsError(f"{where}: {role!r} is both a role, of {roles[role]!r}, and a dataset's name")
+            raise SettingsError(f"{where}: {role!r} is both a role (of {roles[role]!r}) and a dataset's name")
         if not path.is_file():
             known = sorted(other.stem for other in path.parent.glob("*.yaml"))
             raise SettingsError(f"{where}.{role}: {names[role]!r}: unknown dataset{nearest(names[role], known)}")

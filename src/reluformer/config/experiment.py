@@ -365,7 +365,7 @@ class Experiment:
                 run = Run(view, system, seed)
                 if points.setdefault(run, point) != point:
                     raise SettingsError(
-                        f"{self.folder / 'studies.yaml'}: {name}: {run.path} is two rows of one study: "
+                        f"{self.folder / 'studies.yaml'}: {name}: {run.path} is in two rows of the study: "
                         f"{_row(study, points[run])} and {_row(study, point)}"
                     )
         return points

@@ -147,7 +147,7 @@ def side_names(src: str, tgt: str) -> tuple[str, str]:
 
 
 def corpora_of(run_folder: Path) -> Path:
-    """Returns the prepared corpora beside a run: results/runs/DATASET/SYSTEM/seedN -> results/corpora."""
+    """Returns the folder of prepared corpora next to a run: results/runs/DATASET/SYSTEM/seedN -> results/corpora."""
     # First relative to the given path, then to its target: results/runs may be a link to another disk.
     for folder in (Path(os.path.abspath(run_folder)), run_folder.resolve()):  # noqa: PTH100  (keeps links)
         corpora = (folder.parents[3] if len(folder.parents) > 3 else folder) / "corpora"

@@ -227,7 +227,7 @@ class Search(Strict):
         return Score(summary.get("best_valid_bleu"), summary.get("best_valid_loss"), summary["status"] == "diverged")
 
 
-def replay(one: Search, results: Path, rounds: int | None = None) -> dict[str, Any]:
+def replay(search: Search, results: Path, rounds: int | None = None) -> dict[str, Any]:
     """Replays a search from the summaries of its runs, for `rounds` rounds; None: to its end.
 
     Returns:
@@ -241,12 +241,12 @@ def replay(one: Search, results: Path, rounds: int | None = None) -> dict[str, A
     scores: dict[str, Score] = {}
     runs: dict[str, dict[str, Any]] = {}
     done = 0
-    while (step := one.step(scores)).points and done != rounds:
+    while (step := search.step(scores)).points and done != rounds:
         for point in step.points:
-            run = one.run_at(point)
-            score = one.read_score(point, results)
+            run = search.run_at(point)
+            score = search.read_score(point, results)
             if score is None:
-                raise SettingsError(f"{one.where}: {run.path} has not been trained")
+                raise SettingsError(f"{search.where}: {run.path} has not been trained")
             scores[identity(point)] = score
             status = "diverged" if score.diverged else "finished"
             shown = {"status": status, "validation_bleu": score.bleu, "validation_loss": score.loss}
@@ -254,21 +254,21 @@ def replay(one: Search, results: Path, rounds: int | None = None) -> dict[str, A
         done += 1
     chosen = runs[identity(step.choice)] if step.choice is not None else None
     return {
-        "dataset": one.run.dataset,
-        "system": one.system,
-        "seed": one.run.seed,
-        "recipe": split_system(one.run.system).changes.get("recipe"),
-        "grid": one.grid,
-        "start": one.start,
+        "dataset": search.run.dataset,
+        "system": search.system,
+        "seed": search.run.seed,
+        "recipe": split_system(search.run.system).changes.get("recipe"),
+        "grid": search.grid,
+        "start": search.start,
         "widened": step.widened,
         "edges": step.edges,
         "runs": list(runs.values()),
-        "next": [one.run_at(point).path for point in step.points],
+        "next": [search.run_at(point).path for point in step.points],
         "choice": {key: value for key, value in chosen.items() if key != "round"} if chosen else None,
     }
 
 
-def expected_rounds(one: Search, results: Path | None = None) -> list[dict[Run, RunConfig]]:
+def expected_rounds(search: Search, results: Path | None = None) -> list[dict[Run, RunConfig]]:
     """Returns the runs of a search by round: those that the scores so far lead to, then a guess.
 
     The guess assumes that the system's own value is best, else the middle one, and widens nothing.
@@ -276,17 +276,17 @@ def expected_rounds(one: Search, results: Path | None = None) -> list[dict[Run, 
     """
     scores: dict[str, Score] = {}
     rounds: list[dict[Run, RunConfig]] = []
-    step = one.step(scores)
+    step = search.step(scores)
     guessed = False
     while step.points:
-        own = [point for point in step.points if point[step.axis] == one.start.get(step.axis)]
+        own = [point for point in step.points if point[step.axis] == search.start.get(step.axis)]
         best = (own or step.points[len(step.points) // 2 :])[0]
         rounds.append({})
         for point in step.points:
-            run = one.run_at(point)
-            rounds[-1][run] = one.resolve(point).model_copy(update={"system": run.system})
-            score = one.read_score(point, results) if results else None
+            run = search.run_at(point)
+            rounds[-1][run] = search.resolve(point).model_copy(update={"system": run.system})
+            score = search.read_score(point, results) if results else None
             guessed |= score is None
             scores[identity(point)] = score or Score(BEST_GUESS if point == best else -1.0)
-        step = one.step(scores, widen=not guessed)
+        step = search.step(scores, widen=not guessed)
     return rounds

@@ -48,7 +48,7 @@ class Strict(BaseModel):
             if key in cls.renamed:
                 reason = f"this key is now {cls.renamed[key]}"
             elif key in cls.removed:
-                reason = f"this key was removed; every run has {cls.removed[key]!r}"
+                reason = f"this key was removed; every run uses {cls.removed[key]!r}"
             else:
                 reason = f"unknown key{nearest(key, cls.model_fields)}"
             raise PydanticCustomError("key", "{reason}", {"key": key, "reason": reason})
@@ -96,7 +96,9 @@ def refuse_clash(names: Iterable[str], where: str) -> None:
     for name in names:
         other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
         if other != name:
-            raise SettingsError(f"{where}: {other!r} and {name!r} are one name on disks that ignore case; rename one")
+            raise SettingsError(
+                f"{where}: {other!r} and {name!r} are the same name on disks that ignore case; rename one"
+            )
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -57,7 +57,7 @@ class TrainingConfig(Strict):
     checkpoint_minutes: float = Field(0, ge=0, description="also save after this many minutes; 0 is off")
     keep: int = Field(5, ge=1, description="checkpoints kept")
     average_last: int = Field(5, ge=1, description="checkpoints averaged into the final model; 1: no averaging")
-    tensorboard: bool = Field(False, description="write TensorBoard event files while training, beside the checkpoints")
+    tensorboard: bool = Field(False, description="write TensorBoard event files during training, next to checkpoints")
 
     @field_validator("compile")
     @classmethod

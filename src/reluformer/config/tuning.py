@@ -241,7 +241,7 @@ class Tuning:
         """Raises `SettingsError` if a study's run has the seed of the tuning runs, or its search has a mistake."""
         for run in self.experiment.runs:
             if not self.takes(run):
-                raise SettingsError(f"{self.experiment.name}: tuning.seed: {run.seed}: {run.path} has this seed, too")
+                raise SettingsError(f"{self.experiment.name}: tuning.seed: {run.seed}: {run.path} also has this seed")
             self.search_for(run)
 
     @property

@@ -84,7 +84,7 @@ def pack_archive(
 
 
 def checksum_file(archive: Path) -> Path:
-    """Returns the path of an archive's own sha256 in the format of `sha256sum`; it covers the manifest, too."""
+    """Returns the path of an archive's own sha256 in the format of `sha256sum`, which also covers the manifest."""
     return archive.with_name(f"{archive.name}.sha256")
 
 
@@ -163,7 +163,7 @@ def verify_archive(path: Path, corpora: Path | None = None) -> Verified:
             if _score(run, results / "corpora", corpora, stored.get("tokenizer", PLAIN)):
                 scored += 1
                 name = (run / "scores.json").relative_to(temporary).as_posix()
-                faults += [f"{name}: {one}" for one in changes(stored, read_json(run / "scores.json"))]
+                faults += [f"{name}: {change}" for change in changes(stored, read_json(run / "scores.json"))]
         return Verified(faults, len(listed), scored, len(runs) - scored)
 
 
@@ -210,7 +210,7 @@ def _fault(archive: zipfile.ZipFile, name: str, checksum: str) -> str | None:
 def _score(run: Path, packed: Path, corpora: Path | None, tokenizer: Tokenizer) -> bool:
     """Scores a run from its hypotheses; returns whether its test text is among the packed corpora or in `corpora`."""
     raw = Path(split_dataset(run.parts[-3])[0], "raw")
-    folder = next((one for one in (packed, corpora) if one is not None and (one / raw).is_dir()), packed)
+    folder = next((place for place in (packed, corpora) if place is not None and (place / raw).is_dir()), packed)
     if not (folder / raw).is_dir() and (read_json(run / "translation.json") or {})["status"] != "diverged":
         return False
     score_run(run, folder, tokenizer)

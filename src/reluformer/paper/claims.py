@@ -104,61 +104,60 @@ def _p(verdict: Outcome, decided: Sequence[Comparison]) -> float | None:
     if verdict == "missing":
         return None
     if verdict == "fails":
-        return min((one.p_against for one in decided if one.p_against is not None), default=None)
-    return max((one.p_for for one in decided if one.p_for is not None), default=None)
+        return min((comparison.p_against for comparison in decided if comparison.p_against is not None), default=None)
+    return max((comparison.p_for for comparison in decided if comparison.p_for is not None), default=None)
 
 
-def _seen(one: Comparison, paired: Mapping[str, float | None]) -> str:
+def _seen(comparison: Comparison, paired: Mapping[str, float | None]) -> str:
     """Formats our figures of a comparison; paired: the p-values on the test set."""
-    shown, parts = metric(one.rule.metric), [_sides(one)]
-    if one.effect is not None and one.rule.relation != "times":
-        parts.append(
-            f"difference {shown.show_difference(one.effect.estimate)} {shown.show_interval(one.effect.interval)}"
-        )
-    if one.p_for is not None and one.p_against is not None:
-        against = one.outcome == "fails"
-        parts.append(f"{show_p(one.p_against if against else one.p_for)}{' against it' if against else ''}")
+    shown, parts = metric(comparison.rule.metric), [_sides(comparison)]
+    effect = comparison.effect
+    if effect is not None and comparison.rule.relation != "times":
+        parts.append(f"difference {shown.show_difference(effect.estimate)} {shown.show_interval(effect.interval)}")
+    if comparison.p_for is not None and comparison.p_against is not None:
+        fails = comparison.outcome == "fails"
+        parts.append(f"{show_p(comparison.p_against)} against it" if fails else show_p(comparison.p_for))
     if p_values := [f"{test} {show_p(p)}" for test, p in paired.items() if p is not None]:
         parts.append(f"on the test set {' and '.join(p_values)}")
-    parts += [one.why] if one.why else []
-    return ", ".join([*parts, *([f"about {one.seeds:,} seeds would decide"] if one.seeds else [])])
+    parts += [comparison.why] if comparison.why else []
+    return ", ".join([*parts, *([f"about {comparison.seeds:,} seeds would decide"] if comparison.seeds else [])])
 
 
-def _ours(one: Comparison, titles: Mapping[str, str]) -> str:
+def _ours(comparison: Comparison, titles: Mapping[str, str]) -> str:
     """Formats our figures of a comparison in short, with the title of the other system."""
-    if one.ours.state == NOT_RUN and (one.other is None or one.other.state in (NOT_RUN, "value")):
+    if comparison.ours.state == NOT_RUN and (comparison.other is None or comparison.other.state in (NOT_RUN, "value")):
         return NOT_RUN
-    than = one.rule.than
-    return _sides(one) + (f" ({titles.get(than, than)})" if isinstance(than, str) else "")
+    than = comparison.rule.than
+    return _sides(comparison) + (f" ({titles.get(than, than)})" if isinstance(than, str) else "")
 
 
-def _sides(one: Comparison) -> str:
+def _sides(comparison: Comparison) -> str:
     """Formats both values of a comparison: `L 512: 19.1 ± 0.1 against 17.0 ± 0.2`."""
-    shown = metric(one.rule.metric)
+    shown = metric(comparison.rule.metric)
     where = ", ".join(
-        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in one.at.items()
+        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in comparison.at.items()
     )
-    sides = [one.ours.text(shown)]
-    if one.other is not None and isinstance(one.rule.than, str):
-        sides.append(one.other.text(shown))
+    sides = [comparison.ours.text(shown)]
+    if comparison.other is not None and isinstance(comparison.rule.than, str):
+        sides.append(comparison.other.text(shown))
     return (f"{where}: " if where else "") + " against ".join(sides)
 
 
-def _point(one: Comparison, paired: Mapping[str, float | None]) -> dict[str, Any]:
+def _point(comparison: Comparison, paired: Mapping[str, float | None]) -> dict[str, Any]:
     """Returns one comparison's entry of claims.json; the `difference` of a `times` rule is ours − factor · other."""
-    effect = one.effect
+    effect = comparison.effect
     return {
-        "at": {key: value.item() if hasattr(value, "item") else value for key, value in one.at.items()},
-        "ours": one.ours._asdict(),
-        "other": one.other._asdict() if one.other else None,
+        "at": {key: value.item() if hasattr(value, "item") else value for key, value in comparison.at.items()},
+        "ours": comparison.ours._asdict(),
+        "other": comparison.other._asdict() if comparison.other else None,
         "difference": effect.estimate if effect else None,
         "interval": list(effect.interval) if effect else None,
-        "p_for": one.p_for,
-        "p_against": one.p_against,
+        "p_for": comparison.p_for,
+        "p_against": comparison.p_against,
         "test_set": paired,
-        "outcome": one.outcome,
-        "why": one.why,
-        "seeds_to_decide": one.seeds,
+        "outcome": comparison.outcome,
+        "why": comparison.why,
+        "seeds_to_decide": comparison.seeds,
     }
 
 

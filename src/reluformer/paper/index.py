@@ -273,7 +273,7 @@ def provenance(experiment: Experiment, results: Path, runs: Sequence[Run] | None
         summary = read_json(results / "runs" / run.path / SUMMARY)
         if summary is not None:
             counts["code"][str(summary.get("code_version", "unknown"))] += 1
-            counts["packages"][", ".join(" ".join(one) for one in summary.get("versions", {}).items())] += 1
+            counts["packages"][", ".join(" ".join(pair) for pair in summary.get("versions", {}).items())] += 1
             counts["machines"][_machine(summary.get("machine", {}))] += 1
             data |= summary.get("data", {})
     archives = [
@@ -294,7 +294,7 @@ def overview(experiment: Experiment, results: Path) -> str:
     """Returns what a finished workflow prints: the table and notes of the study marked `main` (or the first one), the
     verdicts, the report's path.
     """
-    study = next((name for name, one in experiment.studies.items() if one.main), next(iter(experiment.studies)))
+    study = next((name for name, config in experiment.studies.items() if config.main), next(iter(experiment.studies)))
     config = experiment.studies[study]
     metrics = [metric(name) for name in config.columns]
     frame = read_runs(experiment, study, metrics, results)

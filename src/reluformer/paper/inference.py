@@ -128,7 +128,7 @@ def seeds_to_reject(distances: Sequence[float], sides: Sequence[tuple[float, flo
     for n in range(2, MOST_SEEDS + 1):
         df = len(sides) * (n - 1)
         critical = float(stdtrit(df, 1 - level))
-        missed = [float(nctdtr(df, one * sqrt(n) / spread, critical)) if spread else 0.0 for one in distances]
+        missed = [float(nctdtr(df, gap * sqrt(n) / spread, critical)) if spread else 0.0 for gap in distances]
         if 1 - sum(missed) >= POWER:
             return n
     return None

@@ -53,7 +53,7 @@ def footer(experiment: Experiment, study: str, frame: pd.DataFrame, results: Pat
 
 def reported(figures: Iterable[Mapping[str, Any]]) -> str:
     """Formats reported figures with their source marks: `ReLU 34.22 (S); Softmax 33.08 (S)`."""
-    return "; ".join(f"{one['what']} {one['value']} ({one['source']})" for one in figures)
+    return "; ".join(f"{figure['what']} {figure['value']} ({figure['source']})" for figure in figures)
 
 
 def reported_lines(claims: Mapping[str, ClaimConfig], study: str) -> list[str]:
@@ -61,7 +61,7 @@ def reported_lines(claims: Mapping[str, ClaimConfig], study: str) -> list[str]:
     lines = []
     for claim in claims.values():
         if claim.study == study and claim.reported:
-            lines.append(f"The paper reports: {reported(one.model_dump() for one in claim.reported)}.")
+            lines.append(f"The paper reports: {reported(figure.model_dump() for figure in claim.reported)}.")
     return [*lines, SOURCE_NOTE] if lines else []
 
 

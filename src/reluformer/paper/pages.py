@@ -67,7 +67,9 @@ def render_table(
     answer: str | None = None,
 ) -> str:
     """Renders a page of tables: title, toy stamp, lead, answer, each table under its title (or ""), notes."""
-    sections = [(heading, list(one.columns), list(one.itertuples(index=False, name=None))) for heading, one in tables]
+    sections = [
+        (heading, list(table.columns), list(table.itertuples(index=False, name=None))) for heading, table in tables
+    ]
     return render("table.html", title=title, lead=lead, sections=sections, notes=notes, stamp=stamp, answer=answer)
 
 
@@ -147,8 +149,8 @@ def render_comparison(comparison: RunComparison, by: str, show: int) -> str:
         scores=[_score_cells(SCORES[name], *pair) for name, pair in comparison.metrics.items()],
         lengths=lengths,
         sections=[
-            (f"Where B ({b}) is better", [one for one in ordered if one[0].difference(by) > 0][:show]),
-            (f"Where A ({a}) is better", [one for one in ordered if one[0].difference(by) < 0][:show]),
+            (f"Where B ({b}) is better", [entry for entry in ordered if entry[0].difference(by) > 0][:show]),
+            (f"Where A ({a}) is better", [entry for entry in ordered if entry[0].difference(by) < 0][:show]),
         ],
     )
 

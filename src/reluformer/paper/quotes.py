@@ -107,10 +107,10 @@ class Quotes:
 
     def claim(self, name: str) -> str:
         """Returns the verdict on a claim, its p-value and what each rule compares."""
-        claim = {one["id"]: one for one in self.judged}[name]
+        claim = {entry["id"]: entry for entry in self.judged}[name]
         p = f" ({show_p(claim['p'])})" if claim["p"] is not None else ""
         seen = [f"{rule['rule']}: {rule['seen']}" for rule in claim["rules"]] or [claim["rests_on"]]
-        return "\n".join([f"**{label(claim)}**{p}", "", *(f"- {one}." for one in seen)])
+        return "\n".join([f"**{label(claim)}**{p}", "", *(f"- {line}." for line in seen)])
 
     def table(self, study: str) -> str:
         """Returns a study's table and that of its differences, without their notes."""
@@ -139,7 +139,7 @@ class Quotes:
         """Returns each system's tuning: runs, best values, their validation BLEU and their lead over the next."""
         rows = []
         for search in self.experiment.tuning.searches:
-            ranked = sorted(self._tried(search), key=lambda one: one[0] or 0.0, reverse=True)
+            ranked = sorted(self._tried(search), key=lambda pair: pair[0] or 0.0, reverse=True)
             chosen = (read_json(self.record / search.path) or {}).get("choice")
             bleu = [score for score, _ in ranked if score is not None]
             values = ", ".join(f"{key}={value}" for key, value in chosen["changes"].items()) if chosen else ""
@@ -171,9 +171,9 @@ class Quotes:
     def compute(self) -> str:
         """Returns the number of trainings, their target tokens and hours, and the machines."""
         summaries = [self.summary(run) for run in [*self.done, *self.tuning]]
-        tokens = sum(one.get("target_tokens") or 0 for one in summaries)
-        hours = sum(one.get("seconds") or 0.0 for one in summaries) / 3600
-        machines = sorted({one["machine"]["cpu"] for one in summaries if "machine" in one})
+        tokens = sum(summary.get("target_tokens") or 0 for summary in summaries)
+        hours = sum(summary.get("seconds") or 0.0 for summary in summaries) / 3600
+        machines = sorted({summary["machine"]["cpu"] for summary in summaries if "machine" in summary})
         return (
             f"{len(summaries)} trainings, {tokens / 1e6:,.0f} million target tokens, {hours:.1f} hours of trainings "
             f"(one thread each, waiting included) on {', '.join(machines) or 'no machine'}"
@@ -292,7 +292,10 @@ def _provenance(quotes: Quotes) -> list[str]:
     for run in quotes.ended:
         scored = (quotes.record / "runs" / run.path / SCORES).is_file()
         counts[run.dataset, f"{quotes.summary(run)['status']}{' and scored' if scored else ''}"] += 1
-    archives = [(one["corpus"], one["name"], f"{one['bytes']:,}", f"`{one['sha256']}`") for one in sources["archives"]]
+    archives = [
+        (archive["corpus"], archive["name"], f"{archive['bytes']:,}", f"`{archive['sha256']}`")
+        for archive in sources["archives"]
+    ]
     environment = [
         f"- {title}: {description} ({number} runs)"
         for title, key in (("code", "code"), ("packages", "packages"), ("machine", "machines"))

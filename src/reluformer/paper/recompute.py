@@ -53,7 +53,7 @@ def build_paper(experiment: Experiment, record: Path, results: Path, cores: int 
     pool = ProcessPoolExecutor(cores, get_context("spawn")) if cores > 1 else ThreadPoolExecutor(1)
     with pool:
         rescored = zip(runs, pool.map(_rescore, runs), strict=True)
-        faults = [f"{run.relative_to(results)}/{SCORES}: {one}" for run, differing in rescored for one in differing]
+        faults = [f"{run.relative_to(results)}/{SCORES}: {fault}" for run, differing in rescored for fault in differing]
         list(pool.map(partial(_build, experiment, results), experiment.studies))
     build_claims(experiment, results)
     if tuning := [run for run in ended_runs(results) if experiment.tuning.tries(run)]:
@@ -107,7 +107,7 @@ def check_record(record: Path, results: Path, cores: int = 1) -> list[str]:
         if file not in committed or file not in built:
             faults.append(f"paper/{file}: {'not in the record' if file in built else 'no longer built'}")
         elif not file.endswith(".svg") and built[file].read_bytes() != committed[file].read_bytes():
-            faults += [f"paper/{file}: {one}" for one in _file_changes(committed[file], built[file])]
+            faults += [f"paper/{file}: {change}" for change in _file_changes(committed[file], built[file])]
     if (record / README).read_text(encoding="utf-8") != readme(experiment, results):
         faults.append(f"{README}: not what `reluformer record` writes")
     for page in quoting_pages(record):

@@ -153,8 +153,8 @@ def markdown(
 ) -> str:
     """Returns a table under its title, lines below it, and more tables under their titles, as Markdown."""
     parts = [f"# {title}", pipe_table(table), *lines]
-    for heading, one in (more or {}).items():
-        parts += [f"## {heading}", pipe_table(one)]
+    for heading, extra in (more or {}).items():
+        parts += [f"## {heading}", pipe_table(extra)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -113,11 +113,16 @@ def value(runs: pd.DataFrame, name: str) -> Sample:
 
 def decide(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """Decides all comparisons of one claim, with p-values corrected for their number."""
-    tested = [evidence(one.rule, one.ours, one.other) or (None, None, None) for one in comparisons]
+    tested = [
+        evidence(comparison.rule, comparison.ours, comparison.other) or (None, None, None) for comparison in comparisons
+    ]
     p_for, p_against = (holm([each[side] for each in tested]) for side in (1, 2))  # type: ignore[misc]
     corrected = zip(comparisons, tested, p_for, p_against, strict=True)
     level = ALPHA / max(1, sum(effect is not None for effect, _, _ in tested))
-    return [_decide(one._replace(effect=each[0], p_for=p, p_against=q), level) for one, each, p, q in corrected]
+    return [
+        _decide(comparison._replace(effect=each[0], p_for=p, p_against=q), level)
+        for comparison, each, p, q in corrected
+    ]
 
 
 def evidence(rule: RuleConfig, ours: Sample, other: Sample | None) -> tuple[Effect, float, float] | None:
@@ -140,58 +145,58 @@ def evidence(rule: RuleConfig, ours: Sample, other: Sample | None) -> tuple[Effe
     return effect, effect.p_above(0), effect.p_below(margin)
 
 
-def seeds_to_decide(one: Comparison, level: float) -> int | None:
+def seeds_to_decide(comparison: Comparison, level: float) -> int | None:
     """Returns the number of seeds per side that would decide a comparison, either way, with a power of 80 %.
 
     Assumes that the estimate and the spreads are the true ones. `level` is 5 % divided by the number of comparisons,
     the strictest level of Holm's correction. Returns None without an estimate, for what is measured over rounds, and if
     1,000 seeds are too few.
     """
-    effect, margin, other = one.effect, one.rule.margin, one.other
-    if effect is None or other is None or one.ours.by_median:
+    effect, margin, other = comparison.effect, comparison.rule.margin, comparison.other
+    if effect is None or other is None or comparison.ours.by_median:
         return None
-    estimate, factor = effect.estimate, margin if one.rule.relation == "times" else 1.0
-    if one.rule.relation == "close to":
+    estimate, factor = effect.estimate, margin if comparison.rule.relation == "times" else 1.0
+    if comparison.rule.relation == "close to":
         inside = margin - abs(estimate)
         distances = [inside, margin + abs(estimate)] if inside > 0 else [-inside]
         level = level if inside > 0 else level / 2  # either end of the margin may reject
-    elif one.rule.relation == "at least":
+    elif comparison.rule.relation == "at least":
         distances = [abs(estimate + margin)]
-    elif one.rule.relation == "above":
+    elif comparison.rule.relation == "above":
         distances = [estimate] if estimate >= margin else [margin - estimate]
     elif estimate < 0:
         distances = [-estimate]
     else:
-        assert one.ours.centre is not None and other.centre is not None
+        assert comparison.ours.centre is not None and other.centre is not None
         factor = min(1.0, margin)
-        distances = [one.ours.centre - factor * other.centre]
-    sides = [(side.sd, weight) for side, weight in ((one.ours, 1.0), (other, factor)) if side.sd is not None]
+        distances = [comparison.ours.centre - factor * other.centre]
+    sides = [(side.sd, weight) for side, weight in ((comparison.ours, 1.0), (other, factor)) if side.sd is not None]
     return seeds_to_reject(distances, sides, level)
 
 
-def _decide(one: Comparison, level: float) -> Comparison:
+def _decide(comparison: Comparison, level: float) -> Comparison:
     """Returns a comparison with its outcome, from its p-values; `level` is that of the smallest of them."""
-    ours, other, relation = one.ours, one.other, one.rule.relation
+    ours, other, relation = comparison.ours, comparison.other, comparison.rule.relation
     if other is None:
-        return one  # counted
+        return comparison  # counted
     if NOT_RUN in (ours.state, other.state):
-        return one._replace(outcome="missing", why="runs are missing")
+        return comparison._replace(outcome="missing", why="runs are missing")
     if ours.centre is None or other.centre is None:
         lost = [side.diverged for side in (ours, other) if side.centre is None]
         if min(lost) < 2:
-            return one._replace(outcome="open", why="one run diverged, and there is no other")
+            return comparison._replace(outcome="open", why="one run diverged, and there is no other")
         better = ours.centre is not None and relation in ("above", "at least")
-        return one._replace(outcome="holds" if better and not ours.diverged else "open" if better else "fails")
-    if one.effect is None or one.p_for is None or one.p_against is None:
-        return one._replace(outcome="open", why="one seed: nothing is known of another training")
-    if one.p_against <= ALPHA:
-        return one._replace(outcome="fails")
-    least = {"above": one.rule.margin, "times": 0.0}.get(relation, -inf)  # for other relations, p implies it
-    if one.p_for <= ALPHA and one.effect.estimate >= least:
+        return comparison._replace(outcome="holds" if better and not ours.diverged else "open" if better else "fails")
+    if comparison.effect is None or comparison.p_for is None or comparison.p_against is None:
+        return comparison._replace(outcome="open", why="one seed: nothing is known of another training")
+    if comparison.p_against <= ALPHA:
+        return comparison._replace(outcome="fails")
+    least = {"above": comparison.rule.margin, "times": 0.0}.get(relation, -inf)  # for other relations, p implies it
+    if comparison.p_for <= ALPHA and comparison.effect.estimate >= least:
         if ours.diverged or (relation == "close to" and other.diverged):
-            return one._replace(outcome="open", why="the mean leaves diverged runs out")
-        return one._replace(outcome="holds")
-    return one._replace(outcome="open", why="the interval holds both", seeds=seeds_to_decide(one, level))
+            return comparison._replace(outcome="open", why="the mean leaves diverged runs out")
+        return comparison._replace(outcome="holds")
+    return comparison._replace(outcome="open", why="the interval holds both", seeds=seeds_to_decide(comparison, level))
 
 
 def _count(runs: pd.DataFrame, relation: str) -> tuple[Outcome, str]:

@@ -20,10 +20,10 @@ def folder(scored, tmp_path, monkeypatch):  # noqa: F811
 @pytest.mark.slow
 def test_a_record_is_taken_and_checked(folder, capsys):
     assert run(["record"]) == 0
-    assert "record/made-up: 3 runs added, 0 there already" in capsys.readouterr().out
+    assert "record/made-up: 3 runs added, 0 already there" in capsys.readouterr().out
     assert (folder / "record" / "made-up" / "README.md").is_file()
     assert run(["record"]) == 0
-    assert "0 runs added, 3 there already" in capsys.readouterr().out
+    assert "0 runs added, 3 already there" in capsys.readouterr().out
     assert run(["record", "--check", "--paper", "out"]) == 0
     assert "record/made-up: recomputed scores, p-values, tables and verdicts match the committed ones" in (
         capsys.readouterr().out

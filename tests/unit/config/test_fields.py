@@ -52,13 +52,13 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "studies by case": (
         None,
         {"studies": {"one": STUDY, "One": STUDY}},
-        "'One' and 'one' are one name|'one' and 'One'",
+        "'One' and 'one' are the same name|'one' and 'One'",
     ),
-    "systems by case": (None, {"systems": {**SYSTEMS, "ReLU": {"title": "R"}}}, "'ReLU' and 'relu' are one name"),
+    "systems by case": (None, {"systems": {**SYSTEMS, "ReLU": {"title": "R"}}}, "'ReLU' and 'relu' are the same name"),
     "a role that is a dataset": (
         {"datasets": {"pairs": "other", "sentences": "pairs"}},
         {"datasets/other": DATASET},
-        "'pairs' is both a role, of 'other', and a dataset's name",
+        r"'pairs' is both a role \(of 'other'\) and a dataset's name",
     ),
 }
 
@@ -74,8 +74,8 @@ def test_duplicate_names_are_one_line_errors(tmp_path: Path, config: Any, files:
     ("one", "other", "message"),
     [
         ("a/x", "b/x", "are both the dataset 'x'; rename one file"),
-        ("a/x", "b/X", "'x' and 'X' are one name"),
-        ("a/caf\u00e9", "b/cafe\u0301", "are one name"),
+        ("a/x", "b/X", "'x' and 'X' are the same name"),
+        ("a/caf\u00e9", "b/cafe\u0301", "are the same name"),
         ("a/x", "a/../a/x", None),
     ],
 )
@@ -110,7 +110,7 @@ def test_figures_of_two_studies_in_one_file(tmp_path: Path) -> None:
     ("archives", "message"),
     [
         (["x", "x", "text.de", "text.en"], "'x' is repeated"),
-        (["Train", "train", "text.de", "text.en"], "'Train' and 'train' are one name on disks that ignore case"),
+        (["Train", "train", "text.de", "text.en"], "'Train' and 'train' are the same name on disks that ignore case"),
         (["text.de", "text.en", "text.de.sha256"], "must not end in .sha256"),
     ],
 )
@@ -132,11 +132,11 @@ def test_invalid_language_codes(code: str) -> None:
 
 def test_a_reader_that_tells_the_sides_by_language_needs_two() -> None:
     corpus = copy.deepcopy(CORPUS) | {"reader": "homeassistant", "files": {}}
-    with pytest.raises(SettingsError, match="src and tgt are one language"):
+    with pytest.raises(SettingsError, match="src and tgt are the same language"):
         parse(Preparation, {"src": "de", "tgt": "DE", "corpus": corpus}, "d.yaml")
 
 
 def test_clash() -> None:
     refuse_clash(["a", "b", "a"], "here")
-    with pytest.raises(SettingsError, match="here: 'Stra\u00dfe' and 'STRASSE' are one name"):
+    with pytest.raises(SettingsError, match="here: 'Stra\u00dfe' and 'STRASSE' are the same name"):
         refuse_clash(["Stra\u00dfe", "b", "STRASSE"], "here")

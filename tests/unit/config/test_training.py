@@ -26,5 +26,5 @@ def test_compile_excludes_activation_checkpointing():
 
 def test_a_removed_key_loads_with_its_default_and_is_refused_with_another_value():
     assert parse(TrainingConfig, {"adam_eps": 1e-8, "stop_on": "loss"}, "recipe") == TrainingConfig()
-    with pytest.raises(SettingsError, match=r"^recipe: stop_on: this key was removed; every run has 'loss'$"):
+    with pytest.raises(SettingsError, match=r"^recipe: stop_on: this key was removed; every run uses 'loss'$"):
         parse(TrainingConfig, {"stop_on": "bleu"}, "recipe")

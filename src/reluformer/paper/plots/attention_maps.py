@@ -21,7 +21,7 @@ def draw(plot: Plot) -> Drawing:
     config, frame = plot.config, plot.frame()
     maps = {run: read_map(plot, run) for run in frame["run"]}
     window = config.window
-    sizes = [max(one["map"].shape) for one in maps.values() if one]
+    sizes = [max(content["map"].shape) for content in maps.values() if content]
     rows = 2 if sizes and max(sizes) > window else 1
     shown = min(window, max(sizes, default=window))
     side = max(3.4, 0.155 * shown + 1.0)

@@ -46,7 +46,7 @@ def draw_layers(plot: Plot) -> Drawing:
             points = sorted((places.index(place), value) for place, value in series[label].items())
             if points:
                 (handles[label],) = axes.plot(*zip(*points, strict=True), **look)
-        values = [value for one in series.values() for value in one.values()]
+        values = [value for curve in series.values() for value in curve.values()]
         if min(values) > 0 and max(values) > 20 * min(values):
             axes.set_yscale("log")
     return Drawing(figure, plot.notes(frame), handles)

@@ -115,12 +115,12 @@ def draw_bars(plot: Plot) -> Drawing:
         axes.set_yticks(range(len(series)), [textwrap.fill(label, 30) for label in series])
         axes.set_ylim(len(series) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
-        axes.margins(x=0.3)  # for the number beside the longest bar
+        axes.margins(x=0.3)  # for the number next to the longest bar
     return Drawing(figure, plot.notes(frame, diverged=False))
 
 
 def draw_bar(axes: Axes, plot: Plot, part, shown: Metric, row: int) -> None:  # type: ignore[no-untyped-def]
-    """Draws one bar with its number beside it, or why there is none."""
+    """Draws one bar with its number next to it, or the reason why there is none."""
     known = part[shown.name].dropna()
     text = cell_text(part, shown)
     if known.empty:

@@ -94,7 +94,7 @@ def test_a_role_that_is_left_out_is_not_tuned(workspace):
     [
         ({"seed": -1}, r"config.yaml: tuning.seed: -1: input should be greater than or equal to 0"),
         ({"sead": 1}, r"config.yaml: tuning.sead: unknown key; did you mean 'seed'"),
-        ({"seed": 1}, r"tuning.seed: 1: pairs/transformer/seed1 has this seed, too"),
+        ({"seed": 1}, r"tuning.seed: 1: pairs/transformer/seed1 also has this seed"),
         ({"datasets": {"sentence": "sentences"}}, r"tuning.datasets.sentence: 'sentence': unknown role; did you mean"),
         ({"datasets": {"sentences": "words"}}, r"tuning.datasets.sentences: 'words': unknown role"),
         ({"datasets": {"sentences": "documents"}}, r"tuning.datasets.sentences: 'documents' is not tuned itself"),
