@@ -1,4 +1,4 @@
-# `make help` lists what there is. Everything runs in .venv, made from the pinned requirements.
+# `make help` lists the targets. Everything runs in .venv, created from the pinned requirements.
 PYTHON ?= python3
 CORES ?= $(shell env -u OMP_NUM_THREADS nproc)
 VENV := .venv
@@ -12,25 +12,25 @@ COMPILE := python -m compileall -qq -j 0 -x '/tests?/|/testing/_internal/|/(sqla
 .DEFAULT_GOAL := help
 .PHONY: help demo small test lint format bench report clean
 
-help: ## this list
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.runtime ## the whole paper in small, on real text, on a CPU (18 to 20 minutes on two cores)
+demo: $(VENV)/.runtime ## run the whole paper at a small scale, on real text, on a CPU (18 to 20 minutes on two cores)
 	@$(SNAKEMAKE) --configfile config/demo.yaml
 	@reluformer overview --config config/demo.yaml
 
-small: $(VENV)/.runtime ## real IWSLT14 and Europarl7 at a size for two cores, in stages (about twenty hours; ARCHIVES=DIR)
+small: $(VENV)/.runtime ## run real IWSLT14 and Europarl7 at a size for two cores, in stages (about twenty hours; ARCHIVES=DIR)
 	@for stage in main constants documents sizes; do \
 	  $(SNAKEMAKE) --configfile config/small.yaml --config stage=$$stage $(if $(ARCHIVES),archives=$(ARCHIVES)) || exit; \
 	done
 
-record: $(VENV)/.runtime ## every table, figure, p-value and verdict of record/ anew, compared with those committed (2 minutes, no corpora)
+record: $(VENV)/.runtime ## recompute every table, figure, p-value and verdict of record/ and compare them with those committed (2 minutes, no corpora)
 	@reluformer record --check --cores $(CORES) --paper build/record
 
-test: $(VENV)/.dev ## the tests (services that are not installed are skipped, and said so)
-	@timeout -k 30 3600 pytest -n $$(( $(CORES) + 1 )) $(PYTEST_ARGS)  # one more than cores: the tests of SLURM mostly wait
+test: $(VENV)/.dev ## run the tests (those of services that are not installed are skipped, with the reason)
+	@timeout -k 30 3600 pytest -n $$(( $(CORES) + 1 )) $(PYTEST_ARGS)  # one more than cores, because the SLURM tests mostly wait
 
-lint: $(VENV)/.dev ## ruff, mypy, import-linter, snakefmt, snakemake --lint
+lint: $(VENV)/.dev ## run ruff, mypy, import-linter, snakefmt, snakemake --lint
 	@ruff check .
 	@ruff format --check .
 	@mypy
@@ -38,22 +38,22 @@ lint: $(VENV)/.dev ## ruff, mypy, import-linter, snakefmt, snakemake --lint
 	@snakefmt --check Snakefile workflow
 	@pytest -q tests/workflow/test_lint.py
 
-format: $(VENV)/.dev ## format Python and Snakemake files, write schemas and config/README.md anew
+format: $(VENV)/.dev ## format Python and Snakemake files, regenerate the schemas and config/README.md
 	@ruff check --fix .
 	@ruff format .
 	@snakefmt Snakefile workflow
 	@reluformer schemas workflow/schemas --reference config/README.md
 
-bench: $(VENV)/.dev $(PEERS)/.made ## speed and memory against others', as ratios measured side by side
+bench: $(VENV)/.dev $(PEERS)/.made ## compare speed and memory with other software, as ratios measured side by side
 	@PEERS_VENV=$(PEERS) python -m benchmarks --save $(BENCHMARKS)
 
-report: $(VENV)/.runtime ## build the report of the configuration that was run last anew
+report: $(VENV)/.runtime ## rebuild the report of the last configuration that was run
 	@$(SNAKEMAKE) --forcerun report --configfile $(firstword $(wildcard results/paper/config.json) config/config.yaml) -- results/paper/report.html
 
 clean: ## remove results, logs, checkpoints and the virtual environments; downloads stay
 	rm -rf results/corpora results/runs results/paper results/tensorboard logs checkpoints .snakemake $(VENV) .venv-peers
 
-# Either set of requirements in one call of pip; the second has the first.
+# One pip call for either set of requirements; the dev set includes the runtime set.
 $(VENV)/.runtime $(VENV)/.dev: $(VENV)/.%: requirements.txt requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/$(PIP) -r requirements$(if $(filter dev,$*),-dev).txt --editable .
