@@ -27,39 +27,39 @@ from reluformer.memory.backends.dispatch import fused_kernel
 from reluformer.memory.mask import AttentionMask, RowMask
 
 NARROW_HEAD, SHORT = 32, 48
-"""Head width and slots up to which, on a CPU, two products with a softmax between are faster than the fused kernel."""
+"""Head width and slots up to which an unfused read with softmax is faster on a CPU than the fused kernel."""
 SORTED = 512
-"""A GPU sorts rows of up to this many scores whole: checking whether some suffice would wait for it."""
+"""A GPU fully sorts rows of up to this many scores: checking whether a partial sort suffices would synchronise."""
 ADASPLASH = find_spec("adasplash") is not None
 
 
 class Activation(nn.Module):
-    """Base of all activations. Options of the registry arrive as keyword arguments.
+    """Base class of all activations. The constructor takes the options of `ACTIVATIONS` as keyword arguments.
 
     heads: H; 1 for a learned memory.
     """
 
     normalised = False
-    """Whether each row of weights sums to 1; the read then empties rows that see no slot."""
+    """Whether each row of weights sums to 1; the read then zeroes rows that see no slot."""
     static = False
-    """Whether a CUDA graph can hold `forward`: the host looks at no value and no shape depends on one. If not, the
-    search does without graphs."""
+    """Whether a CUDA graph can capture `forward`: neither control flow nor shapes depend on values. If not, the search
+    runs without graphs."""
     functor = ""
-    """A name of `backends.FUNCTORS`, if `forward` is it: fused kernels then read without storing weights."""
+    """The name of `forward` in `backends.FUNCTORS`, if it is there: the fused kernels then apply."""
 
     def __init_subclass__(cls) -> None:
-        if "forward" in vars(cls):  # another function than the base's
+        if "forward" in vars(cls):  # not the base class's function
             cls.functor = vars(cls).get("functor", "")
 
     def __init__(self, heads: int = 1) -> None:
         super().__init__()
 
     def factor(self, count: Tensor | int) -> Tensor | float:
-        """Returns c_i > 0, by which the scores of row i are multiplied. count: n_i, see `AttentionMask.count`."""
+        """Returns c_i > 0, which multiplies the scores of row i. count: n_i, see `AttentionMask.count`."""
         return 1.0
 
     def shift(self, count: Tensor | int) -> Tensor | float:
-        """Returns b_i, which is added to the scores of row i after c_i. count: see `factor`."""
+        """Returns b_i, which is added to the scaled scores of row i. count: see `factor`."""
         return 0.0
 
     def forward(self, scores: Tensor) -> Tensor:
@@ -76,14 +76,14 @@ class Activation(nn.Module):
         its `bias` describes.
         """
         if not self.functor or isinstance(visible, RowMask):
-            return None  # the kernels know slots hidden from all rows of a batch entry, and those hidden causally
+            return None  # the kernels support padding masks and causal masks only
         if options.statistics and (self.functor != "relu" or options.shift is not None):
             return None
         return fused_kernel(query)
 
 
 class Normalised(Activation):
-    """Base of the activations whose rows sum to 1: weights = f(scores / temperature)."""
+    """Base class of the activations whose rows sum to 1: weights = f(scores / temperature)."""
 
     normalised = True
 
@@ -107,7 +107,7 @@ class Softmax(Normalised):
         if options.statistics or options.factor is not None or options.shift is not None:
             return None
         if query.device.type == "cpu" and (options.dropout > 0 or query.dtype.itemsize < 4 or _small(query, visible)):
-            return None  # torch's CPU kernel drops no weights and is 2 to 7 times slower than ours in half precision
+            return None  # torch's CPU kernel has no dropout and is 2 to 7 times slower than ours in half precision
         return partial(_softmax_attention, visible)
 
 
@@ -127,7 +127,7 @@ def _softmax_attention(
 
 
 def _small(query: Tensor, visible: AttentionMask) -> bool:
-    """Whether a softmax between two products is faster than torch's fused kernel: at 25 tokens twice as fast."""
+    """Returns whether an unfused softmax read is faster than torch's fused kernel; at 25 tokens it is twice as fast."""
     return query.size(-1) <= NARROW_HEAD and visible.slots <= SHORT
 
 
@@ -165,9 +165,9 @@ class ScaledReLU(ReLU):
 class Projection(Normalised):
     """A sparse projection of a row of scores onto the simplex, from the package `entmax`, in fp32 or more.
 
-    Where a row of n weights is uniform, a score moves a weight by 1/n of itself under softmax, by 1/√n under 1.5-entmax
-    and by all of itself under sparsemax: at softmax's learning rate the latter two turn sparse within a few hundred
-    updates, before the model knows what to align. A temperature of √n and n makes the three alike (docs/demo.md).
+    Where a row of n weights is uniform, the derivative of a weight by its score is about 1/n under softmax, 1/√n under
+    1.5-entmax and 1 under sparsemax: at softmax's learning rate the latter two turn sparse in a few hundred updates,
+    before the model has learned to align. Temperatures of √n and n make the three equal (docs/demo.md).
 
     On CUDA, uses the kernels of the package `adasplash` if it is installed.
     """
@@ -177,13 +177,13 @@ class Projection(Normalised):
     """The function's name in adasplash."""
     few: int
     """The number of largest scores that are sorted first in rows of more than twice as many (on a GPU, also more than
-    SORTED); all are sorted only if these do not suffice. A compiled program sorts all: it cannot check."""
+    SORTED); the whole row is sorted only if they do not suffice. Compiled code always sorts whole rows."""
 
     def forward(self, scores: Tensor) -> Tensor:
         # hidden slots: small enough to get no weight, large enough to be squared and summed
         s = scores.to(torch.promote_types(scores.dtype, torch.float32)).clamp(min=-1e9)
         top = s.detach().amax(-1, keepdim=True)
-        s = s.masked_fill(~top.isfinite(), 0.0)  # the packages fail on NaN, which the training reports
+        s = s.masked_fill(~top.isfinite(), 0.0)  # the packages fail on NaN; training reports it
         if s.is_cuda and ADASPLASH:
             weights = getattr(importlib.import_module("adasplash"), self.kernel)(s)
         else:

@@ -1,4 +1,4 @@
-"""Which slots the rows of a read may see, and how many they are: the paper's n_i.
+"""Masks: which slots each row of a read sees, and their number, the paper's n_i.
 
 Shapes: B batch, H heads, Q rows (queries), K slots (keys).
 """
@@ -39,10 +39,10 @@ class AttentionMask:
         return triangle[None, None] if mask is None else mask & triangle
 
     def bias(self, rows: int, like: Tensor) -> Tensor | None:
-        """Returns what hides slots when added to scores: [B|1, 1, Q|1, K] of `like`'s dtype, 0 where visible.
+        """Returns the additive mask of the scores: [B|1, 1, Q|1, K] of `like`'s dtype, 0 where visible.
 
-        Hidden slots get half the most negative finite number: no sum with a score overflows, and rows that see
-        nothing stay finite.
+        Hidden slots get half the most negative finite number: adding a score cannot overflow, and rows
+        without a visible slot stay finite.
         """
         if self.all:
             return None
@@ -74,9 +74,9 @@ class AttentionMask:
 
 
 class RowMask(AttentionMask):
-    """Slots marked for each row, the same number for every row, as in a search with fixed shapes.
+    """A mask of each row's own slots, as many for every row, as in a search with fixed shapes.
 
-    marks: bool [B, Q, K], true where visible. seen: int scalar tensor, how many each row sees, at least 1.
+    marks: bool [B, Q, K], true where visible. seen: int scalar tensor, the slots that each row sees, at least 1.
     """
 
     def __init__(self, marks: Tensor, seen: Tensor) -> None:
@@ -86,7 +86,7 @@ class RowMask(AttentionMask):
 
     @property
     def all(self) -> bool:
-        """Always False: a GPU is not asked."""
+        """Always False, because checking would synchronise with the GPU."""
         return False
 
     def mask(self, rows: int, device: torch.device | None = None) -> Tensor:

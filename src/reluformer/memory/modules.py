@@ -1,4 +1,4 @@
-"""Memories as modules: learned slots (the FFN), the sequence's own slots (self-attention), another's (cross-attention).
+"""Memory modules: learned slots (the FFN), the sequence's own (self-attention), another sequence's (cross-attention).
 
 Shapes: B batch, H heads, L or Q tokens, K slots, D head width, E model width.
 """
@@ -21,7 +21,7 @@ from reluformer.ops.heads import split_heads
 from reluformer.ops.linear import ConstantProduct, Linear
 
 Cache = Callable[[Tensor, Tensor], tuple[Tensor | Slots, Tensor | Slots]]
-"""Stores the keys and values [B, H, Q, D] of the newest token of Q hypotheses; returns all that the rows see."""
+"""Stores the keys and values [B, H, Q, D] of the newest token of Q hypotheses; returns all that these see."""
 
 
 class GatedRMSNorm(nn.Module):
@@ -39,14 +39,14 @@ class GatedRMSNorm(nn.Module):
         self.gate = nn.Parameter(torch.empty(width).uniform_(-1, 1) * math.sqrt(3 / width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [..., E], the same shape and dtype out."""
+        """Returns the normalised and gated x [..., E], of the same shape and dtype."""
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         normed = (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)).to(x.dtype)
         return self.scale * normed * torch.sigmoid(self.gate * x)
 
 
 class Memory(nn.Module):
-    """What all memories share: the activation, what follows the read, the penalty."""
+    """Base class of all memories: the activation, the norm or gate after the read, the penalty."""
 
     def __init__(self, config: MemoryConfig, width: int, heads: int) -> None:
         super().__init__()
@@ -77,13 +77,13 @@ class LearnedMemory(Memory):
         self.packed: tuple[Slots, Slots] | None = None
 
     def pack(self, product: ConstantProduct) -> None:
-        """Packs copies of keys and values, and reads those from now on; for inference."""
+        """Reads packed copies of keys and values from now on; for inference."""
         self.packed = product(self.key, self.key_bias), product(self.value.T)
 
     def forward(
         self, x: Tensor, rows: Tensor | None = None, penalise: bool = False, observe: bool = False
     ) -> MemoryOutput:
-        """x [B, L, E]; rows: bool [B, L], false on padding, which the penalty leaves out."""
+        """Reads for x [B, L, E]; rows: bool [B, L], false on padding, which the penalty ignores."""
         key, value = (self.key, self.value) if self.packed is None or observe else self.packed
         result = read(
             x,
@@ -111,8 +111,8 @@ class SequenceMemory(Memory):
 
     The gate (Qiu et al. 2025, "Gated Attention for Large Language Models": head-wise) and RMSNorms stand between the
     heads and the output projection, a LayerNorm after the projection. `query_key_norm` (Dehghani et al. 2023) takes the
-    RMSNorm of each head's queries and keys, with a gain for each of their D numbers. While it anneals, the weights are
-    (1 − share) · f(scores) + share · softmax(scores); dropout is drawn for each, and the penalty is f's.
+    RMSNorm of each head's queries and keys, with a gain for each of the D elements. During annealing, the weights are
+    (1 − share) · f(scores) + share · softmax(scores); each term has its own dropout, and the penalty applies to f.
 
     dropout: probability, on the weights.
     """
@@ -135,11 +135,11 @@ class SequenceMemory(Memory):
             nn.init.zeros_(self.output.bias)
 
     def project(self, x: Tensor, *slots: Any, **named: Any) -> tuple[Tensor, Tensor | Slots, Tensor | Slots]:
-        """Returns query [B, H, Q, D], key and value [B, H, K, D] or a search's."""
+        """Returns query [B, H, Q, D], and key and value, [B, H, K, D] or `Slots` of a search."""
         raise NotImplementedError
 
     def anneal(self, done: float) -> None:
-        """Sets the share of softmax in the next update; done: the share of the training's updates made so far."""
+        """Sets the share of softmax in the next update; done: the fraction of the training's updates completed."""
         share = max(0.0, 1 - done / self.anneal_from_softmax) if self.anneal_from_softmax else 0.0
         if share or self.annealing:
             self.annealing = share > 0
@@ -154,7 +154,7 @@ class SequenceMemory(Memory):
         observe: bool = False,
         **slots: Any,
     ) -> MemoryOutput:
-        """x [B, Q, E]; rows: bool [B, Q], false on padding; slots: see `project`."""
+        """Reads for x [B, Q, E]; rows: bool [B, Q], false on padding; slots: see `project`."""
         query, key, value = self.project(x, **slots)
         dropout = self.dropout if self.training else 0.0
         result = read(
@@ -186,14 +186,14 @@ class SequenceMemory(Memory):
 
 
 class SelfAttention(SequenceMemory):
-    """A sequence reads itself."""
+    """Self-attention: a sequence reads itself."""
 
     def __init__(self, config: MemoryConfig, width: int, heads: int, bias: bool = True, dropout: float = 0.0) -> None:
         super().__init__(config, width, heads, bias, dropout)
         self.query_key_value = joint_linear(width, 3, bias)
 
     def project(self, x: Tensor, cache: Cache | None = None) -> tuple[Tensor, Tensor | Slots, Tensor | Slots]:
-        """cache: x is the newest token of Q hypotheses, each of which sees its own earlier ones."""
+        """Projects x; with a cache, x is the newest token of Q hypotheses, each of which sees its own earlier ones."""
         query, key, value = split_heads(self.query_key_value(x), self.heads, 3)
         if self.query_norm is not None and self.key_norm is not None:
             query, key = self.query_norm(query), self.key_norm(key)
@@ -201,7 +201,7 @@ class SelfAttention(SequenceMemory):
 
 
 class CrossAttention(SequenceMemory):
-    """The target reads the encoded source."""
+    """Cross-attention: the target reads the encoded source."""
 
     def __init__(self, config: MemoryConfig, width: int, heads: int, bias: bool = True, dropout: float = 0.0) -> None:
         super().__init__(config, width, heads, bias, dropout)
@@ -209,19 +209,19 @@ class CrossAttention(SequenceMemory):
         self.key_value = joint_linear(width, 2, bias)
 
     def slots(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns keys and values [B, H, K, D] of the encoded source [B, K, E]; the same for every target token."""
+        """Returns keys and values [B, H, K, D] of the encoded source [B, K, E], which all target tokens share."""
         key, value = split_heads(self.key_value(source), self.heads, 2)
         return key if self.key_norm is None else self.key_norm(key), value
 
     def project(self, x: Tensor, source: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """source: [B, K, E], or its `slots`."""
+        """Projects x and the source, which is [B, K, E] or its `slots`."""
         key, value = source if isinstance(source, tuple) else self.slots(source)
         (query,) = split_heads(self.query(x), self.heads, 1)
         return query if self.query_norm is None else self.query_norm(query), key, value
 
 
 def joint_linear(width: int, parts: int, bias: bool) -> Linear:
-    """Returns `parts` projections E -> E as one; each Xavier-uniform with gain 1/√2 as in fairseq, biases 0."""
+    """Returns `parts` projections E -> E as one layer; each Xavier-uniform with gain 1/√2 as in fairseq, biases 0."""
     joint = Linear(width, parts * width, bias=bias)
     for part in joint.weight.data.chunk(parts):
         nn.init.xavier_uniform_(part, gain=2**-0.5)

@@ -15,13 +15,13 @@ from torch.autograd.function import once_differentiable
 from reluformer.config.memory import PenaltyConfig
 
 LEAST_SUM = 1e-4
-"""Row sums below this count as this: log Σs of an all-zero row is log 1e-4 ≈ −9.2, and no gradient exceeds 1e4."""
+"""Lower bound of row sums: log Σs of an all-zero row is log 1e-4 ≈ −9.2, and gradients stay below 1e4."""
 
 
 class RowSums(torch.autograd.Function):
     """(Σ_j s_j, Σ_j s_j log s_j) of every row in fp32 or more, with 0 log 0 = 0 and finite gradients everywhere.
 
-    One function because its backward then needs one buffer, and no step of it can give 0 · ∞.
+    One function, so that the backward pass needs a single buffer and never computes 0 · ∞.
     """
 
     @staticmethod
@@ -40,7 +40,7 @@ class RowSums(torch.autograd.Function):
 
 
 class Penalty:
-    """Eq. 7 as configured: λ times the mean of L over heads and real rows."""
+    """The penalty of Eq. 7: λ times the mean of L over heads and real rows."""
 
     def __init__(self, config: PenaltyConfig) -> None:
         self.config = config

@@ -1,6 +1,6 @@
-"""The one place where queries meet keys and values: `out = f(q·Kᵀ)·V`.
+"""The read of every memory: `out = f(q·Kᵀ)·V`.
 
-Shapes: B batch, H heads, Q rows (queries), K slots (keys), D width of a key.
+Shapes: B batch, H heads, Q rows (queries), K slots (keys), D width of a key or value.
 Sequence slots: query [B, H, Q, D], key and value [B, H, K, D]. Learned slots: query [B, Q, D], key and value [K, D].
 """
 
@@ -34,13 +34,13 @@ class Observation(NamedTuple):
     """One read of one memory, for an observer.
 
     Attributes:
-        query, key, value: as they met: [B, Q, D], [K, D], [K, D] in the FFN, [B, H, Q|K, D] in attention, and
-            [B, H, Q, K, D] for key and value where a search gives each row slots of its own.
+        query, key, value: of the read: [B, Q, D], [K, D], [K, D] in the FFN, [B, H, Q|K, D] in attention, and
+            [B, H, Q, K, D] for key and value in a search, where each row has its own slots.
         weights: before dropout; [B, Q, K] in the FFN, [B, H, Q, K] in attention.
         mask: bool, broadcastable to weights, true where a real row sees a slot.
         rows: bool [B, Q], true where the row is a real token.
-        output: of the read; once the memory is done, what is added to the residual, [B, Q, E].
-        residual: what it is added to, [B, Q, E]; None until the memory is done.
+        output: of the read; after the whole memory, its output [B, Q, E], which is added to the residual.
+        residual: the residual stream [B, Q, E] before that addition; None after the read alone.
     """
 
     query: Tensor
@@ -54,7 +54,7 @@ class Observation(NamedTuple):
 
 
 class MemoryOutput(NamedTuple):
-    """What a read, or a whole memory, returns.
+    """The result of a read or of a whole memory.
 
     Attributes:
         output: of a read, shaped like the query; of a memory, [B, Q, E].
@@ -84,14 +84,14 @@ def read(
     """Reads a memory: out_i = Σ_j f(c_i · scale · q_i·k_j + b_i) v_j, with the activation's f, c_i and b_i.
 
     Args:
-        key, value: tensors, or `Slots` of which every row sees all (bias and visibility are theirs).
+        key, value: tensors, or `Slots`, which apply bias and visibility themselves.
         scale: 1/√d in attention, 1 in the FFN.
-        bias: [K], added to the scores (a biased FFN's).
+        bias: [K], added to the scores (of an FFN with biases).
         dropout: probability, on the weights.
-        penalty: Eq. 7, computed from the same weights before dropout, on the rows where `rows` (bool [B, Q]) is true.
+        penalty: Eq. 7, computed from the weights before dropout, on the rows where `rows` (bool [B, Q]) is true.
         observe: whether to return an `Observation`.
 
-    Faster backends stand behind this signature.
+    Uses a fused kernel if one applies.
     """
     count = visible.count(query.size(-2), query)
     c, b = activation.factor(count), activation.shift(count)
@@ -156,7 +156,7 @@ def _as_tensor(slots: Tensor | Slots) -> Tensor:
 
 
 def _scores(query: Tensor, key: Tensor | Slots, visible: AttentionMask, scale: float, bias: Tensor | None) -> Tensor:
-    """Returns scale · q·Kᵀ, hidden slots near the most negative number; scale and mask cost no pass of their own."""
+    """Returns scale · q·Kᵀ with the mask added; neither scale nor mask costs an extra pass."""
     if not isinstance(key, Tensor):
         return key.scores(query * scale if scale != 1.0 else query)
     if key.dim() == 2:

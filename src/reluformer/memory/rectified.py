@@ -1,6 +1,6 @@
-"""Activations that came after the paper, each of one equation: see `reluformer.memory.activations` for what they share.
+"""Activations other than the paper's and its baselines; `reluformer.memory.activations` has their base classes.
 
-Their sources are of decoder-only language models or of vision; here they are read by the same recipe as the paper's.
+Their sources study decoder-only language models or vision; here they are trained with the same recipe as the paper's.
 
 Shapes: B batch, H heads, Q rows, K slots.
 """
@@ -50,7 +50,7 @@ class SquaredReLU(Activation):
 class ShiftedReLU(ReLU):
     """weights_ij = max(s_ij + bias, 0) / n_i.
 
-    With a bias of 1 softmax to first order: exp(s) ≈ 1 + s, and Σ exp(s) ≈ n.
+    With a bias of 1, equals softmax to first order: exp(s) ≈ 1 + s, and Σ exp(s) ≈ n.
     """
 
     def __init__(self, heads: int = 1, bias: float = 1.0) -> None:
@@ -92,7 +92,7 @@ class Softpick(Activation):
     def forward(self, scores: Tensor) -> Tensor:
         s = scores.to(torch.promote_types(scores.dtype, torch.float32))
         hidden = s < torch.finfo(scores.dtype).min / 4
-        top = s.detach().amax(-1, keepdim=True).clamp(min=0)  # both times exp(-top): neither overflows
+        top = s.detach().amax(-1, keepdim=True).clamp(min=0)  # both terms are scaled by exp(-top), so neither overflows
         powers = (torch.exp(s - top) - torch.exp(-top)).masked_fill(hidden, 0)
         weights = powers.relu() / (powers.abs().sum(-1, keepdim=True) + self.eps * torch.exp(-top))
         return weights.to(scores.dtype)
@@ -115,7 +115,7 @@ class ScalableSoftmax(Softmax):
 class Softplus(Activation):
     """weights_ij = softplus(log n_i · s_ij) / Σ_j softplus(log n_i · s_ij) (Gao and Spratling 2025, LSSA).
 
-    Their scale has a constant factor of the head width as well (?); here the projections learn it.
+    Their scale also has a constant factor that depends on the head width; here the projections learn it.
     """
 
     static = True
@@ -132,7 +132,7 @@ class Softplus(Activation):
 class LearnedEntmax(Normalised):
     """α-entmax with an α in (1, 2) learned for each head (Correia, Niculae and Martins 2019).
 
-    α starts at 1.5. By bisection, from the package `entmax`, in fp32 or more.
+    α starts at 1.5. Computed by bisection (package `entmax`), in fp32 or more.
     """
 
     static = True

@@ -1,1 +1,1 @@
-"""What is not the subject: packed linear maps, dropout, cross entropy, beam kernels, the C++ compiler, processes."""
+"""Low-level operations: packed linear layers, dropout, cross-entropy, beam kernels, the C++ build, processes."""

@@ -1,7 +1,7 @@
-// What a step of a beam search needs beside matrix products, on a CPU in fp32: see beam.py.
+// The operations of a beam search step other than matrix products, on a CPU in fp32: see beam.py.
 //
-// Shapes: B batch, H heads, W rows of a batch entry, D head width, t slots that a row sees, R rows of logits, V their
-// length. Compiled by build.py; `omp simd` lets the compiler reorder the sums that it marks.
+// Shapes: B batch, H heads, W rows of a batch entry, D head width, t slots that a row sees, R rows of logits, V
+// vocabulary. Compiled by build.py; `omp simd` lets the compiler reorder the sums that it marks.
 
 #include <algorithm>
 
@@ -19,7 +19,7 @@ struct Problem {
   int64_t batch, heads, rows, seen, width, threads;
   const int64_t* path;  // [B, W, t]
   float* weights;       // [B, H, W, t]
-  Strided slots, dense; // keys or values [B, H, C, D]; queries or what is mixed [B, H, W, D]
+  Strided slots, dense; // keys or values [B, H, C, D]; queries or outputs [B, H, W, D]
 };
 
 Problem problem(const int64_t* v) {
@@ -98,7 +98,7 @@ extern "C" void beam_mix(const int64_t* numbers) {
   });
 }
 
-// log p of EOS [R], and the k best not banned, sorted: log p and token [R, k]. Overwrites the logits [R, V].
+// Computes log p of EOS [R], and log p and ids [R, k] of the k best tokens not banned, sorted. Overwrites the logits [R, V].
 extern "C" void beam_best(const int64_t* v) {
   const int64_t rows = v[0], length = v[1], k = v[2], eos = v[3], threads = v[4], banned_count = v[5];
   const int64_t* banned = (const int64_t*)v[6];

@@ -1,8 +1,8 @@
-"""What a step of a beam search needs beside matrix products, in C++ (`beam.cpp`) for fp32 on a CPU, else in torch.
+"""The operations of a beam search step other than matrix products: C++ (`beam.cpp`) for fp32 on a CPU, else torch.
 
-The C++ cannot be differentiated.
+The C++ is not differentiable.
 
-Shapes: B batch, H heads, W rows (hypotheses) of a batch entry, C slots, t that a row sees, D head width; R rows of
+Shapes: B batch, H heads, W rows (hypotheses) of a batch entry, C slots, t slots that a row sees, D head width; R rows of
 logits, V vocabulary.
 """
 
@@ -22,7 +22,7 @@ SOURCE = Path(__file__).with_name("beam.cpp")
 
 
 def has_kernel(tensor: Tensor) -> bool:
-    """Whether the C++ takes tensors like this one: fp32 on a CPU, no gradient, a compiler at hand."""
+    """Returns whether the C++ kernel applies: fp32 on a CPU, no gradient, kernel available."""
     dense = tensor.device.type == "cpu" and tensor.dtype == torch.float32 and tensor.stride(-1) == 1
     differentiable = torch.is_grad_enabled() and tensor.requires_grad
     return dense and not differentiable and library(SOURCE) is not None
@@ -31,7 +31,7 @@ def has_kernel(tensor: Tensor) -> bool:
 class SharedKVCache(NamedTuple):
     """Keys or values of the W hypotheses of a batch entry, which share slots; each sees t of them, its path.
 
-    A beam that reorders its hypotheses changes their paths, and copies no key.
+    Reordering hypotheses changes their paths and copies no keys.
 
     slots: [B, H, C, D]. path: int64 [B, W, t], the slots that a row sees, first token first.
     """
@@ -40,7 +40,7 @@ class SharedKVCache(NamedTuple):
     path: Tensor
 
     def scores(self, query: Tensor) -> Tensor:
-        """Returns q·k of each row with what it sees: query [B, H, W, D] -> [B, H, W, t]."""
+        """Returns q·k of each row with the slots that it sees: query [B, H, W, D] -> [B, H, W, t]."""
         if not has_kernel(self.slots):
             return (self.seen() @ query[..., None]).squeeze(-1)
         scores = query.new_empty(*query.shape[:3], self.path.size(2))
@@ -48,17 +48,17 @@ class SharedKVCache(NamedTuple):
         return scores
 
     def mix(self, weights: Tensor) -> Tensor:
-        """Returns Σ weight · slot of what each row sees: weights [B, H, W, t] -> [B, H, W, D]."""
+        """Returns Σ weight · slot over the slots that each row sees: weights [B, H, W, t] -> [B, H, W, D]."""
         if not has_kernel(self.slots):
             return (weights[..., None, :] @ self.seen()).squeeze(-2)
         batch, heads, rows, _ = weights.shape
         output = self.slots.new_empty(batch, rows, heads, self.slots.size(3))
-        output = output.transpose(1, 2)  # what joins the heads is a view then
+        output = output.transpose(1, 2)  # joining the heads is then a view
         self._run("beam_mix", weights.contiguous(), output)
         return output
 
     def seen(self) -> Tensor:
-        """Returns what each row sees, [B, H, W, t, D]."""
+        """Returns the slots that each row sees, [B, H, W, t, D]."""
         batch, heads, capacity, width = self.slots.shape
         first = torch.arange(batch * heads, device=self.path.device).view(batch, heads, 1, 1) * capacity
         index = (self.path[:, None] + first).flatten()
@@ -74,9 +74,9 @@ class SharedKVCache(NamedTuple):
 
 
 def best_tokens(logits: Tensor, k: int, end: int, banned: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns of each row of logits [R, V] log p [R] of token `end`; log p and tokens [R, k] of the best not banned.
+    """Returns log p [R] of the token `end`, and log p and ids [R, k] of the best tokens not banned, for logits [R, V].
 
-    Sorted, of equals the smaller token first, -inf if fewer than k are left. A row with NaN or infinity has no finite
+    Sorted, ties by token id; -inf if fewer than k are left. A row with NaN or infinity has no finite
     log p. Overwrites the logits.
     """
     logits = logits.contiguous()

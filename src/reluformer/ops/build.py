@@ -1,8 +1,8 @@
-"""Compiles a C++ file once for a machine and keeps the library in a cache: `compiled(folder, source)`.
+"""Compiles C++ files and caches the libraries: `compiled(folder, source)`.
 
-The cache is `$RELUFORMER_CACHE`, by default `~/.cache/reluformer`. A library's name has a hash of the source, the flags
-and the processor, so that machines of different kinds can share a home, and one of the compiler. `$CXX` names the
-compiler; without any, a library from another compiler serves, if it has the same source and processor.
+The cache is `$RELUFORMER_CACHE`, by default `~/.cache/reluformer`. A library's name contains a hash of the source,
+the flags and the processor, so that different machines can share a home, and a hash of the compiler. `$CXX` names the
+compiler; without any compiler, a cached library from another one is used if source and processor match.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ INCLUDE = Path(__file__).parent
 HEADERS = sorted(INCLUDE.parent.rglob("*.hpp"))
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-shared", "-fPIC")
 SECONDS = 300
-"""Time limit of the compiler."""
+"""Time limit of a compilation, in seconds."""
 
 
 def cache_folder() -> Path:
     """Returns the cache folder. Raises `OSError` if the last resort, in /tmp, belongs to another user."""
     if named := os.environ.get("RELUFORMER_CACHE"):
         return Path(named)
-    home = os.path.expanduser("~")  # noqa: PTH111  (a Path's raises RuntimeError where there is no home)
+    home = os.path.expanduser("~")  # noqa: PTH111  (Path.expanduser raises RuntimeError without a home)
     folder = Path(os.environ.get("XDG_CACHE_HOME") or f"{home}/.cache") / "reluformer"
     try:
         if not folder.is_absolute():
@@ -87,7 +87,7 @@ def digest(*texts: str) -> str:
 
 
 def processor() -> str:
-    """Returns what decides which instructions -march=native may use."""
+    """Returns what identifies the processor to -march=native."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -19,7 +19,7 @@ SOURCE = Path(__file__).with_name("cross_entropy.cpp")
 
 
 def has_kernel(logits: Tensor) -> bool:
-    """Whether the C++ takes logits like these: fp32 on a CPU, dense, a compiler at hand."""
+    """Returns whether the C++ kernel applies: contiguous fp32 on a CPU, kernel available."""
     fitting = logits.device.type == "cpu" and logits.dtype == torch.float32 and logits.is_contiguous()
     return fitting and library(SOURCE) is not None
 

@@ -1,4 +1,4 @@
-// Dropout, and the sum of a residual connection in the same pass, on a CPU in fp32: see dropout.py.
+// Dropout fused with the addition of a residual connection, on a CPU in fp32: see dropout.py.
 //
 // Element i is slot i % BLOCK of row i / BLOCK to dropout's generator.
 

@@ -1,7 +1,7 @@
-"""Dropout by a counter-based generator: whether an element is dropped is a hash of the seed and its place.
+"""Dropout by a counter-based generator: a hash of the seed and an element's position decides whether it is dropped.
 
-So the backward pass, and another backend, recompute the mask instead of storing it. On a CPU in fp32 C++
-(`dropout.cpp`) computes it, with the same arithmetic; the result does not depend on the number of threads.
+The backward pass and other backends thus recompute the mask instead of storing it. For fp32 on a CPU, C++
+(`dropout.cpp`) does the same arithmetic; the result does not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LEVELS = 1 << 16
 def drop(x: Tensor, probability: float, added: Tensor | None = None) -> Tensor:
     """Returns x with each element zeroed with `probability` and the others divided by 1 - `probability`; any shape.
 
-    added: of the same shape, added to the result; None for nothing.
+    added: tensor of the same shape, added to the result if given.
     """
     if probability > 0.0:
         if can_drop(x, added):
@@ -38,18 +38,18 @@ def drop(x: Tensor, probability: float, added: Tensor | None = None) -> Tensor:
 
 
 def draw_seed() -> int:
-    """Draws a seed from torch's CPU generator, so that a resumed training repeats it; no device waits for it."""
+    """Draws a seed from torch's CPU generator, so that a resumed training repeats it without synchronising a GPU."""
     return int(torch.randint(1 << 31, ()))
 
 
 def constants(probability: float) -> tuple[ctypes.c_uint32, ctypes.c_float]:
-    """Returns what the C++ takes for a probability: 32-bit draws below this are dropped, the others scaled by that."""
+    """Returns the C++ kernel's (threshold, scale): drops 32-bit draws below the threshold and scales the others."""
     least = _threshold(probability)
     return ctypes.c_uint32(least), ctypes.c_float(RANGE / (RANGE - least))
 
 
 def dropout_factors(seed: int, heads: Tensor, rows: Tensor, slots: Tensor, probability: float) -> Tensor:
-    """Returns what weights are multiplied by, 0 or 1 / (1 − probability), in fp32: [N, Q, K].
+    """Returns the factors of the weights, 0 or 1 / (1 − probability), in fp32: [N, Q, K].
 
     heads: int64 [N], b·H + h; rows: int64 [Q]; slots: int64 [K].
     """
@@ -67,7 +67,7 @@ def dropout_mask(seed: int, shape: tuple[int, int, int, int], probability: float
 
 
 def can_drop(x: Tensor, added: Tensor | None) -> bool:
-    """Whether the C++ takes tensors like these: fp32 on a CPU, of one shape, a compiler at hand."""
+    """Returns whether the C++ kernel applies: fp32 on a CPU, equal shapes, kernel available."""
     fitting = x.device.type == "cpu" and x.dtype == torch.float32
     if added is not None:
         fitting = fitting and added.dtype == x.dtype and added.shape == x.shape and added.device == x.device
@@ -101,10 +101,10 @@ def _run(x: Tensor, added: Tensor | None, seed: int, probability: float) -> Tens
 
 
 def _in_torch(x: Tensor, probability: float) -> Tensor:
-    """torch draws one number an element on a CPU, which takes longer than the rest of a residual connection.
+    """Applies dropout with one 64-bit draw for four elements; rounds the probability to a multiple of 2^-16.
 
-    Here one 64-bit draw of the same generator serves four elements, and the probability is rounded to a multiple of
-    2^-16.
+    On a CPU, torch's own dropout draws one number per element, which takes longer than the rest of a residual
+    connection.
     """
     dropped = round(probability * LEVELS)
     draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
@@ -117,7 +117,7 @@ def _threshold(probability: float) -> int:
 
 
 def _mix64(x: Tensor) -> Tensor:
-    """Splitmix64's finaliser; int64 arithmetic wraps as that of unsigned numbers does."""
+    """Splitmix64's finaliser; int64 arithmetic wraps around like unsigned arithmetic."""
     x = (x ^ _right(x, 30)) * _signed(0xBF58476D1CE4E5B9)
     x = (x ^ _right(x, 27)) * _signed(0x94D049BB133111EB)
     return x ^ _right(x, 31)

@@ -1,7 +1,7 @@
-"""Splits a joint projection into heads as views, and joins their gradients without a copy if they lie side by side.
+"""Splits a joint projection into heads as views, and joins their gradients without a copy if they are adjacent in memory.
 
-A kernel that writes the gradients of query, key and value as they lie in the projection has written the projection's
-gradient; joining three separate tensors copies all of them.
+A kernel that writes the gradients of query, key and value in the layout of the projection has thereby written the
+projection's gradient; joining three separate tensors would copy all of them.
 
 Shapes: B batch, L tokens, H heads, D head width.
 """
@@ -17,14 +17,14 @@ from torch.autograd.function import once_differentiable
 
 
 def split_heads(x: Tensor, heads: int, parts: int) -> tuple[Tensor, ...]:
-    """[B, L, parts·H·D] -> `parts` views [B, H, L, D]."""
+    """Splits [B, L, parts·H·D] into `parts` views [B, H, L, D]."""
     if x.device.type == "cpu" and x.requires_grad and torch.is_grad_enabled():
         return _Split.apply(x, heads, parts)
     return _views(x, heads, parts)
 
 
 def join_heads(parts: Sequence[Tensor]) -> Tensor:
-    """Joins parts [B, H, L, D] -> [B, L, parts·H·D]; a view if they lie side by side."""
+    """Joins parts [B, H, L, D] -> [B, L, parts·H·D]; a view if they are adjacent in memory."""
     batch, heads, length, width = parts[0].shape
     joint = (batch, length, len(parts) * heads * width)
     if side_by_side(parts) and parts[0].stride(2) == joint[2]:
@@ -33,7 +33,7 @@ def join_heads(parts: Sequence[Tensor]) -> Tensor:
 
 
 def empty_like_heads(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Allocates tensors [B, H, L, D] of the same shapes, side by side if the tensors are."""
+    """Allocates tensors [B, H, L, D] of the same shapes, adjacent in memory if `tensors` are."""
     if len(tensors) == 1 or side_by_side(tensors):
         batch, heads, length, width = tensors[0].shape
         joint = tensors[0].new_empty(batch, length, len(tensors) * heads * width)
@@ -42,7 +42,7 @@ def empty_like_heads(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def side_by_side(tensors: Sequence[Tensor]) -> bool:
-    """Whether each tensor [B, H, L, D] begins where the heads of the one before it end, token by token."""
+    """Returns whether, for every token, each tensor [B, H, L, D] begins where the heads of the previous one end."""
     first = tensors[0]
     _, heads, length, width = first.shape
     strides = (length * first.stride(2), width, first.stride(2), 1)

@@ -1,4 +1,4 @@
-// What a product of int8 needs beside oneDNN's, on a CPU: see int8.py. Compiled by build.py.
+// Quantisation and rescaling around oneDNN's int8 product, on a CPU: see int8.py. Compiled by build.py.
 
 #include "vector.hpp"
 

@@ -1,8 +1,8 @@
 """Products with constant weights in int8, for decoding on a CPU.
 
-A weight [O, I] has a scale for each of its rows, chosen once; the rows of x are quantised as they come, each with a
-scale of its own, so outliers of a sentence cost the others of its batch no precision. Both are symmetric. oneDNN
-multiplies, summing in int32; C++ (`int8.cpp`), else torch, quantises x and scales the result.
+A weight [O, I] has a static scale per row; the rows of x are quantised dynamically, each with its own scale, so
+outliers in one sentence do not reduce the precision of others in its batch. Both are symmetric. oneDNN multiplies and
+accumulates in int32; C++ (`int8.cpp`), else torch, quantises x and rescales the result.
 
 Shapes: I inputs, O outputs, R rows.
 """
@@ -23,7 +23,7 @@ LEVELS = 127 if torch.cpu._is_vnni_supported() else 63
 
 
 class Int8(nn.Module):
-    """x · Wᵀ + b in int8, without gradients; in place of an `ops.linear.Packed`.
+    """x · Wᵀ + b in int8, without gradients; replaces `ops.linear.Packed`.
 
     weight: [O, I] fp32. bias: [O] or None.
     """
@@ -47,7 +47,7 @@ class Int8(nn.Module):
         return rescale(product, scale, self.bias).view(*x.shape[:-1], len(self.scale))
 
     scores = mix = forward
-    """As keys [O, I], and as values transposed [O, I]."""
+    """The products with keys [O, I] and with values, transposed to [O, I]; see `read.Slots`."""
 
 
 def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,7 +63,7 @@ def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rescale(product: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
-    """Returns product [R, O] · scale [R] + bias [O], in place."""
+    """Computes product [R, O] · scale [R] + bias [O] in place and returns it."""
     if library(SOURCE) is None:
         product.mul_(scale[:, None])
         return product if bias is None else product.add_(bias)

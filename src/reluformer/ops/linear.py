@@ -1,11 +1,11 @@
-"""Products with learned weights; on a CPU in fp32 by whichever of torch's two libraries is faster at them.
+"""Products with learned weights; for fp32 on a CPU, by the faster of torch's two libraries.
 
 On an AMD EPYC with AVX-512, oneDNN computes large fp32 products 15 to 20 % faster than MKL, torch's default; gradients
 of weights, whose operands are both transposed, are as fast or faster in MKL. oneDNN compiles a program for every new
 shape (1 ms), so small products stay with MKL.
 
 For inference `Packed` keeps constant weights in the layout of oneDNN's kernels: a step of a search multiplies few rows
-with large matrices, and torch's own linear packs the matrix anew each time. On the 40 rows of a beam of 5 over 8
+with large matrices, and torch's own linear repacks the matrix each time. On the 40 rows of a beam of 5 over 8
 sentences a packed 512 x 10,000 projection takes 0.57 of its time, on 240 rows 0.8.
 
 Shapes: I inputs, O outputs.
@@ -23,16 +23,16 @@ from torch.nn import functional
 from reluformer.ops.int8 import Int8
 
 LEAST = 1 << 28
-"""Multiplications from which a product is worth a oneDNN program of its own."""
+"""The fewest multiplications for which a oneDNN program pays off."""
 
 PACKED_ROWS = 64
-"""Rows that a packed weight is laid out for; it serves any number of them."""
+"""The number of rows that a packed weight's layout is chosen for; it works with any number."""
 
 AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def worthwhile(x: Tensor, weight: Tensor) -> bool:
-    """Whether the product of x [..., I] and a weight [O, I] or [I, O] is faster by oneDNN."""
+    """Returns whether oneDNN is faster at the product of x [..., I] and a weight [O, I] or [I, O]."""
     return (
         AVAILABLE
         and x.numel() // x.size(-1) * weight.numel() >= LEAST
@@ -43,7 +43,7 @@ def worthwhile(x: Tensor, weight: Tensor) -> bool:
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x [..., I] · weight [O, I]ᵀ + bias [O] -> [..., O]; no gradient if oneDNN computes it."""
+    """x [..., I] · weight [O, I]ᵀ + bias [O] -> [..., O]; not differentiable with oneDNN."""
     if worthwhile(x, weight):
         flat = torch.ops.mkldnn._linear_pointwise(x.flatten(0, -2), weight, bias, "none", [], "")
         # not a view to autograd: an activation may overwrite it
@@ -67,7 +67,7 @@ class _Linear(torch.autograd.Function):
         x_grad = weight_grad = bias_grad = None
         if ctx.needs_input_grad[0]:
             x_grad = product(grad, weight.T)
-        if ctx.needs_input_grad[1]:  # laid out as the weight is, or it would be copied
+        if ctx.needs_input_grad[1]:  # in the weight's layout, to avoid a copy
             weight_grad = rows.T @ inputs if weight.is_contiguous() else (inputs.T @ rows).T
         if ctx.needs_input_grad[2]:
             bias_grad = rows.sum(0)
@@ -88,7 +88,7 @@ class Linear(nn.Linear):
 
 
 class Packed(nn.Module):
-    """x · Wᵀ + b, without gradients; keys or values (see `read.Slots`), or in place of an `nn.Linear`.
+    """x · Wᵀ + b, without gradients; serves as keys or values (see `read.Slots`), or replaces an `nn.Linear`.
 
     weight: [O, I] fp32. bias: [O] or None.
     """
@@ -103,21 +103,21 @@ class Packed(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
 
     scores = mix = forward
-    """As keys [O, I], and as values transposed [O, I]."""
+    """The products with keys [O, I] and with values, transposed to [O, I]; see `read.Slots`."""
 
 
 ConstantProduct = type[Packed] | type[Int8]
-"""Takes a weight [O, I] and a bias [O] or None, and multiplies without gradients."""
+"""Builds a module that multiplies by a constant weight [O, I] and adds a bias [O] or None, without gradients."""
 
 
 def packable(weight: Tensor) -> bool:
-    """Whether oneDNN can pack such a weight: fp32 on a CPU."""
+    """Returns whether oneDNN can pack a weight: fp32 on a CPU."""
     available = AVAILABLE and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
     return available and weight.device.type == "cpu" and weight.dtype == torch.float32
 
 
 def pack(model: nn.Module, product: ConstantProduct = Packed) -> None:
-    """Packs every weight of a model that only infers from now on, if all are packable.
+    """Packs every weight of a model for inference, if all are packable.
 
     Linear modules are replaced and lose their parameters; modules with a method `pack` pack their own.
 

@@ -1,9 +1,9 @@
-"""Fast paths, and whether to trust them here: a device proves a path before it is used.
+"""Fast paths, each tested on a device before it is trusted there.
 
-At its first use on a kind of device a fast path computes a small case, forward and backward, in a process of its own,
-which may hang, crash or meet an illegal instruction without harm. If the result is the reference's, the path is trusted
-from then on; else one warning says why, and the next path takes over. The verdict is cached beside the compiled
-kernels, by processor or GPU, driver, versions and source code; `reluformer doctor` proves every path again.
+At its first use on a kind of device a fast path computes a small case, forward and backward, in a separate process,
+which may hang, crash or hit an illegal instruction without harm. If the result matches the reference, the path is
+trusted from then on; otherwise one warning gives the reason, and the fallback is used. The verdict is cached with the
+compiled kernels, by processor or GPU, driver, versions and source code; `reluformer doctor` proves every path again.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from reluformer.ops.build import cache_folder, compiled, digest, processor
 from reluformer.ops.process import die_with_parent
 
 PROVING = "RELUFORMER_PROVING"
-"""The environment variable that names the path which this process proves."""
+"""The environment variable that names the path that this process proves."""
 SECONDS = 300
-"""Time limit of a proof."""
+"""Time limit of a proof, in seconds."""
 SOURCES = ("memory", "ops", "model", "translation", "training")
 """Packages whose code the verdicts depend on."""
 
@@ -46,10 +46,10 @@ class FastPath(NamedTuple):
     """A faster way to compute something.
 
     Attributes:
-        what: it computes.
-        proof: module:function that takes the device's type and raises unless the path agrees with its reference.
-        devices: types of devices that have the path.
-        fallback: what takes over.
+        what: a description of the computation.
+        proof: module:function that takes the device type and raises if the path disagrees with its reference.
+        devices: the device types that the path supports.
+        fallback: a description of what replaces it.
     """
 
     what: str
@@ -87,7 +87,7 @@ _lock = threading.RLock()
 
 
 def trusted(path: str, device: str) -> bool:
-    """Returns whether a path of PATHS is right on this kind of device, such as "cuda"; proves it at the first call."""
+    """Returns whether a path of PATHS is correct on a device type, such as "cuda"; proves it at the first call."""
     if (path, device) not in _verdicts:
         with _lock:
             if (path, device) not in _verdicts:
@@ -100,7 +100,7 @@ trusted._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def distrust(path: str, device: str, error: BaseException) -> None:
-    """Stops using a path in this process, after it failed at work; warns once."""
+    """Stops using a path in this process after it has failed in use; warns once."""
     reason = first_line(error)
     if _verdicts.get((path, device)) is None:
         _verdicts[path, device] = reason
@@ -108,12 +108,12 @@ def distrust(path: str, device: str, error: BaseException) -> None:
 
 
 def verdicts() -> dict[str, str]:
-    """Returns the paths that this process asked for: "trusted", or why not."""
+    """Returns, for each path that this process has asked about, "trusted" or the reason why not."""
     return {path: "trusted" if reason is None else reason for (path, _), reason in sorted(_verdicts.items())}
 
 
 def prove(path: str, device: str) -> str | None:
-    """Proves a path again and caches the verdict; returns None, or why it is not to be trusted."""
+    """Proves a path again and caches the verdict; returns None, or the reason not to trust it."""
     reason = _prove_apart(path, device)
     write_json(_verdict_file(path, device), {"path": path, "device": device, "reason": reason})
     return reason
@@ -131,7 +131,7 @@ def _judge(path: str, device: str) -> None:
 
 
 def _cached_verdict(path: str, device: str) -> str | None:
-    """Returns the cached verdict; processes that want the same wait for the one that proves the path."""
+    """Returns the cached verdict; concurrent processes wait for the one that proves the path."""
     try:
         file = _verdict_file(path, device)
         with FileLock(file.with_suffix(".lock")):
@@ -144,7 +144,7 @@ def _cached_verdict(path: str, device: str) -> str | None:
 
 
 def _prove_apart(path: str, device: str) -> str | None:
-    """Proves a path in a process of its own; in this one if that cannot reach a GPU which this one holds alone."""
+    """Proves a path in a separate process; in this one if it holds the GPU exclusively."""
     environment = {**os.environ, PROVING: path, "PYTHONSAFEPATH": "1"}
     try:
         ended = subprocess.run(
@@ -236,9 +236,9 @@ def call(source: Path, function: str, numbers: Sequence[int], *more: ctypes.c_fl
 
 
 def main(arguments: list[str]) -> int:
-    """Proves one path on one type of device, or all that this machine has, a line of JSON each.
+    """Proves the given path on a device type; without arguments, all available ones, printing a line of JSON for each.
 
-    Of one, prints why not to trust it to standard error and returns 1.
+    If a given path fails, prints the reason to standard error and returns 1.
     """
     if not arguments:
         for path, (what, _, devices, fallback) in PATHS.items():

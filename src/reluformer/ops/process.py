@@ -1,6 +1,6 @@
-"""What a process asks of the system: its cores, to end with its starter, to keep freed memory; the last two on Linux.
+"""Process settings: usable cores, termination with the parent, memory allocation; the last two on Linux only.
 
-So a killed Snakemake or launcher leaves nothing running. Imports nothing heavy.
+A killed Snakemake or launcher thus leaves nothing running. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STARTER = "RELUFORMER_STARTER"
 PR_SET_PDEATHSIG = 1
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 CACHED_PROGRAMS = "32"
-"""More than one update needs."""
+"""The limit of oneDNN's caches; more than one update needs."""
 KEPT_BYTES = 1 << 30
 """glibc keeps free blocks, and free memory at the end of the heap, up to this size."""
 
@@ -62,7 +62,7 @@ def end_with(pid: int, number: int = signal.SIGTERM) -> None:
 
 
 def die_with_main_process() -> None:
-    """Kills this process of `multiprocessing` once the main process is gone, whatever server forked it."""
+    """Kills this `multiprocessing` worker once the main process is gone, even if a fork server started it."""
     from multiprocessing import parent_process
 
     parent = parent_process()
@@ -76,16 +76,16 @@ def die_with_parent() -> None:
     if hasattr(libc, "prctl"):
         parent = os.getppid()
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died in between
+        if os.getppid() != parent:  # the parent died in between
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 def limit_caches(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Limits what oneDNN keeps for each shape of a product; to be called before torch is imported, for children too.
+    """Limits oneDNN's caches of compiled programs; call before importing torch. Child processes inherit the limits.
 
     By default its two caches hold 1,024 programs each, with scratch memory of the size of a product. Batches have
-    hundreds of shapes, of which few come again: after 200 updates of 2,048 tokens, a training of 2+2 layers of 256/512
-    held 1.8 GB and grew, with these limits 0.8 GB and does not, at the same speed (AMD EPYC).
+    hundreds of shapes, few of which recur: after 200 updates of 2,048 tokens, a training of 2+2 layers of 256/512 used
+    1.8 GB and was growing; with these limits it uses 0.8 GB and does not grow, at the same speed (AMD EPYC).
     """
     for variable in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
         environment.setdefault(variable, CACHED_PROGRAMS)
@@ -94,7 +94,7 @@ def limit_caches(environment: MutableMapping[str, str] = os.environ) -> None:
 def keep_freed_memory() -> None:
     """Makes glibc keep freed memory for the next tensors, in a process that computes on a CPU.
 
-    By default it returns large blocks to the system at once, and the next update meets a page fault for every 4 KiB of
+    By default it returns large blocks to the system at once, and the next update incurs a page fault for every 4 KiB of
     its tensors: a training of two layers of 128/256 takes 7 to 10 % longer (AMD EPYC).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -1,4 +1,4 @@
-// What all kernels share: vectors, exp and log, dropout's generator.
+// Shared by all kernels: vectors, exp and log, dropout's generator.
 // Plain vector extensions of GCC and clang, no intrinsics.
 #pragma once
 
@@ -56,7 +56,7 @@ inline float exponential(float x) {
   return x < -87.0f ? 0.0f : y * power;
 }
 
-// The same of a vector, and its square root.
+// The same for a vector, and its square root.
 inline Vector exponential(Vector x) {
   const Vector bounded = x < -87.0f ? fill(-87.0f) : x;
   const Vector n = (bounded * 1.44269504f + 12582912.0f) - 12582912.0f;  // 1.5 * 2^23: rounds to whole numbers
@@ -96,7 +96,7 @@ inline Vector logarithm(Vector x) {
   return e * 0.693359375f + (m + (y * m * z + e * -2.12194440e-4f - 0.5f * z));
 }
 
-// Dropout's counter-based generator; dropout.py has the same in torch.
+// Dropout's counter-based generator; dropout.py implements the same in torch.
 inline uint64_t mix(uint64_t x) {
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
   x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;

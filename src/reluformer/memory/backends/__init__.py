@@ -1,4 +1,4 @@
-"""Attention without its n × n weights where a weight is f(score) alone: C++ for CPUs, Triton for GPUs, tiles in torch.
+"""Fused attention for weights f(score), without storing them: C++ for CPUs, Triton for GPUs, tiles in plain torch.
 
 Shapes: B batch, H heads, Q rows (queries), K slots (keys), D head width.
 """
@@ -17,11 +17,11 @@ TRITON_WIDEST = 128
 
 
 class Functor(NamedTuple):
-    """f of a fused read. In place of the scores a kernel has the weights, so a slope is a function of the weight alone.
+    """f of a fused read. Kernels store no scores, so the slope is a function of the weight alone.
 
     Attributes:
-        weight: f of scores; may overwrite them.
-        slope: f' where f is a weight.
+        weight: f(scores); may overwrite them.
+        slope: f'(score) as a function of f(score).
     """
 
     weight: Callable[[Tensor], Tensor]
@@ -33,22 +33,21 @@ FUNCTORS = {
     "relu-squared": Functor(lambda x: x.relu_().square_(), lambda s: 2 * s.sqrt()),
     "sigmoid": Functor(Tensor.sigmoid_, lambda s: s * (1 - s)),
 }
-"""By name, in the order of cpu.cpp; `functors.hpp` and `triton_kernels.py` have the same."""
+"""By name, in the order of cpu.cpp; `functors.hpp` and `triton_kernels.py` implement the same functions."""
 
 
 class AttentionOptions(NamedTuple):
-    """What a fused read takes beside query, key and value.
+    """The arguments of a fused read other than query, key and value.
 
     Attributes:
         keys: bool [B, K], true where a slot is visible; None if all are.
         causal: row i sees the slots up to K − Q + i.
         scale: multiplies the scores.
         dropout: probability, on the weights.
-        seed: decides what is dropped; None draws one.
+        seed: of dropout; None draws one.
         statistics: whether to return the sums that the penalty needs.
         factor: c_i > 0, [B|1, H|1, Q|1, 1], multiplies the scores of row i; None for 1.
-        shift: b_i, [B|1, 1, Q|1, 1] or a scalar, added to the scores of row i after that, without a gradient; None
-            for 0.
+        shift: b_i, [B|1, 1, Q|1, 1] or a scalar, added to the scaled scores of row i, without a gradient; None for 0.
         function: f, a name of FUNCTORS.
     """
 
@@ -64,7 +63,7 @@ class AttentionOptions(NamedTuple):
 
 
 class FusedRead(NamedTuple):
-    """A read without its weights.
+    """The result of a fused read, which does not store its weights.
 
     Attributes:
         output: [B, H, Q, D].
@@ -78,11 +77,11 @@ class FusedRead(NamedTuple):
 
 
 FusedKernel = Callable[[Tensor, Tensor, Tensor, AttentionOptions], FusedRead]
-"""Reads query [B, H, Q, D] of key and value [B, H, K, D]; differentiable, once, in the three and in the factor."""
+"""Reads key and value [B, H, K, D] with query [B, H, Q, D]; once differentiable in these three and in the factor."""
 
 
 def prepare(query: Tensor, options: AttentionOptions, factor: bool = False) -> tuple[Tensor, AttentionOptions]:
-    """Draws the seed of dropout if there is none, and multiplies c_i into the query.
+    """Draws a seed for dropout if none is given, and multiplies the query by c_i.
 
     factor: whether the kernel multiplies by c_i itself.
     """

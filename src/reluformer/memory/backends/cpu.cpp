@@ -4,7 +4,7 @@
 // A unit of work is a part of one head. Its keys are read in blocks of BLOCK visible slots, packed and transposed, and
 // its rows in blocks of BLOCK; the weights of one pair of blocks are a tile that stays in cache. Every product of two
 // matrices is `product` of cpu.hpp: M rows by N vectors of accumulators in registers. Hidden slots are left out while
-// packing, so that a row sees the packed slots before its limit, and nothing else has to know of masks.
+// packing, so that a row sees the packed slots before its limit and no other code handles masks.
 //
 // Compiled by build.py with -O3 -march=native -fopenmp.
 
@@ -25,7 +25,7 @@ struct Problem {
   Dropout dropout;
 };
 
-// What a unit works on: rows first to last of one head (forward), or its blocks of slots (backward).
+// The data of a unit of work: rows first to last of one head (forward), or its blocks of slots (backward).
 struct Head {
   const Problem& p;
   int64_t b, h, width, seen = 0;
@@ -34,7 +34,7 @@ struct Head {
   Head(const Problem& p, int64_t unit) : p(p), b(unit / p.heads), h(unit % p.heads), width(whole(p.depth)) {}
   static int64_t bytes(const Problem& p) { return 4 * (whole(p.slots + BLOCK) + whole(p.rows)) + 128; }
 
-  // Lists the visible slots, and how many of them each row sees.
+  // Lists the visible slots and counts those that each row sees.
   void look() {
     slots = arena.take<int32_t>(p.slots + BLOCK);
     limits = arena.take<int32_t>(p.rows);
@@ -46,16 +46,16 @@ struct Head {
       limits[i] = (int32_t)n;
     }
   }
-  // What multiplies the scores of row i.
+  // The factor of the scores of row i.
   float factor(int64_t i) const { return p.scale * (p.factor.data ? p.factor.at(b, h)[i * p.factor.row] : 1.0f); }
-  // What is added to the scores of row i.
+  // The shift of the scores of row i.
   float shift(int64_t i) const { return p.shift.at(b, h)[i * p.shift.row]; }
-  // The queries of n rows, dense and multiplied.
+  // Packs the queries of n rows, multiplied by their factors.
   void queries(int64_t first, int64_t n, float* to) const {
     pack(p.query.at(b, h) + first * p.query.row, p.query.row, nullptr, n, p.depth, width, to,
          [&](int64_t i) { return factor(first + i); });
   }
-  // The slots that the strips of m rows see, of the tile's n; none where a strip has no positive weight.
+  // For each strip of m rows, the slots of the tile's n that it sees; none if it has no positive weight.
   template <class W>
   Terms seen_by(const W& weights, int64_t m, int64_t n) const {
     Terms terms;
@@ -66,7 +66,7 @@ struct Head {
     }
     return terms;
   }
-  // The rows, of the tile's m, that see the strips of n slots.
+  // For each strip of n slots, the rows of the tile's m that see it.
   template <class W>
   Terms seeing(const W& weights, int64_t m, int64_t n) const {
     Terms terms;
@@ -82,7 +82,7 @@ struct Head {
   float* row(float* statistics) const { return statistics ? statistics + id() * p.rows : nullptr; }
 };
 
-// The weights of a tile from its scores, slots beyond a row's limit hidden; sums on the way.
+// Turns a tile's scores into weights, hides slots beyond a row's limit and accumulates the row statistics.
 template <class F, bool STATISTICS>
 struct Weights {
   const Head& head;
@@ -91,7 +91,7 @@ struct Weights {
   bool diagonal, drop;
   float *total, *logs;
   bool found = false;
-  uint8_t filled[BLOCK] = {};  // the strips, by first row, that have a positive weight
+  uint8_t filled[BLOCK] = {};  // whether the strip with this first row has a positive weight
 
   bool skip(int64_t m0, int rows, int64_t n0, int n) {
     if (n0 == 0) filled[m0] = 0;
@@ -126,7 +126,7 @@ struct Weights {
   }
 };
 
-// The gradient of a tile's scores from that of its weights; dropped weights become what the output was made of.
+// Turns the gradient of a tile's weights into that of its scores, and applies dropout to the weights.
 template <class F, bool STATISTICS>
 struct Slopes {
   const Head& head;
@@ -163,8 +163,8 @@ struct Slopes {
   }
 };
 
-// The forward pass of a few rows, as in decoding, where packing would cost more than the products: every visible key is
-// read once, as it lies, and the values of those with a positive weight only.
+// The forward pass of a few rows, as in decoding, where packing would cost more than the products: reads each visible
+// key once, in place, and only the values with a positive weight.
 constexpr int FEW = 3;
 
 template <class F, bool STATISTICS>
@@ -195,7 +195,7 @@ void forward_few(const Problem& p, int64_t unit) {
   }
 }
 
-// Whether a tile of n slots has some that a row must not see. Beyond the last slot, scores are 0 but shifted.
+// Whether a row must not see some of a tile's n slots. Scores beyond the last slot are 0 plus the shift.
 template <class F>
 bool partly_hidden(int64_t limit, int64_t j0, int64_t n) { return limit < j0 + (F::SHIFTED ? whole(n) : n); }
 

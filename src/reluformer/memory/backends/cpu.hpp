@@ -1,4 +1,4 @@
-// What cpu.cpp is made of: the product of two matrices in registers, packing, memory.
+// Building blocks of cpu.cpp: the product of two matrices in registers, packing, memory.
 #pragma once
 
 #include <cstdlib>
@@ -7,7 +7,7 @@
 
 namespace {
 
-constexpr int ROWS = 6;  // of accumulators: ROWS x COLUMNS vectors, and what multiplies them, fit the registers
+constexpr int ROWS = 6;  // of accumulators: ROWS x COLUMNS vectors and their operands fit into the registers
 #ifndef TILE
 #define TILE 96
 #endif
@@ -55,12 +55,12 @@ inline void with_shape(int m, int n, F&& f) {
 // Strips of at most ROWS rows, of about the same height.
 inline int64_t strip(int64_t rows) { int64_t n = (rows + ROWS - 1) / ROWS; return n ? (rows + n - 1) / n : 1; }
 
-// The terms that a strip of a tile's product is made of: from <= t < to, by the strip's first row.
+// The terms of each strip of a tile's product: from <= t < to, by the strip's first row.
 struct Terms {
   int16_t from[BLOCK], to[BLOCK];
 };
 
-// A tile's product, C [m, width] += A · B or Aᵀ · B with A the tile; B and C have rows of `width` floats.
+// Adds a tile's product: C [m, width] += A · B or Aᵀ · B with A the tile; B and C have rows of `width` floats.
 template <bool TRANSPOSED>
 void accumulate(int64_t m, const float* a, const float* b, float* c, int64_t width, const Terms& terms) {
   const int64_t height = strip(m);
@@ -83,7 +83,7 @@ void accumulate(int64_t m, const float* a, const float* b, float* c, int64_t wid
   }
 }
 
-// A [m, depth] · B [depth, columns] strip by strip; done(Shape, accumulators, first row, first column) takes them.
+// A [m, depth] · B [depth, columns] strip by strip; calls done(Shape, accumulators, first row, first column) for each.
 template <class Done>
 void scores(int64_t m, int64_t columns, int64_t depth, const float* a, int64_t am, const float* b, Done&& done) {
   const int64_t height = strip(m);
@@ -117,8 +117,8 @@ struct One {
   float operator()(int64_t) const { return 1.0f; }
 };
 
-// Rows of a tensor, times scale(row) -> a dense [n, width], the rest of each row 0. `rows` names them; none: all in
-// order. Each may lie in a page of its own, where no processor looks ahead by itself.
+// Packs rows of a tensor, times scale(row), into a dense [n, width], padded with 0. `rows`: their indices; if null, all
+// in order. Each may lie in a page of its own, where the hardware does not prefetch.
 template <class Scale = One>
 void pack(const float* from, int64_t stride, const int32_t* rows, int64_t n, int64_t depth, int64_t width, float* to,
           Scale scale = {}) {
@@ -133,7 +133,7 @@ void pack(const float* from, int64_t stride, const int32_t* rows, int64_t n, int
   }
 }
 
-// A dense [n, width] -> [width, BLOCK], columns from n to a whole vector 0.
+// Transposes a dense [n, width] into [width, BLOCK]; columns from n up to a whole vector are 0.
 void transpose(const float* from, int64_t n, int64_t width, float* to) {
   for (int64_t d0 = 0; d0 < width; d0 += LANES)
     for (int64_t j0 = 0; j0 < n; j0 += LANES) {
@@ -163,7 +163,7 @@ void transpose(const float* from, int64_t n, int64_t width, float* to) {
     }
 }
 
-// A thread's memory between calls; it grows with the longest sequence.
+// A thread's scratch memory, kept between calls; it grows with the longest sequence.
 struct Arena {
   char* base = nullptr;
   size_t size = 0, used = 0;

@@ -1,8 +1,8 @@
-"""The C++ kernel as a differentiable function: attention with weights f(score) on a CPU, computed in fp32.
+"""Autograd wrapper of the C++ kernel: attention with weights f(score) on a CPU, computed in fp32.
 
 Results in bf16 and fp16 are rounded from fp32. They depend neither on the number of threads nor on their timing, except
 for the query's gradient if the batch has fewer heads than there are threads: the slots are then split into as many
-parts as the threads need, and the parts' gradients are added in order.
+parts as there are threads to use, and the parts' gradients are added in order.
 
 Shapes: B batch, H heads, Q rows, K slots, D head width.
 """
@@ -37,7 +37,7 @@ class CpuReLU(torch.autograd.Function):
         ctx.save_for_backward(query, key, value)
         ctx.options = options
         batch, heads, rows, width = query.shape
-        output = query.new_empty(batch, rows, heads, width).transpose(1, 2)  # what joins the heads is a view then
+        output = query.new_empty(batch, rows, heads, width).transpose(1, 2)  # joining the heads is then a view
         total = query.new_empty(batch, heads, rows) if options.statistics else None
         logs = None if total is None else torch.empty_like(total)
         if query.numel():
@@ -67,7 +67,7 @@ class CpuReLU(torch.autograd.Function):
 
 
 def _parts(query: Tensor, length: int) -> int:
-    """Returns into how many parts each head's work is split so that no thread is idle."""
+    """Returns the number of parts to split each head into so that no thread is idle."""
     heads = max(1, query.size(0) * query.size(1))
     return max(1, min(-(-torch.get_num_threads() // heads), length // PART))
 
@@ -99,14 +99,14 @@ def _arguments(
 
 
 def cpu_relu_attention(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions) -> FusedRead:
-    """A `FusedKernel`; a factor with a gradient goes into the query."""
+    """Implements `FusedKernel`; a factor with a gradient is multiplied into the query."""
     dtype, factor = query.dtype, options.factor
     query, options = prepare(query, options, factor=factor is None or not factor.requires_grad)
     query, key, value = (
         x if x.stride(-1) == 1 else x.contiguous() for x in (query.float(), key.float(), value.float())
     )
     keys, factor, shift = options.keys, options.factor, options.shift
-    if shift is None and options.function != "relu":  # of others, the kernel always adds b_i
+    if shift is None and options.function != "relu":  # for other functions, the kernel always adds b_i
         shift = query.new_zeros(())
     options = options._replace(
         keys=None if keys is None else keys.contiguous(),

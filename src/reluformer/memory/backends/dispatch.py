@@ -1,7 +1,7 @@
 """Chooses the kernel of a fused read, `out_i = Σ_j f(c_i · scale · q_i·k_j + b_i) v_j` without n × n weights.
 
 f is one of FUNCTORS, which need no maximum, sum or rescaling of a row: a tile of weights is final once computed, and a
-tile without a positive weight contributes nothing. A device proves a kernel before it is used (`ops.paths`), unless
+tile without a positive weight contributes nothing. A kernel is tested on a device before use (`ops.paths`), unless
 `RELUFORMER_KERNEL` forces a backend: `cpu` (C++), `tiled` (plain torch), `triton` (CUDA), or `reference`, the read that
 stores its weights.
 """
@@ -49,12 +49,12 @@ def backend(query: Tensor) -> str:
 
 
 def fused_kernel(query: Tensor) -> FusedKernel | None:
-    """Returns the kernel for queries like `query`; None for the read that stores its weights."""
+    """Returns the fused kernel for queries like `query`; None to use the read that stores its weights."""
     return {"cpu": cpu_relu_attention, "tiled": tiled_relu_attention, "triton": _triton}.get(backend(query))
 
 
 def _triton(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions) -> FusedRead:
-    """Triton's kernel; tiles from the first call on that it cannot compile or launch."""
+    """Runs the Triton kernel; falls back to tiles for good once it fails to compile or launch."""
     from reluformer.memory.backends.triton_relu import triton_relu_attention
 
     if torch.compiler.is_compiling():
@@ -63,7 +63,7 @@ def _triton(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions
         return triton_relu_attention(query, key, value, options)
     except (torch.OutOfMemoryError, ValueError):
         raise
-    except Exception as error:  # of Triton's compiler, its tuner or the driver
+    except Exception as error:  # from Triton's compiler, its tuner or the driver
         if os.environ.get("RELUFORMER_KERNEL"):
             raise
         distrust("triton", "cuda", error)

@@ -1,4 +1,4 @@
-"""Proofs of the kernels of fused reads for `ops.paths`: a small read and its gradients, beside the same in fp64."""
+"""Proofs of the fused kernels for `ops.paths`: compares a small read and its gradients with a read in fp64."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = ("the output", "Σ s", "Σ s log s", "the query's gradient", "the key's 
 
 
 def cpu(device: str) -> None:
-    """Proves the C++ kernel, also the form for few rows."""
+    """Proves the C++ kernel, including its variant for few rows."""
     prove(cpu_relu_attention, device)
     prove(cpu_relu_attention, device, rows=1)
 
@@ -57,7 +57,7 @@ def prove(kernel: FusedKernel, device: str, rows: int = ROWS) -> None:
 
 
 def _results(kernel: FusedKernel, inputs: list[Tensor], options: AttentionOptions) -> list[Tensor]:
-    """Returns output and row statistics, and the gradients of their products with the last three of `inputs`."""
+    """Returns the output, the row statistics, and the gradients of their products with the last three of `inputs`."""
     query, key, value = (x.clone().requires_grad_() for x in inputs[:3])
     results = [x for x in kernel(query, key, value, options) if x is not None]
     loss = torch.stack([(x * weight).sum() for x, weight in zip(results, inputs[3:], strict=False)]).sum()

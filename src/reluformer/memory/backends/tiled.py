@@ -1,7 +1,7 @@
 """Attention with weights f(score) in plain torch, a tile of weights at a time, in any floating dtype and on any device.
 
-A tile has some rows and as many heads as fit in a CPU's cache; the backward pass recomputes its weights. Slots that no
-row of a tile sees causally are left out.
+A tile has some rows and as many heads as fit in a CPU's cache; the backward pass recomputes its weights. Slots that
+causality hides from all rows of a tile are skipped.
 
 Shapes: N = B·H heads of the batch, Q rows, K slots, D head width.
 """
@@ -20,11 +20,11 @@ from reluformer.ops.dropout import dropout_factors
 
 ROWS = 256
 ELEMENTS = {True: 1 << 19, False: 1 << 25}
-"""Weights of a tile: on a CPU (true) 2 MiB of fp32."""
+"""Number of weights in a tile, by whether the device is a CPU (there 2 MiB of fp32)."""
 
 
 class Tile(NamedTuple):
-    """Some heads, some rows, and the slots that any of these rows sees."""
+    """A range of heads, a range of rows, and the slots that any of these rows sees."""
 
     heads: slice
     rows: slice
@@ -110,7 +110,7 @@ def _tiles(query: Tensor, key: Tensor, options: AttentionOptions) -> Iterator[Ti
 
 
 def tiled_relu_attention(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions) -> FusedRead:
-    """A `FusedKernel`."""
+    """Implements `FusedKernel`."""
     query, options = prepare(query, options)
     batch, heads = query.shape[:2]
     if options.keys is not None:

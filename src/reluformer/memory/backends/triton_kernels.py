@@ -1,10 +1,10 @@
 """The three Triton kernels of a fused read: forward over rows, backward over rows and over slots.
 
-The weights f(score) need no row maximum and no row sum: a tile of scores is used as soon as it is computed, and a tile
-without a positive weight is skipped exactly. A hidden slot is one whose key reads as zero, and whose weight is set to 0
-where f(0 + shift) is not. Scores are recomputed in each pass.
+The weights f(score) need no row maximum and no row sum: a tile of scores is used as soon as it is computed, and
+skipping a tile without a positive weight is exact. A hidden slot's key reads as zero, and its weight is set to 0 where
+f(0 + shift) is not. Scores are recomputed in each pass.
 
-Shapes: B batch, H heads, Q rows, K slots, D head width; W, D padded to a power of two. A program's index says its batch
+Shapes: B batch, H heads, Q rows, K slots, D head width; W, D padded to a power of two. A program's index encodes batch
 entry and head, `group` = b·H + h, and its tile of BM rows or BN slots. Strides come in the order of the dimensions.
 """
 
@@ -14,12 +14,12 @@ import triton.language as tl
 PHILOX_ROUNDS = tl.constexpr(7)  # the fewest that pass BigCrush (Salmon et al. 2011)
 TINY = tl.constexpr(1.1754944e-38)  # the log of a positive weight stays finite
 VARYING = ("heads", "rows", "slots", "length", "seed")
-"""No new binary for another value of these."""
+"""Arguments whose values do not specialise the compiled kernel."""
 
 
 @triton.jit
 def load_tile(base, index, stride, width_stride, shown, ALL: tl.constexpr, D: tl.constexpr, W: tl.constexpr):
-    """Rows `index` of a [·, D] matrix as a tile [·, W]: zero beyond D and, unless ALL, where not `shown`."""
+    """Loads rows `index` of a [·, D] matrix as a tile [·, W]: zero beyond D and, unless ALL, where not `shown`."""
     width = tl.arange(0, W)
     pointers = base + index[:, None].to(tl.int64) * stride + width[None, :] * width_stride
     if ALL:
@@ -31,7 +31,7 @@ def load_tile(base, index, stride, width_stride, shown, ALL: tl.constexpr, D: tl
 
 @triton.jit
 def store_tile(base, index, stride, width_stride, shown, tile, D: tl.constexpr, W: tl.constexpr):
-    """A tile [·, W] to rows `index` of a [·, D] matrix, where `shown`."""
+    """Stores a tile [·, W] to rows `index` of a [·, D] matrix, where `shown`."""
     width = tl.arange(0, W)
     pointers = base + index[:, None].to(tl.int64) * stride + width[None, :] * width_stride
     tl.store(pointers, tile.to(base.dtype.element_ty), mask=shown[:, None] & (width < D)[None, :])
@@ -42,10 +42,10 @@ def weigh(
     one, other, rows, slots, scale, added, shown, offset,
     FUNCTION: tl.constexpr, SHIFT: tl.constexpr, DIAGONAL: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Weights s = f(scale · one·otherᵀ + added) in fp32, NaN included; if DIAGONAL, zero where slot > row + offset.
+    """Returns weights s = f(scale · one·otherᵀ + added) in fp32, NaN included; if DIAGONAL, 0 where slot > row + offset.
 
-    rows and slots: their numbers, [BM, 1] and [1, BN] where `one` holds queries, [1, BM] and [BN, 1] where keys.
-    added, of rows, and shown, of slots: likewise; read if SHIFT.
+    rows and slots: indices, [BM, 1] and [1, BN] if `one` holds queries, [1, BM] and [BN, 1] if it holds keys.
+    added (of rows) and shown (of slots): of the same shapes; used if SHIFT.
     """
     s = tl.dot(one, tl.trans(other), input_precision=PRECISION) * scale
     if SHIFT:
@@ -65,7 +65,7 @@ def weigh(
 
 @triton.jit
 def descend(s, slope, FUNCTION: tl.constexpr):
-    """The gradient of scores from that of their weights s."""
+    """Returns the gradient of the scores, given that of their weights s."""
     if FUNCTION == "sigmoid":
         return slope * s * (1 - s)
     if FUNCTION == "relu-squared":
@@ -75,20 +75,20 @@ def descend(s, slope, FUNCTION: tl.constexpr):
 
 @triton.jit
 def keeps(seed, group, rows, slots, dropout):
-    """Whether dropout keeps each weight: a function of seed and place alone, so the same in every pass."""
+    """Returns whether dropout keeps each weight; depends on seed and position alone, so all passes agree."""
     drawn, _, _, _ = tl.philox(seed, slots, rows, group, 0, PHILOX_ROUNDS)
     return tl.uint_to_uniform_float(drawn) >= dropout
 
 
 @triton.jit
 def row_slope(s, grad_total, grad_logs):
-    """∂/∂s of grad_total · Σs + grad_logs · Σ s log s."""
+    """Returns ∂/∂s of grad_total · Σs + grad_logs · Σ s log s."""
     return grad_total + grad_logs * (1.0 + tl.log(tl.maximum(s, TINY)))
 
 
 @triton.jit
 def visible_bounds(keys, stride, slots, KEYS: tl.constexpr):
-    """(the first hidden slot, one more than the last visible slot) of one batch entry."""
+    """Returns (the first hidden slot, one more than the last visible slot) of one batch entry."""
     solid = slots
     end = slots
     if KEYS:
@@ -103,7 +103,7 @@ def visible_bounds(keys, stride, slots, KEYS: tl.constexpr):
 
 @triton.jit
 def tile_bounds(first, rows, slots, solid, end, CAUSAL: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr):
-    """Of BM rows from `first`: (slots that need no mask, a multiple of BN; slots that any of the rows sees)."""
+    """Returns, for BM rows from `first`, (slots that need no mask, a multiple of BN; slots that any row sees)."""
     free = solid
     if CAUSAL:
         free = tl.minimum(free, first + slots - rows + 1)
@@ -128,7 +128,7 @@ def forward_kernel(
     tiles = tl.cdiv(rows, BM)
     group = tl.program_id(0) // tiles
     b, h = (group // heads).to(tl.int64), (group % heads).to(tl.int64)
-    first = (tiles - 1 - tl.program_id(0) % tiles) * BM  # the longest rows of a causal read start first
+    first = (tiles - 1 - tl.program_id(0) % tiles) * BM  # the rows that see most slots start first
     i = first + tl.arange(0, BM)
     q = load_tile(query + b * query_b + h * query_h, i, query_q, query_d, i < rows, False, D, W)
     key += b * key_b + h * key_h
@@ -253,7 +253,7 @@ def slot_kernel(
     first = tl.program_id(0) % tiles * BN
     j = first + tl.arange(0, BN)
     shown = j < slots
-    begin, free, stop = 0, 0, rows  # rows before `begin` see none of the slots, those from `free` on need no diagonal
+    begin, free, stop = 0, 0, rows  # rows before `begin` see none of the slots, those from `free` on all
     if KEYS:
         shown = tl.load(keys + b * keys_b + j * keys_k, mask=shown, other=0) != 0
         stop = tl.where(tl.sum(shown.to(tl.int32), 0) > 0, rows, 0)

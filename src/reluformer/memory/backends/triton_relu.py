@@ -1,12 +1,12 @@
 """Fused attention with weights f(score) in Triton: forward and backward in memory linear in the length.
 
-Backward needs only q, k and v: it recomputes the scores tile by tile and draws dropout again from its seed. Both passes
-are custom operators, which torch.compile and CUDA graphs take as they are.
+The backward pass needs only q, k and v: it recomputes the scores tile by tile and redraws dropout from its seed. Both
+passes are custom operators, which work with torch.compile and CUDA graphs.
 
-Triton measures the forms of each kernel at its first call for a head width, length and dtype on a card and caches the
-choice on disk; its interpreter takes the first form. Skipping tiles without a positive score is one of the choices:
-what follows the test is behind a branch, and Triton prefetches nothing from behind a branch. It pays where whole tiles
-are empty, so both forms are measured, on the data of the first call.
+Triton autotunes each kernel at its first call for a head width, length and dtype on a card and caches the choice on
+disk; its interpreter uses the first form. Skipping tiles without a positive score is one of the choices: Triton
+prefetches nothing beyond the branch that skips, so it pays only where whole tiles are empty. Both forms are therefore
+measured, on the data of the first call.
 
 Shapes: B batch, H heads, Q rows, K slots, D head width.
 """
@@ -22,18 +22,18 @@ from torch import Tensor
 from reluformer.memory.backends import TRITON_WIDEST, AttentionOptions, FusedRead, prepare, triton_kernels
 
 BUCKETS = (32, 128, 512, 2048)
-"""Lengths up to each of these are tuned together, those above as one more."""
+"""Upper bounds of the length buckets, each tuned once; longer lengths are one more bucket."""
 KINDS = ("FUNCTION", "SHIFT", "KEYS", "CAUSAL", "DROPOUT", "STATISTICS", "PRECISION", "W", "length")
-"""What a choice depends on beside the tensors' dtypes."""
+"""The autotuner's key, in addition to the tensors' dtypes."""
 
 
 def bucket(rows: int, slots: int) -> int:
-    """Returns the bucket of a read of this many rows and slots: 0 is the shortest."""
+    """Returns the bucket of a read; 0 is the shortest."""
     return sum(max(rows, slots) > bound for bound in BUCKETS)
 
 
 class Form(NamedTuple):
-    """One form of a kernel: rows and slots of a tile, whether it skips empty tiles, warps and pipeline stages."""
+    """A kernel's configuration: rows and slots of a tile, whether it skips empty tiles, warps and pipeline stages."""
 
     rows: int
     slots: int
@@ -47,10 +47,10 @@ class Form(NamedTuple):
 
 
 def forms(width: int, length: int, bytes_each: int, turned: bool = False) -> list[Form]:
-    """Returns the forms to try, first that of the interpreter.
+    """Returns the forms to try; the interpreter uses the first.
 
-    width: of a head, a power of two; length: the bucket; bytes_each: of one number of the query; turned: for the
-    kernel whose programs hold slots and pass over rows, where the long side is a tile's slots.
+    width: of a head, a power of two; length: the bucket; bytes_each: size of a query element; turned: for the kernel
+    whose programs hold slots and iterate over rows, where the long side of a tile is its slots.
     """
     if length == 0:
         choices = [(16, 32, 2, 2), (32, 32, 4, 2)]
@@ -67,7 +67,7 @@ def forms(width: int, length: int, bytes_each: int, turned: bool = False) -> lis
 
 
 def tuned(kernel: Any, turned: bool = False) -> Any:
-    """Returns the kernel in the form that measurement chooses; in Triton's interpreter, in its first."""
+    """Returns the autotuned kernel; in Triton's interpreter, the kernel in its first form."""
 
     def fitting(named: dict[str, Any]) -> list[triton.Config]:
         return [form.config() for form in forms(named["W"], named["length"], named["query"].element_size(), turned)]
@@ -92,9 +92,9 @@ _backward_slots = tuned(triton_kernels.slot_kernel, turned=True)
 
 
 def triton_relu_attention(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions) -> FusedRead:
-    """A `FusedKernel` (Eq. 6, and the sums of Eq. 7).
+    """Implements `FusedKernel` (Eq. 6, and the sums of Eq. 7).
 
-    query, key, value: fp32, bf16 or fp16, any strides, D up to 128. Dropout is drawn by Philox. fp32 is multiplied in
+    query, key, value: fp32, bf16 or fp16, any strides, D up to 128. Dropout uses Philox. fp32 is multiplied in
     fp32, or in TF32 if torch.backends.cuda.matmul.allow_tf32 is set; sums are in fp32.
 
     Raises `ValueError` if shapes, dtypes or devices do not fit together.
@@ -130,7 +130,7 @@ def _check(query: Tensor, key: Tensor, value: Tensor, keys: Tensor | None, dropo
 def _constants(
     query: Tensor, keys: Tensor | None, shift: Tensor | None, causal: bool, dropout: float, statistics: bool, name: str
 ) -> dict[str, Any]:
-    """Returns the constants that a kernel is compiled for."""
+    """Returns a kernel's compile-time constants."""
     exact = query.dtype == torch.float32 and not torch.backends.cuda.matmul.allow_tf32
     return {
         "FUNCTION": name,
@@ -151,7 +151,7 @@ def _sizes(query: Tensor, key: Tensor, scale: float, dropout: float, seed: int) 
 
 
 def _keys(query: Tensor, keys: Tensor | None) -> tuple[Tensor, tuple[int, int]]:
-    """Returns the visible slots as bytes with their strides; without a mask, a tensor that no kernel reads."""
+    """Returns the mask as bytes and its strides; without one, a placeholder that no kernel reads."""
     return (query, (0, 0)) if keys is None else (keys.view(torch.uint8), keys.stride())  # type: ignore[return-value]
 
 
@@ -186,7 +186,7 @@ def _attend(
 
 @_attend.register_fake
 def _like(query: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Allocates the results; the output is laid out in memory like the query."""
+    """Allocates the results; the output has the query's strides."""
     *_, statistics, _ = others
     rows = query.shape[:3] if statistics else (0,)
     total = query.new_empty(rows, dtype=torch.float32)
