@@ -1,6 +1,6 @@
 """Key-value caches of incremental decoding: `DynamicCache` grows with the hypotheses, `StaticCache` has fixed shapes.
 
-Shapes: L layers, B sources, W rows (hypotheses) of each, side by side; H heads, D head width, S source tokens, C slots,
+Shapes: L layers, B sources, W rows (hypotheses) of each, consecutive; H heads, D head width, S source tokens, C slots,
 T tokens of the longest target, t tokens so far.
 """
 
@@ -21,10 +21,10 @@ class DynamicCache:
     """Keys and values of the target so far and of the source; `Transformer.step` adds a token to every row.
 
     The rows of a source share its keys and values and those of their common tokens: each token of each row has a slot,
-    and a row is the path of slots that led to it. Reordering rows changes paths and copies no key.
+    and a row is the path of slots that led to it. Reordering rows changes paths and copies no keys.
 
-    source: keys and values [B, H, S, D] of each layer. visible: the real source tokens. capacity: slots allocated at
-    first; on a CPU those never written cost no memory.
+    source: keys and values [B, H, S, D] of each layer. visible: the real source tokens. capacity: the initial
+    number of slots; on a CPU, slots never written cost no memory.
     """
 
     def __init__(self, source: list[KeyValue], visible: AttentionMask, capacity: int = 256) -> None:
@@ -50,7 +50,7 @@ class DynamicCache:
 
     @property
     def position(self) -> int:
-        """t, the tokens of each row."""
+        """t, the number of tokens of each row."""
         return self.path.size(2)
 
     @property
@@ -74,7 +74,7 @@ class DynamicCache:
             self.target = [(_longer(key, more), _longer(value, more)) for key, value in self.target]
 
     def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[SharedKVCache, SharedKVCache]:
-        """Stores the newest tokens' keys and values [B, H, W, D] of a layer; returns what each row sees."""
+        """Stores the newest tokens' keys and values [B, H, W, D] of a layer; returns the slots that each row sees."""
         cached = self.target[layer]
         for slots, new in zip(cached, (key, value), strict=True):
             slots[:, :, self.used - self.width : self.used] = new
@@ -85,10 +85,10 @@ class DynamicCache:
         return self.source[layer]
 
     def select(self, rows: Tensor) -> None:
-        """Keeps, reorders or repeats rows; rows: int [R'], indices of present rows."""
+        """Keeps, reorders or repeats rows; rows: int [R'], indices of current rows."""
         of = rows // self.width
         sources, counts = torch.unique_consecutive(of, return_counts=True)
-        if not bool((counts == counts[0]).all()):  # unequal numbers of rows: each gets a source of its own
+        if not bool((counts == counts[0]).all()):  # unequal numbers of rows: give each its own source
             sources = of
         self.path = self.path[of, rows % self.width].view(len(sources), len(rows) // len(sources), self.position)
         moved = (sources != torch.arange(len(sources), device=sources.device)).nonzero().flatten()
@@ -117,13 +117,13 @@ def _longer(slots: Tensor, more: int) -> Tensor:
 
 @dataclass(eq=False)
 class StaticCache:
-    """The same in tensors of fixed shapes, all changed in place, so that a CUDA graph can hold a step.
+    """A cache in tensors of fixed shapes, all updated in place, so that a CUDA graph can capture a step.
 
-    The token at position t of row w of a source has slot t·W + w of that source's C = W·T. `marks` says which slots a
-    row sees: those of the tokens that led to it. Reordering rows moves marks and no key.
+    The token at position t of row w of a source has slot t·W + w of that source's C = W·T. `marks` are the slots that a
+    row sees: those of the tokens that led to it. Reordering rows moves marks and copies no keys.
 
     source: [L, 2, B, H, S, D], keys and values. target: [L, 2, B, H, C, D]. keys: bool [B, S], true at real source
-    tokens. marks: bool [B, W, C]. position: int scalar, tokens of every row so far. newest: int [W], the newest tokens'
+    tokens. marks: bool [B, W, C]. position: int scalar, tokens per row so far. newest: int [W], the newest tokens'
     slots. table: [T, E], the position vectors.
     """
 
@@ -174,7 +174,7 @@ class StaticCache:
         )
 
     def move(self, to: Tensor, origin: Tensor) -> None:
-        """Copies the sources `origin` [n] to the places `to` [n], which are none of them."""
+        """Copies the sources `origin` [n] to the places `to` [n], which must not overlap."""
         for by_layer in (self.source, self.target):
             by_layer[:, :, to] = by_layer[:, :, origin]
         for by_source in (self.keys, self.marks):
@@ -186,7 +186,7 @@ class StaticCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the keys and values."""
+        """The size in bytes of the keys and values."""
         return self.source.nbytes + self.target.nbytes
 
     @property

@@ -27,7 +27,7 @@ def sinusoids(length: int, width: int) -> Tensor:
 
 
 class Embeddings(nn.Module):
-    """Source, target and output embeddings, N(0, 1/E) with a zero row for padding; shared matrices exist once.
+    """Source, target and output embeddings, from N(0, 1/E) with a zero row for padding; shared matrices exist once.
 
     share: `none` keeps three matrices, `decoder` ties target and output, `all` ties all three.
     """
@@ -43,11 +43,11 @@ class Embeddings(nn.Module):
         self._positions = self._exact
 
     def embed_source(self, tokens: Tensor) -> Tensor:
-        """tokens int [B, L] -> [B, L, E]."""
+        """Embeds tokens int [B, L] -> [B, L, E]."""
         return self._embed(tokens, self.target if self.source is None else self.source, 0)
 
     def embed_target(self, tokens: Tensor, first: int | Tensor = 0) -> Tensor:
-        """tokens int [B, L], from position `first` on -> [B, L, E]; first: or their vectors [L, E] of `positions`."""
+        """Embeds tokens int [B, L] -> [B, L, E]; first: the first position, or all position vectors [L, E]."""
         return self._embed(tokens, self.target, first)
 
     def positions(self, length: int) -> Tensor:
@@ -60,7 +60,7 @@ class Embeddings(nn.Module):
         return positions[:length]
 
     def project(self, hidden: Tensor) -> Tensor:
-        """hidden [..., E] -> logits [..., V]."""
+        """Projects hidden [..., E] -> logits [..., V]."""
         return linear(hidden, self.output_weight) if self.packed is None else self.packed(hidden)
 
     def pack(self, product: ConstantProduct) -> None:

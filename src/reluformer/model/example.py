@@ -1,4 +1,4 @@
-"""A small ReLUFormer and a ragged batch, on which a machine is tried: by `ops.paths` and by `training.self_test`."""
+"""A small ReLUFormer and a ragged batch for the proofs of `ops.paths` and for `training.self_test`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMALL = ModelConfig(
 
 
 def small_reluformer(device: str) -> Transformer:
-    """Returns `SMALL` with random weights, always the same."""
+    """Returns `SMALL` with random weights from a fixed seed."""
     torch.manual_seed(1)
     return Transformer(SMALL).to(device)
 

@@ -1,4 +1,4 @@
-"""Saves and loads a trained model: safetensors, beside the run's configuration."""
+"""Saves and loads a trained model as safetensors, next to the run's configuration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODEL_FILE = "model.safetensors"
 
 
 def save_model(model: Transformer, path: str | Path, metadata: dict[str, str] | None = None) -> None:
-    """Writes the parameters to `path` (a safetensors file) in their own dtype, whole or not at all.
+    """Writes the parameters to `path` (a safetensors file) in their own dtype, atomically.
 
     metadata: entries of the file's header. The same model and metadata give the same bytes.
     """

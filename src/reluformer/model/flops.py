@@ -1,7 +1,7 @@
 """Counts parameters and FLOPs of a model from its configuration. Does not import torch.
 
-FLOPs count a multiplication and an addition as two, of matrix products only. Attention is counted by length: a query
-against n keys of width E costs 4·n·E (scores, then the weighted sum). The causal half that is masked is computed.
+Only matrix products count, a multiplication and an addition as two FLOPs. Attention is counted by length: a query
+against n keys of width E costs 4·n·E (scores, then the weighted sum). The causally masked half is counted, too.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from reluformer.config.model import ModelConfig, kind_of
 
 TRAINING = 3
-"""An update is one forward pass and a backward pass of twice its arithmetic."""
+"""The cost of an update in forward passes: a backward pass costs two."""
 
 
 def parameters(model: ModelConfig) -> int:
-    """Returns the trainable parameters of a model whose vocabulary is known."""
+    """Returns the number of trainable parameters of a model whose vocabulary is known."""
     matrices = {"none": 3, "decoder": 2, "all": 1}[model.share_embeddings]
     total = matrices * model.vocabulary * model.width
     total += 4 * model.width if model.norm == "pre" else 0  # the norms after the last layers
@@ -21,7 +21,7 @@ def parameters(model: ModelConfig) -> int:
 
 
 def _memory_parameters(model: ModelConfig, place: str) -> int:
-    """Returns those of one memory with the norm of its residual connection."""
+    """Returns the number of parameters of one memory and the norm of its residual connection."""
     width, memory = model.width, model.memory(place)
     heads = 1 if kind_of(place) == "ffn" else model.heads
     total = 2 * width + {"nothing": 0, "rmsnorm": width}.get(memory.output_norm, 2 * width)
@@ -42,7 +42,7 @@ def forward_flops(model: ModelConfig, src: float, tgt: float, src_length: float,
     Args:
         model: with its vocabulary.
         src, tgt: tokens of each side.
-        src_length, tgt_length: the length of the sequence that a token of each side is in, on average over tokens.
+        src_length, tgt_length: the mean over tokens of the length of their sequence, for each side.
     """
     width, slots = model.width, model.slots
     projections, memory = 2 * width * width, 4 * width * slots

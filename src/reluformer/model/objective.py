@@ -1,4 +1,4 @@
-"""What training minimises: label-smoothed cross-entropy, plus λ times the penalty of Eq. 7.
+"""The training objective: label-smoothed cross-entropy, plus λ times the penalty of Eq. 7.
 
 Shapes: N real target tokens, V vocabulary, E model width; B, S, T as in the Transformer.
 """
@@ -17,12 +17,12 @@ from reluformer.ops.cross_entropy import cross_entropy
 from reluformer.ops.linear import Packed, product, worthwhile
 
 TILE = {True: 1 << 22, False: 1 << 26}
-"""Elements of a tile of logits: on a CPU (true) 16 MiB of fp32, elsewhere what keeps the device busy.
+"""Number of elements in a tile of logits: on a CPU (True) 16 MiB of fp32, elsewhere enough to keep the device busy.
 
-Products of fewer rows are slower than what a tile in the cache would save.
+Smaller tiles would fit into the cache, but their products lose more time than that saves.
 """
 ROWS = 64
-"""The rows of a tile are a multiple of this: on a CPU other numbers take up to a tenth longer."""
+"""The number of rows in a tile is a multiple of this: on a CPU other numbers take up to a tenth longer."""
 
 
 class Losses(NamedTuple):
@@ -44,10 +44,10 @@ class Losses(NamedTuple):
 class ProjectedCrossEntropy(torch.autograd.Function):
     """(loss_sum, nll_sum) of hidden [N, E], the output matrix [V, E] and targets int [N], without the logits [N, V].
 
-    loss = (1 − ε)·nll + ε/V · Σ_v −log p_v, in fp32 or more. Projects some rows at a time and at once turns them into
-    losses and their share of both gradients, so that no more than a tile of logits is stored. Smoothing touches no
-    logit: Σ_v of the logits is h·Σ_v w_v, and its part of the gradients has rank one. Products are in autocast's dtype
-    if it is on. Gradients are of a sum, so about 1 a token, which fp16 holds unscaled.
+    loss = (1 − ε)·nll + ε/V · Σ_v −log p_v, in fp32 or more. Projects a tile of rows at a time and turns it into
+    losses and its share of both gradients immediately, so that only one tile of logits is stored. Smoothing needs no
+    pass over the logits: their sum over v is h·Σ_v w_v, whose gradients have rank one. Products use autocast's dtype
+    if it is on. Gradients are of a sum, so of order 1 per token, which fp16 represents without scaling.
     """
 
     @staticmethod
@@ -76,7 +76,7 @@ class ProjectedCrossEntropy(torch.autograd.Function):
                     weight_grad.addmm_(slope.T, part)
                 else:
                     weight_grad += slope.T @ part
-            del logits, slope  # frees their place in the cache for the next tile
+            del logits, slope  # frees their part of the cache for the next tile
         total_w, total_h = w.sum(0, dtype=wide), h.sum(0, dtype=wide)
         if hidden_grad is not None and weight_grad is not None:
             if smoothing:
@@ -96,7 +96,7 @@ class ProjectedCrossEntropy(torch.autograd.Function):
 
 
 def _multiply_by(weight: Tensor, like: Tensor) -> Callable[[Tensor], Tensor]:
-    """Returns x [N, I] -> x · weight [O, I]ᵀ, for many products of about as many rows as `like` has."""
+    """Returns a function x [N, I] -> x · weight [O, I]ᵀ, for repeated products with about as many rows as `like`."""
     return Packed(weight) if worthwhile(like, weight) else lambda x: product(x, weight)
 
 
@@ -120,9 +120,9 @@ class Objective(nn.Module):
         tgt_mask: Tensor,
         real: Tensor | None = None,
     ) -> Losses:
-        """src [B, S], tgt_in and tgt_out [B, T] int; masks bool of the same shapes, true on real tokens.
+        """Computes the losses for src [B, S], tgt_in, tgt_out [B, T] int; masks bool of the same shapes, true on real tokens.
 
-        real: int64 [N], where tgt_mask is true in B·T; without it the host waits for a GPU to count them.
+        real: int64 [N], the indices in B·T where tgt_mask is true; without it the host synchronises with the GPU.
         """
         hidden, penalty = self.model.forward_with_penalty(src, src_mask, tgt_in, tgt_mask)
         if real is None:

@@ -1,4 +1,4 @@
-"""The encoder-decoder Transformer whose every module is a read of a memory, and who observes the reads.
+"""The encoder-decoder Transformer in which every module reads a memory, and observers of these reads.
 
 Shapes: B batch, S source tokens, T target tokens, L tokens of either side, H heads, D head width, E model width, V
 vocabulary. Masks are true on real tokens; sequences are padded on the right with token 0.
@@ -25,11 +25,11 @@ from reluformer.model.embedding import Embeddings
 from reluformer.ops.dropout import drop
 
 Observer = Callable[[str, Observation], None]
-"""Called with the name of a place and the read there."""
+"""Called with the name of a memory's place and its read."""
 
 
 class Residual(nn.Module):
-    """A memory in its place: x + dropout(memory(x)), LayerNorm after the sum (`post`) or before the memory (`pre`)."""
+    """A residual connection: x + dropout(memory(x)), LayerNorm after the sum (`post`) or before the memory (`pre`)."""
 
     def __init__(self, place: str, memory: Memory, width: int, norm: Literal["post", "pre"], dropout: float) -> None:
         super().__init__()
@@ -41,9 +41,9 @@ class Residual(nn.Module):
         self.observer: Observer | None = None
 
     def forward(self, x: Tensor, rows: Tensor | None, penalise: bool, **memory: Any) -> tuple[Tensor, Tensor | None]:
-        """x [B, L, E] -> ([B, L, E], the penalty's scalar or None); rows: bool [B, L], false on padding.
+        """Returns ([B, L, E], the penalty as a scalar or None) for x [B, L, E]; rows: bool [B, L], false on padding.
 
-        memory: what the memory takes beside these.
+        memory: further arguments of the memory.
         """
         observe = self.observer is not None
         result = self.memory(self.norm(x) if self.pre else x, rows=rows, penalise=penalise, observe=observe, **memory)
@@ -54,7 +54,7 @@ class Residual(nn.Module):
 
 
 class Layer(nn.Module):
-    """Self-attention, in a decoder attention to the source, then the FFN."""
+    """Self-attention, cross-attention (in a decoder), FFN."""
 
     def __init__(self, config: ModelConfig, side: Literal["encoder", "decoder"], index: int) -> None:
         super().__init__()
@@ -80,10 +80,10 @@ class Layer(nn.Module):
         penalise: bool = False,
         cache: Cache | None = None,
     ) -> tuple[Tensor, list[Tensor | None]]:
-        """x [B, L, E] -> ([B, L, E], the penalties of its memories).
+        """Returns ([B, L, E], the penalties of the layer's memories) for x [B, L, E].
 
         Args:
-            visible, source_visible: the slots that self-attention and a decoder's attention to the source may see.
+            visible, source_visible: the slots that self-attention and cross-attention may see.
             source: a decoder's encoded source [B, S, E], or its `source_slots`.
             rows: bool [B, L], false on padding.
             cache: see `SelfAttention.project`.
@@ -97,7 +97,7 @@ class Layer(nn.Module):
         return x, [*penalties, penalty]
 
     def source_slots(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns keys and values [B, H, S, D] for attention to the encoded source [B, S, E]."""
+        """Returns keys and values [B, H, S, D] for cross-attention to the encoded source [B, S, E]."""
         assert self.cross_attention is not None and isinstance(self.cross_attention.memory, CrossAttention)
         return self.cross_attention.memory.slots(source)
 
@@ -135,7 +135,7 @@ class Transformer(nn.Module):
     def forward_with_penalty(
         self, src: Tensor, src_mask: Tensor, tgt_in: Tensor, tgt_mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Does `forward` and adds λ · Eq. 7 as a scalar: the mean or sum over memories that have it, 0 without any."""
+        """Returns `forward` and λ · Eq. 7 as a scalar: the mean or sum over memories with a penalty, 0 without any."""
         penalties: list[Tensor] | None = [] if self.penalised else None
         source = self.encode(src, src_mask, penalties)
         hidden = self.decode(source, src_mask, tgt_in, tgt_mask, penalties)
@@ -145,7 +145,7 @@ class Transformer(nn.Module):
         return hidden, stacked.sum() if self.config.penalty_reduction == "sum" else stacked.mean()
 
     def encode(self, src: Tensor, src_mask: Tensor, penalties: list[Tensor] | None = None) -> Tensor:
-        """src int [B, S], src_mask bool [B, S] -> [B, S, E]; penalties: a list that takes those of the memories."""
+        """Encodes src int [B, S], src_mask bool [B, S] -> [B, S, E]; appends the memories' penalties to `penalties`."""
         visible = AttentionMask(src.size(1), src_mask)
         x = self._drop(self.embeddings.embed_source(src))
         for layer in self.encoder:
@@ -155,7 +155,7 @@ class Transformer(nn.Module):
     def decode(
         self, source: Tensor, src_mask: Tensor, tgt_in: Tensor, tgt_mask: Tensor, penalties: list[Tensor] | None = None
     ) -> Tensor:
-        """Does `forward` from the encoded source [B, S, E] on; penalties: see `encode`."""
+        """Runs `forward` from the encoded source [B, S, E] on; penalties: see `encode`."""
         # Padding is on the right, so causality alone hides it from every real row.
         visible, source_visible = AttentionMask(tgt_in.size(1), causal=True), AttentionMask(src_mask.size(1), src_mask)
         x = self._drop(self.embeddings.embed_target(tgt_in))
@@ -164,24 +164,24 @@ class Transformer(nn.Module):
         return x if self.decoder_norm is None else self.decoder_norm(x)
 
     def project(self, hidden: Tensor) -> Tensor:
-        """hidden [..., E] -> logits [..., V]."""
+        """Projects hidden [..., E] -> logits [..., V]."""
         return self.embeddings.project(hidden)
 
     def start(self, src: Tensor, src_mask: Tensor) -> DynamicCache:
-        """Encodes src [B, S] and opens incremental decoding; the first `step` takes the BOS tokens."""
+        """Encodes src [B, S] and starts incremental decoding; the first `step` takes the BOS tokens."""
         return DynamicCache(self._source_slots(src, src_mask), AttentionMask(src.size(1), src_mask))
 
     @property
     def static(self) -> bool:
-        """Whether a CUDA graph can hold a step: no memory of the decoder looks at values or is observed."""
+        """Whether a CUDA graph can capture a step: every activation of the decoder is static and none is observed."""
         decoder = (place for place in self.places() if place.place.startswith("decoder."))
         return all(place.memory.activation.static and place.observer is None for place in decoder)
 
     def static_cache(self, sources: int, width: int, source_tokens: int, capacity: int) -> StaticCache:
-        """Allocates a cache of fixed shapes, to be filled by `fill` any number of times.
+        """Allocates a cache of fixed shapes, which `fill` can reuse any number of times.
 
         Args:
-            sources: B, the most sources. width: W, rows of each. source_tokens: S, of the longest source.
+            sources: B, at most. width: W, rows of each. source_tokens: S, of the longest source.
             capacity: T, tokens of the longest target, BOS included.
         """
         table, config = self.embeddings.positions(capacity), self.config
@@ -193,7 +193,7 @@ class Transformer(nn.Module):
         cache.fill(self._source_slots(src, src_mask), src_mask)
 
     def step(self, tokens: Tensor, cache: DynamicCache | StaticCache) -> Tensor:
-        """Adds a token to each row, int [R]; returns logits [R, V] of the next one."""
+        """Appends a token to each row, int [R]; returns the logits [R, V] of the next one."""
         cache.advance()
         seen, source_seen = cache.seen, cache.visible
         x = self.embeddings.embed_target(tokens[:, None], cache.first).view(cache.sources, cache.width, -1)
@@ -206,7 +206,7 @@ class Transformer(nn.Module):
     def _run(self, layer: Any, penalties: list[Tensor] | None, x: Tensor, *seen: Any) -> Tensor:
         """Runs one layer, recomputed in the backward pass if so configured, and adds its penalties to the list."""
         arguments = (x, *seen, penalties is not None)
-        observed = layer.attention.observer is not None  # the recomputation would show every read twice
+        observed = layer.attention.observer is not None  # recomputation would report every read twice
         if self.checkpoint_activations and torch.is_grad_enabled() and not observed:
             x, terms = checkpoint(layer, *arguments, use_reentrant=False)
         else:
@@ -229,8 +229,8 @@ def observe(model: Transformer, callback: Observer) -> Iterator[None]:
     """Calls `callback(place, observation)` for every read of every memory, in training, evaluation and decoding.
 
     place: `encoder.0.attention`, `encoder.0.ffn`, `decoder.0.attention`, `decoder.0.cross_attention`, `decoder.0.ffn`
-    and so on. Tensors keep their autograd graph where gradients are on. Layers are not recomputed meanwhile, whatever
-    `checkpoint_activations` says. Observers nest: the inner one replaces the outer one until it ends.
+    and so on. Tensors keep their autograd graph if gradients are enabled. Layers are not recomputed meanwhile,
+    regardless of `checkpoint_activations`. Observers nest: the inner one replaces the outer one until it exits.
     """
     places = list(model.places())
     outer = [place.observer for place in places]
