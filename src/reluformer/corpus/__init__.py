@@ -6,4 +6,4 @@ from reluformer.config.settings import SettingsError
 
 
 class CorpusError(SettingsError):
-    """A corpus cannot be fetched or prepared: one line that names the file, and its line."""
+    """A corpus cannot be fetched or prepared; the message is one line that names the file and, if known, its line."""

@@ -1,8 +1,8 @@
-"""Where fetched archives are below `resources/`, and when they and the text made from them are stale.
+"""Places of fetched archives below `resources/`, and the state that decides whether they are stale.
 
-An archive with a checksum in the configuration is `resources/NAME`, which corpora share. Any other is in its dataset's
-folder, `resources/DATASET/NAME`: two corpora may each have a `train.de`. `NAME.sha256` beside it records what was
-fetched.
+An archive with a checksum in the configuration is `resources/NAME`, which corpora share. Others are in their dataset's
+folder, `resources/DATASET/NAME`: two corpora may each have a `train.de`. `NAME.sha256` next to it records the checksum
+of what was fetched.
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ def _record_file(target: Path) -> Path:
 
 
 def find_archive(folder: Path, archive: ArchiveConfig, dataset: str) -> Path | None:
-    """Returns the file of the archive's published name below `folder`, if there is one.
+    """Returns the file with the archive's published name below `folder`, if there is one.
 
-    Of several, the one with the configuration's checksum, or the one below a folder of the dataset's name. Raises
+    Of several, prefers the one with the configured checksum, or below a folder of the dataset's name. Raises
     `CorpusError` if several different files remain.
     """
     if not folder.is_dir():
@@ -122,27 +122,27 @@ class Checksums:
         entry = self._cache.get(key)
         if entry is None or entry[:-1] != state:
             self._cache[key] = entry = [*state, sha256(path)]
-            with suppress(OSError):  # costs only time
+            with suppress(OSError):  # an unwritable cache costs only time
                 write_text(self._file, json.dumps(self._cache))
         return str(entry[-1])
 
 
 def fetched_state(one: Fetched, target: Path, archives: Path | None, checksums: Checksums) -> str:
-    """Returns a text that changes when an archive has to be fetched again: the file below `archives` is another one."""
+    """Returns a text that changes when an archive has to be fetched again because the file below `archives` changed."""
     if one.archive.sha256 is not None:
         return ""
     record = record_of(target)
     try:
         local = find_archive(archives, one.archive, one.dataset) if archives is not None else None
     except CorpusError:
-        local = None  # reported by the step
+        local = None  # the fetching step reports it
     if local is not None and (record is None or checksums(local) != record.sha256):
         return checksums(local)
     return record.sha256 if record is not None and record.local else ""
 
 
 def edited_state(archives: Iterable[tuple[ArchiveConfig, Path]], checksums: Checksums) -> str:
-    """Returns a text that changes when files below `resources/` are edited in place; "" while they are as fetched."""
+    """Returns a text that changes when files below `resources/` are edited in place; "" while they are unchanged."""
     edited = []
     for archive, path in archives:
         record = record_of(path)

@@ -2,8 +2,8 @@
 
 An epoch is a permutation of the corpus, cut into windows of a few hundred batches. A window is sorted and halved
 recursively, each time by the side that leaves less padding, until each group fills a batch: unlike after sorting by one
-side, the sequences of a batch are alike in *both* lengths. All choices depend on (seed, epoch) alone, so each rank
-computes the whole plan and takes its part of every batch.
+side, the sequences of a batch are alike in *both* lengths. All choices depend on (seed, epoch) alone, so every rank
+computes the whole plan and takes its part of each batch.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ class BatchSampler:
 
     Args:
         src_lengths, tgt_lengths: tokens of each sequence without EOS.
-        batch_tokens: most target tokens (EOS included) of a global batch; a longer sequence is a batch of its own.
+        batch_tokens: most target tokens (EOS included) of a global batch; a longer sequence is its own batch.
         seed: of the permutations.
         rank, world_size: this process and the number of processes.
         accumulation: steps of an update.
         window: batches sorted at once; more means less padding and less variety between neighbours.
 
-    The global batches are the same for every `world_size * accumulation`, but batches with fewer sequences than parts
-    are joined, so that no part is empty.
+    The global batches are the same for every `world_size * accumulation`, except that batches with fewer sequences than parts
+    are merged, so that no part is empty.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class BatchSampler:
         self._epoch, self._next, self._plan = int(state["epoch"]), int(state["next"]), None
 
     def epoch_batches(self, epoch: int) -> Iterator[Indices]:
-        """Returns the global batches of an epoch in order; every sequence is in one of them."""
+        """Returns the global batches of an epoch in order; each sequence is in exactly one."""
         rng = np.random.default_rng([self._seed, epoch])
         order = rng.permutation(len(self._tgt))
         window_of = (np.cumsum(self._tgt[order]) - 1) // self._window_tokens
@@ -187,12 +187,12 @@ class BatchSampler:
 
 
 def length_batches(order: Indices, lengths: NDArray[np.integer], padded_tokens: int) -> Iterator[Indices]:
-    """Cuts sequences that are in order of length, up or down, into batches of similar lengths.
+    """Cuts sequences sorted by length, ascending or descending, into batches of similar lengths.
 
     Args:
         order: indices of the sequences.
         lengths: tokens of every sequence.
-        padded_tokens: most tokens of a batch, padding included; a longer sequence is a batch of its own.
+        padded_tokens: maximum tokens of a batch, padding included; a longer sequence is its own batch.
     """
     first, longest = 0, 0
     for last, length in enumerate(lengths[order].tolist()):

@@ -1,7 +1,7 @@
 """Reads files by their content, never by their name: text, compressed text, tar archives.
 
-gzip, xz, bzip2 and Zstandard data are decompressed, also several members in a row and one compression inside another.
-Anything else is an error that says what it is, if it is one of `KINDS`. Tar archives with links, devices or members
+gzip, xz, bzip2 and Zstandard data are decompressed, including concatenated members and nested compression.
+Anything else is an error, which names the kind if it is one of `KINDS`. Tar archives with links, devices or members
 outside their folder are refused.
 """
 
@@ -34,7 +34,7 @@ COMPRESSED: dict[str, tuple[tuple[bytes, ...], Any]] = {
     "bzip2": (tuple(b"BZh%d%b" % (i, then) for i in range(1, 10) for then in (b"1AY&SY", b"\x17rE8P\x90")), bz2.open),
     "zstd": ((b"\x28\xb5\x2f\xfd", *(bytes([0x50 + i]) + b"\x2a\x4d\x18" for i in range(16))), zstd.open),
 }
-"""The first bytes of each kind of compressed data, and what reads it."""
+"""The first bytes of each kind of compressed data, and its reader."""
 BROKEN = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zstd.ZstdError)
 
 TEXT, EMPTY, TAR, UTF16, WEB_PAGE = "text", "an empty file", "a tar archive", "UTF-16 text", "a web page"
@@ -57,14 +57,14 @@ KINDS = {
     b"<!doctype html": (WEB_PAGE, "the link leads to a page about the file"),
     b"<html": (WEB_PAGE, "the link leads to a page about the file"),
 }
-"""What is mistaken for the text of a corpus, by its first bytes in lower case, longer ones first, and what to do."""
+"""Files mistaken for a corpus's text: by their first bytes in lower case, longer ones first, kind and remedy."""
 HEAD = 512
 
 Line = TypeVar("Line")
 
 
 def kind_of(head: bytes) -> str:
-    """Returns the kind of data with these first `HEAD` bytes: `text`, a key of `COMPRESSED` or `a PDF document`."""
+    """Returns the kind of data from its first `HEAD` bytes: `text`, a key of `COMPRESSED`, or e.g. `a PDF document`."""
     if not head:
         return EMPTY
     for name, (starts, _) in COMPRESSED.items():
@@ -120,7 +120,7 @@ def read_lines(path: Path) -> Iterator[str]:
 
 
 def stream_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
-    """Yields the lines of an open file, as `read_lines`."""
+    """Yields the lines of an open file, like `read_lines`."""
     number = 0
     for number, raw in enumerate(stream, start=1):
         try:
@@ -167,7 +167,7 @@ def extract(archive: Path, folder: Path) -> None:
     """Extracts a tar archive into `folder`. Raises `CorpusError` before anything unsafe is written."""
     verify_members(archive, {})
     with _open_tar(archive, str(archive)) as tar:
-        # Python before 3.11.4 (Debian 12 has 3.11.2) has no filters; `_safe` refuses what they would.
+        # Python before 3.11.4 (Debian 12 has 3.11.2) has no filters; `_safe` refuses what they would refuse.
         tar.extraction_filter = getattr(tarfile, "data_filter", None)
         tar.extractall(folder)
 
@@ -210,7 +210,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 class _Decompressed(io.RawIOBase):
-    """Decompressed data whose errors are a `CorpusError` that names the file."""
+    """A decompressed stream that reports errors as a `CorpusError` with the file's name."""
 
     def __init__(self, stream: Any, name: str, kind: str) -> None:
         self._stream, self._name, self._kind = stream, name, kind

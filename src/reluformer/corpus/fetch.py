@@ -32,15 +32,15 @@ RETRIED_STATUS = {408, 416, 425, 429, 500, 502, 503, 504}
 PIP = (*("-m", "pip", "download", "--no-deps", "--only-binary", ":all:"), "--disable-pip-version-check")
 BLOCK = 1 << 18
 ATTEMPTS = 5
-"""Attempts in a row without a byte of progress."""
+"""Consecutive attempts without progress before giving up."""
 BACKOFF = 1.0
-"""Seconds before the second attempt, doubled for each further one."""
+"""Seconds before the second attempt; doubles for each further one."""
 TIMEOUT = (20.0, 60.0)
-"""Seconds to connect, and without a byte."""
+"""Timeouts in seconds: to connect, and to wait for data."""
 
 
 def fetch(archive: ArchiveConfig, folder: Path, archives: Path | None, dataset: str = "") -> Path:
-    """Returns `folder/archive.name`, copied from below `archives` if it is there, otherwise downloaded.
+    """Returns `folder/archive.name`, copied from `archives` if found there, otherwise downloaded.
 
     dataset: the name of the folder that decides between several files of the archive's name.
 
@@ -82,7 +82,7 @@ def _from_mirrors(archive: ArchiveConfig, target: Path, expected: str | None) ->
 def _install(
     archive: ArchiveConfig, target: Path, expected: str | None, source: str, get: Callable[[Path], object]
 ) -> None:
-    """Has `get` write a temporary file, verifies it, and renames or removes it."""
+    """Calls `get` to write a temporary file, verifies it, and renames or removes it."""
     part = target.with_name(f".{target.name}.part")
     get(part)
     try:
@@ -96,7 +96,7 @@ def _install(
 def _check(archive: ArchiveConfig, path: Path, expected: str | None, source: str) -> None:
     """Compares the checksums of the file and of the members of a tar archive. Raises `CorpusError`.
 
-    A web page in place of a file (a mirror's notice, a login) is refused, or its checksum would be the one to trust.
+    A web page in place of a file (a mirror's notice, a login) is refused: its checksum would be recorded as trusted.
     """
     if content_of(path) == WEB_PAGE and not archive.name.endswith((".html", ".htm")):
         raise CorpusError(f"{source}: a web page in place of {archive.name}")
@@ -127,7 +127,7 @@ def _pip(archive: ArchiveConfig, part: Path) -> None:
 def download(url: str, part: Path) -> None:
     """Downloads `url` to `part`; resumes a partial download of the same URL.
 
-    On requests, because libraries that fetch data sets (pooch among them) start again after a broken connection.
+    Uses requests, because libraries that fetch data sets (such as pooch) start over after a broken connection.
 
     Raises `CorpusError` if the server refuses, or fails `ATTEMPTS` times in a row.
     """
@@ -152,17 +152,17 @@ def download(url: str, part: Path) -> None:
 
 
 def _attempt(url: str, part: Path, show: Callable[..., None]) -> None:
-    """Downloads what is missing of `part`; `show` gets the bytes `completed` and their `total`, if that is known.
+    """Downloads the missing rest of `part`; `show` gets the bytes `completed` and their `total`, if that is known.
 
     Raises `requests.ConnectionError` for what may be retried.
     """
     validator = _validator(url, part)
     done = _size(part) if validator else 0
-    headers = {"Accept-Encoding": "identity"}  # else Content-Length counts compressed bytes
+    headers = {"Accept-Encoding": "identity"}  # otherwise Content-Length counts compressed bytes
     if done:
         headers |= {"Range": f"bytes={done}-", "If-Range": validator}
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-        if response.status_code == 416:  # nothing is left to send, or the part is not of this file
+        if response.status_code == 416:  # nothing is left to send, or the part is of another file
             part.unlink(missing_ok=True)
         if response.status_code not in (200, 206):
             kind = requests.ConnectionError if response.status_code in RETRIED_STATUS else requests.HTTPError

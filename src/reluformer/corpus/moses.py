@@ -1,4 +1,4 @@
-"""Moses' tokenisation, lowercasing and truecasing, equal to the Perl scripts that the field used; detokenisation.
+"""Moses' tokenisation, lowercasing and truecasing, identical to the Perl scripts that the field used; detokenisation.
 
 `Tokenizer` corrects sacremoses, a port of `tokenizer.perl`: the last word of a line always loses its final period
 ("usw." and "75." at the end of a line); the marks inside words of Finnish, Swedish and Catalan and the contractions of
@@ -44,7 +44,7 @@ class Tokenizer(MosesTokenizer):
             special = rf"([^{self.IsAlnum}\s.'`,\-{mark}]|{mark}(?![{lower}]))"
             self.PAD_NOT_ISALNUM = re.compile(special), r" \1 "
         if language in CONTRACTED_LEFT:
-            self.lang = "fr"  # from here on decides only the rules for apostrophes
+            self.lang = "fr"  # from here on only selects the rules for apostrophes
         self._lower = frozenset(self.IsLower)
         self._alpha = frozenset(self.IsAlpha)
         self._numeric = frozenset(self.NUMERIC_ONLY_PREFIXES)
@@ -81,9 +81,9 @@ detokenizer = lru_cache(maxsize=8)(MosesDetokenizer)
 
 
 def tokenise(text: str, language: str, *, lower: bool, straighten: bool) -> str:
-    """Returns the tokens of a line, joined by spaces; "" of a blank one.
+    """Returns the tokens of a line, joined by spaces; "" for a blank one.
 
-    lower: in lower case. straighten: with ' in place of ’.
+    lower: whether to lowercase. straighten: whether to replace ’ with '.
     """
     if is_blank(text):
         return ""
@@ -97,7 +97,7 @@ def is_blank(text: str) -> bool:
 
 
 def lowercase(text: str) -> str:
-    """Returns Perl's `lc` of a text: Python's lower() except for the final sigma, which Perl does not have."""
+    """Returns Perl's `lc` of a text: Python's lower() except for the final sigma, which Perl lacks."""
     return text.replace("Σ", "σ").lower()
 
 
@@ -116,7 +116,7 @@ class Truecaser:
         self.known = frozenset(casings)
 
     def __call__(self, line: str) -> str:
-        """Truecases a tokenised line: the first word of each sentence, and words in a casing that is not known."""
+        """Truecases a tokenised line: the first word of each sentence, and words in an unknown casing."""
         words = line.split()
         start = True
         for i, word in enumerate(words):

@@ -39,11 +39,11 @@ def segments(
     """Yields greedily packed segments: a sentence is added while the longer side has at most `length` tokens.
 
     Tokens are subwords and the `<sent>` marks between sentences, without EOS. `within` ends segments at the end of a
-    document, `across` does not. A longer sentence is a segment of its own.
+    document, `across` does not. A longer sentence is its own segment.
     """
     borders = documents.tolist() if packing == "within" else [0, int(documents[-1])]
     for begin, end in itertools.pairwise(borders):
-        first, src, tgt = begin, -1, -1  # -1: no mark before the first sentence
+        first, src, tgt = begin, -1, -1  # -1, since no mark precedes the first sentence
         lengths = zip(src_lengths[begin:end].tolist(), tgt_lengths[begin:end].tolist(), strict=True)
         for i, (s, t) in enumerate(lengths, start=begin):
             if i > first and max(src + s, tgt + t) + 1 > length:
@@ -108,6 +108,6 @@ def _join(read: Callable[[int], NDArray[np.integer]], segment: Segment) -> list[
 
 
 def _document_names(path: Path) -> list[str]:
-    """Returns the document ids of a split in order, each once."""
+    """Returns the distinct document ids of a split in order."""
     with path.open(encoding="utf-8") as file:
         return [name.removesuffix("\n") for name, _ in itertools.groupby(file)]

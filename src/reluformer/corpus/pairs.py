@@ -1,4 +1,4 @@
-"""Sentence pairs on their way from an archive to the store: their splits, and which of them are kept."""
+"""Splits and cleans sentence pairs on their way from an archive to the store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEPS = ("read", "min_words", "empty", "max_tokens", "max_ratio", "long_word", "
 LONGEST_WORD = 1000
 """Characters; Moses' clean-corpus-n.perl drops a pair with a longer word (-max-word-length)."""
 
-# Line ends of some tools; a space in their place makes line n line n everywhere.
+# Some tools end lines at these; replacing them with a space keeps line numbers the same everywhere.
 _VERTICAL = re.compile("[\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
 
 
@@ -32,7 +32,7 @@ class Pair(NamedTuple):
 
 
 def one_line(text: str) -> str:
-    """Replaces every character that ends a line in some tool by a space."""
+    """Replaces every character that some tool treats as the end of a line with a space."""
     return _VERTICAL.sub(" ", text)
 
 
@@ -61,10 +61,10 @@ def held_out_texts(
 
 
 class Cleaner:
-    """Keeps or drops pair by pair, in corpus order; `counts[split][step]` counts the pairs dropped at each step.
+    """Keeps or drops pairs one at a time, in corpus order; `counts[split][step]` counts the pairs dropped at each step.
 
     Training pairs pass Moses' clean-corpus-n (empty side, more than `max_tokens`, ratio over `max_ratio`, a word of
-    more than 1000 characters). Valid and test are filtered by `min_words`, `unique` and `disjoint` alone.
+    more than 1000 characters). Only `min_words`, `unique` and `disjoint` filter valid and test.
 
     spaces: whether source and target write spaces between words. Where one does not, its characters count in place of
     words, and lengths in different units have no ratio.

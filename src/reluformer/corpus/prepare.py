@@ -32,9 +32,9 @@ from reluformer.files import sha256, write_json
 from reluformer.ops.process import die_with_parent
 
 CHUNK = 2000
-"""Pairs or lines that a worker takes at once."""
+"""Number of pairs or lines per task of a worker."""
 
-# Models that are loaded once in a process.
+# Models loaded once per process.
 _truecaser, _subword = lru_cache(maxsize=1)(Truecaser), lru_cache(maxsize=1)(Subword)
 
 Item = TypeVar("Item")
@@ -42,11 +42,11 @@ Result = TypeVar("Result")
 
 
 class Workers(ProcessPoolExecutor):
-    """`count` processes that work on a stream; with one, this process does the work."""
+    """A pool of `count` processes that work on a stream; with one, this process does the work."""
 
     def __init__(self, count: int) -> None:
         self.count = max(count, 1)
-        super().__init__(self.count, initializer=die_with_parent)  # starts no process before the first task
+        super().__init__(self.count, initializer=die_with_parent)  # starts processes lazily
 
     def stream(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yields `function` of each item, in order; reads only a few items ahead."""
@@ -70,7 +70,7 @@ def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 def prepare(config: CorpusConfig, src: str, tgt: str, archives: list[Path], output: Path, workers: int) -> None:
-    """Writes `results/corpora/D/` of one corpus; no file is half-written under its final name.
+    """Writes a corpus's folder `results/corpora/D/`; files appear under their final names only when complete.
 
     archives: the fetched files in the order of `config.archives`. Raises `CorpusError` with file and line for errors
     in the files.
@@ -129,7 +129,7 @@ def _write_text(
 ) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
     """Writes raw/ and {split}.tok.* (and .documents.txt).
 
-    Returns the counts of each cleaning step, and of what the reader leaves out.
+    Returns the counts of each cleaning step, and of what the reader skips.
     """
     left_out: Counter[str] = Counter()
     spaces = has_spaces(src), has_spaces(tgt)

@@ -1,4 +1,4 @@
-"""Token ids on disk, memory-mapped: opened at once at any size, and shared by the processes that read them.
+"""Token ids on disk, memory-mapped: they open instantly at any size, and processes share them.
 
 A store is a folder: `src.ids` and `tgt.ids` are the concatenated ids of all sequences, `src.offsets` and `tgt.offsets`
 (int64, one more than sequences) their boundaries, `documents` (int64, one more than documents) the boundaries of
@@ -115,12 +115,12 @@ class StoreWriter:
         self.vocabulary = vocabulary
         self.tokens = dict.fromkeys(SIDES, 0)
         self.sequences = 0
-        self._dtype = np.dtype("<u2" if vocabulary <= 1 << 16 else "<u4")  # the narrowest
+        self._dtype = np.dtype("<u2" if vocabulary <= 1 << 16 else "<u4")  # the narrower one that fits
         self._files: dict[str, BinaryIO] = {
             f"{side}.{kind}": (folder / f"{side}.{kind}").open("wb") for side in SIDES for kind in ("ids", "offsets")
         }
         self._starts: list[int] | None = [] if documents else None
-        self._document: str | None = None  # the last one
+        self._document: str | None = None  # the most recent one
         for side in SIDES:
             self._files[f"{side}.offsets"].write(np.zeros(1, OFFSET).tobytes())
 
@@ -161,7 +161,7 @@ class StoreWriter:
 
 
 def length_distribution(lengths: NDArray[np.integer], limit: int | None = None) -> dict[str, Any]:
-    """Returns mean, median, 90th percentile and maximum; with a limit L also the shares from L/2 and over L."""
+    """Returns mean, median, 90th percentile and maximum; with a limit L also the shares of lengths >= L/2 and > L."""
     if not len(lengths):
         return {"mean": None, "median": None, "p90": None, "max": None}
     result: dict[str, Any] = {

@@ -1,7 +1,7 @@
 """The joint subword vocabulary: sentencepiece BPE, learned from word counts.
 
 BPE depends on the words and their counts alone, so training on counts gives the same pieces as the text, in memory that
-grows with the distinct words of the corpus and not with its length.
+grows with the number of distinct words instead of the length of the corpus.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Subword:
         return self.processor.get_piece_size()
 
     def encode(self, lines: list[str]) -> list[list[int]]:
-        """Returns the ids of each tokenised line, without BOS and EOS. A literal `<sent>` in the text is plain text."""
+        """Returns the ids of each tokenised line, without BOS and EOS. Treats a literal `<sent>` as plain text."""
         plain = [line.replace(SENT_PIECE, "< sent >") for line in lines]
         return self.processor.encode(plain, out_type=int, num_threads=1)
 

@@ -1,4 +1,4 @@
-"""Text prepared as a corpus was: the files that it takes, whether a run was trained with them, raw text to ids."""
+"""Prepares text like a corpus: finds the files needed, checks that a run was trained with them, encodes raw text."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def find_text(folder: Path, run: RunConfig, corpora: Path | None, side: Side = "
     """Returns the files that prepare a model's text.
 
     folder: of a run, or written by `reluformer export`. run: its configuration. corpora: the folder of prepared
-    corpora, by default the one beside the folder of runs. Raises `SettingsError`, also if the run diverged.
+    corpora, by default the one next to the folder of runs. Raises `SettingsError`, also if the run diverged.
     """
     exported = read_export(folder)
     if exported is not None:
@@ -86,7 +86,7 @@ def find_text(folder: Path, run: RunConfig, corpora: Path | None, side: Side = "
 def require_trained_with(folder: Path, subword: Path) -> None:
     """Raises `CorpusError` if the run in `folder` was trained with another subword model.
 
-    Its ids would be other words, which no score shows. Exported folders are not checked.
+    Its ids would stand for other words, which no score would reveal. Exported folders are not checked.
     """
     try:
         trained = json.loads((folder / "summary.json").read_text(encoding="utf-8")).get("data", {})
@@ -103,7 +103,7 @@ def require_trained_with(folder: Path, subword: Path) -> None:
 class Preprocessor:
     """Tokenises text, lowercases or truecases it, and encodes it in subwords.
 
-    language: of the side that `files` are of. Raises `CorpusError` if a file is missing or damaged.
+    language: of the side that `files` belong to. Raises `CorpusError` if a file is missing or damaged.
     """
 
     def __init__(self, files: TextFiles, language: str) -> None:
@@ -116,7 +116,7 @@ class Preprocessor:
             raise CorpusError(f"{files.truecaser}: not a truecasing model; the corpus has not been prepared") from None
 
     def tokenise(self, sentence: str) -> str:
-        """Returns the tokens of a sentence, joined by spaces and cased as the corpus; "" of a blank one."""
+        """Returns the tokens of a sentence, joined by spaces and cased like the corpus; "" for a blank one."""
         config = self.config
         tokens = tokenise(sentence, self.language, lower=config.lowercase, straighten=config.straighten).strip()
         return tokens if self.truecaser is None else self.truecaser(tokens)
@@ -132,8 +132,8 @@ class Preprocessor:
     def parts(self, ids: list[int], limit: int, fill: bool) -> list[list[int]]:
         """Splits `ids` into parts of at most `limit`, if they are longer.
 
-        Cuts at the end of each sentence, and a sentence that is too long between words if possible. fill: joins as many
-        parts as fit, for models that read more than a sentence.
+        Cuts at the end of each sentence, and a sentence that is too long between words if possible. fill: whether to
+        join as many parts as fit, for models that read more than a sentence.
         """
         if len(ids) <= limit:
             return [ids]

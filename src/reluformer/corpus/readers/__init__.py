@@ -1,4 +1,4 @@
-"""The readers of corpora: archives in, aligned raw pairs out."""
+"""Corpus readers: turn archives into aligned raw pairs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read(
 ) -> Iterator[Pair]:
     """Yields every pair of a corpus in its own order, within the configured limits.
 
-    archives: in the order of `config.archives`. left_out: counts what is not a pair, by a description.
+    archives: in the order of `config.archives`. left_out: counts what was skipped, by description.
 
     Raises `CorpusError` at the first error in the files.
     """
@@ -36,7 +36,7 @@ def read(
 
 
 def _join(pairs: Iterator[Pair], size: int, held_out: HeldOutConfig) -> Iterator[Pair]:
-    """Makes documents of `size` consecutive pairs of a split; whole documents of train are held out."""
+    """Groups `size` consecutive pairs of a split into documents; holds out whole documents of train."""
     count: Counter[Split] = Counter()
     for pair in pairs:
         document = f"{pair.split}-{count[pair.split] // size + 1}"

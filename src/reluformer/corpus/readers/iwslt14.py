@@ -14,7 +14,7 @@ from reluformer.corpus.content import aligned, extract, stream_lines
 from reluformer.corpus.pairs import Pair
 
 Line = tuple[str, str]
-"""Where a line is, file and number, and its text."""
+"""A line's location (file and number) and its text."""
 TEST_SETS = ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012")
 
 _DROPPED = re.compile(r"<(?:url|talkid|keywords|speaker|reviewer|translator)\b")
@@ -53,7 +53,7 @@ def _marked(line: str) -> str | None:
 
 
 def _lines(archive: Path, path: Path, left_out: Counter[str]) -> Iterator[Line]:
-    """Yields the `<seg>` lines of an .xml file without their tags, of another file the lines without a dropped tag."""
+    """Yields the `<seg>` lines of an .xml file without their tags; of other files, the lines without a dropped tag."""
     name = f"{archive}: de-en/{path.name}"
     if not path.is_file():
         raise CorpusError(f"{name}: the file is missing from the archive")
