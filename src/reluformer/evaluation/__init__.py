@@ -1,1 +1,1 @@
-"""Scores of hypotheses against references."""
+"""Scores hypotheses against references."""

@@ -1,9 +1,9 @@
-"""Corpus scores by sacreBLEU, from what its metrics count in each segment.
+"""Corpus scores by sacreBLEU, from its metrics' counts per segment.
 
 Two kinds of BLEU: of detokenised text, which is comparable across toolkits, and of tokenised, lower-cased text, as in
-the paper and the field's older tables. Both keep sacreBLEU's signature. From the counts, parts of a test set are scored
-and resampled without its text, and a run is rescored without its corpus: they are kept in counts.npz, dependent columns
-as differences, which compress to a third.
+the paper and the field's older tables. Both keep sacreBLEU's signature. The counts suffice to score and resample parts
+of a test set without its text and to rescore a run without its corpus: counts.npz stores them, dependent columns as
+differences, which compress to a third.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from reluformer.evaluation.tokenisation import SPLITTING
 from reluformer.files import replace
 
 Counts = NDArray[np.float64]
-"""A row a segment. BLEU [segments, 10]: lengths of hypothesis and reference, matched n-grams (n = 1..4), the
+"""One row per segment. BLEU [segments, 10]: lengths of hypothesis and reference, matched n-grams (n = 1..4), the
 hypothesis's n-grams. chrF [segments, 18]: for n = 1..6 the n-grams of the hypothesis, of the reference, of both."""
 BLEU_COLUMNS, CHRF_COLUMNS = 10, 18
 COMPACT = "compact"
-"""The array in counts.npz whose presence marks counts stored as differences."""
+"""The array in counts.npz whose presence means that counts are stored as differences."""
 SEED, SAMPLES = 12345, 1000
 """sacreBLEU's seed and its default number of resamples."""
 LEAST = 100
-"""The fewest segments of which a bootstrap interval holds the truth 93 to 97 % of the time; below, it is too narrow."""
+"""The fewest segments for which a bootstrap interval covers the truth 93 to 97 % of the time; below, it is too narrow."""
 
 
 def tokenized(tokenizer: Tokenizer = PLAIN) -> BLEU:
-    """Returns the BLEU of tokenised lines, lower-cased, as multi-bleu -lc; without spaces, by the tokeniser."""
+    """Returns lower-cased BLEU of tokenised lines, like multi-bleu -lc; `tokenizer` splits languages without spaces."""
     return BLEU(tokenize=tokenizer if tokenizer in SPLITTING else "none", lowercase=True, force=True)
 
 
 def count(metric: BLEU | CHRF, hypotheses: Sequence[str], references: Sequence[str]) -> Counts:
-    """Returns what the metric counts in each segment."""
+    """Returns the metric's counts of each segment."""
     if len(hypotheses) != len(references):
         raise ValueError(f"{len(hypotheses)} hypotheses for {len(references)} references")
     if not hypotheses:
@@ -50,13 +50,13 @@ def count(metric: BLEU | CHRF, hypotheses: Sequence[str], references: Sequence[s
 
 
 def summarise(metric: BLEU | CHRF, counts: Counts, tokenizer: str | None = None) -> dict[str, Any] | None:
-    """Returns `{"score": 0..100, "signature"}` of counted segments, of BLEU also `ci`, see `half_width`; None of none.
+    """Returns `{"score": 0..100, "signature"}` of counted segments, for BLEU also `ci`, see `half_width`; None without any.
 
-    tokenizer: its part of the signature, for a tokeniser that need not be installed.
+    tokenizer: the tokeniser's part of the signature; the tokeniser itself need not be installed.
     """
     if not len(counts):
         return None
-    metric.num_refs = 1  # else there is no signature
+    metric.num_refs = 1  # required for the signature
     score: dict[str, Any] = {"score": float(metric._compute_score_from_stats(list(counts.sum(0))).score)}
     if isinstance(metric, BLEU):
         score["ci"] = half_width(counts)
@@ -66,12 +66,12 @@ def summarise(metric: BLEU | CHRF, counts: Counts, tokenizer: str | None = None)
 
 
 def score_counts(counts: Counts) -> float | None:
-    """Returns the BLEU, 0..100, of counted segments; None of none."""
+    """Returns the BLEU, 0..100, of counted segments; None without any."""
     return float(BLEU()._compute_score_from_stats(list(counts.sum(0))).score) if len(counts) else None
 
 
 def half_width(counts: Counts) -> float | None:
-    """Returns half of BLEU's 95 % bootstrap interval over segments, as `sacrebleu --confidence` does; None of one."""
+    """Returns half of BLEU's 95 % bootstrap interval over segments, like `sacrebleu --confidence`; None for one."""
     return float(estimate_ci(bootstrap_scores(counts, SAMPLES))[1]) if len(counts) > 1 else None
 
 
@@ -82,7 +82,7 @@ def bootstrap_scores(counts: Counts, samples: int) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=8)
 def _resamples(segments: int, samples: int) -> NDArray[np.float64]:
-    """How often each bootstrap sample takes each segment: [samples, segments]."""
+    """Returns how often each bootstrap sample draws each segment: [samples, segments]."""
     drawn = np.random.default_rng(SEED).choice(segments, size=(samples, segments), replace=True)
     drawn += np.arange(samples)[:, None] * segments
     return np.bincount(drawn.ravel(), minlength=samples * segments).reshape(samples, segments).astype(np.float64)
@@ -91,7 +91,7 @@ def _resamples(segments: int, samples: int) -> NDArray[np.float64]:
 def bleu_of_sums(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     """Returns the BLEU, 0..100, of summed counts [..., 10]: sacreBLEU's formula with exponential smoothing.
 
-    sacreBLEU scores one sample after the other: ten seconds for a paired test of 6,750 segments.
+    sacreBLEU scores one sample at a time, which takes ten seconds for a paired test of 6,750 segments.
     """
     ours, theirs, matched, ngrams = sums[..., 0], sums[..., 1], sums[..., 2:6], sums[..., 6:]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -123,7 +123,7 @@ def read_counts(path: Path) -> dict[str, NDArray[np.float64]]:
 
 
 def _parts(rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None:
-    """Views of BLEU's or chrF's columns: matched and written n-grams by order, and what is left; None of other rows."""
+    """Returns views of BLEU's or chrF's columns: matched and written n-grams by order, and the rest; None of other rows."""
     if rows.shape[1:] == (BLEU_COLUMNS,):
         return rows[:, 2:6], rows[:, 6:10], rows[:, 0:2]
     if rows.shape[1:] == (CHRF_COLUMNS,):

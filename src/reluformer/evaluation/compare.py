@@ -51,7 +51,7 @@ class Segment(NamedTuple):
     b: Side
 
     def difference(self, score: str) -> float:
-        """Returns by how many points of `bleu` or `chrf` b is better."""
+        """Returns b's advantage over a in points of `bleu` or `chrf`."""
         return getattr(self.b, score) - getattr(self.a, score)
 
 
@@ -66,11 +66,11 @@ class RunComparison(NamedTuple):
     bounds: tuple[int, ...]
 
     def ordered(self, score: str) -> list[Segment]:
-        """Returns the segments, those that differ most first."""
+        """Returns the segments sorted by difference, largest first."""
         return sorted(self.segments, key=lambda segment: -abs(segment.difference(score)))
 
     def counts(self, score: str) -> dict[str, int]:
-        """Returns the number of segments, of those where a or b is better, and of those with identical text."""
+        """Returns the numbers of all segments, of those where a or b is better, and of those with identical text."""
         differences = [segment.difference(score) for segment in self.segments]
         return {
             "segments": len(differences),
@@ -111,7 +111,7 @@ class RunComparison(NamedTuple):
 
 
 def compare_runs(run_a: Path, run_b: Path, corpora: Path) -> RunComparison:
-    """Compares two translated runs of one dataset, by the tokeniser that scored the first.
+    """Compares two translated runs of one dataset, with the tokeniser that scored the first.
 
     Raises `SettingsError` if they cannot be compared.
     """
@@ -143,7 +143,7 @@ def compare_runs(run_a: Path, run_b: Path, corpora: Path) -> RunComparison:
 
 
 def _sides(texts: list[str], reference: list[str], references: References) -> list[Side]:
-    """Sentence BLEU counts the n-gram orders that a short sentence has (`effective_order`), as sacreBLEU advises."""
+    """Returns one run's scored translations; sentence BLEU uses `effective_order`, as sacreBLEU advises."""
     scorers: list[Any] = [
         BLEU(lowercase=references.lowercase, effective_order=True, tokenize=references.tokenizer),
         CHRF(lowercase=references.lowercase),
@@ -155,7 +155,7 @@ def _sides(texts: list[str], reference: list[str], references: References) -> li
 
 
 Part = tuple[str, bool]
-"""Some words, and whether the other text lacks them."""
+"""A part of a text and whether the other text lacks it."""
 
 
 def differing(a: str, b: str) -> tuple[list[Part], list[Part]]:

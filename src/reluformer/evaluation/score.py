@@ -1,4 +1,4 @@
-"""Scores a run's translations against the references of its corpus: counts.npz, and scores.json from it."""
+"""Scores a run's translations against its corpus's references: writes counts.npz, and scores.json from it."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ TOKENS = (32, 64, 128, 256, 512, 1024)
 
 
 class Segment(NamedTuple):
-    """Sentences that are translated at once, as a slice of the split's lines; `document`: in which they begin."""
+    """Sentences that are translated at once, as a slice of the split's lines; `document`: the one that they start in."""
 
     document: str
     sentences: slice
 
 
 class References(NamedTuple):
-    """The text that a run's translations are scored against, one line a sentence."""
+    """The text that a run's translations are scored against, one sentence per line."""
 
     raw: list[str]
     tokenised: list[str]
     source: list[str]
     """The source, tokenised."""
     segments: list[Segment]
-    """What is translated at once: the segments of a document view, or each sentence."""
+    """The units of translation: the segments of a document view, or single sentences."""
     view: bool
     """Whether the segments are those of a document view."""
     documents: bool
@@ -85,7 +85,7 @@ def score_run(
     Args:
         run_folder: with config.yaml, hypotheses.jsonl and translation.json.
         corpora: the folder with the prepared corpora.
-        tokenizer: sacreBLEU's; None: that of the target language.
+        tokenizer: a sacreBLEU tokeniser; None for the target language's.
         warn: called with a message if the language's own tokeniser is not available.
 
     Raises:
@@ -104,7 +104,7 @@ def score_run(
 
 
 def rescore_run(run_folder: Path) -> dict[str, Any]:
-    """Returns a run's scores.json from its counts.npz alone. Raises `SettingsError` if that is missing."""
+    """Returns a run's scores.json from its counts.npz alone. Raises `SettingsError` if that file is missing."""
     path = run_folder / COUNTS
     if not path.is_file():
         raise SettingsError(f"{path}: there is no such file; score the run again")
@@ -136,16 +136,16 @@ def read_hypotheses(run_folder: Path, references: References, dataset: str) -> l
 def count_run(hypotheses: list[dict[str, Any]], references: References, tgt: str) -> dict[str, NDArray[Any]]:
     """Returns the content of counts.npz: all that `score_run_counts` needs.
 
-    `bleu`, `tokenized_bleu`, `chrf`: what each counts in a segment; `lengths`: of the sources, in words or in subword
+    `bleu`, `tokenized_bleu`, `chrf`: the counts of each segment; `lengths`: of the sources, in words or in subword
     tokens; `lowercase`: [1]; `tokenizer`: the bytes of its name, its signature and the unit of lengths, unless these
-    are 13a and words. Of document corpora also what `count_documents` counts.
+    are 13a and words. For document corpora also the counts of `count_documents`.
     """
     lowercase, tokenizer, lengths_in = references.lowercase, references.tokenizer, unit(references.source_tokenizer)
     texts = [detokenise_all(entry["sentences"], tgt, references.truecase) for entry in hypotheses]
     lines, raw = [" ".join(sentences) for sentences in texts], references.translated(references.raw)
     split = [" ".join(entry["sentences"]) for entry in hypotheses]
     tokenised = references.translated(references.tokenised)
-    if tokenizer in SPLITTING:  # by character it would split Moses' escapes
+    if tokenizer in SPLITTING:  # character tokenisation would split Moses' escapes
         split, tokenised = list(map(unescape, split)), list(map(unescape, tokenised))
     lengths = [count_words(unescape(line), references.source_tokenizer) for line in references.source]
     if references.view:
@@ -167,7 +167,7 @@ def count_run(hypotheses: list[dict[str, Any]], references: References, tgt: str
 
 
 def join_documents(segments: Sequence[Segment], lines: Sequence[str]) -> list[str]:
-    """Joins the lines of each document's segments into one line a document.
+    """Joins the lines of each document's segments into one line per document.
 
     A segment packed across documents belongs to the document in which it starts, on both sides.
     """
@@ -183,7 +183,7 @@ def count_documents(
     references: Sequence[str],
     metric: BLEU,
 ) -> dict[str, NDArray[Any]]:
-    """Returns what BLEU counts in whole documents and in aligned sentences.
+    """Returns BLEU's counts of whole documents and of aligned sentences.
 
     `hypotheses` holds the detokenised sentences of each segment, `references` every sentence of the split. `d_bleu`:
     the counts of each document, as one line; `s_bleu`: of each sentence of those segments whose translation has as many
@@ -208,8 +208,8 @@ def count_documents(
 def score_run_counts(counts: Mapping[str, NDArray[Any]], dataset: str) -> dict[str, Any]:
     """Returns scores.json, `{metrics, buckets, lengths, unit}` with scores 0..100, from the content of counts.npz.
 
-    Of document corpora, d-BLEU scores each document as one line, s-BLEU sentences; `sentence_count_agreement` is the
-    share of segments whose sentences are scored; without one, s-BLEU is None.
+    For document corpora, d-BLEU scores each document as one line, s-BLEU sentences; `sentence_count_agreement` is the
+    share of segments whose sentences are scored; if there are none, s-BLEU is None.
     """
     lowercase, lengths = bool(counts["lowercase"][0]), [int(length) for length in counts["lengths"]]
     view = split_dataset(dataset)[1]
@@ -237,7 +237,7 @@ def score_run_counts(counts: Mapping[str, NDArray[Any]], dataset: str) -> dict[s
 
 
 class Bucket(NamedTuple):
-    """The segments whose source length is in `low..high`, both included; `high` is None without a bound."""
+    """The segments whose source length is in `low..high`, inclusive; `high` is None if unbounded."""
 
     low: int
     high: int | None
@@ -247,7 +247,7 @@ class Bucket(NamedTuple):
 def split_by_length(lengths: Sequence[int], bounds: Sequence[int]) -> list[Bucket]:
     """Groups the indices of `lengths` by bucket, shortest first, without empty buckets.
 
-    Every index is in one bucket: with a source without words, the first bucket begins at 0.
+    Every index is in one bucket: if a source has no words, the first bucket starts at 0.
     """
     members: dict[int, list[int]] = defaultdict(list)
     for i, length in enumerate(lengths):
@@ -335,11 +335,11 @@ def read_segments(path: Path) -> list[Segment]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Reads the lines of a text as its preparation wrote it. Raises `SettingsError` if there is no such file."""
+    """Reads the lines of a prepared text, unchanged. Raises `SettingsError` if there is no such file."""
     try:
-        text = path.read_bytes().decode("utf-8")  # unchanged: no translation of line ends
+        text = path.read_bytes().decode("utf-8")  # keeps line ends unchanged
     except FileNotFoundError:
         raise SettingsError(f"{path}: there is no such file") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{path}: not UTF-8 text") from None
-    return text.removesuffix("\n").split("\n") if text else []  # splitlines() splits at other characters, too
+    return text.removesuffix("\n").split("\n") if text else []  # splitlines() also splits at other characters

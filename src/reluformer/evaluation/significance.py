@@ -2,8 +2,8 @@
 
 Samples and p-values are those of `sacrebleu.significance`, computed from the counts that scoring saves and for all
 samples at once: a study has dozens of pairs. sacreBLEU counts samples that differ by *more* than the systems do, so two
-equal systems get its smallest p-value; here a p-value is never below what the number of differing segments allows
-(`least_p`), and that of equal systems is 1.
+equal systems get its smallest p-value; here a p-value is never below the smallest one possible with the number of
+differing segments (`least_p`), and 1 for equal systems.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from reluformer.evaluation.bleu import SEED, Counts, bleu_of_sums, bootstrap_sco
 
 TESTS = ("bootstrap", "randomisation")
 CHUNK = 320
-"""Trials of a randomisation at a time. A multiple of 32: numpy draws 32 signs from one random number."""
+"""Number of randomisation trials computed at once. A multiple of 32: numpy draws 32 signs from one random number."""
 
 
 def bootstrap(ours: Counts, baseline: Counts, samples: int) -> float:
-    """Returns p of the paired bootstrap of aligned counts."""
+    """Returns the p-value of the paired bootstrap on aligned counts."""
     differences = np.abs(bootstrap_scores(ours, samples) - bootstrap_scores(baseline, samples))
     observed = np.abs(np.subtract(*bleu_of_sums(np.stack([ours.sum(0), baseline.sum(0)]))))
     return _p_value(differences - differences.mean(), float(observed))
 
 
 def randomisation(pairs: Sequence[tuple[Counts, Counts]], trials: int) -> list[float]:
-    """Returns p of the paired approximate randomisation of each pair (ours, baseline) of one test set."""
+    """Returns the p-value of the paired approximate randomisation for each pair (ours, baseline) on one test set."""
     gaps = np.stack([baseline - ours for ours, baseline in pairs], axis=1).reshape(len(pairs[0][0]), -1)
     random = np.random.default_rng(SEED)
     moved = np.zeros((1 + trials, gaps.shape[1]))  # row 0: the systems themselves, by the same sums, so that ties tie

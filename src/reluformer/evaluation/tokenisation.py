@@ -1,6 +1,6 @@
-"""sacreBLEU's tokeniser of a language.
+"""Chooses sacreBLEU's tokeniser for a language.
 
-13a counts words between spaces, which some languages do not write: their BLEU would be 0 or 100, a clause being a word.
+13a counts words between spaces, which some languages do not write: their BLEU would be 0 or 100, since each clause would be a word.
 Chinese, Japanese and Korean have tokenisers of their own, the latter two if their dictionaries are installed
 (`pip install sacrebleu[ja,ko]`); others are scored by character.
 """
@@ -17,13 +17,13 @@ from reluformer.config.evaluation import PLAIN, Tokenizer, tokenizer_of
 from reluformer.config.settings import SettingsError
 
 SPLITTING = ("zh", "char", "ja-mecab", "ko-mecab")
-"""Tokenisers that find words where there are no spaces."""
+"""Tokenisers that find words in text without spaces."""
 
 
 def choose(
     language: str, tokenizer: Tokenizer | None = None, warn: Callable[[str], None] = lambda message: None
 ) -> Tokenizer:
-    """Returns `tokenizer`, or by default that of a language (`zh`, `zh-TW`, `jpn_Jpan`).
+    """Returns `tokenizer`, or by default the tokeniser for a language (`zh`, `zh-TW`, `jpn_Jpan`).
 
     Calls `warn` if a language's own is not available. Raises `SettingsError` if `tokenizer` is not installed.
     """
@@ -61,12 +61,12 @@ def signature(name: Tokenizer) -> str:
 
 
 def count_words(text: str, name: Tokenizer) -> int:
-    """Counts the words of a line: between spaces, or of languages without them by a tokeniser."""
+    """Counts the words of a line: between spaces or, for languages without them, by the tokeniser."""
     if name not in SPLITTING:
         return len(text.split())
     return len(_tokenizer(name)(text.strip()).split())
 
 
 def unit(name: Tokenizer) -> str:
-    """Returns what `count_words` counts."""
+    """Returns the unit that `count_words` counts in."""
     return "characters" if name in ("zh", "char") else "words"

@@ -98,7 +98,7 @@ extern "C" void beam_mix(const int64_t* numbers) {
   });
 }
 
-// Computes log p of EOS [R], and log p and ids [R, k] of the k best tokens not banned, sorted. Overwrites the logits [R, V].
+// Log p of EOS [R], and log p and ids [R, k] of the k best tokens not banned, sorted. Overwrites the logits [R, V].
 extern "C" void beam_best(const int64_t* v) {
   const int64_t rows = v[0], length = v[1], k = v[2], eos = v[3], threads = v[4], banned_count = v[5];
   const int64_t* banned = (const int64_t*)v[6];

@@ -2,8 +2,8 @@
 
 The C++ is not differentiable.
 
-Shapes: B batch, H heads, W rows (hypotheses) of a batch entry, C slots, t slots that a row sees, D head width; R rows of
-logits, V vocabulary.
+Shapes: B batch, H heads, W rows (hypotheses) of a batch entry, C slots, t slots that a row sees, D head width; R rows
+of logits, V vocabulary.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 // Cross-entropy of rows of logits and its gradient, in place, on a CPU in fp32: see cross_entropy.py.
 //
-// Compiled by build.py; `omp simd` lets the compiler reorder the sums that it marks. A row is read three times, but only
-// once from memory.
+// Compiled by build.py; `omp simd` lets the compiler reorder the sums that it marks. A row is read three times, but from
+// memory only once.
 
 #include <algorithm>
 

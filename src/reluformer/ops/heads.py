@@ -1,4 +1,4 @@
-"""Splits a joint projection into heads as views, and joins their gradients without a copy if they are adjacent in memory.
+"""Splits a joint projection into heads as views, and joins their gradients without a copy if they are adjacent.
 
 A kernel that writes the gradients of query, key and value in the layout of the projection has thereby written the
 projection's gradient; joining three separate tensors would copy all of them.

@@ -1,5 +1,5 @@
 // f of a read: `weight` is f(scores), `slope` the gradient of scores given that of their weights s. A slope may depend
-// on s alone, as scores are not stored; a weight of 0 has slope 0 and is skipped. SHIFTED: adds b_i to the scores first.
+// on s alone, as scores are not stored; weights of 0 have slope 0 and are skipped. SHIFTED: adds b_i to scores first.
 #pragma once
 
 #include "vector.hpp"

@@ -20,7 +20,7 @@ from reluformer.ops.dropout import dropout_factors
 
 ROWS = 256
 ELEMENTS = {True: 1 << 19, False: 1 << 25}
-"""Number of weights in a tile, by whether the device is a CPU (there 2 MiB of fp32)."""
+"""Number of weights in a tile: on a CPU (True) 2 MiB of fp32."""
 
 
 class Tile(NamedTuple):

@@ -42,7 +42,7 @@ def weigh(
     one, other, rows, slots, scale, added, shown, offset,
     FUNCTION: tl.constexpr, SHIFT: tl.constexpr, DIAGONAL: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Returns weights s = f(scale · one·otherᵀ + added) in fp32, NaN included; if DIAGONAL, 0 where slot > row + offset.
+    """Returns s = f(scale · one·otherᵀ + added) in fp32, NaN included; if DIAGONAL, 0 where slot > row + offset.
 
     rows and slots: indices, [BM, 1] and [1, BN] if `one` holds queries, [1, BM] and [BN, 1] if it holds keys.
     added (of rows) and shown (of slots): of the same shapes; used if SHIFT.
