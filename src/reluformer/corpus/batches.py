@@ -62,7 +62,7 @@ class BatchSampler:
         accumulation: steps of an update.
         window: batches sorted at once; more means less padding and less variety between neighbours.
 
-    The global batches are the same for every `world_size * accumulation`, except that batches with fewer sequences than parts
+    The global batches are the same for every `world_size * accumulation`, but batches with fewer sequences than parts
     are merged, so that no part is empty.
     """
 

@@ -32,11 +32,12 @@ COMPACT = "compact"
 SEED, SAMPLES = 12345, 1000
 """sacreBLEU's seed and its default number of resamples."""
 LEAST = 100
-"""The fewest segments for which a bootstrap interval covers the truth 93 to 97 % of the time; below, it is too narrow."""
+"""The fewest segments for which a bootstrap interval covers the truth 93 to 97 % of the time; with fewer, it is too
+narrow."""
 
 
 def tokenized(tokenizer: Tokenizer = PLAIN) -> BLEU:
-    """Returns lower-cased BLEU of tokenised lines, like multi-bleu -lc; `tokenizer` splits languages without spaces."""
+    """Returns lower-cased BLEU of tokenised lines, like multi-bleu -lc; `tokenizer` splits text without spaces."""
     return BLEU(tokenize=tokenizer if tokenizer in SPLITTING else "none", lowercase=True, force=True)
 
 
@@ -50,7 +51,7 @@ def count(metric: BLEU | CHRF, hypotheses: Sequence[str], references: Sequence[s
 
 
 def summarise(metric: BLEU | CHRF, counts: Counts, tokenizer: str | None = None) -> dict[str, Any] | None:
-    """Returns `{"score": 0..100, "signature"}` of counted segments, for BLEU also `ci`, see `half_width`; None without any.
+    """Returns `{"score": 0..100, "signature"}` of counted segments, for BLEU also `ci` (`half_width`); None if empty.
 
     tokenizer: the tokeniser's part of the signature; the tokeniser itself need not be installed.
     """
@@ -123,7 +124,7 @@ def read_counts(path: Path) -> dict[str, NDArray[np.float64]]:
 
 
 def _parts(rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None:
-    """Returns views of BLEU's or chrF's columns: matched and written n-grams by order, and the rest; None of other rows."""
+    """Returns views of BLEU's or chrF's columns: matched and written n-grams by order, the rest; else None."""
     if rows.shape[1:] == (BLEU_COLUMNS,):
         return rows[:, 2:6], rows[:, 6:10], rows[:, 0:2]
     if rows.shape[1:] == (CHRF_COLUMNS,):

@@ -44,7 +44,7 @@ TOKENS = (32, 64, 128, 256, 512, 1024)
 
 
 class Segment(NamedTuple):
-    """Sentences that are translated at once, as a slice of the split's lines; `document`: the one that they start in."""
+    """Sentences that are translated at once, as a slice of the split's lines; `document`: where they start."""
 
     document: str
     sentences: slice

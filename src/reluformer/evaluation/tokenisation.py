@@ -1,6 +1,6 @@
 """Chooses sacreBLEU's tokeniser for a language.
 
-13a counts words between spaces, which some languages do not write: their BLEU would be 0 or 100, since each clause would be a word.
+13a counts words between spaces, which some languages do not write: their BLEU would be 0 or 100, a clause being a word.
 Chinese, Japanese and Korean have tokenisers of their own, the latter two if their dictionaries are installed
 (`pip install sacrebleu[ja,ko]`); others are scored by character.
 """

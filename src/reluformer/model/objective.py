@@ -120,9 +120,9 @@ class Objective(nn.Module):
         tgt_mask: Tensor,
         real: Tensor | None = None,
     ) -> Losses:
-        """Computes the losses for src [B, S], tgt_in, tgt_out [B, T] int; masks bool of the same shapes, true on real tokens.
+        """Computes the losses; src [B, S], tgt_in, tgt_out [B, T] int; masks of the same shapes, true on real tokens.
 
-        real: int64 [N], the indices in B·T where tgt_mask is true; without it the host synchronises with the GPU.
+        real: int64 [N], the indices in B·T where tgt_mask is true; without it the host waits for the GPU.
         """
         hidden, penalty = self.model.forward_with_penalty(src, src_mask, tgt_in, tgt_mask)
         if real is None:

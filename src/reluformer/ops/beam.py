@@ -106,4 +106,4 @@ def prove(_: str) -> None:
     require_close("the probability of the end", ended, log_p[:, 2], 1e-5)
     require_close("the best probabilities", values, best.values, 1e-5)
     if not torch.equal(tokens, best.indices):
-        raise ArithmeticError("the best tokens are others")
+        raise ArithmeticError("the best tokens differ")

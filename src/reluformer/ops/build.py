@@ -32,7 +32,7 @@ def cache_folder() -> Path:
     folder = Path(os.environ.get("XDG_CACHE_HOME") or f"{home}/.cache") / "reluformer"
     try:
         if not folder.is_absolute():
-            raise FileNotFoundError("there is no home")
+            raise FileNotFoundError("there is no home directory")
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK)
     except OSError:
@@ -42,7 +42,7 @@ def cache_folder() -> Path:
     folder = Path(tempfile.gettempdir()) / f"reluformer-{os.getuid()}"
     folder.mkdir(exist_ok=True, mode=0o700)
     if folder.stat().st_uid != os.getuid():
-        raise PermissionError(f"{folder} belongs to somebody else")
+        raise PermissionError(f"{folder} belongs to another user")
     return folder
 
 

@@ -253,7 +253,7 @@ def slot_kernel(
     first = tl.program_id(0) % tiles * BN
     j = first + tl.arange(0, BN)
     shown = j < slots
-    begin, free, stop = 0, 0, rows  # rows before `begin` see none of the slots, those from `free` on all
+    begin, free, stop = 0, 0, rows  # rows before `begin` see no slot; from `free` on, causality hides none
     if KEYS:
         shown = tl.load(keys + b * keys_b + j * keys_k, mask=shown, other=0) != 0
         stop = tl.where(tl.sum(shown.to(tl.int32), 0) > 0, rows, 0)
