@@ -100,7 +100,7 @@ def test_where_the_cache_is(tmp_path, monkeypatch):
     assert build.cache_folder() == tmp_path / f"reluformer-{user}"
     monkeypatch.setattr(build.os, "getuid", lambda: user + 1)
     (tmp_path / f"reluformer-{user + 1}").mkdir()
-    with pytest.raises(PermissionError, match="somebody else"):
+    with pytest.raises(PermissionError, match="another user"):
         build.cache_folder()
     monkeypatch.setenv("RELUFORMER_CACHE", str(tmp_path / "own"))
     assert build.cache_folder() == tmp_path / "own"
