@@ -105,10 +105,10 @@ rule mine:
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [
-        ("a b", "{}", "'a b': a name has letters"),
-        ("-rf", "{}", "'-rf': a name has letters"),
-        ("$(id)", "{}", "'$(id)': a name has letters"),
-        ("x{y}", "{}", "'x{y}': a name has letters"),
+        ("a b", "{}", "'a b': a name consists of letters"),
+        ("-rf", "{}", "'-rf': a name consists of letters"),
+        ("$(id)", "{}", "'$(id)': a name consists of letters"),
+        ("x{y}", "{}", "'x{y}': a name consists of letters"),
     ],
 )
 def test_names_that_become_targets_are_refused(tmp_path, file, content, said):

@@ -132,7 +132,7 @@ def any_of(names):
 
 
 def name_of(job):
-    """Returns the rule of a job and its run or wildcards: `train iwslt14/reluformer/seed1`."""
+    """Returns how a job is named in messages: `train iwslt14/reluformer/seed1`."""
     values = dict(job.wildcards_dict)
     if values.keys() == {"dataset", "system", "seed"}:
         return f"{job.rule.name} {values['dataset']}/{values['system']}/seed{values['seed']}"

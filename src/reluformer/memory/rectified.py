@@ -115,7 +115,7 @@ class ScalableSoftmax(Softmax):
 class Softplus(Activation):
     """weights_ij = softplus(log n_i · s_ij) / Σ_j softplus(log n_i · s_ij) (Gao and Spratling 2025, LSSA).
 
-    Their scale also has a constant factor that depends on the head width; here the projections learn it.
+    Their scale also has a constant factor that depends on the head width (?); here the projections learn it.
     """
 
     static = True
