@@ -151,15 +151,15 @@ class ScaledReLU(ReLU):
     def __init__(self, heads: int = 1, gamma: float | str = 1.0) -> None:
         super().__init__(heads)
         self.log_gamma: nn.Parameter | None = None
-        self.constant = 1.0
+        self.gamma = 1.0
         if gamma == "learned":
             self.log_gamma = nn.Parameter(torch.zeros(heads, 1, 1))
         else:
-            self.constant = float(gamma)
+            self.gamma = float(gamma)
 
     def factor(self, count: Tensor | int) -> Tensor | float:
         root = math.sqrt(2 / count) if isinstance(count, int) else (2 / count).sqrt_()
-        return root / self.constant if self.log_gamma is None else root * torch.exp(-self.log_gamma)
+        return root / self.gamma if self.log_gamma is None else root * torch.exp(-self.log_gamma)
 
 
 class Projection(Normalised):

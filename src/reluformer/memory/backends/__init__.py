@@ -80,14 +80,14 @@ FusedKernel = Callable[[Tensor, Tensor, Tensor, AttentionOptions], FusedRead]
 """Reads key and value [B, H, K, D] with query [B, H, Q, D]; once differentiable in these three and in the factor."""
 
 
-def prepare(query: Tensor, options: AttentionOptions, factor: bool = False) -> tuple[Tensor, AttentionOptions]:
+def prepare(query: Tensor, options: AttentionOptions, keep_factor: bool = False) -> tuple[Tensor, AttentionOptions]:
     """Draws a seed for dropout if none is given, and multiplies the query by c_i.
 
-    factor: whether the kernel multiplies by c_i itself.
+    keep_factor: leaves c_i to the kernel, which multiplies by it while it packs the query.
     """
     if options.seed is None:
         options = options._replace(seed=draw_seed() if options.dropout > 0 else 0)
-    if options.factor is not None and not factor:
+    if options.factor is not None and not keep_factor:
         query = query * (options.factor * options.scale).to(query.dtype)
         options = options._replace(scale=1.0, factor=None)
     return query, options

@@ -101,7 +101,7 @@ def _arguments(
 def cpu_relu_attention(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions) -> FusedRead:
     """Implements `FusedKernel`; a factor with a gradient is multiplied into the query."""
     dtype, factor = query.dtype, options.factor
-    query, options = prepare(query, options, factor=factor is None or not factor.requires_grad)
+    query, options = prepare(query, options, keep_factor=factor is None or not factor.requires_grad)
     query, key, value = (
         x if x.stride(-1) == 1 else x.contiguous() for x in (query.float(), key.float(), value.float())
     )
