@@ -164,8 +164,9 @@ def attend(
     from reluformer.analysis.maps import ascii_map, choose_map, maps_of
     from reluformer.analysis.sweep import on_device
     from reluformer.corpus.batches import pad
+    from reluformer.corpus.preprocessor import Preprocessor
     from reluformer.corpus.store import Sequences
-    from reluformer.corpus.text import Preprocessor, find_text
+    from reluformer.corpus.text import find_text
     from reluformer.translation.translator import Translator
 
     if svg is not None and svg.suffix != ".svg":

@@ -16,11 +16,11 @@ from reluformer.config.model import KINDS
 from reluformer.config.run import EXPORT_FILE, Run, RunConfig, read_export, run_status
 from reluformer.config.settings import SettingsError
 from reluformer.corpus import moses
+from reluformer.corpus.preprocessor import Preprocessor
 from reluformer.corpus.subword import BOS, EOS, PAD, UNK
 from reluformer.corpus.text import (
     SUBWORD_FILE,
     TRUECASER_FILES,
-    Preprocessor,
     TextFiles,
     find_text,
     read_provenance,

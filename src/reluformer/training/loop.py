@@ -37,6 +37,8 @@ Ending = Literal["finished", "stopped-early", "diverged"]
 
 REDUCE_EVERY = 10
 """Updates between reductions of the losses with several processes or a GPU, where a reduction costs time."""
+RETURN_SECONDS = 20
+"""Seconds between the times that freed memory returns to the system, after which an update has to page it in again."""
 
 
 class Trainer:
@@ -92,7 +94,7 @@ class Trainer:
         self.results: dict[str, Any] = dict.fromkeys((*measured, "source_gain", "mean_source_gain", "dead_keys"))
         self.seconds = 0.0
         self.startup_seconds: float | None = None
-        self._clock = self._window_clock = self._saved = time.monotonic()
+        self._clock = self._window_clock = self._saved = self._returned = time.monotonic()
 
     def progress(self) -> dict[str, Any]:
         """Returns the trainer's part of the state, as JSON."""
@@ -155,8 +157,9 @@ class Trainer:
                 return "stopped-early"
             if saves or (not last and (interrupted or due)):
                 self._save(interim=not saves)
-            if logs or validates:
+            if validates or time.monotonic() - self._returned > RETURN_SECONDS:
                 return_freed_memory()
+                self._returned = time.monotonic()
             self._restart_clocks(window=logs)
             if interrupted and not last:
                 raise Interrupted(f"saved at update {self.update}")

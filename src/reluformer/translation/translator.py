@@ -16,7 +16,8 @@ from reluformer.config.settings import SettingsError, merge, parse
 from reluformer.config.translation import TranslationConfig
 from reluformer.corpus.content import decompress_text
 from reluformer.corpus.moses import detokenise_all
-from reluformer.corpus.text import Preprocessor, find_text, require_trained_with
+from reluformer.corpus.preprocessor import Preprocessor
+from reluformer.corpus.text import find_text, require_trained_with
 from reluformer.model.files import load_model
 from reluformer.translation.decode import ready, translate_n_best
 from reluformer.translation.search import Hypothesis

@@ -10,9 +10,9 @@ import pytest
 from reluformer.config.run import RunConfig
 from reluformer.config.settings import SettingsError
 from reluformer.corpus import CorpusError
+from reluformer.corpus.preprocessor import Preprocessor
 from reluformer.corpus.subword import SENT
 from reluformer.corpus.text import (
-    Preprocessor,
     TextConfig,
     TextFiles,
     find_text,

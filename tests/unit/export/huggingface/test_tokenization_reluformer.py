@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from reluformer.corpus.preprocessor import Preprocessor
 from reluformer.corpus.subword import EOS
-from reluformer.corpus.text import Preprocessor, text_of_corpus
+from reluformer.corpus.text import text_of_corpus
 
 pytestmark = pytest.mark.slow
 
