@@ -17,7 +17,7 @@ from protocol import serve
 from reluformer.config.run import RunConfig
 from reluformer.model.objective import Objective
 from reluformer.model.transformer import Transformer
-from reluformer.ops.process import keep_freed_memory, return_freed_memory
+from reluformer.ops.process import keep_freed_memory
 from reluformer.training.checkpoints import Checkpoints
 from reluformer.training.data import open_data
 from reluformer.training.distributed import join_world
@@ -58,8 +58,6 @@ class Ours:
         rate, _ = self.trainer.step(next(self.trainer.loader))
         if self.trainer.update % self.trainer.reduce_every == 0:
             self.trainer.reduce_losses(rate)
-        if self.trainer.update % self.trainer.config.log_every == 0:
-            return_freed_memory()  # as Trainer.train
         if self.trainer.world.device.type != "cpu":
             torch.cuda.synchronize()
         return time.perf_counter() - begin

@@ -109,7 +109,7 @@ class Run(NamedTuple):
 
 def read_summary(run_folder: Path) -> dict[str, Any] | None:
     """Reads a run's summary.json; None if the run has not been trained to its end. Raises `SettingsError`."""
-    return _read(run_folder / "summary.json", "the summary of a run", "status")
+    return _read(run_folder / "summary.json", "the summary of a run", {"status": object})
 
 
 def run_status(run_folder: Path) -> str:
@@ -122,18 +122,20 @@ def run_status(run_folder: Path) -> str:
 
 def read_export(folder: Path) -> dict[str, Any] | None:
     """Reads an exported model's config.json, with `run` and `text`; None for a run. Raises `SettingsError`."""
-    return _read(folder / EXPORT_FILE, "the configuration of an exported model", "run", "text")
+    return _read(folder / EXPORT_FILE, "the configuration of an exported model", {"run": dict, "text": dict})
 
 
-def _read(path: Path, what: str, *keys: str) -> dict[str, Any] | None:
-    """Reads a JSON file that has these keys; None if there is no such file."""
+def _read(path: Path, what: str, types: dict[str, type]) -> dict[str, Any] | None:
+    """Reads a JSON file that has keys with values of these types; None if there is no such file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except ValueError:
         content = None
-    if not isinstance(content, dict) or not content.keys() >= set(keys):
+    if not isinstance(content, dict) or not all(
+        key in content and isinstance(content[key], types[key]) for key in types
+    ):
         raise SettingsError(f"{path}: not {what}")
     return content
 

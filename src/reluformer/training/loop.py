@@ -157,9 +157,6 @@ class Trainer:
                 return "stopped-early"
             if saves or (not last and (interrupted or due)):
                 self._save(interim=not saves)
-            if validates or time.monotonic() - self._returned > RETURN_SECONDS:
-                return_freed_memory()
-                self._returned = time.monotonic()
             self._restart_clocks(window=logs)
             if interrupted and not last:
                 raise Interrupted(f"saved at update {self.update}")
@@ -216,6 +213,9 @@ class Trainer:
             self._add(total)
             if self.divergence.judge(total.update, total.loss + total.penalty):
                 break
+        if now - self._returned > RETURN_SECONDS:
+            return_freed_memory()
+            self._returned = now
         speed = self.window["tokens"] / max(now - self._window_clock, 1e-9)
         self.log.progress(self.update, totals[-1].loss, rate, speed)
         return interrupted, due

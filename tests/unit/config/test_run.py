@@ -80,10 +80,11 @@ def test_the_status_is_that_of_the_summary(tmp_path: Path):
 
 def test_an_exported_model_is_recognised_by_its_configuration(tmp_path: Path):
     assert read_export(tmp_path) is None
-    for wrong in ("[]", "{", '{"run": {}}'):
+    for wrong in ("[]", "{", '{"run": {}}', '{"run": [], "text": {}}'):
         (tmp_path / "config.json").write_text(wrong)
         with pytest.raises(SettingsError, match="not the configuration of an exported model"):
             read_export(tmp_path)
+    assert read_export(tmp_path / "config.json") is None  # a file where a folder is expected
     (tmp_path / "config.json").write_text('{"run": {"dataset": []}, "text": {}}')
     with pytest.raises(SettingsError, match=r"config\.json: run: dataset: \[\]: input should be a valid string"):
         RunConfig.load(tmp_path)
