@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -82,6 +82,20 @@ class SizesConfig(Strict):
     sentences_per_document: float = Field(10.0, ge=1, description="document corpora: mean sentences of a document")
 
 
+class ReaderTraits(NamedTuple):
+    """What a reader finds in its archives beside training pairs."""
+
+    splits: tuple[str, ...] = ()
+    documents: bool = False
+
+
+READERS = {
+    "homeassistant": ReaderTraits(documents=True),
+    "iwslt14": ReaderTraits(splits=("test",)),
+    "lines": ReaderTraits(),  # its `files` and `document_mark` say so
+}
+
+
 class CorpusConfig(Strict):
     """One parallel corpus, from its archives to token ids."""
 
@@ -127,18 +141,21 @@ class CorpusConfig(Strict):
         refuse_clash(names, "archives")
         if self.reader == "lines" and "train" not in self.files:
             raise ValueError("reader lines needs files.train")
+        if self.reader != "lines" and (self.files or self.document_mark is not None):
+            raise ValueError(f"files and document_mark are for reader lines, not {self.reader}")
         for split, sides in self.files.items():
             for side in (sides.src, sides.tgt):
-                if self.reader == "lines" and side not in names:
+                if side not in names:
                     raise ValueError(f"files.{split}: {side!r} is not the name of an archive")
+        reader = READERS[self.reader]
         for split in ("valid", "test"):
-            cut = getattr(self.held_out, split)
-            if self.reader == "lines" and split in self.files and cut:
-                raise ValueError(f"{split} is both in files and in held_out")
-            own = self.valid_every if split == "valid" else self.reader == "iwslt14"
-            if not (split in self.files or cut or own):
+            published, cut = split in self.files or split in reader.splits, getattr(self.held_out, split)
+            if published and cut:
+                where = "files" if self.reader == "lines" else "the archives"
+                raise ValueError(f"{split} is both in {where} and in held_out")
+            if not (published or cut or (split == "valid" and self.valid_every)):
                 raise ValueError(f"no {split} text: set files.{split} or held_out.{split}")
-        has_marks = self.document_mark is not None or self.reader == "homeassistant"
+        has_marks = self.document_mark is not None or reader.documents
         unmarked = self.documents and not has_marks and not self.joined
         contradictions = {
             "segments need documents: true": self.segments is not None and not self.documents,
@@ -149,7 +166,7 @@ class CorpusConfig(Strict):
                 self.joined and (has_marks or not self.documents)
             ),
             "documents: reader lines needs document_mark or joined": self.reader == "lines" and unmarked,
-            "documents: reader iwslt14 reads none; set joined": self.reader == "iwslt14" and unmarked,
+            f"documents: reader {self.reader} reads none; set joined": self.reader != "lines" and unmarked,
         }
         if reasons := [reason for reason, contradicts in contradictions.items() if contradicts]:
             raise ValueError(reasons[0])

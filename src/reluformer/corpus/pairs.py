@@ -19,7 +19,7 @@ LONGEST_WORD = 1000
 """Characters; Moses' clean-corpus-n.perl drops a pair with a longer word (-max-word-length)."""
 
 # Some tools end lines at these; replacing them with a space keeps line numbers the same everywhere.
-_VERTICAL = re.compile("[\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
+_VERTICAL = re.compile("[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
 
 
 class Pair(NamedTuple):

@@ -40,6 +40,10 @@ def test_published_datasets_are_valid(path: Path) -> None:
         ({"vocabulery": 3}, "did you mean 'vocabulary'"),
         ({"min_words": -1}, "min_words"),
         ({"archives": []}, "archives"),
+        ({"document_mark": "<d>"}, "files and document_mark are for reader lines, not homeassistant"),
+        ({"files": {"train": {"src": "a.whl", "tgt": "a.whl"}}}, "files and document_mark are for reader lines"),
+        ({"reader": "iwslt14"}, "test is both in the archives and in held_out"),
+        ({"reader": "iwslt14", "held_out": {"valid": 0.1}, "documents": True}, "reader iwslt14 reads none; set joined"),
     ],
 )
 def test_contradictions_are_one_line_errors(change: dict[str, Any], message: str) -> None:

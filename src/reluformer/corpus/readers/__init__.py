@@ -27,7 +27,9 @@ def read(
     left_out = Counter() if left_out is None else left_out
     pairs: Iterator[Pair] = READERS[config.reader](config, src, tgt, files, left_out)
     if config.joined is not None:
-        pairs = _join(pairs, config.joined, config.held_out)
+        pairs = _join(pairs, config.joined)
+    if config.held_out.valid or config.held_out.test:
+        pairs = _hold_out(pairs, config.held_out)
     if config.limit_documents is not None:
         pairs = _limit_documents(pairs, config.limit_documents, left_out)
     if config.limit is not None:
@@ -35,14 +37,21 @@ def read(
     return pairs
 
 
-def _join(pairs: Iterator[Pair], size: int, held_out: HeldOutConfig) -> Iterator[Pair]:
-    """Groups `size` consecutive pairs of a split into documents; holds out whole documents of train."""
+def _join(pairs: Iterator[Pair], size: int) -> Iterator[Pair]:
+    """Groups `size` consecutive pairs of a split into documents."""
     count: Counter[Split] = Counter()
     for pair in pairs:
         document = f"{pair.split}-{count[pair.split] // size + 1}"
         count[pair.split] += 1
-        split = split_of(document, held_out) if pair.split == "train" else pair.split
-        yield pair._replace(split=split, document=document)
+        yield pair._replace(document=document)
+
+
+def _hold_out(pairs: Iterator[Pair], held_out: HeldOutConfig) -> Iterator[Pair]:
+    """Moves a share of train to valid and test: whole documents, or all pairs with the same source text."""
+    for pair in pairs:
+        if pair.split == "train":
+            pair = pair._replace(split=split_of(pair.document or pair.src, held_out))
+        yield pair
 
 
 def _limit_documents(pairs: Iterator[Pair], limit: int, left_out: Counter[str]) -> Iterator[Pair]:

@@ -17,7 +17,7 @@ from typing import Any
 from reluformer.config.dataset import CorpusConfig
 from reluformer.corpus import CorpusError
 from reluformer.corpus.content import content_of
-from reluformer.corpus.pairs import Pair, split_of
+from reluformer.corpus.pairs import Pair
 
 _FILE = re.compile(r"homeassistant/components/([^/]+)/translations/([^/]+)\.json")
 
@@ -38,11 +38,10 @@ def read(config: CorpusConfig, src: str, tgt: str, files: dict[str, Path], left_
         if not documents:
             raise CorpusError(f"{path}: no integration has translations in both {src!r} and {tgt!r}")
         for document in documents:
-            split = split_of(document, config.held_out)
             src_texts, tgt_texts = (_texts(wheel, path, document, language) for language in (src, tgt))
             for key, text in src_texts.items():
                 if key in tgt_texts:
-                    yield Pair(split, document, text, tgt_texts[key])
+                    yield Pair("train", document, text, tgt_texts[key])
             alone = len(src_texts.keys() ^ tgt_texts.keys())
             if alone:
                 left_out["texts without a translation"] += alone

@@ -9,11 +9,11 @@ from pathlib import Path
 from reluformer.config.dataset import CorpusConfig
 from reluformer.corpus import CorpusError
 from reluformer.corpus.content import aligned, read_lines
-from reluformer.corpus.pairs import SPLITS, Pair, Split, split_of
+from reluformer.corpus.pairs import SPLITS, Pair, Split
 
 
 def read(config: CorpusConfig, src: str, tgt: str, files: dict[str, Path], left_out: Counter[str]) -> Iterator[Pair]:
-    """Yields the pairs of each split's files; without files of their own, valid and test are shares of train."""
+    """Yields the pairs of each split's files, split by split. Raises `CorpusError`."""
     for split in SPLITS:
         if split in config.files:
             sides = config.files[split]
@@ -36,7 +36,4 @@ def _read_split(config: CorpusConfig, split: Split, src: Path, tgt: Path, left_o
                 raise CorpusError(f"{marked}:{number}: {mark} without its counterpart in {plain}")
             if not count:
                 raise CorpusError(f"{src}:{number}: text before the first {mark}")
-        to = split
-        if split == "train":
-            to = split_of(document if mark is not None else one, config.held_out)
-        yield Pair(to, document, one, other)
+        yield Pair(split, document, one, other)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reluformer.config.dataset import CorpusConfig
-from reluformer.corpus import CorpusError
+from reluformer.corpus import CorpusError, readers
 from reluformer.corpus.readers.homeassistant import read
 
 CONFIG = CorpusConfig.model_validate(
@@ -52,10 +52,11 @@ def test_pairs_by_key_in_file_order(tmp_path: Path) -> None:
 
 def test_a_document_is_in_one_split(tmp_path: Path) -> None:
     texts = {f"i{n}": {"de": {"a": "x", "b": "y"}, "en": {"a": "x", "b": "y"}} for n in range(100)}
-    pairs = list(read(CONFIG, "de", "en", wheel(tmp_path, texts), Counter()))
+    archives = list(wheel(tmp_path, texts).values())
+    pairs = list(readers.read(CONFIG, "de", "en", archives))
     assert len({(pair.document, pair.split) for pair in pairs}) == 100
     assert {pair.split for pair in pairs} == {"train", "valid", "test"}
-    backwards = list(read(CONFIG, "en", "de", wheel(tmp_path, texts), Counter()))
+    backwards = list(readers.read(CONFIG, "en", "de", archives))
     assert [pair.split for pair in backwards] == [pair.split for pair in pairs]
 
 

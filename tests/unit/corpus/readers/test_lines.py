@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gzip
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from reluformer.config.dataset import CorpusConfig
 from reluformer.corpus import CorpusError
 from reluformer.corpus.pairs import Pair
-from reluformer.corpus.readers.lines import read
+from reluformer.corpus.readers import read
 
 
 def pairs(folder: Path, src: str, tgt: str, **settings: Any) -> list[Pair]:
@@ -24,7 +23,7 @@ def pairs(folder: Path, src: str, tgt: str, **settings: Any) -> list[Pair]:
         "held_out": {"valid": 1e-9, "test": 1e-9},
     }
     config = CorpusConfig.model_validate(base | settings)
-    return list(read(config, "de", "en", {name: folder / name for name in ("a.src", "a.tgt")}, Counter()))
+    return list(read(config, "de", "en", [folder / "a.src", folder / "a.tgt"]))
 
 
 def test_plain(tmp_path: Path) -> None:
@@ -77,6 +76,7 @@ def test_held_out_by_text_keeps_equal_texts_together(tmp_path: Path) -> None:
     text = "".join(f"{i % 100}\n" for i in range(300))
     result = pairs(tmp_path, text, text, held_out={"valid": 0.3, "test": 0.3})
     assert len({(pair.src, pair.split) for pair in result}) == 100
+    assert {pair.split for pair in result} == {"train", "valid", "test"}
 
 
 def test_own_splits_and_gzip(tmp_path: Path) -> None:
@@ -90,5 +90,5 @@ def test_own_splits_and_gzip(tmp_path: Path) -> None:
             "files": {s: {"src": f"{s}.src.gz", "tgt": f"{s}.tgt.gz"} for s in ("train", "valid", "test")},
         }
     )
-    result = list(read(config, "de", "en", {name: tmp_path / name for name in names}, Counter()))
+    result = list(read(config, "de", "en", [tmp_path / name for name in names]))
     assert result == [Pair(s, "", f"{s}.src.gz", f"{s}.tgt.gz") for s in ("train", "valid", "test")]  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
+from reluformer.config import dataset
 from reluformer.config.dataset import CorpusConfig, HeldOutConfig
 from reluformer.corpus.readers import READERS, read
 
@@ -14,7 +15,7 @@ Write = Callable[..., tuple[CorpusConfig, list[Path]]]
 
 
 def test_every_reader_of_the_configuration_exists() -> None:
-    assert set(READERS) == set(get_args(CorpusConfig.model_fields["reader"].annotation))
+    assert set(READERS) == set(get_args(CorpusConfig.model_fields["reader"].annotation)) == set(dataset.READERS)
 
 
 def test_archives_are_in_the_order_of_the_configuration(write_corpus: Write) -> None:
@@ -51,6 +52,7 @@ def test_consecutive_pairs_are_joined_and_whole_documents_held_out(write_corpus:
     assert all(len(set(splits)) == 1 for splits in documents.values())
     assert {splits[0] for splits in documents.values()} == {"train", "valid"}
     assert [pair.src for pair in pairs] == [pair.src for pair in read(config, "de", "en", archives)][:60]
+    assert [pair.document for pair in pairs] == [f"train-{n // 10 + 1}" for n in range(60)]
 
 
 @pytest.mark.parametrize(
