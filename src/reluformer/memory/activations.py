@@ -144,8 +144,8 @@ class ReLU(Activation):
 class ScaledReLU(ReLU):
     """Eq. 6: weights_ij = max(s_ij, 0) / (γ·√(n_i/2)), with γ a constant or learned for each head.
 
-    ReLU is positively homogeneous, so fused kernels multiply the query by the factor. A learned γ is stored as log γ, so
-    that it stays positive, and starts at 1.
+    ReLU is positively homogeneous, so fused kernels multiply the query by the factor. A learned γ is stored as log γ,
+    so that it stays positive, and starts at 1.
     """
 
     def __init__(self, heads: int = 1, gamma: float | str = 1.0) -> None:

@@ -22,7 +22,7 @@ from reluformer.paper.claims import build_claims
 from reluformer.paper.differences import write_significance
 from reluformer.paper.outputs import paired_kinds
 from reluformer.paper.quotes import fill, has_results, quoting_pages, readme
-from reluformer.paper.record import EXPERIMENT, changes, ended_runs
+from reluformer.paper.record import EXPERIMENT, changes, compact, ended_runs
 from reluformer.paper.study import draw_figures, draw_tuning, write_tables
 
 COMMITTED = ("tables/*.csv", "tables/*.md", "figures/*.svg", "claims.json")
@@ -79,10 +79,16 @@ def _build(experiment: Experiment, results: Path, study: str) -> None:
 def update_paper(experiment: Experiment, record: Path) -> None:
     """Builds a record's tables, figures and verdicts, writes them and README.md into it, and updates quoting pages.
 
+    Recorded scores that differ from their counts, as after a metric is added, are written anew.
+
     Raises `SettingsError` for a page that quotes what the record does not have.
     """
     with tempfile.TemporaryDirectory(prefix="reluformer-record-") as name:
         build_paper(experiment, record, Path(name))
+        for path in Path(name).glob(f"runs/*/*/seed*/{SCORES}"):
+            target, computed = record / path.relative_to(name), read_json(path)
+            if changes(read_json(target), computed):
+                write_text(target, compact(computed))
         built = _committed(Path(name))
         for file in _committed(record).keys() - built.keys():
             (record / "paper" / file).unlink()

@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 from pathlib import Path
@@ -112,6 +113,17 @@ def test_one_segments_counts_change_scores_and_tables(record, tmp_path):
     assert any("ffn-softmax/seed1/scores.json: metrics.tokenized_bleu.score" in fault for fault in faults)
     assert any(fault.startswith("paper/tables/ffn-activation.csv: line 3: ") for fault in faults)
     assert any(fault.startswith("paper/tables/ffn-activation-differences.csv") for fault in faults)
+
+
+def test_a_score_that_recorded_runs_lack_is_added(record, tmp_path):
+    path = next(record.glob("runs/*/ffn-softmax/seed1")) / "scores.json"
+    before = path.read_text("utf-8")
+    scores = json.loads(before)
+    del scores["metrics"]["chrf"]
+    path.write_text(json.dumps(scores), "utf-8")
+    update_paper(read_experiment(record), record)
+    assert path.read_text("utf-8") == before
+    assert check_record(record, tmp_path / "again") == []
 
 
 def test_a_changed_or_missing_table_is_named(record, tmp_path):
