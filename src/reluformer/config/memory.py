@@ -1,6 +1,7 @@
 """How a memory is read: its activation, its penalty, the norm of its output.
 
-To add an activation, write its class in `reluformer.memory.activations` and one line in `ACTIVATIONS`.
+To add an activation, write its class in `reluformer.memory.activations` and one line in `ACTIVATIONS`: see
+docs/add-a-system.md.
 """
 
 from __future__ import annotations

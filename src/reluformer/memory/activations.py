@@ -2,7 +2,7 @@
 
 Every activation is `weights = f(c_i · scores + b_i)`: `factor` gives c_i, which the read folds into the query so that
 the scores are touched once, `shift` gives b_i, and `forward` is f. To add one, derive from `Activation`, write
-`forward`, and add a line to `reluformer.config.memory.ACTIVATIONS`.
+`forward`, and add a line to `reluformer.config.memory.ACTIVATIONS`. `rectified` has those of later papers.
 
 Shapes: B batch, H heads, Q rows, K slots, D head width. A learned memory has no H: its weights are [B, Q, K].
 """

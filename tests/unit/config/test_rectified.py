@@ -13,7 +13,7 @@ from reluformer.paper.outputs import read_claims
 
 CONFIG = Path(__file__).parents[3] / "config"
 STUDIES = ("rectified-accuracy", "rectified-length", "rectified-speed", "rectified-learning")
-SYSTEM = "\nrelu-cubed:\n  title: ReLU cubed\n  attention: {activation: relu-squared, options: {alpha: 2.0}}\n"
+SYSTEM = "\nmy-system:\n  title: My system\n  attention: {activation: relu-squared, options: {alpha: 2.0}}\n"
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_mistake_in_a_claim_of_the_configuration_is_named(folder, old, new, me
         read_claims(overlaid(folder))
 
 
-@pytest.mark.parametrize("name", ["relu-cubed", "transformer+activation=relu-squared"])
+@pytest.mark.parametrize("name", ["my-system", "transformer+activation=relu-squared"])
 def test_an_added_system_appears_in_every_study_that_lists_it(folder, name):
     with (folder / "systems.yaml").open("a", encoding="utf-8") as file:
         file.write(SYSTEM)
@@ -87,14 +87,14 @@ def test_an_added_system_can_join_every_study_of_the_paper(folder):
         file.write(SYSTEM)
     plain = Experiment.from_files(folder / "config.yaml")
     changes = {
-        name: {"systems": [*study.systems, "relu-cubed"]}
+        name: {"systems": [*study.systems, "my-system"]}
         for name, study in plain.studies.items()
         if not {"gamma", "penalty.weight"} & study.vary.keys()  # keys that the new system lacks
     }
     grown = Experiment({**plain.config.model_dump(), "studies": changes}, folder)
     for name in changes.keys() - {"speed-by-length"}:
         systems = {point.system for point in grown.study_points(name).values()}
-        assert systems == {*plain.studies[name].systems, "relu-cubed"}
+        assert systems == {*plain.studies[name].systems, "my-system"}
 
 
 @pytest.mark.parametrize("base", ["config.yaml", "small.yaml"])
