@@ -89,7 +89,7 @@ class ReaderTraits(NamedTuple):
     documents: bool = False
 
 
-READERS = {
+READER_TRAITS = {
     "homeassistant": ReaderTraits(documents=True),
     "iwslt14": ReaderTraits(splits=("test",)),
     "lines": ReaderTraits(),  # its `files` and `document_mark` say so
@@ -147,7 +147,7 @@ class CorpusConfig(Strict):
             for side in (sides.src, sides.tgt):
                 if side not in names:
                     raise ValueError(f"files.{split}: {side!r} is not the name of an archive")
-        reader = READERS[self.reader]
+        reader = READER_TRAITS[self.reader]
         for split in ("valid", "test"):
             published, cut = split in self.files or split in reader.splits, getattr(self.held_out, split)
             if published and cut:

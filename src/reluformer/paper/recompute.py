@@ -22,7 +22,7 @@ from reluformer.paper.claims import build_claims
 from reluformer.paper.differences import write_significance
 from reluformer.paper.outputs import paired_kinds
 from reluformer.paper.quotes import fill, has_results, quoting_pages, readme
-from reluformer.paper.record import EXPERIMENT, changes, compact, ended_runs
+from reluformer.paper.record import EXPERIMENT, TOLERANCE, changes, compact, ended_runs, unequal
 from reluformer.paper.study import draw_figures, draw_tuning, write_tables
 
 COMMITTED = ("tables/*.csv", "tables/*.md", "figures/*.svg", "claims.json")
@@ -79,7 +79,8 @@ def _build(experiment: Experiment, results: Path, study: str) -> None:
 def update_paper(experiment: Experiment, record: Path) -> None:
     """Builds a record's tables, figures and verdicts, writes them and README.md into it, and updates quoting pages.
 
-    Recorded scores that differ from their counts, as after a metric is added, are written anew.
+    Adds scores that recorded runs lack, as after a metric is added. Scores that differ from their counts stay, for
+    `check_record` to name.
 
     Raises `SettingsError` for a page that quotes what the record does not have.
     """
@@ -87,7 +88,8 @@ def update_paper(experiment: Experiment, record: Path) -> None:
         build_paper(experiment, record, Path(name))
         for path in Path(name).glob(f"runs/*/*/seed*/{SCORES}"):
             target, computed = record / path.relative_to(name), read_json(path)
-            if changes(read_json(target), computed):
+            differing = list(unequal(read_json(target), computed, tolerance=TOLERANCE))
+            if differing and all(recorded is None for _, recorded, _ in differing):
                 write_text(target, compact(computed))
         built = _committed(Path(name))
         for file in _committed(record).keys() - built.keys():

@@ -113,6 +113,9 @@ def test_one_segments_counts_change_scores_and_tables(record, tmp_path):
     assert any("ffn-softmax/seed1/scores.json: metrics.tokenized_bleu.score" in fault for fault in faults)
     assert any(fault.startswith("paper/tables/ffn-activation.csv: line 3: ") for fault in faults)
     assert any(fault.startswith("paper/tables/ffn-activation-differences.csv") for fault in faults)
+    update_paper(read_experiment(record), record)
+    after = check_record(record, tmp_path / "after")
+    assert after and all("ffn-softmax/seed1/scores.json: " in fault for fault in after)  # the only witness left
 
 
 def test_a_score_that_recorded_runs_lack_is_added(record, tmp_path):

@@ -7,15 +7,14 @@ from typing import Any, get_args
 
 import pytest
 
-from reluformer.config import dataset
-from reluformer.config.dataset import CorpusConfig, HeldOutConfig
+from reluformer.config.dataset import READER_TRAITS, CorpusConfig, HeldOutConfig
 from reluformer.corpus.readers import READERS, read
 
 Write = Callable[..., tuple[CorpusConfig, list[Path]]]
 
 
 def test_every_reader_of_the_configuration_exists() -> None:
-    assert set(READERS) == set(get_args(CorpusConfig.model_fields["reader"].annotation)) == set(dataset.READERS)
+    assert set(READERS) == set(get_args(CorpusConfig.model_fields["reader"].annotation)) == set(READER_TRAITS)
 
 
 def test_archives_are_in_the_order_of_the_configuration(write_corpus: Write) -> None:
