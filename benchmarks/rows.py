@@ -143,12 +143,15 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def save(benchmark: str, rows: list[dict[str, Any]], folder: Path = RESULTS) -> Path:
-    """Replaces the rows of one benchmark in today's file of this device; returns the file."""
+    """Replaces the rows of one benchmark in today's file of this device; returns the file.
+
+    A CPU that is limited to older instructions (ATEN_CPU_CAPABILITY) is a device of its own.
+    """
     setting = surroundings()
     path = folder / f"{time.strftime('%Y-%m-%d')}-{slug(setting['device'])}.json"
     before = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
     others = [row for row in before if row["benchmark"] != benchmark]
-    mark = {"benchmark": benchmark, "commit": setting.pop("commit")}
+    mark = {"benchmark": benchmark} | {key: setting.pop(key) for key in ("commit", "threads")}
     setting["rows"] = sorted(others + [mark | row for row in rows], key=lambda row: row["benchmark"])
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(setting, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -164,11 +167,12 @@ def surroundings() -> dict[str, Any]:
     """Returns the machine, versions and commit of a measurement; the device is the first GPU, or the CPU."""
     hardware = machine()
     gpu = next(iter(hardware["gpus"]), None)
+    cpu = " ".join(filter(None, [hardware["cpu"], os.environ.get("ATEN_CPU_CAPABILITY", "")]))
     versions = {package.name: package.version for package in distributions() if package.name.lower() in PACKAGES}
     describe = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
     commit = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
     return {
-        "device": gpu or hardware["cpu"],
+        "device": gpu or cpu,
         "cpu": hardware["cpu"],
         "gpu": gpu,
         "machine": platform.platform(),

@@ -64,9 +64,26 @@ def test_a_file_keeps_the_rows_of_other_benchmarks_and_replaces_its_own(tmp_path
         ("two", "y", 3),
     ]
     assert {"name", "ours", "peer", "theirs", "unit", "ratio", "target", "met", "why"} <= set(content["rows"][0])
-    assert content["cpu"] and content["threads"] and "torch" in content["packages"] and content["rows"][0]["commit"]
+    assert content["cpu"] and "torch" in content["packages"]
+    assert content["rows"][0]["commit"] and content["rows"][0]["threads"]
     assert path.name.endswith(f"-{slug(content['device'])}.json")
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_rows_keep_their_own_number_of_threads(tmp_path, monkeypatch):
+    for threads in (1, 2):
+        monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+        path = save(f"with {threads}", [Row("x", 1.0, "them", 2.0, "s").record()], tmp_path)
+    assert [row["threads"] for row in json.loads(path.read_text())["rows"]] == [1, 2]
+
+
+def test_a_cpu_limited_to_older_instructions_has_a_file_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
+    whole = save("one", [Row("x", 1.0, "them", 2.0, "s").record()], tmp_path)
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    limited = save("one", [Row("x", 2.0, "them", 2.0, "s").record()], tmp_path)
+    assert limited.stem == f"{whole.stem}-avx2"
+    assert [json.loads(path.read_text())["rows"][0]["ours"] for path in (whole, limited)] == [1, 2]
 
 
 def test_a_benchmark_that_does_not_exist_is_named(capsys):
