@@ -1,33 +1,10 @@
 // Cross-entropy of rows of logits and its gradient, in place, on a CPU in fp32: see cross_entropy.py.
 //
-// Compiled by build.py; `omp simd` lets the compiler reorder the sums that it marks. A row is read three times, but from
-// memory only once.
-
-#include <algorithm>
+// Compiled by build.py. A row is read three times, but from memory only once.
 
 #include "vector.hpp"
 
 namespace {
-
-constexpr int64_t CHUNK = 512;  // summed in fp32; chunks are added in fp64
-
-// e^(x - most) and their sum; stored in x if STORE.
-template <bool STORE>
-double exponentials(float* x, int64_t length, float most) {
-  double total = 0;
-  for (int64_t first = 0; first < length; first += CHUNK) {
-    const int64_t last = std::min(first + CHUNK, length);
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = first; i < last; i++) {
-      const float e = exponential(x[i] - most);
-      if (STORE) x[i] = e;
-      sum += e;
-    }
-    total += sum;
-  }
-  return total;
-}
 
 template <bool STORE>
 float row(float* x, int64_t length, int64_t target, float weight) {

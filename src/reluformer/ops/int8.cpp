@@ -2,6 +2,8 @@
 
 #include "vector.hpp"
 
+typedef uint8_t Bytes __attribute__((vector_size(LANES)));
+
 // Quantises rows: q = round(x / scale) + levels as uint8, scale = max |x| / levels of each row; NaN makes it NaN.
 extern "C" void int8_quantise(const int64_t* v) {
   const int64_t rows = v[0], width = v[1], levels = v[2], threads = v[3];
@@ -20,9 +22,17 @@ extern "C" void int8_quantise(const int64_t* v) {
       broken += row[i] * 0.0f;
     }
     scale[r] = most / (float)levels + broken;
-    const float factor = most > 0 && broken == 0 ? (float)levels / most : 0.0f, shift = (float)levels + 0.5f;
-#pragma omp simd
-    for (int64_t i = 0; i < width; i++) to[i] = (uint8_t)(int32_t)(broken == 0 ? row[i] * factor + shift : 0.0f);
+    const float factor = most > 0 ? (float)levels / most : 0.0f, shift = (float)levels + 0.5f;
+    if (broken != 0) {
+      std::fill(to, to + width, 0);
+      continue;
+    }
+    int64_t i = 0;
+    for (; i + LANES <= width; i += LANES) {
+      const Bytes bytes = __builtin_convertvector(__builtin_convertvector(load(row + i) * factor + shift, Ints), Bytes);
+      memcpy(to + i, &bytes, LANES);
+    }
+    for (; i < width; i++) to[i] = (uint8_t)(int32_t)(row[i] * factor + shift);
   }
 }
 

@@ -2,6 +2,7 @@
 // Plain vector extensions of GCC and clang, no intrinsics.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -38,25 +39,7 @@ inline float sum(Vector v) {
 inline bool any(Ints v) { int64_t w[BYTES / 8], s = 0; memcpy(w, &v, sizeof v); for (int64_t x : w) s |= x; return s != 0; }
 inline int64_t whole(int64_t n) { return (n + LANES - 1) / LANES * LANES; }
 
-// exp x for x <= 0, within 2 units in the last place (Cephes); 0 below -87, NaN for NaN. For loops marked `omp simd`.
-inline float exponential(float x) {
-  const float bounded = x < -87.0f ? -87.0f : x;
-  const float n = std::nearbyint(bounded * 1.44269504f);
-  const float r = (bounded - n * 0.693359375f) + n * 2.12194440e-4f;
-  float y = 1.9875691500e-4f;
-  y = y * r + 1.3981999507e-3f;
-  y = y * r + 8.3334519073e-3f;
-  y = y * r + 4.1665795894e-2f;
-  y = y * r + 1.6666665459e-1f;
-  y = y * r + 5.0000001201e-1f;
-  y = y * r * r + r + 1.0f;
-  const int32_t bits = ((int32_t)n + 127) << 23;
-  float power;
-  memcpy(&power, &bits, 4);
-  return x < -87.0f ? 0.0f : y * power;
-}
-
-// The same for a vector, and its square root.
+// exp x for x <= 0, within 2 units in the last place (Cephes); 0 below -87, NaN for NaN.
 inline Vector exponential(Vector x) {
   const Vector bounded = x < -87.0f ? fill(-87.0f) : x;
   const Vector n = (bounded * 1.44269504f + 12582912.0f) - 12582912.0f;  // 1.5 * 2^23: rounds to whole numbers
@@ -78,6 +61,33 @@ inline float largest(const float* x, int64_t n) {
 #pragma omp simd reduction(max : most)
   for (int64_t i = 0; i < n; i++) most = x[i] > most ? x[i] : most;
   return most;
+}
+
+// The sum of e^(x - most) over n numbers, which replace x if STORE. Explicit vectors: without AVX-512's masks, compilers turn
+// the loop over single numbers into scalar code. Chunks are summed in fp32, and added in fp64.
+template <bool STORE>
+double exponentials(float* x, int64_t n, float most) {
+  constexpr int64_t CHUNK = 512;
+  double total = 0;
+  for (int64_t first = 0; first < n; first += CHUNK) {
+    const int64_t last = std::min(first + CHUNK, n);
+    int64_t i = first;
+    Vector sums{};
+    for (; i + LANES <= last; i += LANES) {
+      const Vector e = exponential(load(x + i) - most);
+      if (STORE) store(x + i, e);
+      sums += e;
+    }
+    if (i < last) {
+      Vector e = fill(-INFINITY);  // whose exponential is 0
+      memcpy(&e, x + i, (last - i) * sizeof(float));
+      e = exponential(e - most);
+      if (STORE) memcpy(x + i, &e, (last - i) * sizeof(float));
+      sums += e;
+    }
+    total += sum(sums);
+  }
+  return total;
 }
 
 // log x for x > 0, within 2 units in the last place (Cephes); undefined for NaN and infinity.
