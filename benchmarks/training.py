@@ -67,8 +67,8 @@ LONG = Shape(6, 512, 1024, length=1024, rounds=6)
 GROWTH = Shape(2, 256, 512, tokens=2048)
 WHY = {
     "small": "in a profile (4,096 tokens, two threads) 75 % of our update is matrix products, the same that the peers "
-    "compute, mostly the vocabulary projection (50 %), at 160 to 200 GFLOP/s; then attention (10 %), "
-    "softmax and loss (4 %), copies (3 %), dropout (2 %), layer norms (1 %)",
+    "compute, mostly the vocabulary projection (50 %), at 160 to 200 GFLOP/s (AVX2 alone: 76 %, at its lower peak); "
+    "then attention (10 %), softmax and loss (4 %), copies (3 %), dropout (2 %), layer norms (1 %)",
     "iwslt": "in a profile (1,024 tokens, one thread) 85 % of our update is matrix products, the same that the peers "
     "compute, at 75 to 105 GFLOP/s a core; then attention (5 %), copies, dropout and the optimizer",
     "reluformer at IWSLT lengths": "the two differ only in attention, which takes 25 ms per memory of 4,096 tokens "
