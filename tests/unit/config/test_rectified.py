@@ -100,13 +100,13 @@ def test_an_added_system_can_join_every_study_of_the_paper(folder):
 @pytest.mark.parametrize("base", ["config.yaml", "small.yaml"])
 def test_the_study_of_alignment_can_be_added_to_every_configuration(folder, base):
     experiment = Experiment.from_files(folder / "config.yaml", folder / base, folder / "alignment.yaml")
-    assert list(experiment.studies) == ["alignment", "alignment-heads", "alignment-full"]
+    assert list(experiment.studies) == ["alignment", "alignment-heads", "alignment-rela", "alignment-full"]
     annealed = [run for run in experiment.runs if "anneal_from_softmax" in run.system]
     memories = experiment.resolve(annealed[0]).model
     assert memories.cross_attention.anneal_from_softmax == 0.1
     assert len(annealed) == (2 if base == "small.yaml" else 1)  # only small.yaml has a shorter recipe
     own = list(read_claims(experiment).values())
-    assert {claim.study for claim in own} == {"alignment"}
+    assert {claim.study for claim in own} == {"alignment", "alignment-rela"}
     systems = {run.system.removesuffix("+recipe=alignment") for run in experiment.runs}
     assert len(own) == 7 and systems >= {rule.system for claim in own for rule in claim.rule}
     shorter = {experiment.resolve(run).training.updates for run in experiment.runs if "+recipe=alignment" in run.system}
