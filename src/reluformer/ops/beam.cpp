@@ -52,7 +52,8 @@ constexpr int64_t CHUNK = 64;
 void best_of_row(float* x, int64_t length, int64_t k, int64_t eos, int64_t banned_count, const int64_t* banned,
                  float* end, float* value, int64_t* token) {
   const float most = largest(x, length);
-  const float rest = (float)std::log(exponentials<false>(x, length, most));  // log p = (x - most) - rest: their sum would round off a few bits
+  // log p = (x - most) - rest: the sum of most and rest would round off a few bits.
+  const float rest = (float)std::log(exponentials<false>(x, length, most));
   *end = x[eos] - most - rest;
   for (int64_t i = 0; i < banned_count; i++) x[banned[i]] = -INFINITY;
   std::fill(value, value + k, -INFINITY);

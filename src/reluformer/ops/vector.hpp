@@ -63,8 +63,8 @@ inline float largest(const float* x, int64_t n) {
   return most;
 }
 
-// The sum of e^(x - most) over n numbers, which replace x if STORE. Explicit vectors: without AVX-512's masks, compilers turn
-// the loop over single numbers into scalar code. Chunks are summed in fp32, and added in fp64.
+// The sum of e^(x - most) over n numbers, which replace x if STORE. Chunks are summed in fp32, and added in fp64.
+// Explicit vectors, since without AVX-512's masks GCC leaves a loop over single numbers scalar.
 template <bool STORE>
 double exponentials(float* x, int64_t n, float most) {
   constexpr int64_t CHUNK = 512;

@@ -107,9 +107,11 @@ def test_the_study_of_alignment_can_be_added_to_every_configuration(folder, base
     assert len(annealed) == (2 if base == "small.yaml" else 1)  # only small.yaml has a shorter recipe
     own = list(read_claims(experiment).values())
     assert {claim.study for claim in own} == {"alignment", "alignment-rela"}
+    systems = {run.system.removesuffix("+recipe=alignment") for run in experiment.runs}
     assert len(own) == 8
+    assert systems >= {rule.system for claim in own if claim.study == "alignment" for rule in claim.rule}
     for claim in own:
-        systems = set(experiment.studies[claim.study].systems)
-        assert systems >= {rule.system for rule in claim.rule} | {rule.than for rule in claim.rule}
+        rows = set(experiment.studies[claim.study].systems)
+        assert rows >= {rule.system for rule in claim.rule} | {rule.than for rule in claim.rule}
     shorter = {experiment.resolve(run).training.updates for run in experiment.runs if "+recipe=alignment" in run.system}
     assert shorter == ({2000} if base == "small.yaml" else set())
