@@ -60,7 +60,7 @@ class BatchSampler:
         seed: of the permutations.
         rank, world_size: this process and the number of processes.
         accumulation: steps of an update.
-        window: batches sorted at once; more means less padding and less variety between neighbours.
+        window: about how many batches are sorted at once; more means less padding and less variety between neighbours.
 
     The global batches are the same for every `world_size * accumulation`, but batches with fewer sequences than parts
     are merged, so that no part is empty.
@@ -125,7 +125,10 @@ class BatchSampler:
         """Returns the global batches of an epoch in order; each sequence is in exactly one."""
         rng = np.random.default_rng([self._seed, epoch])
         order = rng.permutation(len(self._tgt))
-        window_of = (np.cumsum(self._tgt[order]) - 1) // self._window_tokens
+        ends = np.cumsum(self._tgt[order])
+        # Windows of equal size: batches of a small rest would be of very different lengths, and mostly padding.
+        windows = max(1, round(int(ends[-1]) / self._window_tokens))
+        window_of = (ends - 1) * windows // ends[-1]
         held: Indices | None = None
         for members in np.split(order, np.flatnonzero(np.diff(window_of)) + 1):
             tokens = self._tgt[members]

@@ -49,6 +49,17 @@ def test_batches_stay_within_the_budget_of_target_tokens() -> None:
     assert sum(tokens) == int(lengths[1].sum()) + len(lengths[1])  # EOS included
 
 
+@pytest.mark.parametrize("rest", [200, 900, 4000])
+def test_the_last_batches_of_an_epoch_have_no_more_padding_than_others(rest: int) -> None:
+    """Whatever is left of an epoch after whole windows, it is not a window of a few batches of mixed lengths."""
+    src, tgt = iwslt_like()
+    count = int(np.searchsorted(np.cumsum(tgt + 1), 2 * 200 * 1024 + rest))
+    updates = epoch((src[:count], tgt[:count]), batch_tokens=1024, window=200)
+    padded = [max(len(part) * (side[part].max() + 1) for side in (src, tgt)) for [part], *_ in updates]
+    assert max(padded[-5:]) <= max(padded[:-5])
+    assert max(padded) < 1.7 * 1024
+
+
 def test_target_tokens_are_of_the_whole_batch() -> None:
     lengths = iwslt_like(3000)
     for updates in zip(*(epoch(lengths, rank=rank, world_size=2) for rank in range(2)), strict=True):
