@@ -87,6 +87,10 @@ def run(arguments: Sequence[str] | None) -> int:
     from reluformer.config.settings import SettingsError
 
     chosen = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    for number, argument in enumerate(chosen, 1):
+        if not argument or (argument.startswith("--") and argument.endswith("=")):  # an empty path: this folder
+            place = argument or (f"after {chosen[number - 2]}" if number > 1 else "the first")
+            return mistake(f"argument {number} ({place}) is empty; is a shell variable not set?")
     try:
         code = app(chosen, prog_name="reluformer", standalone_mode=False)
         sys.stdout.flush()

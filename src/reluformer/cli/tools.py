@@ -29,7 +29,7 @@ def plan(
         Path | None,
         typer.Option(help=f"Speeds measured by `reluformer measure`; by default results/paper/{MEASURED}, if any."),
     ] = None,
-    gpu: Annotated[str | None, typer.Option("--gpu", "--card", help="Plan for this GPU with its stated speed.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="Plan for this GPU with its stated speed.")] = None,
     utilisation: Annotated[float, typer.Option(min=0.001, max=1, help="With a stated speed: the assumed MFU.")] = 0.4,
     devices: Annotated[
         int | None, typer.Option(min=1, help="GPUs, or cores if the speeds were measured on a CPU.")

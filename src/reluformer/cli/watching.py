@@ -52,7 +52,7 @@ class StartedJob(NamedTuple):
 
 
 class Training(NamedTuple):
-    """A training that has not ended. loss: nats a token; left: estimated seconds; quiet: seconds since it wrote."""
+    """A training that has not ended. loss: nats per token; left: estimated seconds; quiet: seconds since it wrote."""
 
     run: str
     update: int

@@ -31,7 +31,7 @@ BEST_GUESS = 1e6
 
 
 class Score(NamedTuple):
-    """The score of a run: its best validation BLEU, then its best validation loss (nats a token)."""
+    """The score of a run: its best validation BLEU, then its best validation loss (nats per token)."""
 
     bleu: float | None = None
     loss: float | None = None

@@ -236,7 +236,7 @@ def curve(log: Sequence[Mapping[str, Any]]) -> Markup:
         for event, points in series.items()
         if points
     ]
-    title = f"loss from {high:.2f} to {low:.2f} nats a token over {last:,.0f} updates"
+    title = f"loss from {high:.2f} to {low:.2f} nats per token over {last:,.0f} updates"
     return Markup(render("curve.svg", width=WIDTH, height=HEIGHT, title=title, lines=lines))
 
 

@@ -145,7 +145,7 @@ def measured_note(results: Path) -> list[str]:
         device += " (processor time)"
     return [
         f"Speed and memory: {device}, torch {content['versions']['torch']}; random weights, batches of the dataset's "
-        f"dimensions, {settings['batch_tokens']:,} tokens an update, systems in turn within each of "
+        f"dimensions, {settings['batch_tokens']:,} tokens per update, systems in turn within each of "
         f"{settings['rounds']} rounds; medians over the rounds. Memory is what an update takes beside weights and "
         f"optimizer. Where a table has no length, sentences have {settings['lengths'][0]} tokens."
     ]

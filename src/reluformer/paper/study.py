@@ -14,7 +14,7 @@ from reluformer.paper.notes import answer, footer, is_tuned, reported_lines, toy
 from reluformer.paper.outputs import FIGURE_FORMATS, read_claims
 from reluformer.paper.pages import render_table
 from reluformer.paper.plots import attention_maps, memories, systems, training_curves
-from reluformer.paper.plots.base import Drawing, Plot, finish, save, style
+from reluformer.paper.plots.base import Drawing, Plot, finish, save, settle, style
 from reluformer.paper.runs import read_runs
 from reluformer.paper.tables import cells, latex, markdown, raw_table, shown_table
 
@@ -100,5 +100,6 @@ def write_figure(drawing: Drawing, title: str, stamp: str | None, stem: Path) ->
     for _ in range(2):  # the first layout of a map, whose aspect is fixed, leaves its labels too little space
         engine.execute(figure)
     figure.set_layout_engine(None)  # laid out once for all formats
+    settle(figure)
     for form in FIGURE_FORMATS:
         save(figure, stem.with_name(f"{stem.name}.{form}"))

@@ -154,7 +154,7 @@ def test_a_curve_goes_from_the_highest_loss_to_the_lowest():
     first, last = train.split(" ")
     assert float(first.split(",")[1]) == EDGE and last == f"{WIDTH - EDGE:.1f},{HEIGHT - EDGE:.1f}"
     assert len(valid.split(" ")) == 1
-    assert svg.get("aria-label") == "loss from 8.00 to 2.00 nats a token over 40 updates"
+    assert svg.get("aria-label") == "loss from 8.00 to 2.00 nats per token over 40 updates"
 
 
 def test_a_run_without_logged_losses_has_no_curve():

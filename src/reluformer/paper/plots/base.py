@@ -202,6 +202,13 @@ def finish(drawing: Drawing, title: str, stamp: str | None) -> Figure:
     return figure
 
 
+def settle(figure: Figure) -> None:
+    """Rounds the panels' positions: the layout's last digits differ from run to run, and with them an SVG's ids."""
+    for axes in figure.axes:
+        left, bottom, width, height = (round(value, 6) for value in axes.get_position(original=True).bounds)
+        axes.set_position((left, bottom, width, height), which="original")
+
+
 def wrap(text: str, inches: float, per_inch: float = 13.0) -> list[str]:
     """Wraps `text` into lines of this many inches."""
     return textwrap.wrap(text, max(20, int(inches * per_inch))) or [""]

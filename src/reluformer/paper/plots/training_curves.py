@@ -65,7 +65,7 @@ def draw(plot: Plot) -> Drawing:
             limit(axes)
         else:
             empty(axes, "no run has it")
-    return Drawing(figure, [*plot.notes(frame), "A line a run."], handles)
+    return Drawing(figure, [*plot.notes(frame), "One line per run."], handles)
 
 
 def draw_tuning(experiment: Experiment, runs: Sequence[Run], results: Path) -> Drawing:
