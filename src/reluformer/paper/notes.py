@@ -140,12 +140,12 @@ def answer(config: AnswerConfig, frame: pd.DataFrame) -> str:
     known = {value: group[shown.name].dropna() for value, group in groups}
     means = {value: shown.centre(values) for value, values in known.items() if len(values)}
     space = ", ".join(known)
-    if not means:
-        return f"“{config.question}” Not answered yet: no run of {config.symbol} ∈ {{{space}}} has a {shown.title}."
+    lost = [value for value, group in groups if (group["status"] == DIVERGED).all()]
+    if not means or len(means) + len(lost) < 2:
+        return f"“{config.question}” Not answered yet: no two of {config.symbol} ∈ {{{space}}} have a {shown.title}."
     best = max(means, key=lambda value: means[value])
     n = len(known[best])
     close = [value for value, mean in means.items() if value != best and means[best] - mean <= config.tolerance]
-    lost = [value for value, group in groups if (group["status"] == DIVERGED).all()]
     unknown = [value for value in known if value not in means and value not in lost]
     spread = float(known[best].std(ddof=1)) if n > 1 else None
     parts = [

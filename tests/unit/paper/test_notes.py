@@ -124,10 +124,15 @@ def test_the_answer_is_computed(make):
     assert "diverged: 4" in text and "not run: 0.5" in text
 
 
-def test_without_runs_there_is_no_answer(make):
+def test_without_two_values_there_is_no_answer(make):
     example = make()
     config = AnswerConfig(key="gamma", symbol="γ", metric="bleu", question="Which?")
+    first, second, *_ = example.experiment.study_runs("gamma")
     assert "Not answered yet" in answer(config, frame_of(example, "gamma", "bleu"))
+    example.write(first, score=20.0)
+    assert "Not answered yet: no two of γ ∈ {0.25, 0.5, " in answer(config, frame_of(example, "gamma", "bleu"))
+    example.write(second, diverged=True)
+    assert "γ = 0.25 is best" in answer(config, frame_of(example, "gamma", "bleu"))
 
 
 def test_every_reported_figure_carries_its_source(make):
