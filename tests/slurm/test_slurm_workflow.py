@@ -168,6 +168,7 @@ def test_the_log_of_a_job_that_fails_is_shown(failing):
 def test_a_training_that_reaches_its_time_limit_is_requeued_and_finishes(limited, state_of):
     assert limited.wait() == 0, limited.said()[-6000:]
     [job] = limited.submitted("train")
-    assert int(state_of(job)["Restarts"]) >= 1
-    assert len(resumed(limited)) == int(state_of(job)["Restarts"])
+    updates = resumed(limited)  # one fewer than restarts if a busy machine reaches the limit before the first update
+    assert 1 <= len(updates) <= int(state_of(job)["Restarts"])
+    assert updates == sorted(updates) and updates[0] > 0
     assert summary(limited)["updates"] == 1500
