@@ -37,8 +37,8 @@ Ending = Literal["finished", "stopped-early", "diverged"]
 
 REDUCE_EVERY = 10
 """Updates between reductions of the losses with several processes or a GPU, where a reduction costs time."""
-RETURN_SECONDS = 20
-"""Seconds between the times that freed memory returns to the system, after which an update has to page it in again."""
+RETURN_EVERY = 100
+"""Updates between the times that freed memory returns to the system, after which an update has to page it in again."""
 
 
 class Trainer:
@@ -94,7 +94,7 @@ class Trainer:
         self.results: dict[str, Any] = dict.fromkeys((*measured, "source_gain", "mean_source_gain", "dead_keys"))
         self.seconds = 0.0
         self.startup_seconds: float | None = None
-        self._clock = self._window_clock = self._saved = self._returned = time.monotonic()
+        self._clock = self._window_clock = self._saved = time.monotonic()
 
     def progress(self) -> dict[str, Any]:
         """Returns the trainer's part of the state, as JSON."""
@@ -213,9 +213,8 @@ class Trainer:
             self._add(total)
             if self.divergence.judge(total.update, total.loss + total.penalty):
                 break
-        if now - self._returned > RETURN_SECONDS:
+        if self.update % RETURN_EVERY == 0:
             return_freed_memory()
-            self._returned = now
         speed = self.window["tokens"] / max(now - self._window_clock, 1e-9)
         self.log.progress(self.update, totals[-1].loss, rate, speed)
         return interrupted, due

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from unittest.mock import MagicMock
+
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -9,7 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from reluformer.config.training import TrainingConfig
 from reluformer.corpus.batches import pad
 from reluformer.corpus.store import Sequences
-from reluformer.training.loop import explain_out_of_memory
+from reluformer.training import loop
+from reluformer.training.loop import Trainer, explain_out_of_memory
 from reluformer.training.stopping import TrainingError
 
 
@@ -45,6 +49,21 @@ def test_out_of_memory_names_the_batch():
         raise RuntimeError("CUDA out of memory. Tried to allocate 1 GiB")
     with pytest.raises(RuntimeError, match="shape"), explain_out_of_memory(config, 7, batch):
         raise RuntimeError("shape mismatch")
+
+
+def test_freed_memory_returns_by_updates_however_long_they_take(monkeypatch):
+    """By the clock, a large model's returned at every few updates, which then spent their time on page faults."""
+    returned = []
+    clock = itertools.count(0, 30)
+    monkeypatch.setattr(loop, "time", MagicMock(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(loop, "return_freed_memory", lambda: returned.append(trainer.update))
+    trainer = MagicMock(seconds=0, _clock=0, _window_clock=0, startup_seconds=0)
+    trainer.config.checkpoint_minutes = 0
+    trainer.reducer.flush.return_value = ([MagicMock()], (False, False))
+    for update in range(1, 2 * loop.RETURN_EVERY + 1):
+        trainer.update = update
+        Trainer.reduce_losses(trainer, 1e-3)
+    assert returned == [loop.RETURN_EVERY, 2 * loop.RETURN_EVERY]
 
 
 def test_tensorboard_through_deepspeed(training):
