@@ -70,9 +70,7 @@ WHY = {
     "compute, mostly the vocabulary projection (50 %), at 160 to 200 GFLOP/s (AVX2 alone: 76 %, at its lower peak); "
     "then attention (10 %), softmax and loss (4 %), copies (3 %), dropout (2 %), layer norms (1 %)",
     "iwslt": "in a profile (1,024 tokens, one thread) 85 % of our update is matrix products, the same that the peers "
-    "compute, at 75 to 105 GFLOP/s a core; then attention (5 %), copies, dropout and the optimizer. AVX2 alone (4,096 "
-    "tokens, two threads): 87 %, and there is less to gain from oneDNN, whose products of this shape compute at 1.3 to "
-    "1.5 times the speed of MKL's, which the peers use, with AVX-512, but at 1.1 to 1.2 times with AVX2",
+    "compute, at 75 to 105 GFLOP/s a core; then attention (5 %), copies, dropout and the optimizer",
     "reluformer at IWSLT lengths": "the two differ only in attention, which takes 25 ms per memory of 4,096 tokens "
     "with the penalty, and 37 ms by SDPA (one thread, with the gradient of the projection): 2 % of an update to gain",
     "reluformer at 1,024 tokens": "the two differ only in attention, a third of an update; ours computes at 196 to "
