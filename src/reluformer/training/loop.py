@@ -37,7 +37,7 @@ Ending = Literal["finished", "stopped-early", "diverged"]
 
 REDUCE_EVERY = 10
 """Updates between reductions of the losses with several processes or a GPU, where a reduction costs time."""
-RETURN_EVERY = 100
+RETURN_EVERY = 10 * REDUCE_EVERY
 """Updates between the times that freed memory returns to the system, after which an update has to page it in again."""
 
 
