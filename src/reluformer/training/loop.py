@@ -38,7 +38,8 @@ Ending = Literal["finished", "stopped-early", "diverged"]
 REDUCE_EVERY = 10
 """Updates between reductions of the losses with several processes or a GPU, where a reduction costs time."""
 RETURN_EVERY = 10 * REDUCE_EVERY
-"""Updates between the times that freed memory returns to the system, after which an update has to page it in again."""
+"""Updates between the times that freed memory returns to the system, after which an update has to page it in again;
+a validation's returns at its end."""
 
 
 class Trainer:
@@ -250,6 +251,7 @@ class Trainer:
     def _validate(self) -> bool:
         """Validates and logs; returns whether to stop."""
         scores = self.validation.measure(self.engine)
+        return_freed_memory()
         self.log.event(event="valid", update=self.update, **scores)
         self._monitor({f"valid/{key}": value for key, value in scores.items() if key != "ppl"})
         loss, best = scores["loss"], self.results["best_valid_loss"]

@@ -66,6 +66,15 @@ def test_freed_memory_returns_by_updates_however_long_they_take(monkeypatch):
     assert returned == [loop.RETURN_EVERY, 2 * loop.RETURN_EVERY]
 
 
+def test_a_validation_returns_the_memory_that_it_freed(training, monkeypatch):
+    """It stayed until the next multiple of `RETURN_EVERY`, which is minutes for a large model."""
+    trainer = MagicMock(results={"best_valid_loss": None})
+    trainer.validation.measure.return_value = {"loss": 3.0}
+    monkeypatch.setattr(loop, "return_freed_memory", trainer.return_freed_memory)
+    Trainer._validate(trainer)
+    assert [call[0] for call in trainer.mock_calls[:2]] == ["validation.measure", "return_freed_memory"]
+
+
 def test_tensorboard_through_deepspeed(training):
     done = training("a", updates=10, tensorboard=True).finish()
     events = EventAccumulator(str(done.checkpoints / "tensorboard"))
