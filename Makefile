@@ -15,7 +15,7 @@ COMPILE := python -m compileall -qq -j 0 -x '/tests?/|/testing/_internal/|/(sqla
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.runtime ## run the whole paper at a small scale, on real text, on a CPU (18 to 24 minutes on two cores)
+demo: $(VENV)/.runtime ## run the whole paper at a small scale, on real text, on a CPU (18 to 32 minutes on two cores)
 	@$(SNAKEMAKE) --configfile config/demo.yaml
 	@reluformer overview --config config/demo.yaml
 
