@@ -10,7 +10,7 @@ PIP := pip install --quiet --disable-pip-version-check --no-compile
 COMPILE := python -m compileall -qq -j 0 -x '/tests?/|/testing/_internal/|/(sqlalchemy|playwright|docutils|pip|setuptools)/'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo small test lint format bench report clean
+.PHONY: help demo small record test lint format bench report clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
