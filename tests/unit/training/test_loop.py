@@ -66,7 +66,7 @@ def test_freed_memory_returns_by_updates_however_long_they_take(monkeypatch):
     assert returned == [loop.RETURN_EVERY, 2 * loop.RETURN_EVERY]
 
 
-def test_a_validation_returns_the_memory_that_it_freed(training, monkeypatch):
+def test_a_validation_returns_the_memory_that_it_freed(monkeypatch):
     """It stayed until the next multiple of `RETURN_EVERY`, which is minutes for a large model."""
     trainer = MagicMock(results={"best_valid_loss": None})
     trainer.validation.measure.return_value = {"loss": 3.0}
