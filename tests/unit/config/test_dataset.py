@@ -28,6 +28,16 @@ def test_published_datasets_are_valid(path: Path) -> None:
     assert config.archives
 
 
+def test_datasets_of_one_text_have_one_licence() -> None:
+    terms: dict[str, set[tuple[str, bool]]] = {}
+    for path in DATASETS.glob("*.yaml"):
+        content = read_yaml(path)
+        for archive in content["corpus"]["archives"]:
+            of_text = terms.setdefault(archive["name"], set())
+            of_text.add((content["corpus"]["licence"], content.get("redistribute", False)))
+    assert {name: found for name, found in terms.items() if len(found) > 1} == {}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -35,7 +35,7 @@ def draw_lines(plot: Plot) -> Drawing:
     assert key is not None  # checked by FigureConfig
     frame = plot.frame(plot.config.y)
     values = list(dict.fromkeys(frame[key]))
-    sentences = frame["length"] == SENTENCE  # without packing or recipe: drawn with every series of their system
+    sentences = frame["length"] == SENTENCE  # without packing or recipe: drawn with the first series of their system
     packings = list(frame[~sentences].groupby("packing", sort=False, dropna=False))
     looks = plot.looks(frame[~sentences])
     shown = [(packing, part, metric(name)) for packing, part in packings for name in plot.config.y]
@@ -51,9 +51,11 @@ def draw_lines(plot: Plot) -> Drawing:
         measure(axes.yaxis, one)
         places = place(axes, values)
         axes.set_xlabel(AXIS_TITLES.get(key, key))
+        apart = frame[sentences]
         for series, look in looks.items():
             mine = part[part["series"] == series]
-            mine = pd.concat([frame[sentences & frame["system"].isin(mine["system"])], mine])
+            first = apart["system"].isin(mine["system"])
+            mine, apart = pd.concat([apart[first], mine]), apart[~first]
             if line := draw_series(axes, mine, key, one, places, look):
                 handles[series] = line
     return Drawing(figure, plot.notes(frame), handles)

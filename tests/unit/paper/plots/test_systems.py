@@ -75,7 +75,7 @@ def test_each_packing_has_panels_of_its_own(make, plot_of):
     assert len(drawing.handles) == 6 and list(drawing.figure.axes[2].lines[0].get_xdata()) == [64, 128]
 
 
-def test_single_sentences_are_shown_next_to_every_series_of_their_system(make, plot_of):
+def test_single_sentences_are_shown_once_for_each_system_as_its_first_series(make, plot_of):
     lengths = {"lengths": ["sentence", 64, 128], "packing": ["within", "across"]}
     example = make(studies={"document-length": {**lengths, "systems": ["transformer", "reluformer"]}})
     for run in example.experiment.study_runs("document-length"):
@@ -86,7 +86,19 @@ def test_single_sentences_are_shown_next_to_every_series_of_their_system(make, p
         assert [text.get_text() for text in axes.get_xticklabels()] == ["sentence", "64", "128"]
         lines = [(list(line.get_xdata()), line.get_ydata()[0]) for line in axes.lines if len(line.get_xdata())]
         assert lines.count(([1, 2], 21.0)) == 4
-        assert lines.count(([0], 31.0)) == 4 * 3  # a mark with two caps
+        assert lines.count(([0], 31.0)) == 2 * 3  # a mark with two caps
+        filled = [line.get_markerfacecolor() for line in axes.lines if list(line.get_xdata()) == [1, 2]][::2]
+        marks = [line for line in axes.lines if list(line.get_xdata()) == [0] and line.get_marker() not in "_|"]
+        assert [mark.get_markerfacecolor() for mark in marks] == filled
+
+
+def test_a_recipe_that_has_not_run_is_not_in_the_legend_for_its_single_sentences(make, plot_of):
+    example = make(studies={"document-length": {"lengths": ["sentence", 64], "systems": ["transformer"]}})
+    for run in example.experiment.study_runs("document-length"):
+        if "@" not in run.dataset or "from-sentences" in run.system:
+            example.write(run)
+    drawing = draw_lines(plot_of(example, "document-length", "bleu"))
+    assert [series.partition("recipe ")[2] for series in drawing.handles] == ["from-sentences"]
 
 
 def test_bars_are_means_with_their_spread(make, plot_of):
